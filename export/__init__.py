@@ -1,0 +1,1 @@
+"""From a checkpoint to a bundle: graphs, the parity gate, golden outputs, model card and catalogue."""

@@ -1,0 +1,193 @@
+"""A run to a bundle: rounded weights, graphs, the gate, golden outputs, pictures, card and manifest, all or nothing."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from aae_zoo.export.card import model_card
+from aae_zoo.export.gate import failures
+from aae_zoo.export.golden import References, golden_inputs, references, save_npz
+from aae_zoo.export.graphs import round_weights, to_onnx
+from aae_zoo.runtime.bundle import Bundle
+from aae_zoo.runtime.errors import ParityError
+from aae_zoo.runtime.files import atomic_folder
+from aae_zoo.runtime.manifest import ROLES, SCHEMA, Manifest, parse_manifest
+from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.pictures import grid
+from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.data import Dataset, load_dataset, to_float
+from aae_zoo.zoo.metrics import evaluate
+from aae_zoo.zoo.objectives import BaseObjective
+from aae_zoo.zoo.provenance import versions
+from aae_zoo.zoo.run import Run
+from aae_zoo.zoo.training import load_model
+
+_RECONSTRUCTIONS: Final = 10
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a bundle is made from."""
+
+    run: Run
+    dataset: Dataset
+    model: Autoencoder
+    objective: BaseObjective
+
+
+def export_bundle(run_folder: Path, out: Path, *, data: Path | None = None, replace: bool = False) -> Manifest:
+    """Export a finished run to the bundle folder `out`, which appears whole or not at all.
+
+    Raises:
+        CheckpointError: the run is missing, unfinished or damaged.
+        DatasetError: the run's data set, on which the exported model is measured, is missing or damaged.
+        ParityError: an exported graph does not equal the PyTorch model.
+        OutputError: `out` exists and `replace` is false, or cannot be written.
+    """
+    run = Run.open(run_folder)
+    facts = run.read_json("run.json")
+    dataset = load_dataset(run.recipe.data.dataset, data)
+    model, objective = load_model(run, dataset.image_shape)
+    round_weights(objective)
+    source = _Source(run, dataset, model, objective)
+    with atomic_folder(out, replace=replace) as folder:
+        document = _document(source, facts)
+        parity = _write_graphs(folder, source, document)
+        document["files"] = _records(folder)
+        _write_pictures(folder, source, parse_manifest(json.dumps(document).encode(), str(folder)))
+        weights = {name: values.half().contiguous() for name, values in objective.state_dict().items()}
+        (folder / "model.safetensors").write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
+        _write_json(folder / "parity.json", parity)
+        (folder / "README.md").write_text(model_card(document, parity), "utf-8")
+        document["files"] = _records(folder)
+        _write_json(folder / "manifest.json", document)
+        return parse_manifest((folder / "manifest.json").read_bytes(), str(out))
+
+
+def gate(folder: Path, expected: References) -> dict[str, Any]:
+    """Run the parity gate on a folder of graphs in a process without PyTorch: its report.
+
+    Raises:
+        ParityError: a comparison did not hold, or the process failed.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = Path(scratch) / "references.npz"
+        save_npz(saved, expected)
+        command = [sys.executable, "-m", "aae_zoo.export.gate", str(folder), str(saved)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if result.returncode:
+        raise ParityError(f"the parity gate could not run: {(result.stderr.splitlines() or ['no message'])[-1]}")
+    report: dict[str, Any] = json.loads(result.stdout)
+    if problems := failures(report):
+        raise ParityError(
+            f"{len(problems)} of {len(report['rows'])} comparisons with PyTorch failed, no bundle was written; "
+            f"the first: {problems[0]}"
+        )
+    return report
+
+
+def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest without its files. The metrics are those of the rounded weights, on the test set."""
+    recipe, prior = source.run.recipe, source.model.prior
+    channels, height, width = source.dataset.image_shape
+    networks = {name: getattr(source.objective, name, None) for name in ("encoder", "decoder", "discriminator")}
+    return {
+        "schema": SCHEMA,
+        "name": recipe.name,
+        "version": recipe.version,
+        "title": recipe.title,
+        "description": recipe.description,
+        "licence": recipe.licence,
+        "dataset": recipe.data.dataset,
+        "image": {"channels": channels, "height": height, "width": width},
+        "latent": prior.latent,
+        "noise": prior.noise,
+        "labels": [],
+        "label_coordinate": None,
+        "graphs": {role: {"fp32": f"{role}.onnx"} for role in ROLES},
+        "files": {},
+        "metrics": {
+            **evaluate(source.model, source.dataset.test_images),
+            "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items() if m},
+            "training_seconds": facts["training_seconds"],
+        },
+        "provenance": {**facts, "recipe": recipe.to_toml(), "export_versions": versions()},
+    }
+
+
+def _write_graphs(folder: Path, source: _Source, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Write graphs and golden outputs, and pass them through the gate: its report."""
+    networks: dict[str, nn.Module] = {
+        role: module.eval()
+        for role, module in (
+            ("encoder", source.model.encoder),
+            ("decoder", source.model.decoder),
+            ("prior", source.model.prior),
+        )
+    }
+    inputs = golden_inputs(source.model, source.dataset.test_images)
+    expected = references(networks, inputs)
+    for role, network in networks.items():
+        outputs = [key.split(".")[1] for key in expected if key.startswith(f"{role}.") and key.endswith(".float64")]
+        content = to_onnx(network, inputs[role], outputs, _metadata(document, role))
+        (folder / f"{role}.onnx").write_bytes(content)
+    report = gate(folder, expected)
+    save_npz(folder / "golden.npz", {k: v for k, v in expected.items() if not k.endswith(".float64")})
+    return report
+
+
+def _metadata(document: Mapping[str, Any], role: str) -> dict[str, str]:
+    """What one graph alone must tell a program that embeds it; a list is JSON, nothing is an empty text."""
+    coordinate = document["label_coordinate"]
+    return {
+        "name": document["name"],
+        "version": document["version"],
+        "role": role,
+        "image_shape": json.dumps(list(document["image"].values())),
+        "latent": str(document["latent"]),
+        "noise": str(document["noise"]),
+        "classes": str(len(document["labels"])),
+        "labels": json.dumps(document["labels"]),
+        "label_coordinate": "" if coordinate is None else str(coordinate),
+        "dataset": document["dataset"],
+        "licence": document["licence"],
+    }
+
+
+def _write_pictures(folder: Path, source: _Source, manifest: Manifest) -> None:
+    """Draw the card's pictures with the exported graphs themselves."""
+    model = Model(Bundle(folder, manifest, ""), device="cpu", threads=None, precision="fp32")
+    grid(model.sample(64, seed=0)).save(folder / "samples.png", optimize=True)
+    images = to_float(_one_of_each(source.dataset)).numpy()
+    both = np.concatenate([images, model.reconstruct(images)])
+    grid(both, len(images)).save(folder / "reconstructions.png", optimize=True)
+    if manifest.noise == 2:
+        grid(model.manifold(20), gap=0).save(folder / "manifold.png", optimize=True)
+
+
+def _one_of_each(dataset: Dataset) -> torch.Tensor:
+    """The first test image of each class, at most ten."""
+    first = [int((dataset.test_labels == label).nonzero()[0]) for label in dataset.test_labels.unique()]
+    return dataset.test_images[first[:_RECONSTRUCTIONS]]
+
+
+def _records(folder: Path) -> dict[str, dict[str, Any]]:
+    return {
+        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

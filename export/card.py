@@ -1,0 +1,142 @@
+"""The model card: a bundle's README.md, written from its manifest and its parity report alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+METRIC_NAMES = {
+    "mse": "squared error per pixel",
+    "bce": "cross-entropy per image, nats",
+    "mmd2": "MMD² of codes and prior",
+    "mmd2_prior": "MMD² of two sets of prior draws, for scale",
+    "code_mean": "mean of the codes, in prior standard deviations",
+    "code_covariance": "covariance of the codes, in prior variances",
+}
+
+
+def model_card(document: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
+    """The card in Markdown with the Hub's metadata; `document` is a manifest, of which the files are not used."""
+    return "\n\n".join(
+        [
+            _front_matter(document),
+            f"# {document['title']}",
+            f"{document['description']}: **{document['name']}** {document['version']}, {_architecture(document)}.",
+            _pictures(document),
+            _use(document),
+            _results(document),
+            _training(document),
+            _parity(parity),
+            _limits(document),
+        ]
+    ) + "\n"
+
+
+def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The metrics with their full names, as texts: (name, value)."""
+    return [(METRIC_NAMES[key], _number(metrics[key])) for key in METRIC_NAMES if key in metrics]
+
+
+def _number(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_number, value)) + "]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _front_matter(document: Mapping[str, Any]) -> str:
+    return "\n".join(
+        [
+            "---",
+            f"license: {document['licence'].lower()}",
+            "library_name: aae-zoo",
+            "pipeline_tag: unconditional-image-generation",
+            f"datasets: [{document['dataset']}]",
+            "tags: [adversarial-autoencoder, autoencoder, generative-model, onnx]",
+            "---",
+        ]
+    )
+
+
+def _architecture(document: Mapping[str, Any]) -> str:
+    image = " x ".join(map(str, document["image"].values()))
+    parameters = ", ".join(f"{name} {count:,}" for name, count in document["metrics"]["parameters"].items())
+    return f"images {image}, {document['latent']}-D code, parameters: {parameters}"
+
+
+def _pictures(document: Mapping[str, Any]) -> str:
+    pictures = ["![64 samples](samples.png)"]
+    if document["noise"] == 2:
+        pictures.append("The prior's percentiles, from low to high to the right and upwards:\n\n![manifold](manifold.png)")
+    pictures.append("Test images, and below them their reconstructions:\n\n![reconstructions](reconstructions.png)")
+    return "\n\n".join(pictures)
+
+
+def _use(document: Mapping[str, Any]) -> str:
+    name = document["name"]
+    return f"""## Use
+
+```
+pip install 'aae-zoo[cpu]'
+aae-zoo sample {name} -n 64 -o samples.png
+```
+
+```python
+from aae_zoo.runtime import load
+
+model = load("{name}")
+images = model.sample(64, seed=0)
+codes = model.encode(images)
+```
+
+Or without this package: uniform noise `u` [n, {document["noise"]}] in (0, 1) through `prior.onnx`, what comes out
+through `decoder.onnx`, and `image` [n, {", ".join(map(str, document["image"].values()))}] in [0, 1] comes out of that.
+The graphs' own metadata (prefix `aae_zoo.`) gives names, sizes and version."""
+
+
+def _results(document: Mapping[str, Any]) -> str:
+    rows = [f"| {name} | {value} |" for name, value in metric_rows(document["metrics"])]
+    return "\n".join([f"## Results on the test set of {document['dataset']}", "", "| figure | value |", "|---|---|", *rows])
+
+
+def _training(document: Mapping[str, Any]) -> str:
+    facts = document["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return f"""## Training
+
+Trained in {document["metrics"]["training_seconds"] / 60:.1f} minutes on {facts["threads"]} threads \
+({facts["machine"]}), seed {facts["seed"]}, at commit {facts["commit"]}, by this command:
+
+```
+{facts["command"]}
+```
+
+with {versions}, and this recipe:
+
+```toml
+{facts["recipe"]}```"""
+
+
+def _parity(parity: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in parity["versions"].items())
+    rows = [
+        f"| {row['graph']} | {row['engine']} | {row['batch']} | {row['error']:.2g} |" for row in parity["rows"]
+    ]
+    return "\n".join(
+        [
+            "## Parity with PyTorch",
+            "",
+            f"Largest difference from PyTorch's float32 outputs, relative to max(1, largest output); the gate is "
+            f"{parity['gates']['float32']:g}, and beside it |graph - float64| <= {parity['gates']['float64']}. "
+            f"Seen with {versions}. `golden.npz` holds the inputs and outputs.",
+            "",
+            "| graph | engine | batch | difference |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _limits(document: Mapping[str, Any]) -> str:
+    return f"""## Limits
+
+The model knows {document["dataset"]} and nothing else: other images are encoded and reconstructed as if they came \
+from it. Weights in the graphs and in `model.safetensors` are rounded to values that float16 holds, and every figure \
+above is that of the rounded weights; computation is in float32."""

@@ -1,0 +1,96 @@
+"""PyTorch modules to ONNX graphs by the graph contract.
+
+One self-contained file each: opset 18, IR 8, a dynamic first axis called batch, float32 at every boundary, the
+metadata that a program needs to embed it, and nothing about the machine that wrote it.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import onnx
+import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+OPSET: Final = 18
+IR_VERSION: Final = 8
+METADATA_PREFIX: Final = "aae_zoo."
+# Below this many elements a float16 copy and its Cast cost more than they save.
+_FLOAT16_FROM: Final = 1024
+
+
+def round_weights(module: nn.Module) -> None:
+    """Round all weights, in place, to values that float16 holds, so that files of half the size lose nothing.
+
+    Raises:
+        ValueError: a weight lies outside the range of float16, ±65504.
+    """
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            rounded = parameter.half().float()
+            if not rounded.isfinite().all():
+                raise ValueError(f"{name} holds {parameter.abs().max():g}, float16 ends at 65504")
+            parameter.copy_(rounded)
+
+
+def to_onnx(
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], metadata: Mapping[str, str]
+) -> bytes:
+    """Export a module, as it stands, to the bytes of an ONNX graph.
+
+    `inputs` are examples [2 or more, ...] by name; the module returns its `outputs` by name. `metadata` is
+    written under the prefix "aae_zoo.".
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations are not its callers'
+        program = torch.onnx.export(
+            module,
+            kwargs=dict(inputs),
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes={name: {0: torch.export.Dim("batch")} for name in inputs},
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101 - the exporter returns None only for its old path
+    model = program.model_proto
+    _strip(model)
+    _store_float16(model)
+    model.ir_version = IR_VERSION
+    helper.set_model_props(model, {METADATA_PREFIX + key: value for key, value in metadata.items()})
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _strip(model: ModelProto) -> None:
+    """Remove what the exporter wrote about this machine: source paths, stack traces and its own notes."""
+    model.producer_name, model.producer_version, model.doc_string = "aae-zoo", "", ""
+    graph = model.graph
+    graph.name, graph.doc_string = "main", ""
+    del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        item.doc_string = ""
+        del item.metadata_props[:]
+
+
+def _store_float16(model: ModelProto) -> None:
+    """Store the large weights that float16 holds exactly as float16 with a Cast, which runtimes fold when they load."""
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        half = values.astype(np.float16)
+        if values.size < _FLOAT16_FROM or not np.array_equal(half.astype(np.float32), values):
+            continue
+        name, stored = tensor.name, f"{tensor.name}.float16"
+        tensor.CopyFrom(numpy_helper.from_array(half, stored))
+        casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

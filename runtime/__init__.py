@@ -1,0 +1,52 @@
+"""Run the models of aae-zoo with numpy and ONNX Runtime, without PyTorch.
+
+    from aae_zoo.runtime import load
+    model = load("mnist-gauss")
+    images = model.sample(64, seed=0)   # float32 [64, 1, 28, 28] in [0, 1]
+
+Names are imported when they are first used, so that listing models needs neither numpy nor ONNX Runtime.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aae_zoo.runtime.catalogue import CatalogueEntry, list_models
+    from aae_zoo.runtime.errors import (
+        AaeZooError,
+        DeviceUnavailable,
+        InvalidBundle,
+        InvalidInput,
+        MissingBackend,
+        ModelNotFound,
+        OutputError,
+    )
+    from aae_zoo.runtime.manifest import Manifest
+    from aae_zoo.runtime.model import Model, load
+
+__all__ = [
+    "AaeZooError",
+    "CatalogueEntry",
+    "DeviceUnavailable",
+    "InvalidBundle",
+    "InvalidInput",
+    "Manifest",
+    "MissingBackend",
+    "Model",
+    "ModelNotFound",
+    "OutputError",
+    "list_models",
+    "load",
+]
+
+_HOME = {"CatalogueEntry": "catalogue", "list_models": "catalogue", "Manifest": "manifest", "Model": "model", "load": "model"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

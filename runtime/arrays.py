@@ -1,0 +1,58 @@
+"""What a model takes: images and codes, checked at the boundary so that a mistake is named where it was made."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.manifest import ImageShape
+
+
+def check_images(images: Any, shape: ImageShape) -> NDArray[np.float32]:
+    """Images as contiguous float32 [n, C, H, W] in [0, 1].
+
+    Takes floats in [0, 1] or uint8 in 0..255, of shape [n, C, H, W] or, for gray images, [n, H, W].
+
+    Raises:
+        InvalidInput: wrong rank, size, dtype or range, a NaN, or no image at all.
+    """
+    array = np.asarray(images)
+    if array.ndim == 3 and shape.channels == 1:
+        array = array[:, None]
+    if array.ndim != 4 or array.shape[1:] != shape.axes or len(array) == 0:
+        raise InvalidInput(f"the images have shape {list(np.shape(images))}, expected [n, {_axes(shape)}] with n >= 1")
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / np.float32(255)
+    array = _float32(array, "images", "uint8 or floats in [0, 1]")
+    low, high = array.min(), array.max()
+    if not (low >= 0 and high <= 1):  # also false for NaN
+        found = "NaN" if np.isnan(low) or np.isnan(high) else f"values from {low:g} to {high:g}"
+        raise InvalidInput(f"the images have {found}, expected [0, 1]; divide by the largest value, or pass uint8")
+    return array
+
+
+def check_codes(values: Any, size: int, name: str) -> NDArray[np.float32]:
+    """Codes (or noise) as contiguous float32 [n, size]; `name` is that of the graph's input.
+
+    Raises:
+        InvalidInput: wrong rank, size or dtype, a value that is not finite, or no row at all.
+    """
+    array = np.asarray(values)
+    if array.ndim != 2 or array.shape[1] != size or len(array) == 0:
+        raise InvalidInput(f"{name} has shape {list(array.shape)}, expected [n, {size}] with n >= 1")
+    array = _float32(array, name, "finite floats")
+    if not np.isfinite(array).all():
+        bad = array[~np.isfinite(array)][0]
+        raise InvalidInput(f"{name} holds {bad}, expected finite floats")
+    return array
+
+
+def _float32(array: NDArray[Any], name: str, expected: str) -> NDArray[np.float32]:
+    if array.dtype.kind != "f":
+        raise InvalidInput(f"{name} has dtype {array.dtype}, expected {expected}")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _axes(shape: ImageShape) -> str:
+    return ", ".join(map(str, shape.axes))

@@ -1,0 +1,65 @@
+"""A bundle: the folder that a model is. Nothing in it is unpickled, imported or executed."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle folder and its checked manifest. Its files are checked when they are read."""
+
+    folder: Path
+    manifest: Manifest
+    manifest_sha256: str
+
+    def read(self, name: str) -> bytes:
+        """The content of a file, after its size and SHA-256 were found to be the manifest's.
+
+        Raises:
+            InvalidBundle: the file is not in the manifest, missing, truncated or altered.
+        """
+        record = self.manifest.files.get(name)
+        path = self.folder / name
+        if record is None:
+            raise InvalidBundle(f"{self.folder} has no file {name!r} in its manifest")
+        size = path.stat().st_size if path.is_file() else None
+        if size is None:
+            raise InvalidBundle(f"{path} is missing; {_mend(self.manifest)}")
+        if size != record.size:
+            raise InvalidBundle(f"{path} has {size} bytes, expected {record.size}; {_mend(self.manifest)}")
+        content = path.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != record.sha256:
+            raise InvalidBundle(f"{path} has SHA-256 {found}, expected {record.sha256}; {_mend(self.manifest)}")
+        return content
+
+    def check_files(self) -> None:
+        """Read and check every file of the manifest.
+
+        Raises:
+            InvalidBundle: at the first file that is missing, truncated or altered.
+        """
+        for name in self.manifest.files:
+            self.read(name)
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Open a bundle folder and check its manifest.
+
+    Raises:
+        InvalidBundle: there is no manifest, or it is malformed.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise InvalidBundle(f"{folder} is no bundle: it has no manifest.json; make one with aae-zoo export RUN -o BUNDLE")
+    with path.open("rb") as stream:  # bounded: one byte over the limit is enough to refuse it
+        text = stream.read(MAX_MANIFEST_BYTES + 1)
+    return Bundle(folder, parse_manifest(text, str(path)), hashlib.sha256(text).hexdigest())
+
+
+def _mend(manifest: Manifest) -> str:
+    return f"get {manifest.name} again (aae-zoo pull {manifest.name}, or reinstall aae-zoo if the model is shipped)"

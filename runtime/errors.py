@@ -1,0 +1,65 @@
+"""The tree of errors. Every error this project raises on purpose is one of these.
+
+AaeZooError
+├── InvalidInput        images, codes, labels or arguments that a model cannot take
+├── ModelNotFound       no such model, or it is not on this machine
+├── InvalidBundle       a bundle with a missing, truncated, altered or malformed file
+├── MissingBackend      a package that an extra installs is not installed
+├── DeviceUnavailable   the device that was asked for cannot be had
+├── OutputError         a file or folder that cannot be written
+├── InvalidRecipe       a recipe with mistakes; the message lists all of them
+├── DatasetError        a data set that is missing, damaged or not canonical
+├── CheckpointError     a run folder that is missing, damaged or of another recipe
+├── TrainingError       training that cannot go on, such as a loss that is not a number
+└── ParityError         an exported graph that does not equal its PyTorch model
+
+Each message is one sentence: what is wrong, the value found, what was expected, and what mends it.
+"""
+
+
+class AaeZooError(Exception):
+    """Base class of all errors that this project raises on purpose."""
+
+
+class InvalidInput(AaeZooError, ValueError):
+    """Images, codes, labels or arguments that a model cannot take."""
+
+
+class ModelNotFound(AaeZooError, LookupError):
+    """No such model, or it is not on this machine."""
+
+
+class InvalidBundle(AaeZooError, ValueError):
+    """A bundle with a missing, truncated, altered or malformed file."""
+
+
+class MissingBackend(AaeZooError, ImportError):
+    """A package that an extra installs is not installed."""
+
+
+class DeviceUnavailable(AaeZooError, RuntimeError):
+    """The device that was asked for cannot be had."""
+
+
+class OutputError(AaeZooError, OSError):
+    """A file or folder that cannot be written."""
+
+
+class InvalidRecipe(AaeZooError, ValueError):
+    """A recipe with mistakes; the message lists all of them."""
+
+
+class DatasetError(AaeZooError, LookupError):
+    """A data set that is missing, damaged or not canonical."""
+
+
+class CheckpointError(AaeZooError, ValueError):
+    """A run folder that is missing, damaged or of another recipe."""
+
+
+class TrainingError(AaeZooError, RuntimeError):
+    """Training that cannot go on, such as a loss that is not a number."""
+
+
+class ParityError(AaeZooError, RuntimeError):
+    """An exported graph that does not equal its PyTorch model."""

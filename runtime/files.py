@@ -1,0 +1,101 @@
+"""Writing so that a half-written file or folder is never seen under its final name."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aae_zoo.runtime.errors import OutputError
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn any OSError while `path` is written into one OutputError that names it.
+
+    Raises:
+        OutputError: the disk is full, the folder is read-only, a parent is a file, and the like.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"cannot write {path}: {reason}; give an output in a folder that exists, is writable and has free space"
+        ) from error
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it becomes `path`, on any failure it is removed.
+
+    The final file has the permissions that a plain `open` would have given it.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a folder; give the name of a file")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; on success it becomes `path`, on any failure it is removed.
+
+    An empty folder may stand there. With `replace`, an existing folder is moved aside first and removed only once the new one stands.
+
+    Raises:
+        OutputError: a folder with files exists and `replace` is false, or it cannot be written.
+    """
+    with output_errors(path):
+        if path.exists() and not replace and not _is_empty_folder(path):
+            raise OutputError(f"{path} exists already; remove it, or give another output")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            _swap(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _swap(new: Path, path: Path) -> None:
+    if _is_empty_folder(path):
+        path.rmdir()
+    if not path.exists():
+        new.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old.")) / path.name
+    path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    finally:
+        shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,211 @@
+"""The manifest of a bundle: what a model is, and the hash and size of every file it consists of."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aae_zoo.runtime.errors import InvalidBundle
+
+SCHEMA: Final = 1
+MAX_MANIFEST_BYTES: Final = 1 << 20
+MAX_FILE_BYTES: Final = 1 << 30
+ROLES: Final = ("encoder", "decoder", "prior")
+PRECISIONS: Final = ("fp32", "fp16", "int8")
+
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """The shape of one image: channels (1 gray, 3 colour), height and width in pixels."""
+
+    channels: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.channels} x {self.height} x {self.width}"
+
+    @property
+    def axes(self) -> tuple[int, int, int]:
+        """The shape as a tuple (C, H, W)."""
+        return (self.channels, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a file of the bundle must be: its SHA-256 in hexadecimal and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A model's manifest, checked.
+
+    `graphs` maps a role ("encoder", "decoder", "prior") to its file for each precision ("fp32", ...);
+    `labels` names the classes, empty where the model has none; `label_coordinate` is the coordinate of the
+    prior's noise that chooses the class, or None; `metrics` and `provenance` are as the export wrote them.
+    """
+
+    schema: int
+    name: str
+    version: str
+    title: str
+    description: str
+    licence: str
+    dataset: str
+    image: ImageShape
+    latent: int
+    noise: int
+    labels: tuple[str, ...]
+    label_coordinate: int | None
+    graphs: Mapping[str, Mapping[str, str]]
+    files: Mapping[str, FileRecord]
+    metrics: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def graph_file(self, role: str, precision: str = "fp32") -> str:
+        """The file name of a graph.
+
+        Raises:
+            InvalidBundle: the bundle has no such graph.
+        """
+        try:
+            return self.graphs[role][precision]
+        except KeyError:
+            raise InvalidBundle(
+                f"{self.name} has no {precision} {role}; it has "
+                + ", ".join(f"{r} ({', '.join(p)})" for r, p in self.graphs.items())
+            ) from None
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether `name` is a file name that cannot lead out of the bundle's folder."""
+    return _PLAIN_NAME.fullmatch(name) is not None
+
+
+def parse_manifest(text: bytes, where: str) -> Manifest:
+    """Parse and check a manifest; `where` names it in errors.
+
+    Raises:
+        InvalidBundle: it is too large, not JSON, of another schema, or a field is missing or wrong.
+    """
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise InvalidBundle(f"{where} has {len(text)} bytes, a manifest has at most {MAX_MANIFEST_BYTES}")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidBundle(f"{where} is not JSON ({error}); pull or export the model again") from None
+    return _manifest(_Fields(document, where))
+
+
+class _Fields:
+    """The fields of one JSON object, each read with its check and an error that names where it stands."""
+
+    def __init__(self, document: object, where: str) -> None:
+        self.where = where
+        if not isinstance(document, dict):
+            raise InvalidBundle(f"{where} holds {type(document).__name__}, expected a JSON object")
+        self.document: dict[str, Any] = document
+
+    def _get(self, key: str, kind: type, expected: str) -> Any:
+        value = self.document.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.wrong(key, expected)
+        return value
+
+    def wrong(self, key: str, expected: str) -> InvalidBundle:
+        found = repr(self.document[key])[:80] if key in self.document else "missing"
+        return InvalidBundle(f"{self.where}: {key} is {found}, expected {expected}; pull or export the model again")
+
+    def text(self, key: str, pattern: re.Pattern[str] | None = None, expected: str = "a text") -> str:
+        value: str = self._get(key, str, expected)
+        if len(value) > 10_000 or (pattern and not pattern.fullmatch(value)):
+            raise self.wrong(key, expected)
+        return value
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        expected = f"a whole number from {low} to {high}"
+        value: int = self._get(key, int, expected)
+        if not low <= value <= high:
+            raise self.wrong(key, expected)
+        return value
+
+    def table(self, key: str) -> dict[str, Any]:
+        value: dict[str, Any] = self._get(key, dict, "an object")
+        return value
+
+    def fields(self, key: str) -> "_Fields":
+        return _Fields(self.table(key), f"{self.where}: {key}")
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        values: list[object] = self._get(key, list, "a list of texts")
+        if len(values) > 100_000 or not all(isinstance(v, str) for v in values):
+            raise self.wrong(key, "a list of texts")
+        return tuple(str(v) for v in values)
+
+
+def _manifest(fields: _Fields) -> Manifest:
+    if fields.document.get("schema") != SCHEMA:
+        raise fields.wrong("schema", f"{SCHEMA}, the one this version of aae-zoo reads (pip install -U aae-zoo)")
+    noise = fields.integer("noise", 1, 1 << 16)
+    files = _files(fields.fields("files"))
+    return Manifest(
+        schema=SCHEMA,
+        name=fields.text("name", _PLAIN_NAME, "a plain name"),
+        version=fields.text("version", _PLAIN_NAME, "a version such as 1.0.0"),
+        title=fields.text("title"),
+        description=fields.text("description"),
+        licence=fields.text("licence"),
+        dataset=fields.text("dataset"),
+        image=_image(fields.fields("image")),
+        latent=fields.integer("latent", 1, 1 << 16),
+        noise=noise,
+        labels=fields.texts("labels"),
+        label_coordinate=(
+            None
+            if fields.document.get("label_coordinate") is None
+            else fields.integer("label_coordinate", 0, noise - 1)
+        ),
+        graphs=_graphs(fields.fields("graphs"), files),
+        files=files,
+        metrics=fields.table("metrics"),
+        provenance=fields.table("provenance"),
+    )
+
+
+def _image(fields: _Fields) -> ImageShape:
+    return ImageShape(
+        channels=fields.integer("channels", 1, 4),
+        height=fields.integer("height", 1, 4096),
+        width=fields.integer("width", 1, 4096),
+    )
+
+
+def _files(fields: _Fields) -> dict[str, FileRecord]:
+    records = {}
+    for name in fields.document:
+        if not is_plain_name(name):
+            raise InvalidBundle(f"{fields.where}: {name[:80]!r} is no plain file name; do not trust this bundle")
+        entry = fields.fields(name)
+        sha256 = entry.text("sha256", _SHA256, "64 hexadecimal digits")
+        records[name] = FileRecord(sha256=sha256, size=entry.integer("size", 0, MAX_FILE_BYTES))
+    return records
+
+
+def _graphs(fields: _Fields, files: Mapping[str, FileRecord]) -> dict[str, dict[str, str]]:
+    graphs: dict[str, dict[str, str]] = {}
+    for role in ROLES:
+        entry = fields.fields(role)
+        graphs[role] = {p: entry.text(p) for p in PRECISIONS if p in entry.document}
+        for name in graphs[role].values():
+            if name not in files:
+                raise InvalidBundle(f"{entry.where}: {name[:80]!r} is not among the manifest's files")
+        if "fp32" not in graphs[role]:
+            raise entry.wrong("fp32", "the name of a file")
+    return graphs

@@ -1,0 +1,223 @@
+"""A model that runs: encode, decode, sample and reconstruct through ONNX Runtime, whatever its prior is."""
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.arrays import check_codes, check_images
+from aae_zoo.runtime.bundle import Bundle
+from aae_zoo.runtime.catalogue import find_model
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
+from aae_zoo.runtime.manifest import Manifest
+from aae_zoo.runtime.noise import choose_label, percentile_grid, uniform_noise
+from aae_zoo.runtime.session import open_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+# Work is cut into batches of this many rows, so that memory beyond the result stays bounded.
+BATCH: Final = 256
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def load(
+    name: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None, precision: str = "fp32"
+) -> "Model":
+    """Load a model by catalogue name, bundle folder, or "org/repo[@revision]" in the cache.
+
+    `device` is "auto", "cpu" or "cuda"; `threads` those of one operator, by default the CPUs that this process
+    may use. No network is used. Graphs are read, checked against their SHA-256 and opened on first use.
+
+    Raises:
+        ModelNotFound: there is no such model on this machine.
+        InvalidBundle: its manifest is malformed, or it has no graphs of that precision.
+    """
+    bundle = find_model(name)
+    for role in bundle.manifest.graphs:
+        bundle.manifest.graph_file(role, precision)
+    return Model(bundle, device=device, threads=threads, precision=precision)
+
+
+class Model:
+    """A loaded model. Safe to call from many threads at once.
+
+    Images are float32 [n, C, H, W] in [0, 1], codes z float32 [n, latent], classes y float32 [n, classes].
+    """
+
+    def __init__(self, bundle: Bundle, *, device: str, threads: int | None, precision: str) -> None:
+        self.manifest: Manifest = bundle.manifest
+        self._bundle = bundle
+        self._device, self._threads, self._precision = device, threads, precision
+        self._sessions: dict[str, InferenceSession] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        m = self.manifest
+        return f"<Model {m.name} {m.version}: images {m.image}, {m.latent}-D code, on {self._device}>"
+
+    def sample(self, count: int, *, seed: int = 0, label: int | str | None = None) -> NDArray[np.float32]:
+        """Draw `count` images from the model: noise -> prior -> decoder.
+
+        The same seed gives the same images on every machine. `label`, a class's number or name, chooses the class.
+
+        Raises:
+            InvalidInput: a count below 1, a seed out of range, or a label that the model does not have.
+        """
+        noise = uniform_noise(count, self.manifest.noise, seed)
+        if label is not None:
+            coordinate, index = self._label_place(label)
+            choose_label(noise, coordinate, index, len(self.manifest.labels))
+        return self.sample_from(noise)
+
+    def sample_from(self, noise: Any) -> NDArray[np.float32]:
+        """The images of given noise [n, noise], each number in the open interval (0, 1).
+
+        Raises:
+            InvalidInput: wrong shape or dtype, or a number outside (0, 1).
+        """
+        noise = check_codes(noise, self.manifest.noise, "u")
+        if not (noise.min() > 0 and noise.max() < 1):
+            raise InvalidInput(f"u has values from {noise.min():g} to {noise.max():g}, expected the open interval (0, 1)")
+        return self._run("decoder", self._run("prior", {"u": noise}))["image"]
+
+    def encode(self, images: Any) -> NDArray[np.float32]:
+        """The codes z [n, latent] of images, uint8 or floats in [0, 1] of shape [n, C, H, W] (or gray [n, H, W]).
+
+        Raises:
+            InvalidInput: wrong rank, size, dtype or range, or a NaN.
+        """
+        return self.codes(images)["z"]
+
+    def codes(self, images: Any) -> Arrays:
+        """Every output of the encoder by name: z, and log_var or y where the model has them.
+
+        Raises:
+            InvalidInput: as for `encode`.
+        """
+        return self._run("encoder", {"image": check_images(images, self.manifest.image)})
+
+    def decode(self, z: Any, y: Any = None) -> NDArray[np.float32]:
+        """The images of codes z [n, latent], and of classes y [n, classes] where the decoder is conditional.
+
+        Raises:
+            InvalidInput: wrong shape or dtype, a value that is not finite, or y missing or not wanted.
+        """
+        inputs = {"z": check_codes(z, self.manifest.latent, "z")}
+        if y is not None:
+            inputs["y"] = check_codes(y, len(self.manifest.labels), "y")
+        wanted = [i.name for i in self._session("decoder").get_inputs()]
+        if sorted(wanted) != sorted(inputs):
+            raise InvalidInput(f"the decoder of {self.manifest.name} takes {', '.join(wanted)}, given {', '.join(inputs)}")
+        return self._run("decoder", inputs)["image"]
+
+    def reconstruct(self, images: Any) -> NDArray[np.float32]:
+        """The images decoded from the codes of `images`.
+
+        Raises:
+            InvalidInput: as for `encode`.
+        """
+        return self._run("decoder", self._decoder_inputs(self.codes(images)))["image"]
+
+    def interpolate(self, images: Any, steps: int = 9) -> NDArray[np.float32]:
+        """Images along straight lines in code space, from each image to the next: [(n - 1) * steps, C, H, W].
+
+        Each line has `steps` images, its two ends among them.
+
+        Raises:
+            InvalidInput: fewer than two images or steps, or images as for `encode`.
+        """
+        codes = self._decoder_inputs(self.codes(images))
+        if len(codes["z"]) < 2 or steps < 2:
+            raise InvalidInput(f"interpolate has {len(codes['z'])} images and {steps} steps, expected 2 or more of each")
+        t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+        lines = {
+            name: np.concatenate([(1 - t) * a + t * b for a, b in zip(c[:-1], c[1:], strict=True)])
+            for name, c in codes.items()
+        }
+        return self._run("decoder", lines)["image"]
+
+    def manifold(self, side: int = 20) -> NDArray[np.float32]:
+        """The images of a regular grid of percentiles of a 2-D prior: [side * side, C, H, W], row by row from the top.
+
+        Raises:
+            InvalidInput: the prior's noise is not 2-D, or `side` is below 1.
+        """
+        if self.manifest.noise != 2:
+            raise InvalidInput(f"{self.manifest.name} has {self.manifest.noise}-D noise, a manifold picture needs 2-D")
+        if side < 1:
+            raise InvalidInput(f"the side of the grid is {side}, expected 1 or more")
+        return self.sample_from(percentile_grid(side))
+
+    def _label_place(self, label: int | str) -> tuple[int, int]:
+        """The coordinate of the noise that chooses the class, and the number of the class `label`."""
+        labels, coordinate = self.manifest.labels, self.manifest.label_coordinate
+        if coordinate is None:
+            raise InvalidInput(f"{self.manifest.name} has no labels to choose from; sample it without one")
+        if isinstance(label, str) and label in labels:
+            return coordinate, labels.index(label)
+        if str(label).isdigit() and int(label) < len(labels):
+            return coordinate, int(label)
+        raise InvalidInput(f"{self.manifest.name} has no label {label!r}, expected one of {', '.join(labels)}")
+
+    def _decoder_inputs(self, codes: Arrays) -> Arrays:
+        return {i.name: codes[i.name] for i in self._session("decoder").get_inputs()}
+
+    def _run(self, role: str, inputs: Arrays) -> Arrays:
+        session = self._session(role)
+        names = [o.name for o in session.get_outputs()]
+        count = len(next(iter(inputs.values())))
+        if count <= BATCH:
+            return dict(zip(names, session.run(names, inputs), strict=True))
+        results: Arrays = {}
+        for start in range(0, count, BATCH):
+            part = slice(start, start + BATCH)
+            outputs = session.run(names, {name: values[part] for name, values in inputs.items()})
+            for name, values in zip(names, outputs, strict=True):
+                whole = results.setdefault(name, np.empty((count, *values.shape[1:]), np.float32))
+                whole[part] = values
+        return results
+
+    def _session(self, role: str) -> "InferenceSession":
+        with self._lock:
+            if role not in self._sessions:
+                self._sessions[role] = self._open(role)
+            return self._sessions[role]
+
+    def _open(self, role: str) -> "InferenceSession":
+        name = self.manifest.graph_file(role, self._precision)
+        session = open_session(self._bundle.read(name), name, device=self._device, threads=self._threads)
+        _check_signature(role, session, self.manifest)
+        return session
+
+
+def _check_signature(role: str, session: "InferenceSession", manifest: Manifest) -> None:
+    """Refuse a graph whose inputs and outputs are not those that the manifest promises for its role."""
+    sizes: Mapping[str, tuple[int, ...]] = {
+        "image": manifest.image.axes,
+        "z": (manifest.latent,),
+        "log_var": (manifest.latent,),
+        "y": (len(manifest.labels),),
+        "u": (manifest.noise,),
+    }
+    allowed = {
+        "encoder": (("image",), ("z", "log_var", "y"), ("image", "z")),
+        "decoder": (("z", "y"), ("image",), ("z", "image")),
+        "prior": (("u",), ("z", "y"), ("u", "z")),
+    }
+    inputs, outputs, needed = allowed[role]
+    found = {}
+    for nodes, names in ((session.get_inputs(), inputs), (session.get_outputs(), outputs)):
+        for node in nodes:
+            found[node.name] = tuple(node.shape[1:])
+            if node.name not in names or found[node.name] != sizes[node.name] or node.type != "tensor(float)":
+                expected = " or ".join(f"{n} as tensor(float) {['batch', *sizes[n]]}" for n in names)
+                raise InvalidBundle(
+                    f"the {role} of {manifest.name} has {node.name!r} as {node.type} {node.shape}, expected {expected}"
+                )
+    if missing := [name for name in needed if name not in found]:
+        raise InvalidBundle(f"the {role} of {manifest.name} lacks {', '.join(missing)} among its inputs and outputs")

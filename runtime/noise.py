@@ -1,0 +1,48 @@
+"""Uniform noise for the prior: the same numbers for a seed on every machine and in every numpy."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.errors import InvalidInput
+
+_STEP: Final = 2.0**-24
+
+
+def uniform_noise(count: int, size: int, seed: int) -> NDArray[np.float32]:
+    """Uniform noise [count, size] in the open interval (0, 1).
+
+    The raw 64-bit stream of the counter-based generator Philox4x64-10 with the seed as its key (Salmon et al.,
+    "Parallel random numbers: as easy as 1, 2, 3", SC 2011), which numpy promises never to change, unlike the
+    streams of its distributions. The top 23 bits k of each number give (2 k + 1) / 2^24, which float32 holds
+    exactly, so that neither 0 nor 1 occurs.
+
+    Raises:
+        InvalidInput: `count` is below 1 or `seed` not in [0, 2^64).
+    """
+    if count < 1:
+        raise InvalidInput(f"the number of samples is {count}, expected 1 or more")
+    if not 0 <= seed < 1 << 64:
+        raise InvalidInput(f"the seed is {seed}, expected a whole number from 0 to 2^64 - 1")
+    raw = np.random.Philox(key=seed).random_raw(count * size)
+    odd = (raw >> np.uint64(40)) | np.uint64(1)
+    return (odd.astype(np.float32) * np.float32(_STEP)).reshape(count, size)
+
+
+def choose_label(noise: NDArray[np.float32], coordinate: int, label: int, classes: int) -> None:
+    """Move a coordinate of the noise, in place, into the interval of a class: u = (label + u) / classes."""
+    low, high = np.float32(label / classes), np.float32((label + 1) / classes)
+    chosen = ((label + noise[:, coordinate].astype(np.float64)) / classes).astype(np.float32)
+    # float32 may round onto the border, which belongs to the next class, or at the end to no class at all.
+    noise[:, coordinate] = np.clip(chosen, np.nextafter(low, high), np.nextafter(high, low))
+
+
+def percentile_grid(side: int) -> NDArray[np.float32]:
+    """A regular grid of noise [side * side, 2]: the centres of side x side cells, row by row from the top.
+
+    The first coordinate grows to the right, the second upwards, as in a plot of the code.
+    """
+    centres = (np.arange(side, dtype=np.float32) + 0.5) / side
+    rows, columns = np.meshgrid(centres[::-1], centres, indexing="ij")
+    return np.stack([columns.ravel(), rows.ravel()], axis=1)

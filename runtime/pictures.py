@@ -1,0 +1,159 @@
+"""Pictures and arrays on disk: what users give to encode, and what sample and decode write."""
+
+import io
+import math
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
+from aae_zoo.runtime.idx import is_idx, read_idx
+from aae_zoo.runtime.manifest import ImageShape
+
+SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+_FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+_GRID_WIDTH: Final = 480
+
+
+def read_images(path: Path, shape: ImageShape, *, resize: bool = False) -> NDArray[np.generic]:
+    """Read a picture, a folder of pictures (by name), an .npy or .npz array, or an idx file.
+
+    Pictures become uint8 [n, C, H, W], gray or colour as the model needs; arrays come as they are.
+
+    Raises:
+        InvalidInput: nothing is there, it is no picture or array, or a picture has another size and `resize` is false.
+    """
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not files:
+            raise InvalidInput(f"the folder {path} holds no picture, expected at least one of {', '.join(SUFFIXES)}")
+        return np.stack([_read_picture(p, shape, resize) for p in files])
+    if not path.exists():
+        raise InvalidInput(f"there is no file {path}; give a picture, a folder of them, an .npy, .npz or idx file")
+    if path.suffix in (".npy", ".npz"):
+        return read_array(path, ("image", "images"))
+    if is_idx(path):
+        return read_idx(path)
+    return _read_picture(path, shape, resize)[None]
+
+
+def read_array(path: Path, names: tuple[str, ...]) -> NDArray[np.generic]:
+    """Read an .npy array, or from an .npz the first array with one of `names`, or its only one. No pickles.
+
+    Raises:
+        InvalidInput: there is no such file or array, or it is damaged or pickled.
+    """
+    try:
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            return np.asarray(content)
+        with content:
+            found = [n for n in names if n in content.files] or (content.files if len(content.files) == 1 else [])
+            if found:
+                return np.asarray(content[found[0]])
+            raise InvalidInput(f"{path} holds the arrays {content.files}, expected one called {' or '.join(names)}")
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"{path} cannot be read as an array ({error}); give one that numpy.save wrote") from None
+
+
+def save_images(images: NDArray[np.float32], output: str) -> None:
+    """Write images [n, C, H, W] in [0, 1]: name.png one grid, folder/ one file each, .npy or .npz arrays, - to stdout.
+
+    Raises:
+        InvalidInput: the output has a suffix that is none of these.
+        OutputError: it cannot be written.
+    """
+    path = Path(output)
+    if output == "-" or path.suffix == ".png":
+        picture = grid(images)
+        write_file(output, lambda stream: picture.save(stream, "PNG"))
+    elif path.suffix in (".npy", ".npz"):
+        save_arrays({"image": images}, output)
+    elif output.endswith("/") or not path.suffix or path.is_dir():
+        with atomic_folder(path) as folder:
+            width = max(4, len(str(len(images) - 1)))
+            for number, pixels in enumerate(to_uint8(images)):
+                Image.fromarray(pixels).save(folder / f"{number:0{width}}.png")
+    else:
+        raise InvalidInput(f"the output {output} ends in {path.suffix}, expected .png, .npy, .npz, a folder/ or -")
+
+
+def save_arrays(arrays: dict[str, NDArray[np.float32]], output: str) -> None:
+    """Write arrays: .npz all by name, .npy or - (to stdout, as .npy) the first.
+
+    Raises:
+        InvalidInput: the output has another suffix.
+        OutputError: it cannot be written.
+    """
+    suffix = Path(output).suffix
+    if suffix == ".npz":
+        write_file(output, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
+    elif suffix == ".npy" or output == "-":
+        write_file(output, lambda stream: np.save(stream, next(iter(arrays.values()))))
+    else:
+        raise InvalidInput(f"the output {output} ends in {suffix or 'nothing'}, expected .npy, .npz or -")
+
+
+def write_file(output: str, write: Callable[[IO[bytes]], object]) -> None:
+    """Call `write` with a binary stream that becomes the file `output` when it is complete, or is stdout for "-".
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if output == "-":
+        buffer = io.BytesIO()  # a pipe cannot seek
+        write(buffer)
+        with output_errors(Path("stdout")):
+            sys.stdout.buffer.write(buffer.getbuffer())
+            sys.stdout.buffer.flush()
+        return
+    with atomic_file(Path(output)) as temporary, temporary.open("wb") as stream:
+        write(stream)
+
+
+def grid(images: NDArray[np.float32], columns: int | None = None, *, gap: int = 2) -> Image.Image:
+    """All images in one picture, row by row, by default as square as can be, small ones enlarged by a whole factor."""
+    pixels = to_uint8(images)
+    columns = columns or math.ceil(math.sqrt(len(pixels)))
+    rows = math.ceil(len(pixels) / columns)
+    height, width = pixels.shape[1] + gap, pixels.shape[2] + gap
+    canvas = np.zeros((rows * height - gap, columns * width - gap, *pixels.shape[3:]), np.uint8)
+    for number, image in enumerate(pixels):
+        top, left = number // columns * height, number % columns * width
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    picture = Image.fromarray(canvas)
+    factor = max(1, _GRID_WIDTH // picture.width)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Images [n, C, H, W] in [0, 1] as bytes [n, H, W] for gray, [n, H, W, C] for colour."""
+    pixels = np.rint(images * 255).astype(np.uint8)
+    return pixels[:, 0] if pixels.shape[1] == 1 else np.moveaxis(pixels, 1, -1)
+
+
+def _read_picture(path: Path, shape: ImageShape, resize: bool) -> NDArray[np.uint8]:
+    """One picture as uint8 [C, H, W]."""
+    try:
+        with Image.open(path, formats=_FORMATS) as opened:
+            picture = ImageOps.exif_transpose(opened).convert("L" if shape.channels == 1 else "RGB")
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InvalidInput(f"{path} cannot be read as a picture ({error}); give a PNG or JPEG file") from None
+    if resize:
+        picture = picture.resize((shape.width, shape.height), Image.Resampling.LANCZOS)
+    if picture.size != (shape.width, shape.height):
+        raise InvalidInput(
+            f"{path} is {picture.width} x {picture.height} pixels, expected {shape.width} x {shape.height}; "
+            "resize it, or pass --resize"
+        )
+    pixels = np.asarray(picture)
+    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)

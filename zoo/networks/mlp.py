@@ -1,0 +1,71 @@
+"""Multilayer perceptrons: the networks of Makhzani et al., "Adversarial Autoencoders" (arXiv 1511.05644)."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from aae_zoo.zoo.parts import PartSettings
+
+
+class Settings(PartSettings):
+    """Widths of the hidden layers, input side first, and the dropout behind each."""
+
+    kind: Literal["mlp"]
+    hidden: list[PositiveInt]
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+def _perceptron(inputs: int, settings: Settings, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width, following in pairwise([inputs, *settings.hidden]):
+        layers += [nn.Linear(width, following), nn.ReLU()]
+        if settings.dropout:
+            layers.append(nn.Dropout(settings.dropout))
+    return nn.Sequential(*layers, nn.Linear(settings.hidden[-1] if settings.hidden else inputs, outputs))
+
+
+class Encoder(nn.Module):
+    """Q(z|x), deterministic: images [n, C, H, W] to codes z [n, latent], with a linear output."""
+
+    def __init__(self, settings: Settings, image: Sequence[int], latent: int) -> None:
+        super().__init__()
+        self.layers = _perceptron(math.prod(image), settings, latent)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """The code of each image."""
+        return {"z": self.layers(image.flatten(1))}
+
+
+class Decoder(nn.Module):
+    """P(x|z): codes z [n, latent] to images [n, C, H, W] in [0, 1]."""
+
+    def __init__(self, settings: Settings, latent: int, image: Sequence[int]) -> None:
+        super().__init__()
+        self.image = tuple(image)
+        self.layers = _perceptron(latent, settings, math.prod(image))
+
+    def logits(self, z: Tensor) -> Tensor:
+        """The images before the sigmoid."""
+        logits: Tensor = self.layers(z).unflatten(1, self.image)
+        return logits
+
+    def forward(self, z: Tensor) -> dict[str, Tensor]:
+        """The image of each code."""
+        return {"image": self.logits(z).sigmoid()}
+
+
+class Discriminator(nn.Module):
+    """D(z): codes [n, latent] to the logit [n] of the probability that they were drawn from the prior."""
+
+    def __init__(self, settings: Settings, latent: int) -> None:
+        super().__init__()
+        self.layers = _perceptron(latent, settings, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The logit of each code."""
+        logits: Tensor = self.layers(z)
+        return logits.squeeze(1)

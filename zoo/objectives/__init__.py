@@ -1,0 +1,31 @@
+"""Objectives, one kind a file: `Settings` and `Objective`, what is minimised and how one batch does it."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+Reconstruction = Literal["bce", "mse"]
+
+
+class BaseObjective(nn.Module, ABC):
+    """An objective owns every network that it trains, and the optimisers that train them."""
+
+    optimisers: dict[str, Optimizer]
+
+    @abstractmethod
+    def step(self, image: Tensor, generator: Generator) -> dict[str, Tensor]:
+        """Update all networks once on a batch [n, C, H, W] in [0, 1]; the losses before the update, by name."""
+
+
+def reconstruction_loss(logits: Tensor, image: Tensor, kind: Reconstruction) -> Tensor:
+    """Squared error or cross-entropy, summed over the pixels of an image and averaged over the batch.
+
+    Summed, not averaged, over pixels: the log-likelihood of an image is a sum, and averaging it would weigh the
+    prior's term as many times more as an image has pixels.
+    """
+    if kind == "bce":
+        return F.binary_cross_entropy_with_logits(logits, image, reduction="sum") / len(image)
+    return F.mse_loss(logits.sigmoid(), image, reduction="sum") / len(image)

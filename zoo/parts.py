@@ -1,0 +1,33 @@
+"""Parts that a recipe names by kind: each prior, objective and network is one file in the folder of its family.
+
+A file called gaussian.py in zoo/priors/ is the prior of kind "gaussian"; nothing else has to know of it. Every
+file defines `Settings`, the table of the recipe that describes the part, and the class that its family asks for.
+"""
+
+import pkgutil
+from importlib import import_module
+from types import ModuleType
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """A table of a recipe: types are strict and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PartSettings(Settings):
+    """A table of a recipe that names a part by its kind."""
+
+    kind: str
+
+
+def kinds(family: str) -> list[str]:
+    """The kinds there are in a family ("networks", "priors" or "objectives"), by name."""
+    return sorted(m.name for m in pkgutil.iter_modules(import_module(f"aae_zoo.zoo.{family}").__path__))
+
+
+def load_part(family: str, kind: str) -> ModuleType:
+    """The module of a part; `kind` is one of `kinds(family)`."""
+    return import_module(f"aae_zoo.zoo.{family}.{kind}")

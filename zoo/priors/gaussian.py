@@ -1,0 +1,30 @@
+"""The Gaussian prior N(0, std^2 I): each coordinate is the quantile of one uniform number."""
+
+from typing import Literal
+
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+
+from aae_zoo.zoo.priors import BasePrior, PriorSettings
+from aae_zoo.zoo.quantile import normal_quantile
+
+
+class Settings(PriorSettings):
+    """The size of the code and the standard deviation of each coordinate."""
+
+    kind: Literal["gaussian"]
+    size: PositiveInt
+    std: PositiveFloat = 1.0
+
+
+class Prior(BasePrior):
+    """z = std * quantile(u)."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.noise = self.latent = settings.size
+        self.std = settings.std
+
+    def forward(self, u: Tensor) -> dict[str, Tensor]:
+        """Codes z [n, size] of noise u [n, size]."""
+        return {"z": self.std * normal_quantile(u)}

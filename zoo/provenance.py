@@ -1,0 +1,30 @@
+"""Where a result came from: command, versions, machine and commit."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+_LIBRARIES: Final = ("aae-zoo", "torch", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that decide a result."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this code runs from, "-dirty" where tracked files differ, None elsewhere."""
+    source = Path(__file__).resolve().parent
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """What a number that depends on the machine depended on."""
+    return {"commit": commit(), "versions": versions(), "machine": platform.machine(), "threads": threads}

@@ -1,0 +1,158 @@
+"""Recipes: everything that decides what a model becomes, in one TOML file, checked as a whole."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, create_model
+
+from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.zoo.parts import PartSettings, Settings, kinds, load_part
+
+RECIPES: Final = Path(__file__).parent / "recipes"
+_FAMILIES: Final = {"encoder": "networks", "decoder": "networks", "prior": "priors", "objective": "objectives"}
+
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class DataSettings(Settings):
+    """[data]: the data set's name, and how many of the last training images are kept for validation."""
+
+    dataset: PlainName
+    validation: PositiveInt
+
+
+class TrainingSettings(Settings):
+    """[training]: Adam with a rate that rises linearly over `warmup` of all steps, then falls as a cosine to zero."""
+
+    epochs: PositiveInt
+    batch: PositiveInt
+    seed: NonNegativeInt
+    learning_rate: PositiveFloat
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    log_every: PositiveInt = 50
+    pictures_every: PositiveInt = 5
+
+
+class Recipe(Settings):
+    """A recipe. `encoder`, `decoder`, `prior` and `objective` hold the settings of the part of their kind."""
+
+    name: PlainName
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    title: str
+    description: str
+    licence: str
+    data: DataSettings
+    encoder: PartSettings
+    decoder: PartSettings
+    prior: PartSettings
+    objective: PartSettings
+    training: TrainingSettings
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all settings, independent of how the TOML file is laid out."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+    def to_toml(self) -> str:
+        """All settings, defaults and overrides among them, as a TOML file that `load_recipe` reads."""
+        document = self.model_dump()
+        plain = [f"{key} = {_toml(value)}" for key, value in document.items() if not isinstance(value, dict)]
+        tables = [
+            "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())])
+            for name, table in document.items()
+            if isinstance(table, dict)
+        ]
+        return "\n\n".join(["\n".join(plain), *tables]) + "\n"
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Load a recipe by the path of its TOML file, or by the name of one that comes with the package.
+
+    `overrides` are settings such as "training.epochs=3", with values in TOML (a bare word is a text).
+
+    Raises:
+        InvalidRecipe: there is no such recipe, or it has mistakes; all of them are listed.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise InvalidRecipe(f"there is no recipe {name}; give the path of a .toml file, or one of {known}")
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRecipe(f"{path} is not TOML: {error}") from None
+    for override in overrides:
+        _override(document, override)
+    return parse_recipe(document, str(path))
+
+
+def parse_recipe(document: dict[str, Any], where: str) -> Recipe:
+    """Check a recipe as a whole; `where` names it in errors.
+
+    Raises:
+        InvalidRecipe: it has mistakes; all of them are listed, each with the key, the value and what is expected.
+    """
+    parts: dict[str, Any] = {
+        section: (_settings(family, document.get(section)), ...) for section, family in _FAMILIES.items()
+    }
+    try:
+        return create_model("Recipe", __base__=Recipe, **parts).model_validate(document)
+    except ValidationError as error:
+        problems = [f"{_key(p['loc'])}: {_problem(p['type'], p['msg'], p['input'])}" for p in error.errors()]
+        count = f"{len(problems)} mistake{'s' if len(problems) > 1 else ''}"
+        raise InvalidRecipe(f"{where} has {count}: " + "; ".join(problems)) from None
+
+
+def _settings(family: str, table: object) -> type[PartSettings]:
+    """The settings class of the kind that a table names, or one that refuses an unknown kind."""
+    known = kinds(family)
+    kind = table.get("kind") if isinstance(table, dict) else None
+    if kind in known:
+        settings: type[PartSettings] = load_part(family, kind).Settings
+        return settings
+    return create_model("UnknownKind", __base__=_AnyPart, kind=(Literal[tuple(known)], ...))
+
+
+class _AnyPart(PartSettings, extra="allow"):
+    pass
+
+
+def _toml(value: object) -> str:
+    """A value in TOML, which writes texts, numbers, truth values and lists of them as JSON does."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))
+
+
+def _problem(kind: str, message: str, value: object) -> str:
+    if kind == "extra_forbidden":
+        return "there is no such setting"
+    if kind == "missing":
+        return "it is missing"
+    return f"{message[0].lower()}{message[1:]}, found {value!r}"
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *tables, last = key.strip().split(".")
+    if not equals or not last:
+        raise InvalidRecipe(f"--set {override} is no setting, expected KEY=VALUE such as training.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for table in tables:
+        document = document.setdefault(table, {})
+        if not isinstance(document, dict):
+            raise InvalidRecipe(f"--set {override}: {table} is no table of the recipe")
+    document[last] = value

@@ -1,0 +1,122 @@
+"""A run: the folder that training writes and that evaluate and export read.
+
+recipe.toml        the recipe, with every default and override in it
+model.safetensors  the weights of every network, with the recipe's SHA-256, the epoch and the step
+resume.pt          weights, optimisers and random state at the end of the last whole epoch
+log.jsonl          every loss and the codes' moments
+pictures/          reconstructions and samples by epoch
+metrics.json       the test set's metrics, when training has ended
+run.json           command, versions, data, seconds: where the weights came from
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from aae_zoo.runtime.errors import CheckpointError, InvalidRecipe
+from aae_zoo.runtime.files import atomic_file
+from aae_zoo.zoo.recipe import Recipe, load_recipe
+
+
+class Run:
+    """A run folder and its recipe."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.log = folder / "log.jsonl"
+        self.pictures = folder / "pictures"
+        self.weights = folder / "model.safetensors"
+        self.state = folder / "resume.pt"
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Open a run that training has written.
+
+        Raises:
+            CheckpointError: the folder holds no run, or its recipe is damaged.
+        """
+        path = folder / "recipe.toml"
+        if not path.is_file():
+            raise CheckpointError(f"{folder} holds no run (no recipe.toml); make one with aae-zoo train")
+        try:
+            return cls(folder, load_recipe(str(path)))
+        except InvalidRecipe as error:
+            raise CheckpointError(f"the run's recipe is damaged: {error}; train again") from None
+
+    def create(self) -> None:
+        """Make the folder with its recipe."""
+        with atomic_file(self.folder / "recipe.toml") as temporary:
+            temporary.write_text(self.recipe.to_toml(), "utf-8")
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file of the run."""
+        with atomic_file(self.folder / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON file of the run.
+
+        Raises:
+            CheckpointError: it is missing or damaged.
+        """
+        try:
+            content: dict[str, Any] = json.loads((self.folder / name).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.folder / name} is missing or damaged ({error}); finish the run with aae-zoo train --resume"
+            ) from None
+        return content
+
+    def save_weights(self, weights: Mapping[str, Tensor], **position: int) -> None:
+        """Write model.safetensors with the recipe's SHA-256 and where in training the weights are from."""
+        metadata = {"recipe_sha256": self.recipe.sha256, **{k: str(v) for k, v in position.items()}}
+        with atomic_file(self.weights) as temporary:
+            save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary, metadata)
+
+    def load_weights(self) -> dict[str, Tensor]:
+        """The weights of every network by name.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or belongs to another recipe.
+        """
+        try:
+            with safe_open(self.weights, "pt") as file:
+                found = (file.metadata() or {}).get("recipe_sha256")
+                self._check_recipe(self.weights, found)
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{self.weights} is missing or damaged ({error}); train again") from None
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Write resume.pt: everything that an exact continuation needs."""
+        with atomic_file(self.state) as temporary:
+            torch.save({"recipe_sha256": self.recipe.sha256, **state}, temporary)
+
+    def load_state(self) -> dict[str, Any]:
+        """What `save_state` wrote. Nothing but tensors and plain values is unpickled.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or belongs to another recipe.
+        """
+        try:
+            state: dict[str, Any] = torch.load(self.state, weights_only=True)
+        except Exception as error:  # a damaged file raises whatever the unpickler meets first
+            raise CheckpointError(
+                f"{self.state} is missing or damaged ({type(error).__name__}); train again without --resume"
+            ) from None
+        self._check_recipe(self.state, state.get("recipe_sha256"))
+        return state
+
+    def _check_recipe(self, path: Path, found: str | None) -> None:
+        if found != self.recipe.sha256:
+            raise CheckpointError(
+                f"{path} belongs to another recipe (SHA-256 {str(found)[:12]}, expected {self.recipe.sha256[:12]} of "
+                f"{self.recipe.name}); give the recipe and settings it was trained with, or train into a new folder"
+            )
