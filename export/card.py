@@ -15,19 +15,22 @@ METRIC_NAMES = {
 
 def model_card(document: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
     """The card in Markdown with the Hub's metadata; `document` is a manifest, of which the files are not used."""
-    return "\n\n".join(
-        [
-            _front_matter(document),
-            f"# {document['title']}",
-            f"{document['description']}: **{document['name']}** {document['version']}, {_architecture(document)}.",
-            _pictures(document),
-            _use(document),
-            _results(document),
-            _training(document),
-            _parity(parity),
-            _limits(document),
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                _front_matter(document),
+                f"# {document['title']}",
+                f"{document['description']}: **{document['name']}** {document['version']}, {_architecture(document)}.",
+                _pictures(document),
+                _use(document),
+                _results(document),
+                _training(document),
+                _parity(parity),
+                _limits(document),
+            ]
+        )
+        + "\n"
+    )
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -64,7 +67,9 @@ def _architecture(document: Mapping[str, Any]) -> str:
 def _pictures(document: Mapping[str, Any]) -> str:
     pictures = ["![64 samples](samples.png)"]
     if document["noise"] == 2:
-        pictures.append("The prior's percentiles, from low to high to the right and upwards:\n\n![manifold](manifold.png)")
+        pictures.append(
+            "The prior's percentiles, from low to high to the right and upwards:\n\n![manifold](manifold.png)"
+        )
     pictures.append("Test images, and below them their reconstructions:\n\n![reconstructions](reconstructions.png)")
     return "\n\n".join(pictures)
 
@@ -93,7 +98,9 @@ The graphs' own metadata (prefix `aae_zoo.`) gives names, sizes and version."""
 
 def _results(document: Mapping[str, Any]) -> str:
     rows = [f"| {name} | {value} |" for name, value in metric_rows(document["metrics"])]
-    return "\n".join([f"## Results on the test set of {document['dataset']}", "", "| figure | value |", "|---|---|", *rows])
+    return "\n".join(
+        [f"## Results on the test set of {document['dataset']}", "", "| figure | value |", "|---|---|", *rows]
+    )
 
 
 def _training(document: Mapping[str, Any]) -> str:
@@ -116,9 +123,7 @@ with {versions}, and this recipe:
 
 def _parity(parity: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in parity["versions"].items())
-    rows = [
-        f"| {row['graph']} | {row['engine']} | {row['batch']} | {row['error']:.2g} |" for row in parity["rows"]
-    ]
+    rows = [f"| {row['graph']} | {row['engine']} | {row['batch']} | {row['error']:.2g} |" for row in parity["rows"]]
     return "\n".join(
         [
             "## Parity with PyTorch",

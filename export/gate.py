@@ -28,6 +28,7 @@ BATCHES: Final = (1, 2, 3, 7, 64, 65)
 
 Array = NDArray[Any]
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+Engine = tuple[list[str], Run]  # the names of a graph's inputs, and what runs it
 
 
 def check_graphs(folder: Path, references: Mapping[str, Array]) -> dict[str, Any]:
@@ -54,13 +55,9 @@ def failures(report: Mapping[str, Any]) -> list[str]:
 
 
 def _check_graph(path: Path, role: str, references: Mapping[str, Array]) -> Iterator[dict[str, Any]]:
-    for engine, batches, open_engine in (
-        ("ONNX Runtime, not optimised", BATCHES, lambda: _onnxruntime(path, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)),
-        ("ONNX Runtime, optimised", BATCHES, lambda: _onnxruntime(path, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)),
-        ("onnx.reference", BATCHES[-1:], lambda: _reference(path)),
-    ):
+    for name, batches, open_engine in _engines(path):
         for batch in batches:
-            row = {"graph": role, "engine": engine, "batch": batch}
+            row = {"graph": role, "engine": name, "batch": batch}
             try:
                 inputs, run = open_engine()
                 yield row | _compare(role, inputs, run, batch, references)
@@ -68,16 +65,28 @@ def _check_graph(path: Path, role: str, references: Mapping[str, Array]) -> Iter
                 yield row | _failed(f"{type(error).__name__}: {str(error)[:300]}")
 
 
-def _onnxruntime(path: Path, level: ort.GraphOptimizationLevel) -> tuple[list[str], Run]:
+def _engines(path: Path) -> list[tuple[str, tuple[int, ...], Callable[[], Engine]]]:
+    """Each engine's name, the batch sizes to try in it, and what opens the graph there."""
+    levels = ort.GraphOptimizationLevel
+    return [
+        ("ONNX Runtime, not optimised", BATCHES, lambda: _onnxruntime(path, levels.ORT_DISABLE_ALL)),
+        ("ONNX Runtime, optimised", BATCHES, lambda: _onnxruntime(path, levels.ORT_ENABLE_ALL)),
+        ("onnx.reference", BATCHES[-1:], lambda: _reference(path)),
+    ]
+
+
+def _onnxruntime(path: Path, level: ort.GraphOptimizationLevel) -> Engine:
     options = ort.SessionOptions()
     options.graph_optimization_level = level
     options.log_severity_level = 3
     session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
-    return [i.name for i in session.get_inputs()], lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+    return [i.name for i in session.get_inputs()], lambda inputs: dict(
+        zip(names, session.run(names, inputs), strict=True)
+    )
 
 
-def _reference(path: Path) -> tuple[list[str], Run]:
+def _reference(path: Path) -> Engine:
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(str(path))

@@ -53,7 +53,10 @@ def with_table(readme: str, bundles: list[Bundle]) -> str:
         for b in bundles
         for m in [b.manifest]
     ]
-    head = ["| name | model | MSE per pixel | MMD² of codes and prior | training, 2 cores | bundle |", "|---|---|---|---|---|---|"]
+    head = [
+        "| name | model | MSE per pixel | MMD² of codes and prior | training, 2 cores | bundle |",
+        "|---|---|---|---|---|---|",
+    ]
     table = "\n".join([_BEGIN, *head, *rows, _END])
     text, count = re.subn(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: table, readme, flags=re.DOTALL)
     if count != 1:
@@ -75,7 +78,9 @@ def _entry(bundle: Bundle) -> dict[str, Any]:
 
 
 def _bytes(bundle: Bundle) -> int:
-    return sum(record.size for record in bundle.manifest.files.values()) + (bundle.folder / "manifest.json").stat().st_size
+    return (
+        sum(record.size for record in bundle.manifest.files.values()) + (bundle.folder / "manifest.json").stat().st_size
+    )
 
 
 def _main() -> int:

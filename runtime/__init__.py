@@ -39,7 +39,13 @@ __all__ = [
     "load",
 ]
 
-_HOME = {"CatalogueEntry": "catalogue", "list_models": "catalogue", "Manifest": "manifest", "Model": "model", "load": "model"}
+_HOME = {
+    "CatalogueEntry": "catalogue",
+    "list_models": "catalogue",
+    "Manifest": "manifest",
+    "Model": "model",
+    "load": "model",
+}
 
 
 def __getattr__(name: str) -> Any:

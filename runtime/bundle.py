@@ -55,7 +55,9 @@ def open_bundle(folder: Path) -> Bundle:
     """
     path = folder / "manifest.json"
     if not path.is_file():
-        raise InvalidBundle(f"{folder} is no bundle: it has no manifest.json; make one with aae-zoo export RUN -o BUNDLE")
+        raise InvalidBundle(
+            f"{folder} is no bundle: it has no manifest.json; make one with aae-zoo export RUN -o BUNDLE"
+        )
     with path.open("rb") as stream:  # bounded: one byte over the limit is enough to refuse it
         text = stream.read(MAX_MANIFEST_BYTES + 1)
     return Bundle(folder, parse_manifest(text, str(path)), hashlib.sha256(text).hexdigest())

@@ -105,4 +105,6 @@ def _find_repository(text: str, match: re.Match[str]) -> Bundle:
     folder = cache_folder() / organisation / f"{repository}@{revision or 'main'}"
     if (folder / "manifest.json").is_file():
         return open_bundle(folder)
-    raise ModelNotFound(f"{text} is not in the cache {cache_folder()}, nor a folder; give the folder of its bundle instead")
+    raise ModelNotFound(
+        f"{text} is not in the cache {cache_folder()}, nor a folder; give the folder of its bundle instead"
+    )

@@ -56,7 +56,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it becomes `path`, on any failure it is removed.
 
-    An empty folder may stand there. With `replace`, an existing folder is moved aside first and removed only once the new one stands.
+    An empty folder may stand there. With `replace`, any folder may: it is moved aside, and removed only when the
+    new one stands.
 
     Raises:
         OutputError: a folder with files exists and `replace` is false, or it cannot be written.

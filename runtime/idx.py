@@ -25,7 +25,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         with _open(path) as stream:
             return _read(stream, path)
     except (OSError, EOFError, zlib.error) as error:
-        raise InvalidInput(f"{path} cannot be read as an idx file ({error}); give an intact idx or idx.gz file") from None
+        raise InvalidInput(
+            f"{path} cannot be read as an idx file ({error}); give an intact idx or idx.gz file"
+        ) from None
 
 
 def is_idx(path: Path) -> bool:
@@ -41,7 +43,9 @@ def _open(path: Path) -> BinaryIO:
 def _read(stream: BinaryIO, path: Path) -> NDArray[np.uint8]:
     magic = stream.read(4)
     if len(magic) != 4 or magic[:2] != b"\0\0" or magic[2] != _UNSIGNED_BYTE:
-        raise InvalidInput(f"{path} begins with {magic.hex() or 'nothing'}, expected 000008 and a rank: an idx file of bytes")
+        raise InvalidInput(
+            f"{path} begins with {magic.hex() or 'nothing'}, expected 000008 and a rank: an idx file of bytes"
+        )
     dimensions = [int.from_bytes(stream.read(4), "big") for _ in range(magic[3])]
     size = math.prod(dimensions)
     if size > _MAX_BYTES:

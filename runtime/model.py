@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -82,7 +83,9 @@ class Model:
         """
         noise = check_codes(noise, self.manifest.noise, "u")
         if not (noise.min() > 0 and noise.max() < 1):
-            raise InvalidInput(f"u has values from {noise.min():g} to {noise.max():g}, expected the open interval (0, 1)")
+            raise InvalidInput(
+                f"u has values from {noise.min():g} to {noise.max():g}, expected the open interval (0, 1)"
+            )
         return self._run("decoder", self._run("prior", {"u": noise}))["image"]
 
     def encode(self, images: Any) -> NDArray[np.float32]:
@@ -112,7 +115,9 @@ class Model:
             inputs["y"] = check_codes(y, len(self.manifest.labels), "y")
         wanted = [i.name for i in self._session("decoder").get_inputs()]
         if sorted(wanted) != sorted(inputs):
-            raise InvalidInput(f"the decoder of {self.manifest.name} takes {', '.join(wanted)}, given {', '.join(inputs)}")
+            raise InvalidInput(
+                f"the decoder of {self.manifest.name} takes {', '.join(wanted)}, given {', '.join(inputs)}"
+            )
         return self._run("decoder", inputs)["image"]
 
     def reconstruct(self, images: Any) -> NDArray[np.float32]:
@@ -133,12 +138,11 @@ class Model:
         """
         codes = self._decoder_inputs(self.codes(images))
         if len(codes["z"]) < 2 or steps < 2:
-            raise InvalidInput(f"interpolate has {len(codes['z'])} images and {steps} steps, expected 2 or more of each")
+            raise InvalidInput(
+                f"interpolate has {len(codes['z'])} images and {steps} steps, expected 2 or more of each"
+            )
         t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
-        lines = {
-            name: np.concatenate([(1 - t) * a + t * b for a, b in zip(c[:-1], c[1:], strict=True)])
-            for name, c in codes.items()
-        }
+        lines = {name: np.concatenate([(1 - t) * a + t * b for a, b in pairwise(c)]) for name, c in codes.items()}
         return self._run("decoder", lines)["image"]
 
     def manifold(self, side: int = 20) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.errors import InvalidInput
 
 _STEP: Final = 2.0**-24
+_MAX_COUNT: Final = 1 << 31
 
 
 def uniform_noise(count: int, size: int, seed: int) -> NDArray[np.float32]:
@@ -19,10 +20,10 @@ def uniform_noise(count: int, size: int, seed: int) -> NDArray[np.float32]:
     exactly, so that neither 0 nor 1 occurs.
 
     Raises:
-        InvalidInput: `count` is below 1 or `seed` not in [0, 2^64).
+        InvalidInput: `count` is below 1 or above 2^31, or `seed` not in [0, 2^64).
     """
-    if count < 1:
-        raise InvalidInput(f"the number of samples is {count}, expected 1 or more")
+    if not 1 <= count <= _MAX_COUNT:
+        raise InvalidInput(f"the number of samples is {count}, expected 1 to {_MAX_COUNT}")
     if not 0 <= seed < 1 << 64:
         raise InvalidInput(f"the seed is {seed}, expected a whole number from 0 to 2^64 - 1")
     raw = np.random.Philox(key=seed).random_raw(count * size)

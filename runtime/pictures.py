@@ -65,8 +65,10 @@ def read_array(path: Path, names: tuple[str, ...]) -> NDArray[np.generic]:
         raise InvalidInput(f"{path} cannot be read as an array ({error}); give one that numpy.save wrote") from None
 
 
-def save_images(images: NDArray[np.float32], output: str) -> None:
+def save_images(images: NDArray[np.float32], output: str, *, columns: int | None = None, gap: int = 2) -> None:
     """Write images [n, C, H, W] in [0, 1]: name.png one grid, folder/ one file each, .npy or .npz arrays, - to stdout.
+
+    `columns` and `gap` are those of the grid.
 
     Raises:
         InvalidInput: the output has a suffix that is none of these.
@@ -74,7 +76,7 @@ def save_images(images: NDArray[np.float32], output: str) -> None:
     """
     path = Path(output)
     if output == "-" or path.suffix == ".png":
-        picture = grid(images)
+        picture = grid(images, columns, gap=gap)
         write_file(output, lambda stream: picture.save(stream, "PNG"))
     elif path.suffix in (".npy", ".npz"):
         save_arrays({"image": images}, output)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from aae_zoo.zoo.networks import BaseDecoder
 from aae_zoo.zoo.parts import load_part
 from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.recipe import Recipe
@@ -17,4 +18,4 @@ class Autoencoder(nn.Module):
         self.prior: BasePrior = load_part("priors", recipe.prior.kind).Prior(recipe.prior)
         latent = self.prior.latent
         self.encoder: nn.Module = load_part("networks", recipe.encoder.kind).Encoder(recipe.encoder, image, latent)
-        self.decoder: nn.Module = load_part("networks", recipe.decoder.kind).Decoder(recipe.decoder, latent, image)
+        self.decoder: BaseDecoder = load_part("networks", recipe.decoder.kind).Decoder(recipe.decoder, latent, image)

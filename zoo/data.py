@@ -15,7 +15,12 @@ from aae_zoo.runtime.catalogue import cache_folder
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.idx import read_idx
 
-FILES: Final = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+FILES: Final = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 # md5s of the uncompressed files, in the order of FILES: a re-packed .gz has another md5, its content has not.
 CANONICAL: Final = {

@@ -43,7 +43,7 @@ def _reconstruction(model: Autoencoder, images: Tensor) -> tuple[dict[str, float
     for batch in images.split(_BATCH):
         x = to_float(batch)
         codes.append(model.encoder(x)["z"])
-        logits = model.decoder.logits(codes[-1])  # type: ignore[operator]
+        logits = model.decoder.logits(codes[-1])
         squared += float(F.mse_loss(logits.sigmoid(), x, reduction="sum"))
         entropy += float(F.binary_cross_entropy_with_logits(logits, x, reduction="sum"))
     return {"mse": squared / images.numel(), "bce": entropy / len(images)}, torch.cat(codes)

@@ -116,7 +116,8 @@ def _settings(family: str, table: object) -> type[PartSettings]:
     if kind in known:
         settings: type[PartSettings] = load_part(family, kind).Settings
         return settings
-    return create_model("UnknownKind", __base__=_AnyPart, kind=(Literal[tuple(known)], ...))
+    kinds_there_are: Any = Literal[tuple(known)]
+    return create_model("UnknownKind", __base__=_AnyPart, kind=(kinds_there_are, ...))
 
 
 class _AnyPart(PartSettings, extra="allow"):

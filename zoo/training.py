@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from aae_zoo.runtime.errors import CheckpointError, OutputError, TrainingError
@@ -46,6 +46,19 @@ def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool =
     metrics = trainer.evaluate()
     trainer.save(metrics)
     return metrics
+
+
+def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
+    """The metrics of a run's weights on the test set.
+
+    Raises:
+        CheckpointError: the run is missing, damaged or of another recipe.
+        DatasetError: the data set is missing or damaged.
+    """
+    run = Run.open(folder)
+    dataset = load_dataset(run.recipe.data.dataset, data)
+    model, _ = load_model(run, dataset.image_shape)
+    return evaluate(model, dataset.test_images)
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
@@ -155,7 +168,7 @@ class Trainer:
     def _step(self) -> int:
         return self.epoch * self.steps_per_epoch
 
-    def _epoch(self, bar: "tqdm[None]") -> dict[str, float]:
+    def _epoch(self, bar: "tqdm[Any]") -> dict[str, float]:
         """One pass over the training images; the mean of each loss."""
         self.objective.train()
         totals: dict[str, float] = {}
@@ -191,9 +204,11 @@ class Trainer:
                     f"the last good checkpoint is kept in {self.run.folder}: lower training.learning_rate"
                 )
 
-    def _report(self, losses: dict[str, float], validation: dict[str, Any], bar: "tqdm[None]") -> None:
+    def _report(self, losses: dict[str, float], validation: dict[str, Any], bar: "tqdm[Any]") -> None:
         """Log the epoch: the mean losses, and how far the validation codes and images are from where they should be."""
-        self._log({"step": self._step, "epoch": self.epoch, "seconds": self.seconds, **losses, "validation": validation})
+        self._log(
+            {"step": self._step, "epoch": self.epoch, "seconds": self.seconds, **losses, "validation": validation}
+        )
         if self.epoch % self.settings.pictures_every == 0 or self.epoch == self.settings.epochs:
             self._draw()
         means = "  ".join(f"{name} {loss:.4g}" for name, loss in losses.items())
@@ -214,7 +229,10 @@ class Trainer:
             samples = self.model.decoder(**self.model.prior(noise))["image"]
         else:
             samples = self.model.decoder(**self.model.prior.draw(64, torch.Generator().manual_seed(0)))["image"]
-        for name, picture in (("reconstructions", grid(torch.cat([x, again]).numpy(), 10)), ("samples", grid(samples.numpy()))):
+        for name, picture in (
+            ("reconstructions", grid(torch.cat([x, again]).numpy(), 10)),
+            ("samples", grid(samples.numpy())),
+        ):
             with atomic_file(self.run.pictures / f"{name}-{self.epoch:04}.png") as temporary:
                 picture.save(temporary)
 
@@ -242,4 +260,3 @@ class Trainer:
         torch.set_rng_state(state["torch"])
         with output_errors(self.run.log), self.run.log.open("ab") as stream:
             stream.truncate(state["log_bytes"])  # rows of an epoch that will be trained again
-

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from aae_zoo.zoo.networks import BaseDecoder
 from aae_zoo.zoo.parts import PartSettings
 
 
@@ -40,8 +41,8 @@ class Encoder(nn.Module):
         return {"z": self.layers(image.flatten(1))}
 
 
-class Decoder(nn.Module):
-    """P(x|z): codes z [n, latent] to images [n, C, H, W] in [0, 1]."""
+class Decoder(BaseDecoder):
+    """P(x|z) as a perceptron."""
 
     def __init__(self, settings: Settings, latent: int, image: Sequence[int]) -> None:
         super().__init__()
@@ -49,13 +50,9 @@ class Decoder(nn.Module):
         self.layers = _perceptron(latent, settings, math.prod(image))
 
     def logits(self, z: Tensor) -> Tensor:
-        """The images before the sigmoid."""
+        """The images of codes z [n, latent] before the sigmoid."""
         logits: Tensor = self.layers(z).unflatten(1, self.image)
         return logits
-
-    def forward(self, z: Tensor) -> dict[str, Tensor]:
-        """The image of each code."""
-        return {"image": self.logits(z).sigmoid()}
 
 
 class Discriminator(nn.Module):

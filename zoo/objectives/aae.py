@@ -49,7 +49,7 @@ class Objective(BaseObjective):
     def step(self, x: Tensor, generator: Generator) -> dict[str, Tensor]:
         """One batch: the discriminator learns first, then the autoencoder on the sum of its two losses."""
         Q, P, D = self.encoder, self.decoder, self.discriminator
-        z = Q(x)["z"]
+        z: Tensor = Q(x)["z"]
 
         # Discriminator: codes of the prior are real, codes of images are fake.
         #     min_D  -E log D(z')  -  E log(1 - D(Q(x))),    z' ~ p(z)

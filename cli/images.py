@@ -1,0 +1,143 @@
+"""aae-zoo sample, encode, decode, reconstruct, interpolate and manifold: a model at work on images and codes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aae_zoo.cli.models import Name
+from aae_zoo.cli.printing import note
+
+if TYPE_CHECKING:
+    from aae_zoo.runtime import Model
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of one operator [default: the CPUs this process may use].", min=1)
+]
+ImagesIn = Annotated[
+    Path, typer.Argument(metavar="INPUT", help="A picture, a folder of pictures, or an .npy, .npz or idx file.")
+]
+ImagesOut = Annotated[
+    str, typer.Option("--output", "-o", help="name.png one grid, folder/ one file each, .npy or .npz arrays, - stdout.")
+]
+Resize = Annotated[bool, typer.Option("--resize", help="Resize pictures to the model's size.")]
+
+
+def sample(
+    name: Name = "mnist-gauss",
+    count: Annotated[int, typer.Option("--number", "-n", help="How many images.", min=1)] = 64,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images on every machine.", min=0)] = 0,
+    label: Annotated[str | None, typer.Option(help="The class to draw, where the model has labels.")] = None,
+    output: ImagesOut = "samples.png",
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Draw new images from a model."""
+    model = _load(name, device, threads)
+    from aae_zoo.runtime.pictures import save_images
+
+    save_images(model.sample(count, seed=seed, label=label), output)
+    _say(f"{count} images of {model.manifest.name}", output)
+
+
+def encode(
+    name: Name,
+    input_: ImagesIn,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help=".npy the codes z, .npz every output by name, - stdout.")
+    ],
+    resize: Resize = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Encode images into codes."""
+    model = _load(name, device, threads)
+    from aae_zoo.runtime.pictures import read_images, save_arrays
+
+    codes = model.codes(read_images(input_, model.manifest.image, resize=resize))
+    save_arrays(codes, output)
+    _say(f"codes {list(codes['z'].shape)}", output)
+
+
+def decode(
+    name: Name,
+    input_: Annotated[Path, typer.Argument(metavar="INPUT", help="Codes [n, latent]: .npy, or .npz with an array z.")],
+    output: ImagesOut,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Decode codes into images."""
+    model = _load(name, device, threads)
+    from aae_zoo.runtime.pictures import read_array, save_images
+
+    images = model.decode(read_array(input_, ("z",)))
+    save_images(images, output)
+    _say(f"{len(images)} images", output)
+
+
+def reconstruct(
+    name: Name,
+    input_: ImagesIn,
+    output: ImagesOut,
+    resize: Resize = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Encode images and decode their codes again."""
+    model = _load(name, device, threads)
+    from aae_zoo.runtime.pictures import read_images, save_images
+
+    images = model.reconstruct(read_images(input_, model.manifest.image, resize=resize))
+    save_images(images, output)
+    _say(f"{len(images)} reconstructions", output)
+
+
+def interpolate(
+    name: Name,
+    input_: ImagesIn,
+    output: ImagesOut,
+    steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2)] = 9,
+    resize: Resize = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Walk in code space from each image to the next; in a .png, each walk is one row."""
+    model = _load(name, device, threads)
+    from aae_zoo.runtime.pictures import read_images, save_images
+
+    images = model.interpolate(read_images(input_, model.manifest.image, resize=resize), steps)
+    save_images(images, output, columns=steps)
+    _say(f"{len(images) // steps} walks of {steps} images", output)
+
+
+def manifold(
+    name: Name,
+    output: ImagesOut = "manifold.png",
+    side: Annotated[int, typer.Option(help="The grid has SIDE x SIDE images.", min=1)] = 20,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Draw the images over the percentiles of a 2-D prior."""
+    model = _load(name, device, threads)
+    from aae_zoo.runtime.pictures import save_images
+
+    save_images(model.manifold(side), output, gap=0)
+    _say(f"{side} x {side} images of {model.manifest.name}", output)
+
+
+def _load(name: str, device: str, threads: int | None) -> "Model":
+    from aae_zoo.runtime import load
+
+    return load(name, device=device, threads=threads)
+
+
+def _say(what: str, output: str) -> None:
+    """Say where the result is; the result itself may be on stdout."""
+    if output == "-":
+        note(what)
+    else:
+        print(f"{what} in {Path(output).resolve()}")
+
+
+COMMANDS = (sample, encode, decode, reconstruct, interpolate, manifold)

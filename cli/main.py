@@ -1,0 +1,54 @@
+"""The command `aae-zoo`: its commands, and how errors end it."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated, NoReturn
+
+import typer
+
+from aae_zoo.cli import images, models, training
+from aae_zoo.runtime.errors import AaeZooError
+
+app = typer.Typer(
+    help="Adversarial autoencoders that people can deploy.",
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for group in (models, images, training):
+    for command in group.COMMANDS:
+        app.command(name=command.__name__.rstrip("_"))(command)
+
+
+@app.callback()
+def _root(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    if show:
+        print(f"aae-zoo {version('aae-zoo')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; every foreseen error is one sentence on stderr and exit status 1."""
+    try:
+        app()
+    except AaeZooError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("aae_zoo"):
+            raise
+        _fail(f"{error.name} is not installed; pip install 'aae-zoo[cpu,train]' installs what training and export need")
+    except MemoryError as error:
+        _fail(f"there is not enough memory ({error}); ask for less at a time")
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone; nothing is left to say
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"the system refused: {error}")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

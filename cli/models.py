@@ -1,0 +1,94 @@
+"""aae-zoo list, info, pull and doctor: what there is and where it is. Only doctor imports ONNX Runtime."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aae_zoo.cli.printing import print_json, print_table
+from aae_zoo.runtime.bundle import Bundle
+from aae_zoo.runtime.catalogue import SHIPPED, cache_folder, find_model, list_models
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A model of the catalogue, a bundle's folder, or org/repo[@revision].")
+]
+
+
+def list_(json: Json = False) -> None:
+    """List the models of the catalogue."""
+    entries = list_models()
+    if json:
+        print_json([asdict(entry) for entry in entries])
+        return
+    rows = [
+        [e.name, "shipped" if e.shipped else "hub", f"{e.size / 1e6:.1f} MB", f"{e.metrics['mse']:.4f}", e.description]
+        for e in entries
+    ]
+    print_table(["name", "where", "size", "mse", "description"], rows)
+
+
+def info(name: Name, json: Json = False) -> None:
+    """Show what a model is: shapes, metrics, files, and where it came from."""
+    bundle = find_model(name)
+    manifest = bundle.manifest
+    if json:
+        print_json({"folder": str(bundle.folder), **asdict(manifest)})
+        return
+    metrics = {f"metric {key}": f"{v:.5g}" if isinstance(v, float) else str(v) for key, v in manifest.metrics.items()}
+    facts = {
+        "name": f"{manifest.name} {manifest.version}",
+        "title": manifest.title,
+        "description": manifest.description,
+        "folder": f"{bundle.folder} ({_where(bundle)})",
+        "licence": manifest.licence,
+        "data set": manifest.dataset,
+        "image": str(manifest.image),
+        "latent code": f"{manifest.latent}-D, from {manifest.noise}-D noise",
+        "labels": ", ".join(manifest.labels) or "none",
+        **metrics,
+        "trained by": str(manifest.provenance.get("command")),
+        "at commit": str(manifest.provenance.get("commit")),
+        **{f"file {file}": f"{record.size:,} bytes" for file, record in manifest.files.items()},
+    }
+    for key, value in facts.items():
+        print(f"{key:<24}{value}")
+
+
+def pull(name: Name, json: Json = False) -> None:
+    """Make sure that a model is on this machine and that every file of it is as it should be."""
+    bundle = find_model(name)
+    bundle.check_files()
+    if json:
+        print_json({"name": bundle.manifest.name, "where": _where(bundle), "folder": str(bundle.folder)})
+        return
+    name_version = f"{bundle.manifest.name} {bundle.manifest.version}"
+    print(f"{name_version} is {_where(bundle)}, every file as it should be: {bundle.folder}")
+
+
+def doctor(json: Json = False) -> None:
+    """Show what is installed and would be used, and for each fault what mends it."""
+    from aae_zoo.runtime.diagnosis import diagnose
+
+    findings = diagnose()
+    if json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{'FAULT' if finding.mend else 'ok':<7}{finding.name:<22}{finding.found}")
+            if finding.mend:
+                print(f"{'':<7}{'':<22}mend: {finding.mend}")
+    if any(finding.mend for finding in findings):
+        raise typer.Exit(1)
+
+
+def _where(bundle: Bundle) -> str:
+    folder = bundle.folder.resolve()
+    for place, word in ((SHIPPED, "shipped"), (cache_folder(), "cached")):
+        if Path(place).resolve() in folder.parents:
+            return word
+    return "a local folder"
+
+
+COMMANDS = (list_, info, pull, doctor)

@@ -1,0 +1,67 @@
+"""aae-zoo train, evaluate and export: from a recipe to a bundle. These need the extra `train`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aae_zoo.cli.models import Json
+from aae_zoo.cli.printing import print_json, print_table
+
+Data = Annotated[Path | None, typer.Option(help="The data set's folder [default: looked for, then downloaded].")]
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe that comes with aae-zoo, or a .toml file.")],
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/<name>].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
+    json: Json = False,
+) -> None:
+    """Train a recipe into a run folder, and measure the result on the test set."""
+    from aae_zoo.zoo.recipe import load_recipe
+
+    checked = load_recipe(recipe, set_ or ())
+    from aae_zoo.zoo.training import train as train_recipe
+
+    folder = out or Path("runs") / checked.name
+    metrics = train_recipe(checked, folder, data=data, resume=resume)
+    _print_metrics(metrics, json)
+    if not json:
+        print(f"the run is in {folder}; next: aae-zoo export {folder} -o {checked.name}")
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")], data: Data = None, json: Json = False
+) -> None:
+    """Measure a run's weights on the test set."""
+    from aae_zoo.zoo.training import evaluate_run
+
+    _print_metrics(evaluate_run(run, data=data), json)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
+    data: Data = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Export a run to a bundle, if every graph equals its PyTorch model."""
+    from aae_zoo.export.bundle import export_bundle
+
+    manifest = export_bundle(run, output, data=data, replace=replace)
+    size = sum(record.size for record in manifest.files.values())
+    print(f"{manifest.name} {manifest.version}, {size / 1e6:.1f} MB, in {output}; next: aae-zoo sample {output}")
+
+
+def _print_metrics(metrics: dict[str, Any], json: bool) -> None:
+    if json:
+        print_json(metrics)
+    else:
+        print_table(
+            ["metric", "value"], [[k, f"{v:.5f}" if isinstance(v, float) else str(v)] for k, v in metrics.items()]
+        )
+
+
+COMMANDS = (train, evaluate, export)
