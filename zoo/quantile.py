@@ -1,47 +1,40 @@
 """The inverse normal CDF in plain operators, which ONNX has no operator for."""
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
 import torch
 from torch import Tensor
 
-# M. Giles, "Approximating the erfinv function" (GPU Computing Gems, Jade edition, 2011), single precision:
-# erfinv(x) = x * p(w) with w = -log(1 - x^2), one polynomial for the centre (w < 5), one for the tails.
+# M. J. Wichura, "Algorithm AS 241: The percentage points of the normal distribution" (Applied Statistics 37,
+# 1988), routine PPND7: a ratio of two polynomials, highest power first, for each of three regions. Unlike Giles'
+# single-precision erfinv, whose tail ends at u = 3e-8, it holds over all of float32.
 _CENTRE: Final = (
-    2.81022636e-08,
-    3.43273939e-07,
-    -3.5233877e-06,
-    -4.39150654e-06,
-    0.00021858087,
-    -0.00125372503,
-    -0.00417768164,
-    0.246640727,
-    1.50140941,
+    (59.109374720, 159.29113202, 50.434271938, 3.3871327179),
+    (67.187563600, 78.757757664, 17.895169469, 1.0),
 )
 _TAIL: Final = (
-    -0.000200214257,
-    0.000100950558,
-    0.00134934322,
-    -0.00367342844,
-    0.00573950773,
-    -0.0076224613,
-    0.00943887047,
-    1.00167406,
-    2.83297682,
+    (0.17023821103, 1.3067284816, 2.7568153900, 1.4234372777),
+    (0.12021132975, 0.73700164250, 1.0),
+)
+_FAR_TAIL: Final = (
+    (0.017337203997, 0.42868294337, 3.0812263860, 6.6579051150),
+    (0.012258202635, 0.24197894225, 1.0),
 )
 
 
 def normal_quantile(u: Tensor) -> Tensor:
-    """The standard normal's quantile of u in the open interval (0, 1), of any shape.
+    """The standard normal's quantile of u in the open interval (0, 1), of any shape, to 5e-7 of max(1, |z|)."""
+    q = u - 0.5
+    centre = q * _ratio(_CENTRE, 0.180625 - q * q)
+    # The distance from the nearer border is taken from u itself, so that a small u loses nothing.
+    r = torch.sqrt(-torch.log(torch.minimum(u, 1 - u)))
+    tail = torch.where(r <= 5, _ratio(_TAIL, r - 1.6), _ratio(_FAR_TAIL, r - 5)) * torch.sign(q)
+    return torch.where(q.abs() <= 0.425, centre, tail)
 
-    With x = 2 u - 1, 1 - x^2 is 4 u (1 - u): taken straight from u, small u loses nothing.
-    """
-    w = -torch.log(4 * u * (1 - u))
-    centre = _polynomial(_CENTRE, w - 2.5)
-    tail = _polynomial(_TAIL, torch.sqrt(w) - 3)
-    return math.sqrt(2) * torch.where(w < 5, centre, tail) * (2 * u - 1)
+
+def _ratio(polynomials: tuple[Sequence[float], Sequence[float]], x: Tensor) -> Tensor:
+    return _polynomial(polynomials[0], x) / _polynomial(polynomials[1], x)
 
 
 def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:

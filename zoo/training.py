@@ -113,6 +113,7 @@ class Trainer:
     def setup(self, *, resume: bool) -> None:
         """Build the networks from the seed, and make the run folder or continue the one that is there."""
         torch.set_num_threads(available_cpus())
+        self.environment = environment(torch.get_num_threads())  # now: the checkout may change while this runs
         torch.set_flush_denormal(True)  # dead units' vanishing gradients would slow every product on some CPUs
         torch.manual_seed(self.settings.seed)
         self.generator = torch.Generator().manual_seed(self.settings.seed)
@@ -160,7 +161,7 @@ class Trainer:
             "seed": self.settings.seed,
             "training_seconds": round(self.seconds, 1),
             "dataset_md5": self.dataset.md5s,
-            **environment(torch.get_num_threads()),
+            **self.environment,
         }
         self.run.write_json("run.json", facts)
 

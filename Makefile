@@ -1,0 +1,39 @@
+# Everything on a fresh machine with Python 3.11 or newer, pip and make:
+#   make sample   the runtime alone, without PyTorch: 64 digits from the shipped model into samples.png
+#   make test     everything: lint, types and tests
+PYTHON ?= python3
+RUNTIME := .venv-runtime
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
+
+.PHONY: sample install test lint bench generated clean
+
+sample:
+	test -d $(RUNTIME) || $(PYTHON) -m venv $(RUNTIME)
+	$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check '.[cpu]'
+	$(RUNTIME)/bin/aae-zoo sample -n 64 -o samples.png
+
+install:
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[cpu,train,dev]'
+
+test: install lint
+	$(BIN)/pytest
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/mypy tests
+
+# Rewrites docs/benchmarks.md; needs MNIST (see README).
+bench: install
+	$(BIN)/python tests/benchmarks/run.py docs/benchmarks.md
+
+# Rewrites the catalogue and the README's table of models from the shipped bundles.
+generated: install
+	$(BIN)/python -m aae_zoo.export.generated
+
+clean:
+	rm -rf build $(VENV) $(RUNTIME) samples.png

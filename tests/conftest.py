@@ -1,0 +1,199 @@
+"""What the tests share: a small data set cut from MNIST, a small model trained on it for real, and its bundle."""
+
+import contextlib
+import gzip
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from aae_zoo.cli.main import main
+from aae_zoo.export.bundle import export_bundle
+from aae_zoo.runtime import Model, load
+from aae_zoo.zoo.data import FILES, Dataset, load_dataset
+from aae_zoo.zoo.recipe import load_recipe
+from aae_zoo.zoo.training import train
+
+RECIPE = """
+name = "small"
+version = "0.1.0"
+title = "A small adversarial autoencoder"
+description = "Draws small digits"
+licence = "MIT"
+
+[data]
+dataset = "small"
+validation = 200
+
+[encoder]
+kind = "mlp"
+hidden = [32]
+dropout = 0.1
+
+[decoder]
+kind = "mlp"
+hidden = [48]
+
+[prior]
+kind = "gaussian"
+size = 2
+
+[objective]
+kind = "aae"
+reconstruction = "bce"
+adversarial_weight = 5.0
+discriminator_learning_rate = 0.002
+discriminator = { kind = "mlp", hidden = [32] }
+
+[training]
+epochs = 4
+batch = 50
+seed = 3
+learning_rate = 0.002
+log_every = 5
+pictures_every = 2
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own cache."""
+    monkeypatch.setenv("AAE_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Dataset:
+    return load_dataset("mnist")
+
+
+def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    content = header + np.ascontiguousarray(array).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.fixture(scope="session")
+def small_data(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,200 training and 300 test digits at every second pixel (14 x 14), as idx files, one of them gzipped."""
+    folder = tmp_path_factory.mktemp("data") / "small"
+    folder.mkdir()
+    arrays = (
+        mnist.train_images[:1200, 0, ::2, ::2],
+        mnist.train_labels[:1200],
+        mnist.test_images[:300, 0, ::2, ::2],
+        mnist.test_labels[:300],
+    )
+    for name, suffix, array in zip(FILES, ("", ".gz", "", ""), arrays, strict=True):
+        write_idx(folder / f"{name}{suffix}", array.numpy().astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "small.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_run(small_recipe: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    train(load_recipe(str(small_recipe)), folder, data=small_data)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "small"
+    export_bundle(small_run, folder, data=small_data)
+    return folder
+
+
+@pytest.fixture
+def bundle(small_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the small bundle that a test may damage."""
+    return Path(shutil.copytree(small_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def run_folder(small_run: Path, tmp_path: Path) -> Path:
+    """A copy of the small run that a test may damage."""
+    return Path(shutil.copytree(small_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def small(small_bundle: Path) -> Model:
+    return load(small_bundle)
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Model:
+    return load("mnist-gauss")
+
+
+@pytest.fixture(scope="session")
+def digits(mnist: Dataset) -> NDArray[np.float32]:
+    """The first 300 test images of MNIST, [300, 1, 28, 28] in [0, 1]."""
+    return np.asarray(mnist.test_images[:300].numpy().astype(np.float32) / 255)
+
+
+AaeZoo = Callable[..., Result]
+
+
+@pytest.fixture
+def aae_zoo() -> AaeZoo:
+    """Run a command line in this process: everything that `aae-zoo` does but starting Python."""
+
+    def call(*arguments: Any) -> Result:
+        out, err = io.TextIOWrapper(io.BytesIO(), write_through=True), io.StringIO()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.redirect_stdout(out))
+            stack.enter_context(contextlib.redirect_stderr(err))
+            stack.enter_context(mock.patch("sys.argv", ["aae-zoo", *map(str, arguments)]))
+            exited = stack.enter_context(pytest.raises(SystemExit))
+            main()
+            raise SystemExit(0)
+        out.seek(0)
+        return Result(int(exited.value.code or 0), out.buffer.read().decode("utf-8", "replace"), err.getvalue())
+
+    return call
+
+
+@pytest.fixture
+def refused(aae_zoo: AaeZoo) -> Callable[..., str]:
+    """Run a command line that must fail: status 1, nothing on stdout, one sentence on stderr, which is returned."""
+
+    def call(*arguments: Any) -> str:
+        result = aae_zoo(*arguments)
+        assert result.status == 1, result
+        assert result.out == ""
+        assert result.err.startswith("error: ")
+        assert result.err.count("\n") == 1
+        return result.err
+
+    return call
+
+
+@pytest.fixture
+def no_leftovers(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which a failing command must leave nothing, not even a hidden temporary file."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    yield folder
+    assert list(folder.iterdir()) == []

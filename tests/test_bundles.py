@@ -1,0 +1,256 @@
+"""Bundles and the catalogue: what `load` opens, and everything it refuses."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from conftest import AaeZoo
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, ModelNotFound, load
+from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.catalogue import cache_folder, list_models
+from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, parse_manifest
+from aae_zoo.runtime.session import _cgroup_cpus, available_cpus
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def rewrite(bundle: Path, change: Change) -> None:
+    path = bundle / "manifest.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("name", ["decoder.onnx", "prior.onnx"])
+class TestDamagedFiles:
+    def test_missing(self, bundle: Path, name: str, refused: Callable[..., str], no_leftovers: Path) -> None:
+        (bundle / name).unlink()
+        assert f"{name} is missing; get small again" in refused("sample", bundle, "-o", no_leftovers / "x.png")
+
+    def test_truncated(self, bundle: Path, name: str, refused: Callable[..., str], no_leftovers: Path) -> None:
+        size = (bundle / name).stat().st_size
+        os.truncate(bundle / name, size - 1)
+        message = refused("sample", bundle, "-o", no_leftovers / "x.png")
+        assert f"{name} has {size - 1} bytes, expected {size}" in message
+
+    def test_altered(self, bundle: Path, name: str, refused: Callable[..., str], no_leftovers: Path) -> None:
+        content = bytearray((bundle / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (bundle / name).write_bytes(content)
+        message = refused("sample", bundle, "-o", no_leftovers / "x.png")
+        assert f"{name} has SHA-256" in message
+        assert name in refused("pull", bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(schema=2), "schema is 2, expected 1, the one this version of aae-zoo reads"),
+        (lambda d: d.pop("schema"), "schema is missing"),
+        (lambda d: d.pop("name"), "name is missing, expected a plain name"),
+        (lambda d: d.update(name="../x"), r"name is '\.\./x', expected a plain name"),
+        (lambda d: d.update(latent=0), "latent is 0, expected a whole number from 1"),
+        (lambda d: d.update(latent=True), "latent is True"),
+        (lambda d: d.update(noise=10**9), "noise is 1000000000"),
+        (lambda d: d.update(label_coordinate=2), "label_coordinate is 2, expected a whole number from 0 to 1"),
+        (lambda d: d.update(labels=[1]), r"labels is \[1\], expected a list of texts"),
+        (lambda d: d.update(image=[28, 28]), "image is .*, expected an object|holds list"),
+        (lambda d: d["image"].update(channels=9), "image: channels is 9"),
+        (lambda d: d["files"].update({"../evil": {}}), r"'\.\./evil' is no plain file name"),
+        (lambda d: d["files"].update({"/etc/passwd": {}}), "'/etc/passwd' is no plain file name"),
+        (lambda d: d["files"].update({"a\\b": {}}), "is no plain file name"),
+        (lambda d: d["files"].update({"x": {"sha256": "0", "size": 1}}), "sha256 is '0', expected 64 hexadecimal"),
+        (lambda d: d["files"]["decoder.onnx"].update(size=2**40), "size is 1099511627776"),
+        (lambda d: d["graphs"].pop("prior"), "prior is missing|prior"),
+        (lambda d: d["graphs"]["prior"].clear(), "fp32 is missing, expected the name of a file"),
+        (
+            lambda d: d["graphs"]["prior"].update(fp32="nowhere.onnx"),
+            "'nowhere.onnx' is not among the manifest's files",
+        ),
+        (lambda d: d.update(metrics=[]), r"metrics is \[\], expected an object"),
+    ],
+)
+def test_malformed_manifests_are_refused(bundle: Path, change: Change, message: str) -> None:
+    rewrite(bundle, change)
+    with pytest.raises(InvalidBundle, match=message):
+        load(bundle)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)
+    )
+)
+def test_any_json_is_parsed_or_refused(document: object) -> None:
+    with pytest.raises(InvalidBundle):
+        parse_manifest(json.dumps(document).encode(), "manifest.json")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused(content: bytes) -> None:
+    with pytest.raises(InvalidBundle):
+        parse_manifest(content, "manifest.json")
+
+
+def test_deep_and_huge_json_is_refused() -> None:
+    with pytest.raises(InvalidBundle, match="is not JSON"):
+        parse_manifest(b"[" * 100_000, "manifest.json")
+    with pytest.raises(InvalidBundle, match="a manifest has at most"):
+        parse_manifest(b" " * (MAX_MANIFEST_BYTES + 1), "manifest.json")
+
+
+def test_a_graph_that_is_not_what_the_manifest_says(bundle: Path) -> None:
+    rewrite(bundle, lambda d: d.update(latent=3))
+    with pytest.raises(InvalidBundle, match=r"the prior of small has 'z' as tensor\(float\) \['batch', 2\], expected"):
+        load(bundle).sample(1)
+
+
+def test_a_graph_with_other_names(bundle: Path) -> None:
+    model = onnx.load(bundle / "prior.onnx")
+    model.graph.input[0].name = "v"
+    for node in model.graph.node:
+        node.input[:] = ["v" if name == "u" else name for name in node.input]
+    replace_graph(bundle, "prior.onnx", model.SerializeToString())
+    with pytest.raises(InvalidBundle, match="the prior of small has 'v'"):
+        load(bundle).sample(1)
+
+
+def test_bytes_that_are_no_graph(bundle: Path) -> None:
+    replace_graph(bundle, "prior.onnx", b"not a graph")
+    with pytest.raises(InvalidBundle, match=r"ONNX Runtime .* refuses prior\.onnx"):
+        load(bundle).sample(1)
+
+
+def replace_graph(bundle: Path, name: str, content: bytes) -> None:
+    """Put other bytes into the bundle with a manifest that agrees to them."""
+    (bundle / name).write_bytes(content)
+    record = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    rewrite(bundle, lambda d: d["files"].update({name: record}))
+
+
+def test_a_precision_that_is_not_there(small_bundle: Path) -> None:
+    with pytest.raises(InvalidBundle, match="small has no int8 encoder; it has encoder \\(fp32\\)"):
+        load(small_bundle, precision="int8")
+
+
+def test_unknown_models_and_the_nearest_name(refused: Callable[..., str], no_leftovers: Path) -> None:
+    output = no_leftovers / "x.png"
+    assert "there is no model 'mnist-gaus'; did you mean mnist-gauss?" in refused("sample", "mnist-gaus", "-o", output)
+    assert "there is no model 'zzz'; there are: mnist-gauss" in refused("info", "zzz")
+    assert "there is no folder ./nowhere" in refused("info", "./nowhere")
+    assert "org/nowhere is not in the cache" in refused("pull", "org/nowhere")
+    assert "org/nowhere@v1 is not in the cache" in refused("pull", "org/nowhere@v1")
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert "is no bundle: it has no manifest.json" in refused("info", tmp_path)
+
+
+def test_repositories_are_found_in_the_cache(small_bundle: Path, aae_zoo: AaeZoo) -> None:
+    shutil.copytree(small_bundle, cache_folder() / "org" / "small@main")
+    shutil.copytree(small_bundle, cache_folder() / "org" / "small@v1.0")
+    assert load("org/small").manifest.name == "small"
+    result = aae_zoo("pull", "org/small@v1.0", "--json")
+    assert json.loads(result.out)["where"] == "cached"
+
+
+def test_a_shipped_manifest_must_be_the_catalogues(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from aae_zoo.runtime import catalogue
+
+    copy = Path(shutil.copytree(catalogue.SHIPPED, tmp_path / "models"))
+    monkeypatch.setattr(catalogue, "SHIPPED", copy)
+    assert load("mnist-gauss").manifest.name == "mnist-gauss"
+    rewrite(copy / "mnist-gauss", lambda d: d.update(title="another"))
+    with pytest.raises(InvalidBundle, match="the catalogue expects"):
+        load("mnist-gauss")
+    shutil.copytree(SHIPPED_ORIGINAL / "mnist-gauss", cache_folder() / "mnist-gauss")
+    shutil.rmtree(copy / "mnist-gauss")
+    assert load("mnist-gauss").manifest.name == "mnist-gauss"
+    shutil.rmtree(cache_folder() / "mnist-gauss")
+    with pytest.raises(ModelNotFound, match="mnist-gauss is neither shipped with this package nor in the cache"):
+        load("mnist-gauss")
+    (copy / "catalogue.json").write_text("{")
+    with pytest.raises(InvalidBundle, match="the catalogue .* is missing or damaged"):
+        list_models()
+
+
+from aae_zoo.runtime.catalogue import SHIPPED as SHIPPED_ORIGINAL  # noqa: E402
+
+
+def test_devices_and_threads(small_bundle: Path) -> None:
+    codes = np.zeros((1, 2), np.float32)
+    assert load(small_bundle, device="cpu", threads=1).decode(codes).shape == (1, 1, 14, 14)
+    with pytest.raises(InvalidInput, match="device is 'gpu', expected one of auto, cpu, cuda"):
+        load(small_bundle, device="gpu").decode(codes)
+    with pytest.raises(InvalidInput, match="threads is 0, expected 1 or more"):
+        load(small_bundle, threads=0).decode(codes)
+
+
+def test_an_explicit_device_is_never_replaced_silently(small_bundle: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this machine has the GPU wheel")
+    with pytest.raises(DeviceUnavailable, match=r"device cuda was asked for, .* pip install 'aae-zoo\[gpu\]'"):
+        load(small_bundle, device="cuda").sample(1)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", DeviceUnavailable), ("auto", RuntimeWarning)])
+def test_a_silent_fallback_of_onnx_runtime_is_noticed(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch, device: str, expected: type
+) -> None:
+    """A GPU wheel on a machine without a GPU: CUDA is built in, yet the session gets the CPU."""
+    import onnxruntime
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda graph, options, providers: session(graph, options))
+    with pytest.raises(DeviceUnavailable, match="fell back to the CPU") if device == "cuda" else pytest.warns(expected):
+        load(small_bundle, device=device).sample(1)
+
+
+def test_threads_follow_the_cgroup_quota(tmp_path: Path) -> None:
+    file = tmp_path / "cpu.max"
+    for text, expected in (("max 100000", 8), ("300000 100000", 3), ("50000 100000", 1), ("nonsense", 8)):
+        file.write_text(text)
+        assert _cgroup_cpus(file, 8) == expected
+    assert _cgroup_cpus(tmp_path / "missing", 8) == 8
+    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+
+
+def test_without_onnx_runtime_one_error_names_both_commands(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingBackend, match=r"pip install 'aae-zoo\[cpu\]', or .* pip install 'aae-zoo\[gpu\]'"):
+        load(small_bundle).sample(1)
+
+
+def test_nothing_that_is_loaded_imports_torch_onnx_or_the_hub(small_bundle: Path) -> None:
+    program = f"""
+import sys
+from aae_zoo.runtime import load
+load({str(small_bundle)!r}).sample(2)
+print(sorted({{"torch", "onnx", "huggingface_hub", "pydantic", "aae_zoo.zoo", "aae_zoo.export"}} & set(sys.modules)))
+"""
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
+    assert output.strip() == "[]"
+
+
+def test_open_bundle_reads_only_what_the_manifest_names(small_bundle: Path) -> None:
+    with pytest.raises(InvalidBundle, match="has no file 'manifest.json' in its manifest"):
+        open_bundle(small_bundle).read("manifest.json")

@@ -1,0 +1,118 @@
+"""Data sets: found on this machine first, and canonical."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_idx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from aae_zoo.runtime.errors import DatasetError, InvalidInput
+from aae_zoo.runtime.idx import read_idx
+from aae_zoo.zoo import data
+from aae_zoo.zoo.data import FILES, Dataset, load_dataset
+
+
+def test_mnist_is_the_canonical_one(mnist: Dataset) -> None:
+    assert mnist.train_images.shape == (60_000, 1, 28, 28)
+    assert mnist.test_images.shape == (10_000, 1, 28, 28)
+    assert tuple(mnist.md5s.values()) == data.CANONICAL["mnist"]
+    assert mnist.label_names == tuple("0123456789")
+    assert mnist.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+def test_fashion_mnist_is_the_canonical_one() -> None:
+    fashion = load_dataset("fashion-mnist")
+    assert tuple(fashion.md5s.values()) == data.CANONICAL["fashion-mnist"]
+    assert fashion.label_names[int(fashion.test_labels[0])] == "Ankle boot"
+
+
+def test_places_in_their_order(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAE_ZOO_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DatasetError, match="there is no data set small in .*nowhere"):
+        load_dataset("small")
+    monkeypatch.setenv("AAE_ZOO_DATA", str(small_data.parent))
+    from_environment = load_dataset("small")
+    given_itself = load_dataset("small", small_data)
+    given_its_parent = load_dataset("small", small_data.parent)
+    assert from_environment.md5s == given_itself.md5s == given_its_parent.md5s
+    assert from_environment.image_shape == (1, 14, 14)
+
+
+def test_a_given_folder_without_the_data_is_an_error_not_a_search(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=f"{tmp_path} does not hold mnist, expected the files train-images"):
+        load_dataset("mnist", tmp_path)
+
+
+def test_torchvisions_layout_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path(data._find("mnist", None)[0]).parent  # type: ignore[index]
+    monkeypatch.setenv("AAE_ZOO_CACHE", str(tmp_path))
+    monkeypatch.delenv("AAE_ZOO_DATA", raising=False)
+    raw = tmp_path / "datasets" / "MNIST" / "raw"
+    shutil.copytree(real, raw)
+    assert len(load_dataset("mnist").train_images) == 60_000
+
+
+def test_no_data_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision.datasets
+
+    def unreachable(*arguments: object, **options: object) -> None:
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", unreachable)
+    monkeypatch.setenv("AAE_ZOO_DATA", "/nowhere")
+    with pytest.raises(DatasetError, match="is not in /nowhere/mnist, .* cannot be downloaded .* --data"):
+        load_dataset("mnist")
+
+
+def test_data_that_is_not_canonical_is_refused(small_data: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_data, tmp_path / "mnist")
+    with pytest.raises(DatasetError, match="has md5 .* uncompressed, expected 6bbc9ace898e44ae57da46a324031adb"):
+        load_dataset("mnist", tmp_path)
+
+
+def test_images_and_labels_must_belong_together(small_data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small_data, tmp_path / "small"))
+    write_idx(folder / FILES[3], np.zeros(299, np.uint8))
+    with pytest.raises(DatasetError, match=r"t10k images have shape \[300, 14, 14\] and labels \[299\]"):
+        load_dataset("small", folder)
+
+
+@settings(deadline=None)
+@given(array=arrays.arrays(np.uint8, arrays.array_shapes(max_dims=4, max_side=6)), zipped=st.booleans())
+def test_idx_round_trip(array: np.ndarray, zipped: bool, tmp_path_factory: pytest.TempPathFactory) -> None:  # type: ignore[type-arg]
+    path = tmp_path_factory.mktemp("idx") / ("x-ubyte.gz" if zipped else "x-ubyte")
+    write_idx(path, array)
+    assert np.array_equal(read_idx(path), array)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "begins with nothing"),
+        (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "begins with 00000d01"),
+        (b"\0\0\x08\x01\0\0\0\x05abc", "holds 3 bytes after its header, expected 5"),
+        (b"\0\0\x08\x01\0\0\0\x02abc", "holds more bytes after its header, expected 2"),
+        (b"\0\0\x08\x02\xff\xff\xff\xff\xff\xff\xff\xff", "announces 18446744065119617025 bytes"),
+    ],
+)
+def test_damaged_idx_files(tmp_path: Path, content: bytes, message: str) -> None:
+    plain, zipped = tmp_path / "x-ubyte", tmp_path / "y-ubyte.gz"
+    plain.write_bytes(content)
+    zipped.write_bytes(gzip.compress(content))
+    for path in (plain, zipped):
+        with pytest.raises(InvalidInput, match=message):
+            read_idx(path)
+
+
+def test_damaged_gzip_and_a_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "x-ubyte.gz"
+    write_idx(path, np.zeros((100, 100), np.uint8))
+    path.write_bytes(path.read_bytes()[:-10])
+    for damaged in (path, tmp_path / "missing-ubyte"):
+        with pytest.raises(InvalidInput, match="cannot be read as an idx file"):
+            read_idx(damaged)
