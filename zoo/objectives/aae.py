@@ -6,6 +6,7 @@ prior p(z) from codes of images, and Q learns to be mistaken for the prior. Any 
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import PositiveFloat
 from torch import Generator, Tensor
@@ -55,7 +56,8 @@ class Objective(BaseObjective):
         #     min_D  -E log D(z')  -  E log(1 - D(Q(x))),    z' ~ p(z)
         z_prior = self.prior.draw(len(x), generator)["z"]
         D.requires_grad_(True)
-        loss_D = F.softplus(-D(z_prior)).mean() + F.softplus(D(z.detach())).mean()
+        real, fake = D(torch.cat([z_prior, z.detach()])).chunk(2)
+        loss_D = F.softplus(-real).mean() + F.softplus(fake).mean()
         self._update("discriminator", loss_D)
 
         # Reconstruction and generator, in the non-saturating form: one gradient for the encoder of both.

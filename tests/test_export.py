@@ -1,0 +1,308 @@
+"""Export: graphs by the contract, the gate that refuses what is not equal, and bundles that are whole or not there."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from conftest import AaeZoo
+from onnx import numpy_helper
+from PIL import Image
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+
+from aae_zoo.export import bundle as export_bundle_module
+from aae_zoo.export.bundle import export_bundle, gate
+from aae_zoo.export.card import model_card
+from aae_zoo.export.gate import BATCHES, GATE, check_graphs, failures
+from aae_zoo.export.golden import golden_inputs, references
+from aae_zoo.export.graphs import round_weights, to_onnx
+from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.errors import ParityError
+from aae_zoo.runtime.manifest import ROLES
+from aae_zoo.runtime.model import Model
+from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.data import load_dataset
+from aae_zoo.zoo.recipe import load_recipe
+from aae_zoo.zoo.run import Run
+from aae_zoo.zoo.training import load_model
+
+
+@pytest.fixture(params=ROLES)
+def graph(request: pytest.FixtureRequest, small_bundle: Path) -> onnx.ModelProto:
+    return onnx.load(small_bundle / f"{request.param}.onnx", load_external_data=False)
+
+
+class TestGraphContract:
+    def test_opset_and_ir(self, graph: onnx.ModelProto) -> None:
+        assert [(o.domain, o.version) for o in graph.opset_import] == [("", 18)]
+        assert graph.ir_version == 8
+
+    def test_a_single_file(self, graph: onnx.ModelProto) -> None:
+        assert all(t.data_location == onnx.TensorProto.DEFAULT for t in graph.graph.initializer)
+
+    def test_nothing_of_this_machine(self, small_bundle: Path, small_run: Path) -> None:
+        words = (b"/work", b"/home", b"/root", b"site-packages", b".py", b"/tmp", str(small_run).encode())
+        for role in ROLES:
+            content = (small_bundle / f"{role}.onnx").read_bytes()
+            assert [word for word in words if word in content] == []
+
+    def test_a_dynamic_first_axis_called_batch_and_float32(self, graph: onnx.ModelProto) -> None:
+        for value in (*graph.graph.input, *graph.graph.output):
+            assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+            first, *rest = value.type.tensor_type.shape.dim
+            assert first.dim_param == "batch"
+            assert all(d.dim_value > 0 for d in rest)
+
+    def test_metadata_tells_what_embedding_needs(self, graph: onnx.ModelProto) -> None:
+        found = {p.key: p.value for p in graph.metadata_props}
+        role = found.pop("aae_zoo.role")
+        assert role in ROLES
+        assert found == {
+            "aae_zoo.name": "small",
+            "aae_zoo.version": "0.1.0",
+            "aae_zoo.image_shape": "[1, 14, 14]",
+            "aae_zoo.latent": "2",
+            "aae_zoo.noise": "2",
+            "aae_zoo.classes": "0",
+            "aae_zoo.labels": "[]",
+            "aae_zoo.label_coordinate": "",
+            "aae_zoo.dataset": "small",
+            "aae_zoo.licence": "MIT",
+        }
+
+    def test_inputs_and_outputs(self, small_bundle: Path) -> None:
+        names = {}
+        for role in ROLES:
+            session = ort.InferenceSession(small_bundle / f"{role}.onnx", providers=["CPUExecutionProvider"])
+            names[role] = ([i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()])
+        assert names == {"encoder": (["image"], ["z"]), "decoder": (["z"], ["image"]), "prior": (["u"], ["z"])}
+
+    def test_large_weights_are_stored_as_float16_without_loss(self, small_bundle: Path) -> None:
+        weights = load_file(small_bundle / "model.safetensors")
+        stored = [
+            numpy_helper.to_array(t).astype(np.float32)
+            for t in onnx.load(small_bundle / "decoder.onnx").graph.initializer
+            if t.data_type == onnx.TensorProto.FLOAT16
+        ]
+        assert stored
+        wanted = [w.astype(np.float32) for name, w in weights.items() if name.startswith("decoder") and w.size >= 1024]
+        for weight in wanted:
+            assert any(np.array_equal(weight, s) or np.array_equal(weight.T, s) for s in stored)
+
+
+def rewrite(path: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    model = onnx.load(path)
+    change(model)
+    onnx.save(model, path)
+
+
+class TestGate:
+    """The gate lets the small model's own graphs through, and refuses each thing that has gone wrong in the field."""
+
+    @pytest.fixture
+    def model(self, small_run: Path, small_data: Path) -> Autoencoder:
+        run = Run.open(small_run)
+        model, objective = load_model(run, (1, 14, 14))
+        round_weights(objective)
+        return model
+
+    @pytest.fixture
+    def expected(self, model: Autoencoder, small_data: Path) -> dict[str, Any]:
+        inputs = golden_inputs(model, load_dataset("small", small_data).test_images)
+        networks: Mapping[str, nn.Module] = {"encoder": model.encoder, "decoder": model.decoder, "prior": model.prior}
+        return references(networks, inputs)
+
+    def test_equal_graphs_pass_in_every_engine_and_batch(self, bundle: Path, expected: dict[str, Any]) -> None:
+        report = gate(bundle, expected)
+        assert report["passed"]
+        assert report["without_torch"]
+        assert len(report["rows"]) == len(ROLES) * (2 * len(BATCHES) + 1)
+        assert all(0 <= worst < GATE for worst in report["worst"].values())
+
+    def refusal(self, folder: Path, expected: dict[str, Any]) -> str:
+        with pytest.raises(ParityError, match="comparisons with PyTorch failed, no bundle was written") as error:
+            gate(folder, expected)
+        return str(error.value)
+
+    @pytest.mark.parametrize("role", ["encoder", "decoder"])
+    def test_a_nudged_weight(self, bundle: Path, expected: dict[str, Any], role: str) -> None:
+        """One unit in the last place of one float16 weight that matters."""
+
+        def nudge(model: onnx.ModelProto) -> None:
+            tensor = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16)
+            values = numpy_helper.to_array(tensor).copy()
+            place = np.unravel_index(np.abs(values).argmax(), values.shape)
+            values[place] = np.nextafter(values[place], np.float16(np.inf))
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+        rewrite(bundle / f"{role}.onnx", nudge)
+        assert f"{role} (ONNX Runtime" in self.refusal(bundle, expected)
+
+    def test_a_baked_batch(self, bundle: Path, expected: dict[str, Any], model: Autoencoder) -> None:
+        def bake(graph: onnx.ModelProto) -> None:
+            for value in (*graph.graph.input, *graph.graph.output):
+                value.type.tensor_type.shape.dim[0].dim_value = 65
+
+        rewrite(bundle / "decoder.onnx", bake)
+        assert "decoder (ONNX Runtime, not optimised, batch 1)" in self.refusal(bundle, expected)
+
+    def test_a_batch_baked_into_a_reshape(self, bundle: Path, expected: dict[str, Any]) -> None:
+        """The silent form: the graph takes any batch, and answers with another number of rows."""
+
+        def bake(graph: onnx.ModelProto) -> None:
+            node = graph.graph.output[0].name
+            last = next(n for n in graph.graph.node if node in n.output)
+            last.output[0] = "whole"
+            graph.graph.initializer.append(numpy_helper.from_array(np.zeros(2, np.int64), "rows"))
+            graph.graph.node.append(onnx.helper.make_node("Gather", ["whole", "rows"], [node], axis=0))
+
+        rewrite(bundle / "prior.onnx", bake)
+        assert "z has" in self.refusal(bundle, expected)
+        assert "rows, expected" in self.refusal(bundle, expected)
+
+    def test_a_model_in_training_mode(self, bundle: Path, expected: dict[str, Any], model: Autoencoder) -> None:
+        example = {"image": torch.rand(2, 1, 14, 14)}
+        try:
+            content = to_onnx(model.encoder.train(), example, ["z"], {})
+        finally:
+            model.encoder.eval()
+        (bundle / "encoder.onnx").write_bytes(content)
+        assert "encoder (ONNX Runtime" in self.refusal(bundle, expected)
+
+    def test_swapped_outputs(self, tmp_path: Path) -> None:
+        """An encoder with two outputs of one shape, whose names were swapped."""
+
+        class TwoHeads(nn.Module):
+            def forward(self, image: Tensor) -> dict[str, Tensor]:
+                return {"z": image.flatten(1)[:, :2], "log_var": image.flatten(1)[:, 2:4]}
+
+        inputs = {"encoder": {"image": torch.rand(65, 1, 2, 2, generator=torch.Generator().manual_seed(0))}}
+        expected = references({"encoder": TwoHeads()}, inputs)
+        path = tmp_path / "encoder.onnx"
+        path.write_bytes(to_onnx(TwoHeads(), inputs["encoder"], ["z", "log_var"], {}))
+        rows = [r for r in check_graphs(tmp_path, expected)["rows"] if r["graph"] == "encoder"]
+        assert all(r["passed"] for r in rows)
+        path.write_bytes(to_onnx(TwoHeads(), inputs["encoder"], ["log_var", "z"], {}))
+        rows = [r for r in check_graphs(tmp_path, expected)["rows"] if r["graph"] == "encoder"]
+        assert not any(r["passed"] for r in rows)
+
+    def test_a_missing_output_a_missing_graph_and_bytes_that_are_none(
+        self, bundle: Path, expected: dict[str, Any]
+    ) -> None:
+        (bundle / "encoder.onnx").unlink()
+        (bundle / "decoder.onnx").write_bytes(b"not a graph")
+        rewrite(bundle / "prior.onnx", lambda m: rename_output(m, "code"))
+        problems = failures(check_graphs(bundle, expected))
+        assert len(problems) == len(ROLES) * (2 * len(BATCHES) + 1)
+        assert "its outputs are ['code'], expected ['z']" in problems[-1]
+
+    def test_values_outside_their_range(self, bundle: Path, expected: dict[str, Any]) -> None:
+        def add_one(graph: onnx.ModelProto) -> None:
+            rename_output(graph, "inner")
+            graph.graph.output[0].name = "image"
+            graph.graph.initializer.append(numpy_helper.from_array(np.float32(1), "one"))
+            graph.graph.node.append(onnx.helper.make_node("Add", ["inner", "one"], ["image"]))
+
+        rewrite(bundle / "decoder.onnx", add_one)
+        assert "expected [0, 1]" in self.refusal(bundle, expected)
+
+
+def rename_output(model: onnx.ModelProto, name: str) -> None:
+    old = model.graph.output[0].name
+    for node in model.graph.node:
+        node.output[:] = [name if o == old else o for o in node.output]
+    model.graph.output[0].name = name
+
+
+class TestBundle:
+    def test_its_files(self, small_bundle: Path) -> None:
+        names = {p.name for p in small_bundle.iterdir()}
+        graphs = {"encoder.onnx", "decoder.onnx", "prior.onnx", "model.safetensors", "golden.npz"}
+        pictures = {"samples.png", "manifold.png", "reconstructions.png"}
+        assert names == {*graphs, *pictures, "parity.json", "README.md", "manifest.json"}
+        bundle = open_bundle(small_bundle)
+        bundle.check_files()
+        assert set(bundle.manifest.files) == names - {"manifest.json"}
+        for name in pictures:
+            with Image.open(small_bundle / name) as picture:
+                assert picture.getextrema() == (0, 255) or picture.getextrema()[1] > 128
+
+    def test_golden_outputs_are_pytorchs_and_the_runtime_repeats_them(self, small_bundle: Path, small: Model) -> None:
+        with np.load(small_bundle / "golden.npz", allow_pickle=False) as saved:
+            golden = dict(saved)
+        assert set(golden) == {"encoder.image", "encoder.z", "decoder.z", "decoder.image", "prior.u", "prior.z"}
+        assert all(len(values) == 65 for values in golden.values())
+        assert np.abs(small.encode(golden["encoder.image"]) - golden["encoder.z"]).max() < 1e-5
+        assert np.abs(small.decode(golden["decoder.z"]) - golden["decoder.image"]).max() < 1e-5
+        assert np.abs(golden["decoder.z"]).max() > 5
+
+    def test_metrics_are_those_of_the_published_weights(
+        self, small_bundle: Path, small_data: Path, small: Model
+    ) -> None:
+        images = load_dataset("small", small_data).test_images.numpy()
+        mse = float(np.square(small.reconstruct(images) - images / np.float32(255)).mean())
+        assert small.manifest.metrics["mse"] == pytest.approx(mse, rel=1e-4)
+
+    def test_provenance_is_enough_to_train_it_again(
+        self, small_bundle: Path, small_recipe: Path, tmp_path: Path
+    ) -> None:
+        provenance = open_bundle(small_bundle).manifest.provenance
+        path = tmp_path / "recipe.toml"
+        path.write_text(provenance["recipe"])
+        assert load_recipe(str(path)).sha256 == load_recipe(str(small_recipe)).sha256
+        assert {"command", "seed", "training_seconds", "dataset_md5", "commit", "versions", "threads"} < set(provenance)
+
+    def test_the_card_is_made_from_the_manifest(self, small_bundle: Path) -> None:
+        manifest = json.loads((small_bundle / "manifest.json").read_text())
+        parity = json.loads((small_bundle / "parity.json").read_text())
+        assert (small_bundle / "README.md").read_text("utf-8") == model_card(manifest, parity)
+
+    def test_the_same_run_gives_the_same_bytes(
+        self, small_bundle: Path, small_run: Path, small_data: Path, tmp_path: Path
+    ) -> None:
+        export_bundle(small_run, tmp_path / "again", data=small_data)
+        for path in small_bundle.iterdir():
+            assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+    def test_a_failed_gate_leaves_no_bundle(
+        self,
+        small_run: Path,
+        small_data: Path,
+        refused: Callable[..., str],
+        no_leftovers: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A fault of the exporter: every graph comes from other weights than those it is compared with."""
+
+        def faulty(module: nn.Module, *rest: Any) -> bytes:
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    parameter.mul_(1.01)
+            return to_onnx(module, *rest)
+
+        monkeypatch.setattr(export_bundle_module, "to_onnx", faulty)
+        message = refused("export", small_run, "--data", small_data, "-o", no_leftovers / "bundle")
+        assert "comparisons with PyTorch failed, no bundle was written" in message
+
+    def test_a_bundle_is_not_overwritten_unless_asked(
+        self, bundle: Path, small_run: Path, small_data: Path, refused: Callable[..., str], aae_zoo: AaeZoo
+    ) -> None:
+        (bundle / "mine.txt").write_text("keep")
+        assert "exists already" in refused("export", small_run, "--data", small_data, "-o", bundle)
+        assert (bundle / "mine.txt").exists()
+        assert aae_zoo("export", small_run, "--data", small_data, "-o", bundle, "--replace").status == 0
+        assert not (bundle / "mine.txt").exists()
+        assert [p.name for p in bundle.parent.iterdir() if "bundle" in p.name] == ["bundle"]
+
+    def test_an_output_that_cannot_be_written(
+        self, small_run: Path, small_data: Path, refused: Callable[..., str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").write_text("")
+        message = refused("export", small_run, "--data", small_data, "-o", tmp_path / "file" / "bundle")
+        assert "cannot write" in message

@@ -1,0 +1,303 @@
+"""Training: real, logged, deterministic, resumable, and careful with what is there already."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import AaeZoo
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from aae_zoo.runtime.errors import CheckpointError, OutputError, TrainingError
+from aae_zoo.zoo.metrics import mmd2
+from aae_zoo.zoo.objectives import reconstruction_loss
+from aae_zoo.zoo.objectives.aae import Objective
+from aae_zoo.zoo.recipe import load_recipe
+from aae_zoo.zoo.training import build, learning_rate_factor, train
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    first, second = (load_file(folder / "model.safetensors") for folder in (a, b))
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    for row in rows:
+        row.pop("seconds", None)  # the only thing that may differ between two runs of a recipe
+    return rows
+
+
+def test_a_run_holds_everything_it_should(small_run: Path) -> None:
+    names = {"recipe.toml", "log.jsonl", "model.safetensors", "resume.pt", "pictures", "metrics.json", "run.json"}
+    assert {p.name for p in small_run.iterdir()} == names
+    pictures = ["reconstructions-0002.png", "reconstructions-0004.png", "samples-0002.png", "samples-0004.png"]
+    assert sorted(p.name for p in (small_run / "pictures").iterdir()) == pictures
+    with safe_open(small_run / "model.safetensors", "pt") as file:
+        assert file.metadata()["recipe_sha256"] == load_recipe(str(small_run / "recipe.toml")).sha256
+        assert {name.split(".")[0] for name in file.keys()} == {"encoder", "decoder", "discriminator"}  # noqa: SIM118
+    facts = json.loads((small_run / "run.json").read_text())
+    assert facts["seed"] == 3
+    assert set(facts["dataset_md5"]) > {"train-images-idx3-ubyte"}
+
+
+def test_the_log_has_every_loss_and_the_codes_moments(small_run: Path) -> None:
+    rows = log_of(small_run)
+    steps = [row for row in rows if "validation" not in row]
+    epochs = [row for row in rows if "validation" in row]
+    assert [row["step"] for row in steps] == list(range(0, 80, 5))
+    assert [row["epoch"] for row in epochs] == [1, 2, 3, 4]
+    assert all({"reconstruction", "discriminator", "generator", "rate"} <= set(row) for row in steps)
+    assert all({"mse", "mmd2", "code_mean", "code_covariance"} <= set(row["validation"]) for row in epochs)
+
+
+def test_training_makes_the_model_better(small_run: Path) -> None:
+    epochs = [row for row in log_of(small_run) if "validation" in row]
+    assert epochs[-1]["reconstruction"] < 0.8 * epochs[0]["reconstruction"]
+    assert epochs[-1]["validation"]["mse"] < epochs[0]["validation"]["mse"]
+
+
+def test_the_same_recipe_gives_the_same_weights(
+    small_run: Path, small_recipe: Path, small_data: Path, tmp_path: Path
+) -> None:
+    train(load_recipe(str(small_recipe)), tmp_path / "again", data=small_data)
+    assert same_weights(small_run, tmp_path / "again")
+    assert log_of(small_run) == log_of(tmp_path / "again")
+    train(load_recipe(str(small_recipe), ["training.seed=4"]), tmp_path / "other", data=small_data)
+    assert not same_weights(small_run, tmp_path / "other")
+
+
+def test_a_killed_run_resumes_exactly(small_run: Path, small_recipe: Path, small_data: Path, tmp_path: Path) -> None:
+    """Kill -9 as soon as the first checkpoint is there; what --resume makes of it equals a run never stopped."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "aae_zoo.cli.main", "train", small_recipe, "--data", small_data, "--out", out]
+    program = [sys.executable, "-c", "from aae_zoo.cli.main import main; main()", *map(str, command[3:])]
+    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "resume.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "run.json").exists(), "the run had ended before it could be killed"
+    assert torch.load(out / "resume.pt", weights_only=True)["epoch"] < 4
+    with (out / "log.jsonl").open("a") as stream:
+        stream.write('{"step": 999, "of": "an epoch that the kill cut off"}\n')
+    train(load_recipe(str(small_recipe)), out, data=small_data, resume=True)
+    assert same_weights(small_run, out)
+    assert log_of(small_run) == log_of(out)
+
+
+def test_ctrl_c_says_how_to_go_on(
+    small_recipe: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Objective.step
+
+    def interrupted(self: Objective, x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        if len(calls) == 30:
+            raise KeyboardInterrupt
+        return step(self, x, generator)
+
+    calls: list[int] = []
+    monkeypatch.setattr(Objective, "step", interrupted)
+    with pytest.raises(TrainingError, match="interrupted in epoch 2; the 1 whole epochs are kept .* --resume"):
+        train(load_recipe(str(small_recipe)), tmp_path / "run", data=small_data)
+    assert (tmp_path / "run" / "resume.pt").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    small_recipe: Path, small_data: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    out = tmp_path / "run"
+    message = refused("train", small_recipe, "--data", small_data, "--out", out, "--set", "training.learning_rate=1e30")
+    assert "loss is" in message
+    assert "of epoch 1, expected a finite number" in message
+    assert not (out / "model.safetensors").exists()
+
+
+def test_a_run_is_not_overwritten(small_recipe: Path, small_data: Path, run_folder: Path) -> None:
+    before = (run_folder / "model.safetensors").read_bytes()
+    with pytest.raises(OutputError, match="holds a run already; add --resume"):
+        train(load_recipe(str(small_recipe)), run_folder, data=small_data)
+    assert (run_folder / "model.safetensors").read_bytes() == before
+
+
+def test_resuming_another_recipe_is_refused(small_recipe: Path, small_data: Path, run_folder: Path) -> None:
+    recipe = load_recipe(str(small_recipe), ["training.epochs=5"])
+    with pytest.raises(CheckpointError, match="belongs to another recipe"):
+        train(recipe, run_folder, data=small_data, resume=True)
+
+
+class TestDamagedRuns:
+    """What evaluate and export say of a run that is not whole."""
+
+    @pytest.fixture(params=["evaluate", "export"])
+    def said(
+        self,
+        request: pytest.FixtureRequest,
+        run_folder: Path,
+        small_data: Path,
+        refused: Callable[..., str],
+        no_leftovers: Path,
+    ) -> Iterator[Callable[[], str]]:
+        output = ["-o", no_leftovers / "bundle"] if request.param == "export" else []
+        yield lambda: refused(request.param, run_folder, "--data", small_data, *output)
+
+    def test_of_another_recipe(self, said: Callable[[], str], run_folder: Path) -> None:
+        path = run_folder / "recipe.toml"
+        path.write_text(path.read_text().replace("adversarial_weight = 5.0", "adversarial_weight = 6.0"))
+        assert "model.safetensors belongs to another recipe" in said()
+
+    def test_no_weights(self, said: Callable[[], str], run_folder: Path) -> None:
+        (run_folder / "model.safetensors").unlink()
+        assert "model.safetensors is missing or damaged" in said()
+
+    def test_truncated_weights(self, said: Callable[[], str], run_folder: Path) -> None:
+        os.truncate(run_folder / "model.safetensors", 5000)
+        assert "model.safetensors is missing or damaged" in said()
+
+    def test_no_run(self, said: Callable[[], str], run_folder: Path) -> None:
+        shutil.rmtree(run_folder)
+        assert "holds no run (no recipe.toml)" in said()
+
+    def test_a_damaged_recipe(self, said: Callable[[], str], run_folder: Path) -> None:
+        (run_folder / "recipe.toml").write_text('name = "small"')
+        assert "the run's recipe is damaged" in said()
+
+
+def test_an_unfinished_run_is_not_exported(
+    run_folder: Path, small_data: Path, refused: Callable[..., str], no_leftovers: Path
+) -> None:
+    (run_folder / "run.json").unlink()
+    message = refused("export", run_folder, "--data", small_data, "-o", no_leftovers / "bundle")
+    assert "run.json is missing or damaged" in message
+    assert "--resume" in message
+
+
+def test_a_truncated_resume_file(small_recipe: Path, small_data: Path, run_folder: Path) -> None:
+    os.truncate(run_folder / "resume.pt", 3000)
+    with pytest.raises(CheckpointError, match=r"resume\.pt is missing or damaged"):
+        train(load_recipe(str(small_recipe)), run_folder, data=small_data, resume=True)
+
+
+def test_too_little_data_for_a_batch(
+    small_recipe: Path, small_data: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    message = refused(
+        "train", small_recipe, "--data", small_data, "--out", tmp_path / "x", "--set", "data.validation=1190"
+    )
+    assert "has 1200 training images, of which 1190 are for validation: too few for a batch of 50" in message
+
+
+def test_evaluate_repeats_the_runs_metrics(small_run: Path, small_data: Path, aae_zoo: AaeZoo) -> None:
+    result = aae_zoo("evaluate", small_run, "--data", small_data, "--json")
+    assert json.loads(result.out) == json.loads((small_run / "metrics.json").read_text())
+
+
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    rates = [learning_rate_factor(step, 100, 0.1) for step in range(100)]
+    assert rates[9] == 1.0
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+def test_reconstruction_losses_are_sums_over_pixels() -> None:
+    logits, image = torch.randn(3, 1, 4, 4), torch.rand(3, 1, 4, 4)
+    p = logits.sigmoid()
+    squared = ((p - image) ** 2).sum() / 3
+    entropy = -(image * p.log() + (1 - image) * (1 - p).log()).sum() / 3
+    assert torch.allclose(reconstruction_loss(logits, image, "mse"), squared)
+    assert torch.allclose(reconstruction_loss(logits, image, "bce"), entropy)
+
+
+class TestObjective:
+    """One step of the adversarial autoencoder moves each network by its own loss only."""
+
+    @pytest.fixture
+    def objective(self, small_recipe: Path) -> Objective:
+        torch.manual_seed(0)
+        objective = build(load_recipe(str(small_recipe)), (1, 14, 14))[1]
+        assert isinstance(objective, Objective)
+        return objective
+
+    def test_every_network_learns(self, objective: Objective) -> None:
+        before = {name: p.clone() for name, p in objective.named_parameters()}
+        losses = objective.step(torch.rand(50, 1, 14, 14), torch.Generator().manual_seed(0))
+        assert set(losses) == {"reconstruction", "discriminator", "generator"}
+        assert all(not torch.equal(p, before[name]) for name, p in objective.named_parameters())
+
+    def test_no_gradient_leaks_from_one_phase_into_another(self, objective: Objective) -> None:
+        """The discriminator's update is that of its own loss, whatever the autoencoder's weight is."""
+        other = build(load_recipe_like(objective, adversarial_weight=500.0), (1, 14, 14))[1]
+        other.load_state_dict(objective.state_dict())
+        x = torch.rand(50, 1, 14, 14)
+        for each in (objective, other):
+            torch.manual_seed(1)  # dropout
+            each.step(x, torch.Generator().manual_seed(0))
+        mine, theirs = (dict(o.named_parameters()) for o in (objective, other))
+        discriminator = [name for name in mine if name.startswith("discriminator")]
+        assert all(torch.equal(mine[name], theirs[name]) for name in discriminator)
+        assert not torch.equal(mine["encoder.layers.0.weight"], theirs["encoder.layers.0.weight"])
+
+    def test_the_discriminator_learns_to_tell_codes_from_the_prior(self, objective: Objective) -> None:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(50, 1, 14, 14)
+        first = float(objective.step(x, generator)["discriminator"])
+        for optimiser in objective.optimisers["autoencoder"].param_groups:
+            optimiser["lr"] = 0.0
+        for _ in range(100):
+            last = float(objective.step(x, generator)["discriminator"])
+        assert last < 0.6 * first
+
+
+def load_recipe_like(objective: Objective, **settings: float) -> Any:
+    import tomllib
+
+    from conftest import RECIPE
+
+    from aae_zoo.zoo.recipe import parse_recipe
+
+    document = tomllib.loads(RECIPE)
+    document["objective"].update(settings)
+    return parse_recipe(document, "small.toml")
+
+
+class TestMmd:
+    """The estimator of shared prior match: unbiased, and large for what differs."""
+
+    def test_it_is_about_zero_for_two_samples_of_one_distribution(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        values = [mmd2(*torch.randn(2, 500, 2, generator=generator), 1.0) for _ in range(40)]
+        assert abs(sum(values) / 40) < 0.002
+        assert min(values) < 0 < max(values)  # unbiased: both signs occur
+
+    def test_it_grows_with_the_distance(self) -> None:
+        a, b = torch.randn(2, 500, 2, generator=torch.Generator().manual_seed(0))
+        near, far = mmd2(a, b + 0.3, 1.0), mmd2(a, b + 1.0, 1.0)
+        assert 0.02 < near < far
+
+    def test_it_does_not_depend_on_the_unit(self) -> None:
+        a, b = torch.randn(2, 500, 2, generator=torch.Generator().manual_seed(0))
+        assert abs(mmd2(a, b + 1, 1.0) - mmd2(5 * a, 5 * b + 5, 25.0)) < 1e-6
+
+    def test_it_is_the_definition(self) -> None:
+        a, b = torch.randn(4, 2), torch.randn(3, 2)
+
+        def k(x: torch.Tensor, y: torch.Tensor) -> float:
+            c = [2 * 2 * 1.5 * s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)]
+            return sum(v / (v + float(((x - y) ** 2).sum())) for v in c)
+
+        aa = sum(k(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j) / (4 * 3)
+        bb = sum(k(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j) / (3 * 2)
+        ab = sum(k(x, y) for x in a for y in b) / (4 * 3)
+        assert mmd2(a, b, 1.5) == pytest.approx(aa + bb - 2 * ab, rel=1e-5)
