@@ -25,7 +25,7 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PACKAGES)
-	$(BIN)/mypy tests
+	$(BIN)/mypy tests/*.py tests/benchmarks/*.py
 
 # Rewrites docs/benchmarks.md; needs MNIST (see README).
 bench: install

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, ModelNotFound, load
 from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.catalogue import cache_folder, list_models
+from aae_zoo.runtime.catalogue import SHIPPED, cache_folder, list_models
 from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from aae_zoo.runtime.session import _cgroup_cpus, available_cpus
 
@@ -175,7 +175,7 @@ def test_a_shipped_manifest_must_be_the_catalogues(monkeypatch: pytest.MonkeyPat
     rewrite(copy / "mnist-gauss", lambda d: d.update(title="another"))
     with pytest.raises(InvalidBundle, match="the catalogue expects"):
         load("mnist-gauss")
-    shutil.copytree(SHIPPED_ORIGINAL / "mnist-gauss", cache_folder() / "mnist-gauss")
+    shutil.copytree(SHIPPED / "mnist-gauss", cache_folder() / "mnist-gauss")
     shutil.rmtree(copy / "mnist-gauss")
     assert load("mnist-gauss").manifest.name == "mnist-gauss"
     shutil.rmtree(cache_folder() / "mnist-gauss")
@@ -184,9 +184,6 @@ def test_a_shipped_manifest_must_be_the_catalogues(monkeypatch: pytest.MonkeyPat
     (copy / "catalogue.json").write_text("{")
     with pytest.raises(InvalidBundle, match="the catalogue .* is missing or damaged"):
         list_models()
-
-
-from aae_zoo.runtime.catalogue import SHIPPED as SHIPPED_ORIGINAL  # noqa: E402
 
 
 def test_devices_and_threads(small_bundle: Path) -> None:

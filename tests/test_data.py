@@ -49,7 +49,7 @@ def test_a_given_folder_without_the_data_is_an_error_not_a_search(tmp_path: Path
 
 
 def test_torchvisions_layout_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Path(data._find("mnist", None)[0]).parent  # type: ignore[index]
+    real = Path(data.find_dataset("mnist", None)[0]).parent  # type: ignore[index]
     monkeypatch.setenv("AAE_ZOO_CACHE", str(tmp_path))
     monkeypatch.delenv("AAE_ZOO_DATA", raising=False)
     raw = tmp_path / "datasets" / "MNIST" / "raw"

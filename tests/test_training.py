@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import AaeZoo
+from conftest import RECIPE, AaeZoo
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -21,8 +22,10 @@ from aae_zoo.runtime.errors import CheckpointError, OutputError, TrainingError
 from aae_zoo.zoo.metrics import mmd2
 from aae_zoo.zoo.objectives import reconstruction_loss
 from aae_zoo.zoo.objectives.aae import Objective
-from aae_zoo.zoo.recipe import load_recipe
+from aae_zoo.zoo.recipe import Recipe, load_recipe, parse_recipe
 from aae_zoo.zoo.training import build, learning_rate_factor, train
+
+AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
 
 
 def same_weights(a: Path, b: Path) -> bool:
@@ -79,9 +82,8 @@ def test_the_same_recipe_gives_the_same_weights(
 def test_a_killed_run_resumes_exactly(small_run: Path, small_recipe: Path, small_data: Path, tmp_path: Path) -> None:
     """Kill -9 as soon as the first checkpoint is there; what --resume makes of it equals a run never stopped."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "aae_zoo.cli.main", "train", small_recipe, "--data", small_data, "--out", out]
-    program = [sys.executable, "-c", "from aae_zoo.cli.main import main; main()", *map(str, command[3:])]
-    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [AAE_ZOO, "train", small_recipe, "--data", small_data, "--out", out]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (out / "resume.pt").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -238,7 +240,7 @@ class TestObjective:
 
     def test_no_gradient_leaks_from_one_phase_into_another(self, objective: Objective) -> None:
         """The discriminator's update is that of its own loss, whatever the autoencoder's weight is."""
-        other = build(load_recipe_like(objective, adversarial_weight=500.0), (1, 14, 14))[1]
+        other = build(recipe_with(adversarial_weight=500.0), (1, 14, 14))[1]
         other.load_state_dict(objective.state_dict())
         x = torch.rand(50, 1, 14, 14)
         for each in (objective, other):
@@ -260,15 +262,9 @@ class TestObjective:
         assert last < 0.6 * first
 
 
-def load_recipe_like(objective: Objective, **settings: float) -> Any:
-    import tomllib
-
-    from conftest import RECIPE
-
-    from aae_zoo.zoo.recipe import parse_recipe
-
+def recipe_with(**objective: float) -> Recipe:
     document = tomllib.loads(RECIPE)
-    document["objective"].update(settings)
+    document["objective"].update(objective)
     return parse_recipe(document, "small.toml")
 
 

@@ -73,7 +73,7 @@ def load_dataset(name: str, folder: Path | None = None) -> Dataset:
     Raises:
         DatasetError: it is nowhere and cannot be downloaded, or a file is damaged or not the canonical one.
     """
-    paths = _find(name, folder) or _download(name)
+    paths = find_dataset(name, folder) or _download(name)
     arrays, md5s = zip(*(_read(path, name, index) for index, path in enumerate(paths)), strict=True)
     train_images, train_labels, test_images, test_labels = (torch.from_numpy(a.copy()) for a in arrays)
     for images, labels, which in ((train_images, train_labels, "train"), (test_images, test_labels, "t10k")):
@@ -94,6 +94,21 @@ def load_dataset(name: str, folder: Path | None = None) -> Dataset:
     )
 
 
+def find_dataset(name: str, folder: Path | None) -> list[Path] | None:
+    """The paths of a data set's four files, in the order of FILES, in the first place that has all of them, or None.
+
+    Raises:
+        DatasetError: `folder` is given and does not hold them.
+    """
+    for place in [folder, folder / name] if folder else _places(name):
+        paths = [p for file in FILES for p in (place / file, place / f"{file}.gz") if p.is_file()]
+        if len({p.name.removesuffix(".gz") for p in paths}) == len(FILES):
+            return [next(p for p in paths if p.name.startswith(file)) for file in FILES]
+    if folder:
+        raise DatasetError(f"{folder} does not hold {name}, expected the files {', '.join(FILES)}, plain or .gz")
+    return None
+
+
 def to_float(images: Tensor) -> Tensor:
     """Bytes as float32 in [0, 1]."""
     return images.float() / 255
@@ -110,17 +125,6 @@ def _torchvision_root() -> Path:
     return cache_folder() / "datasets"
 
 
-def _find(name: str, folder: Path | None) -> list[Path] | None:
-    """The paths of the four files in the first place that has all of them."""
-    for place in [folder, folder / name] if folder else _places(name):
-        paths = [p for file in FILES for p in (place / file, place / f"{file}.gz") if p.is_file()]
-        if len({p.name.removesuffix(".gz") for p in paths}) == len(FILES):
-            return [next(p for p in paths if p.name.startswith(file)) for file in FILES]
-    if folder:
-        raise DatasetError(f"{folder} does not hold {name}, expected the files {', '.join(FILES)}, plain or .gz")
-    return None
-
-
 def _download(name: str) -> list[Path]:
     looked = ", ".join(map(str, _places(name)))
     if name not in TORCHVISION:
@@ -135,8 +139,8 @@ def _download(name: str) -> list[Path]:
             f"{name} is not in {looked}, and cannot be downloaded ({error}); "
             f"put its four files in a folder and give it with --data, or set AAE_ZOO_DATA to its parent"
         ) from None
-    found = _find(name, root / TORCHVISION[name] / "raw")
-    assert found is not None  # noqa: S101 - with a folder given, _find returns it or raises
+    found = find_dataset(name, root / TORCHVISION[name] / "raw")
+    assert found is not None  # noqa: S101 - with a folder given, it returns or raises
     return found
 
 

@@ -12,12 +12,11 @@ from aae_zoo.zoo.data import to_float
 _BATCH: Final = 1000
 _MMD_SCALES: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 _MMD_ROWS: Final = 1000
-_MMD_DRAWS: Final = 10
 _VARIANCE_DRAWS: Final = 100_000
 
 
-def evaluate(model: Autoencoder, images: Tensor) -> dict[str, Any]:
-    """All metrics of a model on images, uint8 [n, C, H, W].
+def evaluate(model: Autoencoder, images: Tensor, *, draws: int = 10) -> dict[str, Any]:
+    """All metrics of a model on images, uint8 [n, C, H, W]; MMD^2 is the mean over `draws` pairs of samples.
 
     `mse` is per pixel; `bce` the cross-entropy in nats, summed over an image; `mmd2` between codes and prior,
     and `mmd2_prior` between two sets of prior draws, for scale; `code_mean` and `code_covariance` in units of
@@ -30,7 +29,7 @@ def evaluate(model: Autoencoder, images: Tensor) -> dict[str, Any]:
     variance = float(prior.var(0).mean())
     return {
         **reconstruction,
-        **_prior_match(model, z, variance, generator),
+        **_prior_match(model, z, variance, draws, generator),
         "code_mean": ((z - prior.mean(0)).mean(0) / variance**0.5).tolist(),
         "code_covariance": (torch.atleast_2d(torch.cov(z.T)) / variance).tolist(),
     }
@@ -50,15 +49,15 @@ def _reconstruction(model: Autoencoder, images: Tensor) -> tuple[dict[str, float
 
 
 @torch.no_grad()
-def _prior_match(model: Autoencoder, z: Tensor, variance: float, generator: Generator) -> dict[str, float]:
-    """The mean MMD^2 over ten draws of 1,000 codes and 1,000 prior draws; the same for two sets of prior draws."""
+def _prior_match(model: Autoencoder, z: Tensor, variance: float, draws: int, generator: Generator) -> dict[str, float]:
+    """The mean MMD^2 of 1,000 codes and 1,000 prior draws, and of two sets of prior draws."""
     codes, priors = [], []
-    for _ in range(_MMD_DRAWS):
+    for _ in range(draws):
         some = z[torch.randperm(len(z), generator=generator)[:_MMD_ROWS]]
         first, second = (model.prior.draw(_MMD_ROWS, generator)["z"] for _ in range(2))
         codes.append(mmd2(some, first, variance))
         priors.append(mmd2(second, first, variance))
-    return {"mmd2": sum(codes) / _MMD_DRAWS, "mmd2_prior": sum(priors) / _MMD_DRAWS}
+    return {"mmd2": sum(codes) / draws, "mmd2_prior": sum(priors) / draws}
 
 
 def mmd2(a: Tensor, b: Tensor, variance: float) -> float:

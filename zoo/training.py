@@ -139,7 +139,7 @@ class Trainer:
                     started = time.perf_counter()
                     losses = self._epoch(bar)
                     self.epoch += 1
-                    validation = evaluate(self.model, self.validation)
+                    validation = evaluate(self.model, self.validation, draws=2)
                     self.seconds += time.perf_counter() - started
                     self._report(losses, validation, bar)
                     self._checkpoint()
@@ -173,7 +173,7 @@ class Trainer:
         """One pass over the training images; the mean of each loss."""
         self.objective.train()
         totals: dict[str, float] = {}
-        for number, image in enumerate(self._batches()):
+        for number, image in enumerate(self.batches()):
             step = self._step + number
             rate = self._set_rates(step)
             losses = {name: float(loss) for name, loss in self.objective.step(image, self.generator).items()}
@@ -184,7 +184,7 @@ class Trainer:
             bar.update()
         return {name: total / self.steps_per_epoch for name, total in totals.items()}
 
-    def _batches(self) -> Iterator[Tensor]:
+    def batches(self) -> Iterator[Tensor]:
         """Whole batches [batch, C, H, W] in [0, 1] in random order: look-ups in one tensor in memory."""
         order = torch.randperm(len(self.images), generator=self.generator)
         for number in range(self.steps_per_epoch):

@@ -1,0 +1,239 @@
+"""The command line: what each command prints and writes, how it ends, and what it leaves alone."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import AaeZoo
+from numpy.typing import NDArray
+from PIL import Image
+
+from aae_zoo.runtime import Model
+from aae_zoo.runtime.pictures import grid
+
+AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
+
+
+@pytest.fixture
+def two_digits(digits: NDArray[np.float32], tmp_path: Path) -> Path:
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    for number in range(2):
+        Image.fromarray((digits[number, 0] * 255).astype(np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_sample_writes_a_grid_and_says_where(shipped: Model, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+    output = tmp_path / "new folder" / "samples.png"
+    result = aae_zoo("sample", "-n", 64, "-o", output)
+    assert (result.status, result.err) == (0, "")
+    assert result.out == f"64 images of mnist-gauss in {output}\n"
+    with Image.open(output) as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(grid(shipped.sample(64, seed=0))))
+
+
+def test_sample_is_what_the_card_shows(aae_zoo: AaeZoo, tmp_path: Path) -> None:
+    from aae_zoo.runtime.catalogue import SHIPPED
+
+    aae_zoo("sample", "-o", tmp_path / "samples.png")
+    with Image.open(tmp_path / "samples.png") as ours, Image.open(SHIPPED / "mnist-gauss" / "samples.png") as shown:
+        assert np.abs(np.asarray(ours, float) - np.asarray(shown, float)).max() <= 1  # one step of 255
+
+
+def test_sample_to_a_folder_arrays_and_stdout(small_bundle: Path, small: Model, tmp_path: Path) -> None:
+    expected = small.sample(3, seed=5)
+
+    def sample(output: str) -> bytes:
+        command = [AAE_ZOO, "sample", small_bundle, "-n", "3", "--seed", "5", "-o", output]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout
+
+    assert sample("folder/").decode() == f"3 images of small in {tmp_path / 'folder'}\n"
+    files = sorted((tmp_path / "folder").iterdir())
+    assert [p.name for p in files] == ["0000.png", "0001.png", "0002.png"]
+    with Image.open(files[2]) as picture:
+        assert np.allclose(np.asarray(picture) / 255, expected[2, 0], atol=0.5001 / 255)
+    sample("x.npy")
+    sample("x.npz")
+    assert np.allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-6)
+    assert np.allclose(np.load(tmp_path / "x.npz")["image"], expected, atol=1e-6)
+    with Image.open(BytesIO(sample("-"))) as picture:
+        assert picture.format == "PNG"
+
+
+def test_encode_decode_reconstruct_interpolate_manifold(
+    shipped: Model, digits: NDArray[np.float32], two_digits: Path, aae_zoo: AaeZoo, tmp_path: Path
+) -> None:
+    name = "mnist-gauss"
+    assert aae_zoo("encode", name, two_digits, "-o", tmp_path / "z.npz").out.startswith("codes [2, 2] in ")
+    codes = np.load(tmp_path / "z.npz")["z"]
+    assert np.allclose(codes, shipped.encode(digits[:2]), atol=1e-5)
+    assert aae_zoo("decode", name, tmp_path / "z.npz", "-o", tmp_path / "x.npy").status == 0
+    assert aae_zoo("reconstruct", name, two_digits, "-o", tmp_path / "again.npy").status == 0
+    decoded, again = np.load(tmp_path / "x.npy"), np.load(tmp_path / "again.npy")
+    assert np.allclose(decoded, again, atol=1e-5)
+    assert np.allclose(again, shipped.reconstruct(digits[:2]), atol=1e-5)
+    assert aae_zoo("interpolate", name, two_digits, "--steps", 7, "-o", tmp_path / "walk.png").status == 0
+    with Image.open(tmp_path / "walk.png") as picture:
+        assert picture.width > 6 * picture.height  # one row of seven
+    assert aae_zoo("manifold", name, "--side", 4, "-o", tmp_path / "plane.npy").status == 0
+    assert np.allclose(np.load(tmp_path / "plane.npy"), shipped.manifold(4), atol=1e-6)
+
+
+def test_encode_to_stdout_is_an_array_and_nothing_else(two_digits: Path) -> None:
+    command = [AAE_ZOO, "encode", "mnist-gauss", two_digits, "-o", "-"]
+    result = subprocess.run(command, check=True, capture_output=True)
+    assert np.load(BytesIO(result.stdout)).shape == (2, 2)
+    assert result.stderr.decode() == "codes [2, 2]\n"
+
+
+def test_list_info_and_pull(aae_zoo: AaeZoo) -> None:
+    assert "mnist-gauss  shipped" in aae_zoo("list").out
+    entries = json.loads(aae_zoo("list", "--json").out)
+    assert "mnist-gauss" in [entry["name"] for entry in entries]
+    text = aae_zoo("info", "mnist-gauss").out
+    assert "1 x 28 x 28" in text
+    assert "aae-zoo train mnist-gauss" in text
+    assert json.loads(aae_zoo("info", "mnist-gauss", "--json").out)["latent"] == 2
+    assert "mnist-gauss 1.0.0 is shipped, every file as it should be" in aae_zoo("pull", "mnist-gauss").out
+    assert json.loads(aae_zoo("pull", "mnist-gauss", "--json").out)["where"] == "shipped"
+
+
+def test_doctor_of_a_sound_installation(aae_zoo: AaeZoo) -> None:
+    result = aae_zoo("doctor")
+    assert result.status == 0, result.out
+    for words in ("ONNX Runtime", "device cpu", "model mnist-gauss", "cache", "torch"):
+        assert words in result.out
+    assert all(finding["mend"] is None for finding in json.loads(aae_zoo("doctor", "--json").out))
+
+
+def test_doctor_finds_each_fault(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from aae_zoo.runtime import catalogue, diagnosis
+
+    original = diagnosis._installed
+    monkeypatch.setattr(diagnosis, "_installed", lambda n: "1.30.0" if n == "onnxruntime-gpu" else original(n))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(diagnosis, "SHIPPED", tmp_path)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AAE_ZOO_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("AAE_ZOO_DATA", str(tmp_path / "nowhere"))
+    result = aae_zoo("doctor")
+    assert result.status == 1
+    faults = [line.split()[1] for line in result.out.splitlines() if line.startswith("FAULT")]
+    assert faults == ["ONNX", "devices", "model", "cache", "data"]
+    assert "pip uninstall onnxruntime onnxruntime-gpu, then install one of them" in result.out
+    assert catalogue.SHIPPED.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", "-n", "0"],
+        ["sample", "-n", "seven"],
+        ["sample", "--seed", "-1"],
+        ["sample", "--bogus"],
+        ["interpolate", "mnist-gauss", ".", "-o", "x.png", "--steps", "1"],
+        ["encode", "mnist-gauss", "x.png"],
+        ["bogus"],
+    ],
+)
+def test_usage_errors_end_with_two(arguments: list[str], aae_zoo: AaeZoo) -> None:
+    result = aae_zoo(*arguments)
+    assert result.status == 2
+    assert "Usage: aae-zoo" in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("output", ["x.gif", "x.jpg", "x.txt"])
+def test_an_output_of_no_known_kind(output: str, refused: Callable[..., str], no_leftovers: Path) -> None:
+    message = refused("sample", "-o", no_leftovers / output)
+    assert "expected .png, .npy, .npz, a folder/ or -" in message
+
+
+def test_codes_are_not_written_as_a_picture(two_digits: Path, refused: Callable[..., str], no_leftovers: Path) -> None:
+    message = refused("encode", "mnist-gauss", two_digits, "-o", no_leftovers / "codes.png")
+    assert "ends in .png, expected .npy, .npz or -" in message
+
+
+def test_labels_devices_and_seeds_that_there_are_not(refused: Callable[..., str], no_leftovers: Path) -> None:
+    output = ["-o", no_leftovers / "x.png"]
+    assert "mnist-gauss has no labels to choose from" in refused("sample", "--label", "7", *output)
+    assert "device is 'tpu', expected one of" in refused("sample", "--device", "tpu", *output)
+    assert f"the seed is {2**64}" in refused("sample", "--seed", 2**64, *output)
+
+
+class TestOutputsThatCannotBeWritten:
+    """Each with one sentence, status 1, and nothing half written, whoever runs it: root too."""
+
+    def test_a_parent_that_is_a_file(self, refused: Callable[..., str], tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        for name in ("x.png", "x.npz", "folder/"):
+            assert "cannot write" in refused("sample", "-o", f"{tmp_path / 'file'}/{name}")
+
+    def test_a_folder_where_a_file_should_be(
+        self, refused: Callable[..., str], no_leftovers: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "x.png").mkdir()
+        assert "it is a folder; give the name of a file" in refused("sample", "-o", tmp_path / "x.png")
+
+    def test_a_folder_with_files(self, refused: Callable[..., str], tmp_path: Path) -> None:
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "mine.txt").write_text("keep")
+        assert "exists already" in refused("sample", "-n", 2, "-o", tmp_path / "full")
+        assert [p.name for p in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+    def test_a_file_system_without_write_permission(self, refused: Callable[..., str]) -> None:
+        assert "cannot write /proc/x.png" in refused("sample", "-o", "/proc/x.png")
+
+    def test_a_full_disk(self, no_leftovers: Path) -> None:
+        """No file may grow beyond 1 kB: the write fails half-way, as on a full disk."""
+        (no_leftovers / "x.png").write_bytes(b"what was there")
+        command = [AAE_ZOO, "sample", "-o", no_leftovers / "x.png"]
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # noqa: E731
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, env=environment)
+        assert result.returncode == 1
+        assert "cannot write" in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert (no_leftovers / "x.png").read_bytes() == b"what was there"
+        (no_leftovers / "x.png").unlink()
+
+
+def test_a_reader_that_goes_away(two_digits: Path) -> None:
+    """`aae-zoo sample -o - | head -c 1` ends without a traceback."""
+    command = f"set -o pipefail; {AAE_ZOO} sample -n 4000 -o - | head -c 1 > /dev/null"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("module", ["torch", "onnx", "pydantic"])
+def test_training_without_its_extra(
+    module: str,
+    small_recipe: Path,
+    small_run: Path,
+    refused: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    for name in [n for n in sys.modules if n.startswith(("aae_zoo.zoo", "aae_zoo.export"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    message = refused("export", small_run, "-o", tmp_path / "x")
+    assert f"{module}" in message
+    assert "pip install 'aae-zoo[cpu,train]'" in message
+
+
+def test_version_and_help(aae_zoo: AaeZoo) -> None:
+    from importlib.metadata import version
+
+    assert aae_zoo("--version").out == f"aae-zoo {version('aae-zoo')}\n"
+    names = ("list", "info", "pull", "doctor", "sample", "encode", "decode", "reconstruct")
+    for name in (*names, "interpolate", "manifold", "train", "evaluate", "export"):
+        assert name in aae_zoo("--help").out
+        assert aae_zoo(name, "--help").status == 0

@@ -1,0 +1,86 @@
+"""The wheel, installed alone in an empty environment, is the runtime: no PyTorch, no network, the same digits."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aae_zoo.runtime import Model
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from the tracked files alone, as from a clean checkout."""
+    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    archive = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+    names = [name for name in archive.decode().split("\0") if name and (ROOT / name).exists()]
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, source]
+    subprocess.run(pip, check=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a new environment with the wheel and its extra cpu."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[cpu]"]
+    subprocess.run(pip, check=True)
+    return python
+
+
+def test_the_wheel_draws_the_same_digits_without_torch(python: Path, shipped: Model, tmp_path: Path) -> None:
+    command = [python.with_name("aae-zoo"), "sample", "-n", "64", "-o", "digits.npy"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout == f"64 images of mnist-gauss in {tmp_path / 'digits.npy'}\n"
+    assert np.allclose(np.load(tmp_path / "digits.npy"), shipped.sample(64, seed=0), atol=1e-5)
+    names = ("torch", "onnx", "pydantic")
+    program = f"import importlib.util as u; print([n for n in {names} if u.find_spec(n)])"
+    found = subprocess.run([python, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
+
+
+def test_the_wheels_doctor_finds_nothing_wrong(python: Path, tmp_path: Path) -> None:
+    command = [python.with_name("aae-zoo"), "doctor", "--json"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    findings = {finding["name"]: finding["found"] for finding in json.loads(result.stdout)}
+    assert findings["torch"].startswith("not installed")
+
+
+def test_training_there_says_what_to_install(python: Path, tmp_path: Path) -> None:
+    command = [python.with_name("aae-zoo"), "train", "mnist-gauss"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "pip install 'aae-zoo[cpu,train]'" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_onnx_runtime(python: Path, tmp_path: Path) -> None:
+    """The same environment after `pip uninstall onnxruntime`; it is the last test here that needs it."""
+    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "-y", "onnxruntime"], check=True)
+    aae_zoo = python.with_name("aae-zoo")
+    sample = subprocess.run([aae_zoo, "sample"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert sample.returncode == 1
+    assert "pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'" in sample.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert subprocess.run([aae_zoo, "list"], capture_output=True, check=False).returncode == 0
+    doctor = subprocess.run([aae_zoo, "doctor"], capture_output=True, text=True, check=False)
+    assert doctor.returncode == 1
+    assert "FAULT  ONNX Runtime" in doctor.stdout
+
+
+def test_onnx_runtime_is_in_no_base_install() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert not any("onnxruntime" in dependency for dependency in project["dependencies"])
+    extras = project["optional-dependencies"]
+    assert [e for e in extras if any("onnxruntime" in d for d in extras[e])] == ["cpu", "gpu"]

@@ -1,0 +1,117 @@
+"""The shipped models: what the README and the cards say of them is so."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from aae_zoo.export.card import model_card
+from aae_zoo.export.generated import generate
+from aae_zoo.runtime import Model, list_models, load
+from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.catalogue import SHIPPED
+from aae_zoo.zoo.data import Dataset
+from aae_zoo.zoo.recipe import load_recipe
+
+ROOT = Path(__file__).parents[1]
+BUNDLE_BUDGET = 16 * 2**20
+WHOLE_BUDGET = 60 * 2**20
+NAMES = [entry.name for entry in list_models() if entry.shipped]
+
+
+def size(name: str) -> int:
+    return sum(p.stat().st_size for p in (SHIPPED / name).iterdir())
+
+
+def test_generated_files_are_up_to_date() -> None:
+    for path, text in generate(ROOT).items():
+        assert path.read_text("utf-8") == text, f"{path} is out of date; run make generated"
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryShippedModel:
+    def test_files_sizes_and_hashes(self, name: str) -> None:
+        bundle = open_bundle(SHIPPED / name)
+        bundle.check_files()
+        assert {p.name for p in bundle.folder.iterdir()} == {*bundle.manifest.files, "manifest.json"}
+        assert size(name) <= BUNDLE_BUDGET
+
+    def test_its_card_is_that_of_its_manifest(self, name: str) -> None:
+        manifest = json.loads((SHIPPED / name / "manifest.json").read_text("utf-8"))
+        parity = json.loads((SHIPPED / name / "parity.json").read_text("utf-8"))
+        assert (SHIPPED / name / "README.md").read_text("utf-8") == model_card(manifest, parity)
+
+    def test_its_recipe_is_the_packages(self, name: str) -> None:
+        assert open_bundle(SHIPPED / name).manifest.provenance["recipe"] == load_recipe(name).to_toml()
+
+    def test_it_was_trained_at_a_commit_without_overrides_in_time(self, name: str) -> None:
+        manifest = open_bundle(SHIPPED / name).manifest
+        assert re.fullmatch(r"[0-9a-f]{40}", manifest.provenance["commit"])
+        assert "--set" not in manifest.provenance["command"]
+        assert manifest.metrics["training_seconds"] < 12 * 60
+
+    def test_its_golden_outputs(self, name: str) -> None:
+        model = load(name)
+        with np.load(SHIPPED / name / "golden.npz", allow_pickle=False) as golden:
+            z, image = golden["encoder.z"], golden["decoder.image"]
+            assert np.abs(model.encode(golden["encoder.image"]) - z).max() <= 1e-5 * np.abs(z).max()
+            assert np.abs(model.decode(golden["decoder.z"]) - image).max() <= 1e-5
+
+    def test_its_parity_report_passed_without_torch(self, name: str) -> None:
+        parity = json.loads((SHIPPED / name / "parity.json").read_text("utf-8"))
+        assert parity["passed"]
+        assert parity["without_torch"]
+
+
+def test_all_shipped_models_together_keep_the_budget() -> None:
+    assert sum(map(size, NAMES)) <= WHOLE_BUDGET
+
+
+class TestMnistGauss:
+    """The targets of mnist-gauss, measured again through ONNX Runtime."""
+
+    def test_reconstruction(self, shipped: Model, mnist: Dataset) -> None:
+        images = mnist.test_images.numpy()
+        mse = float(np.square(shipped.reconstruct(images) - images / np.float32(255)).mean())
+        assert mse == pytest.approx(shipped.manifest.metrics["mse"], rel=1e-4)
+        assert mse <= 0.039
+
+    def test_prior_match(self, shipped: Model, mnist: Dataset) -> None:
+        z = shipped.encode(mnist.test_images.numpy())
+        assert np.allclose(z.mean(0), shipped.manifest.metrics["code_mean"], atol=0.01)
+        assert np.abs(z.mean(0)).max() <= 0.1
+        covariance = np.cov(z.T)
+        assert np.allclose(covariance, shipped.manifest.metrics["code_covariance"], atol=0.02)
+        assert np.abs(covariance - np.eye(2)).max() <= 0.15
+        assert shipped.manifest.metrics["mmd2"] <= 0.02
+
+    def test_mmd_is_measured_again(self, shipped: Model, mnist: Dataset) -> None:
+        import torch
+
+        from aae_zoo.zoo.metrics import mmd2
+
+        z = torch.from_numpy(shipped.encode(mnist.test_images.numpy()))
+        draws = torch.randn(10, 1000, 2, generator=torch.Generator().manual_seed(5))
+        order = torch.randperm(len(z), generator=torch.Generator().manual_seed(5)).reshape(10, 1000)
+        mean = float(np.mean([mmd2(z[some], draw, 1.0) for some, draw in zip(order, draws, strict=True)]))
+        assert mean <= 0.02
+
+    def test_every_digit_is_on_the_manifold_and_nothing_is_noise(self, shipped: Model, mnist: Dataset) -> None:
+        """Each picture of the 20 x 20 plane is near a training digit, as near as reconstructions of real ones are."""
+        pictures = shipped.manifold(20).reshape(400, 784)
+        training = mnist.train_images[:10_000].numpy().reshape(-1, 784).astype(np.float32) / 255
+        real = mnist.test_images[:400].numpy()
+        again = shipped.reconstruct(real).reshape(400, 784)
+        distance, nearest = nearest_neighbours(pictures, training)
+        usual, _ = nearest_neighbours(again, training)
+        found = mnist.train_labels[:10_000].numpy()[nearest]
+        assert set(found.tolist()) == set(range(10))
+        assert distance.max() <= 1.25 * usual.max()
+
+
+def nearest_neighbours(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+    return np.sqrt(np.maximum(squared.min(1), 0)), squared.argmin(1)
