@@ -1,7 +1,6 @@
 """The command `aae-zoo`: its commands, and how errors end it."""
 
 import sys
-from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
@@ -21,13 +20,21 @@ for group in (models, images, training):
         app.command(name=command.__name__.rstrip("_"))(command)
 
 
-@app.callback()
-def _root(
-    show: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
-) -> None:
+def _show_version(show: bool) -> None:
     if show:
+        from importlib.metadata import version  # slow to import, and nothing else needs it
+
         print(f"aae-zoo {version('aae-zoo')}")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version_: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

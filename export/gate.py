@@ -40,9 +40,14 @@ def check_graphs(folder: Path, references: Mapping[str, Array]) -> dict[str, Any
         "passed": all(row["passed"] for row in rows),
         "gates": {"float32": GATE, "float64": f"{FLOAT64_FACTOR:g} x |torch - float64| + {FLOAT64_SLACK:g}"},
         "versions": {"onnxruntime": ort.__version__, "onnx": onnx.__version__, "numpy": np.__version__},
-        "worst": {role: max((r["error"] for r in rows if r["graph"] == role), default=None) for role in ROLES},
+        "worst": {role: _worst(rows, role) for role in ROLES},
         "rows": rows,
     }
+
+
+def _worst(rows: list[dict[str, Any]], role: str) -> float | None:
+    """The largest error of a graph, or None where nothing could be compared."""
+    return max((row["error"] for row in rows if row["graph"] == role and row["error"] is not None), default=None)
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:

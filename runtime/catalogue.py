@@ -3,7 +3,6 @@
 Nothing here imports numpy, ONNX Runtime or huggingface_hub, and nothing goes to the network.
 """
 
-import difflib
 import json
 import os
 import re
@@ -79,6 +78,8 @@ def find_model(name: str | os.PathLike[str]) -> Bundle:
         return _find_repository(text, match)
     if os.sep in text or text.startswith("."):
         raise ModelNotFound(f"there is no folder {text}; give a bundle's folder, or a model that aae-zoo list shows")
+    import difflib  # slow to import, and only a mistake needs it
+
     near = difflib.get_close_matches(text, entries, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(entries)}"
     raise ModelNotFound(f"there is no model {text!r}; {hint} (aae-zoo list shows all)")

@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 BATCH: Final = 256
 
 Arrays = dict[str, NDArray[np.float32]]
+
+
+class _Graph(NamedTuple):
+    """An open session and the names of its inputs and outputs, which asking it for costs as much as a small run."""
+
+    session: "InferenceSession"
+    inputs: list[str]
+    outputs: list[str]
 
 
 def load(
@@ -54,7 +62,7 @@ class Model:
         self.manifest: Manifest = bundle.manifest
         self._bundle = bundle
         self._device, self._threads, self._precision = device, threads, precision
-        self._sessions: dict[str, InferenceSession] = {}
+        self._graphs: dict[str, _Graph] = {}
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -113,8 +121,8 @@ class Model:
         inputs = {"z": check_codes(z, self.manifest.latent, "z")}
         if y is not None:
             inputs["y"] = check_codes(y, len(self.manifest.labels), "y")
-        wanted = [i.name for i in self._session("decoder").get_inputs()]
-        if sorted(wanted) != sorted(inputs):
+        wanted = self._graph("decoder").inputs
+        if inputs.keys() != set(wanted):
             raise InvalidInput(
                 f"the decoder of {self.manifest.name} takes {', '.join(wanted)}, given {', '.join(inputs)}"
             )
@@ -169,14 +177,13 @@ class Model:
         raise InvalidInput(f"{self.manifest.name} has no label {label!r}, expected one of {', '.join(labels)}")
 
     def _decoder_inputs(self, codes: Arrays) -> Arrays:
-        return {i.name: codes[i.name] for i in self._session("decoder").get_inputs()}
+        return {name: codes[name] for name in self._graph("decoder").inputs}
 
     def _run(self, role: str, inputs: Arrays) -> Arrays:
-        session = self._session(role)
-        names = [o.name for o in session.get_outputs()]
+        session, _, names = self._graph(role)
         count = len(next(iter(inputs.values())))
         if count <= BATCH:
-            return dict(zip(names, session.run(names, inputs), strict=True))
+            return dict(zip(names, session.run(names, inputs)))  # noqa: B905 - a session gives what was asked for
         results: Arrays = {}
         for start in range(0, count, BATCH):
             part = slice(start, start + BATCH)
@@ -186,17 +193,19 @@ class Model:
                 whole[part] = values
         return results
 
-    def _session(self, role: str) -> "InferenceSession":
-        with self._lock:
-            if role not in self._sessions:
-                self._sessions[role] = self._open(role)
-            return self._sessions[role]
+    def _graph(self, role: str) -> _Graph:
+        graph = self._graphs.get(role)
+        if graph is None:
+            with self._lock:  # whoever comes second finds what the first has opened
+                graph = self._graphs.get(role) or self._open(role)
+                self._graphs[role] = graph
+        return graph
 
-    def _open(self, role: str) -> "InferenceSession":
+    def _open(self, role: str) -> _Graph:
         name = self.manifest.graph_file(role, self._precision)
         session = open_session(self._bundle.read(name), name, device=self._device, threads=self._threads)
         _check_signature(role, session, self.manifest)
-        return session
+        return _Graph(session, [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()])
 
 
 def _check_signature(role: str, session: "InferenceSession", manifest: Manifest) -> None:

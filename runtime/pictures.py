@@ -3,14 +3,13 @@
 import io
 import math
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
@@ -50,16 +49,18 @@ def read_array(path: Path, names: tuple[str, ...]) -> NDArray[np.generic]:
     Raises:
         InvalidInput: there is no such file or array, or it is damaged or pickled.
     """
+    from zipfile import BadZipFile  # slow to import, and drawing needs it not
+
     try:
-        content = np.load(path, allow_pickle=False)
-        if not isinstance(content, np.lib.npyio.NpzFile):
-            return np.asarray(content)
-        with content:
+        with path.open("rb") as stream:
+            content = np.load(stream, allow_pickle=False)
+            if not isinstance(content, np.lib.npyio.NpzFile):
+                return np.asarray(content)
             found = [n for n in names if n in content.files] or (content.files if len(content.files) == 1 else [])
             if found:
                 return np.asarray(content[found[0]])
             raise InvalidInput(f"{path} holds the arrays {content.files}, expected one called {' or '.join(names)}")
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"{path} cannot be read as an array ({error}); give one that numpy.save wrote") from None
@@ -133,7 +134,7 @@ def grid(images: NDArray[np.float32], columns: int | None = None, *, gap: int = 
         top, left = number // columns * height, number % columns * width
         canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
     picture = Image.fromarray(canvas)
-    factor = max(1, _GRID_WIDTH // picture.width)
+    factor = max(1, round(_GRID_WIDTH / picture.width))
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
@@ -145,10 +146,12 @@ def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def _read_picture(path: Path, shape: ImageShape, resize: bool) -> NDArray[np.uint8]:
     """One picture as uint8 [C, H, W]."""
+    from PIL import ImageOps  # slow to import, and drawing needs it not
+
     try:
         with Image.open(path, formats=_FORMATS) as opened:
             picture = ImageOps.exif_transpose(opened).convert("L" if shape.channels == 1 else "RGB")
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{path} cannot be read as a picture ({error}); give a PNG or JPEG file") from None
     if resize:
         picture = picture.resize((shape.width, shape.height), Image.Resampling.LANCZOS)

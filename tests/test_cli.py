@@ -51,7 +51,7 @@ def test_sample_to_a_folder_arrays_and_stdout(small_bundle: Path, small: Model, 
     expected = small.sample(3, seed=5)
 
     def sample(output: str) -> bytes:
-        command = [AAE_ZOO, "sample", small_bundle, "-n", "3", "--seed", "5", "-o", output]
+        command: list[str | Path] = [AAE_ZOO, "sample", small_bundle, "-n", "3", "--seed", "5", "-o", output]
         return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout
 
     assert sample("folder/").decode() == f"3 images of small in {tmp_path / 'folder'}\n"
@@ -87,7 +87,7 @@ def test_encode_decode_reconstruct_interpolate_manifold(
 
 
 def test_encode_to_stdout_is_an_array_and_nothing_else(two_digits: Path) -> None:
-    command = [AAE_ZOO, "encode", "mnist-gauss", two_digits, "-o", "-"]
+    command: list[str | Path] = [AAE_ZOO, "encode", "mnist-gauss", two_digits, "-o", "-"]
     result = subprocess.run(command, check=True, capture_output=True)
     assert np.load(BytesIO(result.stdout)).shape == (2, 2)
     assert result.stderr.decode() == "codes [2, 2]\n"
@@ -194,7 +194,7 @@ class TestOutputsThatCannotBeWritten:
     def test_a_full_disk(self, no_leftovers: Path) -> None:
         """No file may grow beyond 1 kB: the write fails half-way, as on a full disk."""
         (no_leftovers / "x.png").write_bytes(b"what was there")
-        command = [AAE_ZOO, "sample", "-o", no_leftovers / "x.png"]
+        command: list[str | Path] = [AAE_ZOO, "sample", "-o", no_leftovers / "x.png"]
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # noqa: E731
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, env=environment)

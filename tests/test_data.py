@@ -84,7 +84,7 @@ def test_images_and_labels_must_belong_together(small_data: Path, tmp_path: Path
 
 @settings(deadline=None)
 @given(array=arrays.arrays(np.uint8, arrays.array_shapes(max_dims=4, max_side=6)), zipped=st.booleans())
-def test_idx_round_trip(array: np.ndarray, zipped: bool, tmp_path_factory: pytest.TempPathFactory) -> None:  # type: ignore[type-arg]
+def test_idx_round_trip(array: np.ndarray, zipped: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("idx") / ("x-ubyte.gz" if zipped else "x-ubyte")
     write_idx(path, array)
     assert np.array_equal(read_idx(path), array)

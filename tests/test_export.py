@@ -206,7 +206,7 @@ class TestGate:
         def add_one(graph: onnx.ModelProto) -> None:
             rename_output(graph, "inner")
             graph.graph.output[0].name = "image"
-            graph.graph.initializer.append(numpy_helper.from_array(np.float32(1), "one"))
+            graph.graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), "one"))
             graph.graph.node.append(onnx.helper.make_node("Add", ["inner", "one"], ["image"]))
 
         rewrite(bundle / "decoder.onnx", add_one)
@@ -231,7 +231,7 @@ class TestBundle:
         assert set(bundle.manifest.files) == names - {"manifest.json"}
         for name in pictures:
             with Image.open(small_bundle / name) as picture:
-                assert picture.getextrema() == (0, 255) or picture.getextrema()[1] > 128
+                assert np.ptp(np.asarray(picture)) > 128
 
     def test_golden_outputs_are_pytorchs_and_the_runtime_repeats_them(self, small_bundle: Path, small: Model) -> None:
         with np.load(small_bundle / "golden.npz", allow_pickle=False) as saved:

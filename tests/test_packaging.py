@@ -23,8 +23,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in names:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, source]
-    subprocess.run(pip, check=True)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "-w", str(folder), str(source)], check=True)
     return next(folder.glob("*.whl"))
 
 
@@ -34,13 +34,13 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[cpu]"]
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[cpu]"]
     subprocess.run(pip, check=True)
     return python
 
 
 def test_the_wheel_draws_the_same_digits_without_torch(python: Path, shipped: Model, tmp_path: Path) -> None:
-    command = [python.with_name("aae-zoo"), "sample", "-n", "64", "-o", "digits.npy"]
+    command: list[str | Path] = [python.with_name("aae-zoo"), "sample", "-n", "64", "-o", "digits.npy"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout == f"64 images of mnist-gauss in {tmp_path / 'digits.npy'}\n"
     assert np.allclose(np.load(tmp_path / "digits.npy"), shipped.sample(64, seed=0), atol=1e-5)
@@ -51,14 +51,14 @@ def test_the_wheel_draws_the_same_digits_without_torch(python: Path, shipped: Mo
 
 
 def test_the_wheels_doctor_finds_nothing_wrong(python: Path, tmp_path: Path) -> None:
-    command = [python.with_name("aae-zoo"), "doctor", "--json"]
+    command: list[str | Path] = [python.with_name("aae-zoo"), "doctor", "--json"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     findings = {finding["name"]: finding["found"] for finding in json.loads(result.stdout)}
     assert findings["torch"].startswith("not installed")
 
 
 def test_training_there_says_what_to_install(python: Path, tmp_path: Path) -> None:
-    command = [python.with_name("aae-zoo"), "train", "mnist-gauss"]
+    command: list[str | Path] = [python.with_name("aae-zoo"), "train", "mnist-gauss"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "pip install 'aae-zoo[cpu,train]'" in result.stderr

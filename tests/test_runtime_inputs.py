@@ -24,7 +24,7 @@ COLOUR = ImageShape(3, 5, 4)
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_floats_of_any_size_become_float32(dtype: type) -> None:
-    images = np.linspace(0, 1, 3 * 196).reshape(3, 1, 14, 14).astype(dtype)
+    images: NDArray[Any] = np.linspace(0, 1, 3 * 196).reshape(3, 1, 14, 14).astype(dtype)
     checked = check_images(images, GRAY)
     assert checked.dtype == np.float32
     assert np.allclose(checked, images)
@@ -53,6 +53,21 @@ def test_bytes_become_floats_and_gray_images_need_no_channel() -> None:
 def test_images_that_are_refused(images: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         check_images(images, GRAY)
+
+
+def test_minus_zero_is_zero() -> None:
+    assert check_images(np.full((1, 1, 14, 14), -0.0), GRAY).max() == 0
+
+
+@given(st.floats(width=32))
+def test_exactly_the_floats_from_0_to_1_are_taken(value: float) -> None:
+    images = np.full((1, 14, 14), 0.5, np.float32)
+    images[0, 3, 3] = value
+    if 0 <= value <= 1:
+        assert check_images(images, GRAY)[0, 0, 3, 3] == np.float32(value)
+    else:
+        with pytest.raises(InvalidInput, match=r"expected \[0, 1\]"):
+            check_images(images, GRAY)
 
 
 def test_colour_images_need_their_channels() -> None:

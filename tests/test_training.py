@@ -82,7 +82,7 @@ def test_the_same_recipe_gives_the_same_weights(
 def test_a_killed_run_resumes_exactly(small_run: Path, small_recipe: Path, small_data: Path, tmp_path: Path) -> None:
     """Kill -9 as soon as the first checkpoint is there; what --resume makes of it equals a run never stopped."""
     out = tmp_path / "run"
-    command = [AAE_ZOO, "train", small_recipe, "--data", small_data, "--out", out]
+    command: list[str | Path] = [AAE_ZOO, "train", small_recipe, "--data", small_data, "--out", out]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (out / "resume.pt").exists() and process.poll() is None and time.monotonic() < deadline:
@@ -273,7 +273,8 @@ class TestMmd:
 
     def test_it_is_about_zero_for_two_samples_of_one_distribution(self) -> None:
         generator = torch.Generator().manual_seed(0)
-        values = [mmd2(*torch.randn(2, 500, 2, generator=generator), 1.0) for _ in range(40)]
+        pairs = [torch.randn(2, 500, 2, generator=generator) for _ in range(40)]
+        values = [mmd2(a, b, 1.0) for a, b in pairs]
         assert abs(sum(values) / 40) < 0.002
         assert min(values) < 0 < max(values)  # unbiased: both signs occur
 
