@@ -9,6 +9,7 @@ import typer
 from aae_zoo.cli.printing import print_json, print_table
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.catalogue import SHIPPED, cache_folder, find_model, list_models
+from aae_zoo.runtime.manifest import metric_text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Name = Annotated[
@@ -36,7 +37,7 @@ def info(name: Name, json: Json = False) -> None:
     if json:
         print_json({"folder": str(bundle.folder), **asdict(manifest)})
         return
-    metrics = {f"metric {key}": f"{v:.5g}" if isinstance(v, float) else str(v) for key, v in manifest.metrics.items()}
+    metrics = {f"metric {key}": metric_text(value) for key, value in manifest.metrics.items()}
     facts = {
         "name": f"{manifest.name} {manifest.version}",
         "title": manifest.title,
@@ -53,7 +54,7 @@ def info(name: Name, json: Json = False) -> None:
         **{f"file {file}": f"{record.size:,} bytes" for file, record in manifest.files.items()},
     }
     for key, value in facts.items():
-        print(f"{key:<24}{value}")
+        print(f"{key:<26}{value}")
 
 
 def pull(name: Name, json: Json = False) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from aae_zoo.cli.models import Json
 from aae_zoo.cli.printing import print_json, print_table
+from aae_zoo.runtime.manifest import metric_text
 
 Data = Annotated[Path | None, typer.Option(help="The data set's folder [default: looked for, then downloaded].")]
 
@@ -59,9 +60,7 @@ def _print_metrics(metrics: dict[str, Any], json: bool) -> None:
     if json:
         print_json(metrics)
     else:
-        print_table(
-            ["metric", "value"], [[k, f"{v:.5f}" if isinstance(v, float) else str(v)] for k, v in metrics.items()]
-        )
+        print_table(["metric", "value"], [[name, metric_text(value)] for name, value in metrics.items()])
 
 
 COMMANDS = (train, evaluate, export)

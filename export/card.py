@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aae_zoo.runtime.manifest import metric_text
+
 METRIC_NAMES = {
     "mse": "squared error per pixel",
     "bce": "cross-entropy per image, nats",
@@ -35,13 +37,7 @@ def model_card(document: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The metrics with their full names, as texts: (name, value)."""
-    return [(METRIC_NAMES[key], _number(metrics[key])) for key in METRIC_NAMES if key in metrics]
-
-
-def _number(value: object) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_number, value)) + "]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return [(METRIC_NAMES[key], metric_text(metrics[key])) for key in METRIC_NAMES if key in metrics]
 
 
 def _front_matter(document: Mapping[str, Any]) -> str:
@@ -60,7 +56,7 @@ def _front_matter(document: Mapping[str, Any]) -> str:
 
 def _architecture(document: Mapping[str, Any]) -> str:
     image = " x ".join(map(str, document["image"].values()))
-    parameters = ", ".join(f"{name} {count:,}" for name, count in document["metrics"]["parameters"].items())
+    parameters = metric_text(document["metrics"]["parameters"])
     return f"images {image}, {document['latent']}-D code, parameters: {parameters}"
 
 

@@ -1,8 +1,6 @@
 """Writing so that a half-written file or folder is never seen under its final name."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +28,7 @@ def output_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it becomes `path`, on any failure it is removed.
-
-    The final file has the permissions that a plain `open` would have given it.
+    """Give a temporary path beside `path`, with its suffix: it becomes `path`, or on any failure is removed.
 
     Raises:
         OutputError: the file cannot be written.
@@ -41,12 +37,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder; give the name of a file")
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _beside(path)
         try:
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -66,13 +59,18 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         if path.exists() and not replace and not _is_empty_folder(path):
             raise OutputError(f"{path} exists already; remove it, or give another output")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        temporary = _beside(path)
+        temporary.mkdir()
         try:
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
             _swap(temporary, path)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
+
+
+def _beside(path: Path) -> Path:
+    """A new name in the same folder, so that renaming is atomic, hidden, and with the suffix that writers look at."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}{path.suffix}")
 
 
 def _is_empty_folder(path: Path) -> bool:
@@ -85,18 +83,17 @@ def _swap(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old.")) / path.name
+    old = _beside(path)
     path.rename(old)
     try:
         new.rename(path)
     except OSError:
         old.rename(path)
         raise
-    finally:
-        shutil.rmtree(old.parent, ignore_errors=True)
+    _remove(old)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _remove(folder: Path) -> None:
+    import shutil  # slow to import, and a single file needs it not
+
+    shutil.rmtree(folder, ignore_errors=True)

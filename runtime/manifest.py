@@ -84,6 +84,15 @@ class Manifest:
             ) from None
 
 
+def metric_text(value: object) -> str:
+    """A metric as people read it: four significant digits."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(metric_text, value)) + "]"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {metric_text(item)}" for key, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def is_plain_name(name: str) -> bool:
     """Whether `name` is a file name that cannot lead out of the bundle's folder."""
     return _PLAIN_NAME.fullmatch(name) is not None

@@ -191,6 +191,20 @@ def test_a_truncated_resume_file(small_recipe: Path, small_data: Path, run_folde
         train(load_recipe(str(small_recipe)), run_folder, data=small_data, resume=True)
 
 
+def test_a_run_folder_that_cannot_be_written(small_recipe: Path, small_data: Path, refused: Callable[..., str]) -> None:
+    assert "cannot write /proc/run" in refused("train", small_recipe, "--data", small_data, "--out", "/proc/run")
+
+
+def test_a_resumed_run_names_the_command_that_trains_it_whole(
+    small_recipe: Path, small_data: Path, run_folder: Path, aae_zoo: AaeZoo
+) -> None:
+    (run_folder / "run.json").unlink()
+    assert aae_zoo("train", small_recipe, "--data", small_data, "--out", run_folder, "--resume").status == 0
+    assert json.loads((run_folder / "run.json").read_text())["command"] == "aae-zoo train recipe.toml"
+    assert load_recipe("mnist-gauss").command == "aae-zoo train mnist-gauss"
+    assert load_recipe("mnist-gauss", ["training.epochs=1"]).command == "aae-zoo train recipe.toml"
+
+
 def test_too_little_data_for_a_batch(
     small_recipe: Path, small_data: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:

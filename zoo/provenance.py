@@ -16,12 +16,16 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """The commit of the checkout that this code runs from, "-dirty" where tracked files differ, None elsewhere."""
-    source = Path(__file__).resolve().parent
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails where the repository around us is another's
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
     return result.stdout.strip()
 
 

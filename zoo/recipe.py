@@ -57,6 +57,12 @@ class Recipe(Settings):
         """The SHA-256 of all settings, independent of how the TOML file is laid out."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def command(self) -> str:
+        """The command that trains this recipe: by name where it is the package's own, else from its file."""
+        packaged = (RECIPES / f"{self.name}.toml").is_file() and load_recipe(self.name).sha256 == self.sha256
+        return f"aae-zoo train {self.name if packaged else 'recipe.toml'}"
+
     def to_toml(self) -> str:
         """All settings, defaults and overrides among them, as a TOML file that `load_recipe` reads."""
         document = self.model_dump()

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -157,7 +156,7 @@ class Trainer:
         """Write the metrics and where they came from: the run is complete."""
         self.run.write_json("metrics.json", metrics)
         facts = {
-            "command": shlex.join(["aae-zoo", *sys.argv[1:]]),
+            "command": self.run.recipe.command,
             "seed": self.settings.seed,
             "training_seconds": round(self.seconds, 1),
             "dataset_md5": self.dataset.md5s,
