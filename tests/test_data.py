@@ -1,16 +1,22 @@
 """Data sets: found on this machine first, and canonical."""
 
+import functools
 import gzip
+import hashlib
 import shutil
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_idx
+from conftest import AaeZoo, write_idx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from aae_zoo.runtime.catalogue import cache_folder
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.idx import read_idx
 from aae_zoo.zoo import data
@@ -57,16 +63,61 @@ def test_torchvisions_layout_in_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(load_dataset("mnist").train_images) == 60_000
 
 
-def test_no_data_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torchvision.datasets
+class TestDownload:
+    """torchvision's own download, from a server on loopback."""
 
-    def unreachable(*arguments: object, **options: object) -> None:
-        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+    @pytest.fixture
+    def served(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+        """A folder that a server gives out as the only mirror of MNIST, and no data set anywhere else."""
+        from torchvision.datasets import MNIST
 
-    monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", unreachable)
-    monkeypatch.setenv("AAE_ZOO_DATA", "/nowhere")
-    with pytest.raises(DatasetError, match="is not in /nowhere/mnist, .* cannot be downloaded .* --data"):
-        load_dataset("mnist")
+        paths = data.find_dataset("mnist", None)
+        assert paths
+        folder = tmp_path / "served"
+        folder.mkdir()
+        resources = []
+        for path in paths:
+            shutil.copy(path, folder)
+            resources.append((path.name, hashlib.md5(path.read_bytes()).hexdigest()))  # noqa: S324
+        handler = functools.partial(QuietHandler, directory=str(folder))
+        server = QuietServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        monkeypatch.setattr(MNIST, "resources", resources)
+        monkeypatch.delenv("AAE_ZOO_DATA", raising=False)
+        yield folder
+        server.shutdown()
+        server.server_close()
+
+    def test_it_is_downloaded_once_into_the_cache(self, served: Path) -> None:
+        assert len(load_dataset("mnist").test_images) == 10_000
+        shutil.rmtree(served)
+        assert len(load_dataset("mnist").test_images) == 10_000
+        assert (cache_folder() / "datasets" / "MNIST" / "raw" / FILES[0]).exists()
+
+    def test_a_mirror_with_other_bytes(self, served: Path, aae_zoo: AaeZoo) -> None:
+        (served / f"{FILES[1]}.gz").write_bytes(b"other bytes")
+        result = aae_zoo("train", "mnist-gauss")
+        assert (result.status, result.out) == (1, "")
+        *progress, message = result.err.splitlines()  # torchvision's progress bars go to stderr too
+        assert message.startswith("error: mnist is not in ")
+        assert "cannot be downloaded" in message
+
+    def test_no_network(self, served: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+        from torchvision.datasets import MNIST
+
+        monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])  # the discard port: nobody listens
+        assert "cannot be downloaded" in refused("train", "mnist-gauss")
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing on stderr."""
+
+
+class QuietServer(ThreadingHTTPServer):
+    def handle_error(self, *arguments: object) -> None:
+        """A client that hangs up is no fault of the test."""
 
 
 def test_data_that_is_not_canonical_is_refused(small_data: Path, tmp_path: Path) -> None:

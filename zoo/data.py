@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -133,10 +135,12 @@ def _download(name: str) -> list[Path]:
 
     root = _torchvision_root()
     try:
-        getattr(torchvision.datasets, TORCHVISION[name])(root, download=True)
+        with redirect_stdout(sys.stderr):  # what it prints is progress, not a result
+            getattr(torchvision.datasets, TORCHVISION[name])(root, download=True)
     except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise DatasetError(
-            f"{name} is not in {looked}, and cannot be downloaded ({error}); "
+            f"{name} is not in {looked}, and cannot be downloaded ({reason}); "
             f"put its four files in a folder and give it with --data, or set AAE_ZOO_DATA to its parent"
         ) from None
     found = find_dataset(name, root / TORCHVISION[name] / "raw")
