@@ -99,7 +99,7 @@ class TestDownload:
         (served / f"{FILES[1]}.gz").write_bytes(b"other bytes")
         result = aae_zoo("train", "mnist-gauss")
         assert (result.status, result.out) == (1, "")
-        *progress, message = result.err.splitlines()  # torchvision's progress bars go to stderr too
+        *_progress, message = result.err.splitlines()  # torchvision's progress bars go to stderr too
         assert message.startswith("error: mnist is not in ")
         assert "cannot be downloaded" in message
 
