@@ -14,6 +14,8 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from aae_zoo.runtime.errors import CheckpointError
+
 OPSET: Final = 18
 IR_VERSION: Final = 8
 METADATA_PREFIX: Final = "aae_zoo."
@@ -25,13 +27,16 @@ def round_weights(module: nn.Module) -> None:
     """Round all weights, in place, to values that float16 holds, so that files of half the size lose nothing.
 
     Raises:
-        ValueError: a weight lies outside the range of float16, ±65504.
+        CheckpointError: a weight is not finite, or lies outside the range of float16, ±65504.
     """
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             rounded = parameter.half().float()
             if not rounded.isfinite().all():
-                raise ValueError(f"{name} holds {parameter.abs().max():g}, float16 ends at 65504")
+                raise CheckpointError(
+                    f"{name} holds {parameter.abs().max():g}, expected finite weights of at most 65504, where float16 "
+                    "ends; train again with a lower training.learning_rate"
+                )
             parameter.copy_(rounded)
 
 

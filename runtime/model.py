@@ -189,8 +189,9 @@ class Model:
             part = slice(start, start + BATCH)
             outputs = session.run(names, {name: values[part] for name, values in inputs.items()})
             for name, values in zip(names, outputs, strict=True):
-                whole = results.setdefault(name, np.empty((count, *values.shape[1:]), np.float32))
-                whole[part] = values
+                if start == 0:
+                    results[name] = np.empty((count, *values.shape[1:]), np.float32)
+                results[name][part] = values
         return results
 
     def _graph(self, role: str) -> _Graph:

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
+import torch.nn.functional as functional
 from conftest import AaeZoo
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
-from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, ModelNotFound, load
+from aae_zoo.export.graphs import to_onnx
+from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, Model, ModelNotFound, load
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.catalogue import SHIPPED, cache_folder, list_models
 from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, parse_manifest
@@ -138,6 +142,56 @@ def replace_graph(bundle: Path, name: str, content: bytes) -> None:
     (bundle / name).write_bytes(content)
     record = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     rewrite(bundle, lambda d: d["files"].update({name: record}))
+
+
+class TestLabels:
+    """A bundle whose prior chooses a class with its third coordinate, and whose decoder wants the class."""
+
+    @pytest.fixture(scope="class")
+    def labelled(self, small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+        bundle = Path(shutil.copytree(small_bundle, tmp_path_factory.mktemp("labels") / "bundle"))
+
+        class Prior(nn.Module):
+            def forward(self, u: Tensor) -> dict[str, Tensor]:
+                return {"z": u[:, :2], "y": functional.one_hot((u[:, 2] * 3).long(), 3).float()}
+
+        class Decoder(nn.Module):
+            """A picture whose first pixels are the class and the code."""
+
+            def forward(self, z: Tensor, y: Tensor) -> dict[str, Tensor]:
+                pixels = torch.cat([y, z], 1).clamp(0, 1)
+                return {"image": functional.pad(pixels, (0, 14 * 14 - 5)).unflatten(1, (1, 14, 14))}
+
+        class Encoder(nn.Module):
+            def forward(self, image: Tensor) -> dict[str, Tensor]:
+                return {"z": image.flatten(1)[:, 3:5], "y": image.flatten(1)[:, :3]}
+
+        z, y, image = torch.rand(2, 2), torch.rand(2, 3), torch.rand(2, 1, 14, 14)
+        replace_graph(bundle, "prior.onnx", to_onnx(Prior(), {"u": torch.rand(2, 3)}, ["z", "y"], {}))
+        replace_graph(bundle, "decoder.onnx", to_onnx(Decoder(), {"z": z, "y": y}, ["image"], {}))
+        replace_graph(bundle, "encoder.onnx", to_onnx(Encoder(), {"image": image}, ["z", "y"], {}))
+        rewrite(bundle, lambda d: d.update(noise=3, label_coordinate=2, labels=["zero", "one", "2"]))
+        return load(bundle)
+
+    @pytest.mark.parametrize(("label", "number"), [(0, 0), ("zero", 0), ("one", 1), ("1", 1), ("2", 2), (2, 2)])
+    def test_a_label_is_chosen_by_number_or_name(self, labelled: Model, label: int | str, number: int) -> None:
+        images = labelled.sample(50, seed=1, label=label)
+        assert (images[:, 0, 0, :3] == np.eye(3)[number]).all()
+        assert np.allclose(images[:, 0, 0, 3:5], labelled.sample(50, seed=1)[:, 0, 0, 3:5])  # the style is the same
+
+    @pytest.mark.parametrize("label", [3, -1, "three", "-1", ""])
+    def test_labels_that_there_are_not(self, labelled: Model, label: int | str) -> None:
+        with pytest.raises(InvalidInput, match=r"small has no label .*, expected one of zero, one, 2"):
+            labelled.sample(1, label=label)
+
+    def test_codes_classes_and_reconstructions(self, labelled: Model) -> None:
+        images = labelled.sample(300, seed=2)
+        codes = labelled.codes(images)
+        assert {name: values.shape for name, values in codes.items()} == {"z": (300, 2), "y": (300, 3)}
+        assert np.array_equal(labelled.decode(codes["z"], codes["y"]), images)
+        assert np.array_equal(labelled.reconstruct(images), images)
+        with pytest.raises(InvalidInput, match="the decoder of small takes z, y, given z"):
+            labelled.decode(codes["z"])
 
 
 def test_a_precision_that_is_not_there(small_bundle: Path) -> None:

@@ -300,6 +300,16 @@ class TestBundle:
         assert not (bundle / "mine.txt").exists()
         assert [p.name for p in bundle.parent.iterdir() if "bundle" in p.name] == ["bundle"]
 
+    def test_weights_that_float16_cannot_hold(
+        self, run_folder: Path, small_data: Path, refused: Callable[..., str], no_leftovers: Path
+    ) -> None:
+        run = Run.open(run_folder)
+        weights = run.load_weights()
+        weights["decoder.layers.0.weight"][0, 0] = 1e6
+        run.save_weights(weights)
+        message = refused("export", run_folder, "--data", small_data, "-o", no_leftovers / "bundle")
+        assert "decoder.layers.0.weight holds 1e+06, expected finite weights of at most 65504" in message
+
     def test_an_output_that_cannot_be_written(
         self, small_run: Path, small_data: Path, refused: Callable[..., str], tmp_path: Path
     ) -> None:

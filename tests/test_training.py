@@ -98,22 +98,34 @@ def test_a_killed_run_resumes_exactly(small_run: Path, small_recipe: Path, small
     assert log_of(small_run) == log_of(out)
 
 
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [(30, "in epoch 2; all whole epochs are kept .* --resume"), (3, "nothing is kept: .* start again")],
+)
 def test_ctrl_c_says_how_to_go_on(
-    small_recipe: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: Path,
+    small_recipe: Path,
+    small_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    message: str,
 ) -> None:
     step = Objective.step
 
     def interrupted(self: Objective, x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         calls.append(1)
-        if len(calls) == 30:
+        if len(calls) == at:
             raise KeyboardInterrupt
         return step(self, x, generator)
 
     calls: list[int] = []
     monkeypatch.setattr(Objective, "step", interrupted)
-    with pytest.raises(TrainingError, match="interrupted in epoch 2; the 1 whole epochs are kept .* --resume"):
+    with pytest.raises(TrainingError, match=message):
         train(load_recipe(str(small_recipe)), tmp_path / "run", data=small_data)
-    assert (tmp_path / "run" / "resume.pt").exists()
+    monkeypatch.setattr(Objective, "step", step)
+    train(load_recipe(str(small_recipe)), tmp_path / "run", data=small_data, resume="--resume" in message)
+    assert same_weights(tmp_path / "run", small_run)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(

@@ -143,10 +143,7 @@ class Trainer:
                     self._report(losses, validation, bar)
                     self._checkpoint()
             except KeyboardInterrupt:
-                raise TrainingError(
-                    f"interrupted in epoch {self.epoch + 1}; the {self.epoch} whole epochs are kept in "
-                    f"{self.run.folder}: give the same command with --resume to go on"
-                ) from None
+                raise TrainingError(f"interrupted in epoch {self.epoch + 1}; {self._how_to_go_on()}") from None
 
     def evaluate(self) -> dict[str, Any]:
         """The metrics on the test set."""
@@ -163,6 +160,11 @@ class Trainer:
             **self.environment,
         }
         self.run.write_json("run.json", facts)
+
+    def _how_to_go_on(self) -> str:
+        if self.run.state.exists():
+            return f"all whole epochs are kept in {self.run.folder}: give the same command with --resume to go on"
+        return "the first epoch was not whole, so nothing is kept: give the same command to start again"
 
     @property
     def _step(self) -> int:
