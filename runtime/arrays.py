@@ -1,5 +1,6 @@
 """What a model takes: images and codes, checked at the boundary so that a mistake is named where it was made."""
 
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -9,6 +10,8 @@ from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.manifest import ImageShape
 
 _BITS_OF_ONE: Final = 0x3F800000
+_FLOAT32: Final = np.dtype(np.float32)
+_FEW: Final = 64
 
 
 def check_images(images: Any, shape: ImageShape) -> NDArray[np.float32]:
@@ -44,7 +47,7 @@ def check_codes(values: Any, size: int, name: str) -> NDArray[np.float32]:
     if array.ndim != 2 or array.shape[1] != size or len(array) == 0:
         raise InvalidInput(f"{name} has shape {list(array.shape)}, expected [n, {size}] with n >= 1")
     array = _float32(array, name, "finite floats")
-    if not np.isfinite(array).all():
+    if not _all_finite(array):
         bad = array[~np.isfinite(array)][0]
         raise InvalidInput(f"{name} holds {bad}, expected finite floats")
     return array
@@ -57,8 +60,15 @@ def _check_range(images: NDArray[np.float32]) -> None:
         raise InvalidInput(f"the images have {found}, expected [0, 1]; divide by the largest value, or pass uint8")
 
 
+def _all_finite(array: NDArray[np.float32]) -> bool:
+    """Whether all numbers are finite; for a few, Python is faster than numpy, and counts beside a run of 0.1 ms."""
+    if array.size <= _FEW:
+        return all(map(isfinite, array.ravel().tolist()))
+    return bool(np.isfinite(array).all())
+
+
 def _float32(array: NDArray[Any], name: str, expected: str) -> NDArray[np.float32]:
-    if array.dtype == np.float32 and array.flags.c_contiguous:
+    if array.dtype is _FLOAT32 and array.flags.c_contiguous:
         return array
     if array.dtype.kind != "f":
         raise InvalidInput(f"{name} has dtype {array.dtype}, expected {expected}")

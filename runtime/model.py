@@ -27,10 +27,10 @@ Arrays = dict[str, NDArray[np.float32]]
 
 
 class _Graph(NamedTuple):
-    """An open session and the names of its inputs and outputs, which asking it for costs as much as a small run."""
+    """An open session and the names of its inputs and outputs, which are slow to ask it for."""
 
     session: "InferenceSession"
-    inputs: list[str]
+    inputs: frozenset[str]
     outputs: list[str]
 
 
@@ -122,10 +122,9 @@ class Model:
         if y is not None:
             inputs["y"] = check_codes(y, len(self.manifest.labels), "y")
         wanted = self._graph("decoder").inputs
-        if inputs.keys() != set(wanted):
-            raise InvalidInput(
-                f"the decoder of {self.manifest.name} takes {', '.join(wanted)}, given {', '.join(inputs)}"
-            )
+        if inputs.keys() != wanted:
+            names = (", ".join(sorted(words, reverse=True)) for words in (wanted, inputs))
+            raise InvalidInput("the decoder of {} takes {}, given {}".format(self.manifest.name, *names))
         return self._run("decoder", inputs)["image"]
 
     def reconstruct(self, images: Any) -> NDArray[np.float32]:
@@ -206,7 +205,8 @@ class Model:
         name = self.manifest.graph_file(role, self._precision)
         session = open_session(self._bundle.read(name), name, device=self._device, threads=self._threads)
         _check_signature(role, session, self.manifest)
-        return _Graph(session, [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()])
+        inputs = frozenset(i.name for i in session.get_inputs())
+        return _Graph(session, inputs, [o.name for o in session.get_outputs()])
 
 
 def _check_signature(role: str, session: "InferenceSession", manifest: Manifest) -> None:
