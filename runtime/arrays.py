@@ -32,7 +32,7 @@ def check_images(images: Any, shape: ImageShape) -> NDArray[np.float32]:
     array = _float32(array, "images", "uint8 or floats in [0, 1]")
     # One pass instead of two: as unsigned integers, the bits of all floats in [0, 1] are at most those of 1, and
     # those of NaN, infinity and whatever is larger or negative are above (so are those of -0, hence the second look).
-    if array.view(np.uint32).max() > _BITS_OF_ONE:
+    if np.maximum.reduce(array.view(np.uint32), axis=None) > _BITS_OF_ONE:
         _check_range(array)
     return array
 

@@ -144,35 +144,35 @@ def replace_graph(bundle: Path, name: str, content: bytes) -> None:
     rewrite(bundle, lambda d: d["files"].update({name: record}))
 
 
-class TestLabels:
+@pytest.fixture(scope="module")
+def labelled(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A bundle whose prior chooses a class with its third coordinate, and whose decoder wants the class."""
+    bundle = Path(shutil.copytree(small_bundle, tmp_path_factory.mktemp("labels") / "bundle"))
 
-    @pytest.fixture(scope="class")
-    def labelled(self, small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
-        bundle = Path(shutil.copytree(small_bundle, tmp_path_factory.mktemp("labels") / "bundle"))
+    class Prior(nn.Module):
+        def forward(self, u: Tensor) -> dict[str, Tensor]:
+            return {"z": u[:, :2], "y": functional.one_hot((u[:, 2] * 3).long(), 3).float()}
 
-        class Prior(nn.Module):
-            def forward(self, u: Tensor) -> dict[str, Tensor]:
-                return {"z": u[:, :2], "y": functional.one_hot((u[:, 2] * 3).long(), 3).float()}
+    class Decoder(nn.Module):
+        """A picture whose first pixels are the class and the code."""
 
-        class Decoder(nn.Module):
-            """A picture whose first pixels are the class and the code."""
+        def forward(self, z: Tensor, y: Tensor) -> dict[str, Tensor]:
+            pixels = torch.cat([y, z], 1).clamp(0, 1)
+            return {"image": functional.pad(pixels, (0, 14 * 14 - 5)).unflatten(1, (1, 14, 14))}
 
-            def forward(self, z: Tensor, y: Tensor) -> dict[str, Tensor]:
-                pixels = torch.cat([y, z], 1).clamp(0, 1)
-                return {"image": functional.pad(pixels, (0, 14 * 14 - 5)).unflatten(1, (1, 14, 14))}
+    class Encoder(nn.Module):
+        def forward(self, image: Tensor) -> dict[str, Tensor]:
+            return {"z": image.flatten(1)[:, 3:5], "y": image.flatten(1)[:, :3]}
 
-        class Encoder(nn.Module):
-            def forward(self, image: Tensor) -> dict[str, Tensor]:
-                return {"z": image.flatten(1)[:, 3:5], "y": image.flatten(1)[:, :3]}
+    z, y, image = torch.rand(2, 2), torch.rand(2, 3), torch.rand(2, 1, 14, 14)
+    replace_graph(bundle, "prior.onnx", to_onnx(Prior(), {"u": torch.rand(2, 3)}, ["z", "y"], {}))
+    replace_graph(bundle, "decoder.onnx", to_onnx(Decoder(), {"z": z, "y": y}, ["image"], {}))
+    replace_graph(bundle, "encoder.onnx", to_onnx(Encoder(), {"image": image}, ["z", "y"], {}))
+    rewrite(bundle, lambda d: d.update(noise=3, label_coordinate=2, labels=["zero", "one", "2"]))
+    return load(bundle)
 
-        z, y, image = torch.rand(2, 2), torch.rand(2, 3), torch.rand(2, 1, 14, 14)
-        replace_graph(bundle, "prior.onnx", to_onnx(Prior(), {"u": torch.rand(2, 3)}, ["z", "y"], {}))
-        replace_graph(bundle, "decoder.onnx", to_onnx(Decoder(), {"z": z, "y": y}, ["image"], {}))
-        replace_graph(bundle, "encoder.onnx", to_onnx(Encoder(), {"image": image}, ["z", "y"], {}))
-        rewrite(bundle, lambda d: d.update(noise=3, label_coordinate=2, labels=["zero", "one", "2"]))
-        return load(bundle)
 
+class TestLabels:
     @pytest.mark.parametrize(("label", "number"), [(0, 0), ("zero", 0), ("one", 1), ("1", 1), ("2", 2), (2, 2)])
     def test_a_label_is_chosen_by_number_or_name(self, labelled: Model, label: int | str, number: int) -> None:
         images = labelled.sample(50, seed=1, label=label)
