@@ -27,7 +27,7 @@ from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_dataset, to_float
-from aae_zoo.zoo.metrics import evaluate
+from aae_zoo.zoo.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.provenance import versions
 from aae_zoo.zoo.run import Run
@@ -118,7 +118,7 @@ def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
         "graphs": {role: {"fp32": f"{role}.onnx"} for role in ROLES},
         "files": {},
         "metrics": {
-            **evaluate(source.model, source.dataset.test_images),
+            **measure(source.model, source.dataset),
             "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items() if m},
             "training_seconds": facts["training_seconds"],
         },

@@ -10,6 +10,12 @@ METRIC_NAMES = {
     "bce": "cross-entropy per image, nats",
     "mmd2": "MMD² of codes and prior",
     "mmd2_prior": "MMD² of two sets of prior draws, for scale",
+    "parzen": "Parzen log-likelihood of the test images, nats",
+    "parzen_error": "its standard error",
+    "frechet": "Fréchet distance of samples, in a classifier's features",
+    "classifier_score": "classifier score of samples",
+    "class_entropy": "entropy of the samples' classes, nats",
+    "classifier": "the classifier",
     "code_mean": "mean of the codes, in prior standard deviations",
     "code_covariance": "covariance of the codes, in prior variances",
 }

@@ -8,7 +8,7 @@ import pkgutil
 from importlib import import_module
 from types import ModuleType
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 
 class Settings(BaseModel):
@@ -21,6 +21,12 @@ class PartSettings(Settings):
     """A table of a recipe that names a part by its kind."""
 
     kind: str
+
+
+class PriorSettings(PartSettings):
+    """[prior]: `size` is that of the latent code z."""
+
+    size: PositiveInt
 
 
 def kinds(family: str) -> list[str]:

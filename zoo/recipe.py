@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, create_model
 
 from aae_zoo.runtime.errors import InvalidRecipe
-from aae_zoo.zoo.parts import PartSettings, Settings, kinds, load_part
+from aae_zoo.zoo.parts import PartSettings, PriorSettings, Settings, kinds, load_part
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 _FAMILIES: Final = {"encoder": "networks", "decoder": "networks", "prior": "priors", "objective": "objectives"}
@@ -48,7 +48,7 @@ class Recipe(Settings):
     data: DataSettings
     encoder: PartSettings
     decoder: PartSettings
-    prior: PartSettings
+    prior: PriorSettings
     objective: PartSettings
     training: TrainingSettings
 

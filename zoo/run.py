@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from aae_zoo.runtime.errors import CheckpointError, InvalidRecipe
@@ -78,7 +78,7 @@ class Run:
         """Write model.safetensors with the recipe's SHA-256 and where in training the weights are from."""
         metadata = {"recipe_sha256": self.recipe.sha256, **{k: str(v) for k, v in position.items()}}
         with atomic_file(self.weights) as temporary:
-            save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, temporary, metadata)
+            temporary.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in weights.items()}, metadata))
 
     def load_weights(self) -> dict[str, Tensor]:
         """The weights of every network by name.

@@ -19,7 +19,7 @@ from aae_zoo.runtime.pictures import grid
 from aae_zoo.runtime.session import available_cpus
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_dataset, to_float
-from aae_zoo.zoo.metrics import evaluate
+from aae_zoo.zoo.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.parts import load_part
 from aae_zoo.zoo.provenance import environment
@@ -57,7 +57,7 @@ def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
     run = Run.open(folder)
     dataset = load_dataset(run.recipe.data.dataset, data)
     model, _ = load_model(run, dataset.image_shape)
-    return evaluate(model, dataset.test_images)
+    return measure(model, dataset)
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
@@ -85,8 +85,8 @@ def load_model(run: Run, image: tuple[int, int, int]) -> tuple[Autoencoder, Base
 
 def build(recipe: Recipe, image: tuple[int, int, int]) -> tuple[Autoencoder, BaseObjective]:
     """The model and the objective that a recipe describes, freshly initialised, for images (C, H, W)."""
-    model = Autoencoder(recipe, image)
     part = load_part("objectives", recipe.objective.kind)
+    model = Autoencoder(recipe, image, part.Objective.heads(recipe.prior.size))
     objective: BaseObjective = part.Objective(recipe.objective, model, recipe.training.learning_rate)
     return model, objective
 
@@ -147,7 +147,7 @@ class Trainer:
 
     def evaluate(self) -> dict[str, Any]:
         """The metrics on the test set."""
-        return evaluate(self.model, self.dataset.test_images)
+        return measure(self.model, self.dataset)
 
     def save(self, metrics: dict[str, Any]) -> None:
         """Write the metrics and where they came from: the run is complete."""

@@ -1,14 +1,14 @@
 """Multilayer perceptrons: the networks of Makhzani et al., "Adversarial Autoencoders" (arXiv 1511.05644)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from aae_zoo.zoo.networks import BaseDecoder
+from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
 from aae_zoo.zoo.parts import PartSettings
 
 
@@ -29,16 +29,17 @@ def _perceptron(inputs: int, settings: Settings, outputs: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(settings.hidden[-1] if settings.hidden else inputs, outputs))
 
 
-class Encoder(nn.Module):
-    """Q(z|x), deterministic: images [n, C, H, W] to codes z [n, latent], with a linear output."""
+class Encoder(BaseEncoder):
+    """Q(z|x) as a perceptron with a linear output."""
 
-    def __init__(self, settings: Settings, image: Sequence[int], latent: int) -> None:
-        super().__init__()
-        self.layers = _perceptron(math.prod(image), settings, latent)
+    def __init__(self, settings: Settings, image: Sequence[int], heads: Mapping[str, int]) -> None:
+        super().__init__(heads)
+        self.layers = _perceptron(math.prod(image), settings, sum(heads.values()))
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """The code of each image."""
-        return {"z": self.layers(image.flatten(1))}
+    def outputs(self, image: Tensor) -> Tensor:
+        """All heads side by side."""
+        outputs: Tensor = self.layers(image.flatten(1))
+        return outputs
 
 
 class Decoder(BaseDecoder):

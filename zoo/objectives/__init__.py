@@ -15,6 +15,11 @@ class BaseObjective(nn.Module, ABC):
 
     optimisers: dict[str, Optimizer]
 
+    @staticmethod
+    def heads(latent: int) -> dict[str, int]:
+        """The outputs that this objective wants of the encoder, by name, and their widths."""
+        return {"z": latent}
+
     @abstractmethod
     def step(self, image: Tensor, generator: Generator) -> dict[str, Tensor]:
         """Update all networks once on a batch [n, C, H, W] in [0, 1]; the losses before the update, by name."""

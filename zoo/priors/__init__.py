@@ -8,14 +8,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Generator, Tensor, nn
 
-from aae_zoo.zoo.parts import PartSettings
-
-
-class PriorSettings(PartSettings):
-    """[prior]: `size` is that of the latent code z."""
-
-    size: int
-
 
 class BasePrior(nn.Module, ABC):
     """A distribution of codes: forward maps noise u [n, noise] in the open interval (0, 1) to z [n, latent]."""
@@ -26,6 +18,11 @@ class BasePrior(nn.Module, ABC):
     @abstractmethod
     def forward(self, u: Tensor) -> dict[str, Tensor]:
         """The codes of uniform noise, by the names of the decoder's inputs."""
+
+    def moments(self, generator: Generator) -> tuple[Tensor, float]:
+        """The mean [latent] and the mean variance of the code's coordinates, from 100,000 draws."""
+        z = self.draw(100_000, generator)["z"]
+        return z.mean(0), float(z.var(0).mean())
 
     def draw(self, count: int, generator: Generator) -> dict[str, Tensor]:
         """`count` codes drawn from the prior with the generator's noise."""

@@ -2,18 +2,18 @@
 
 from typing import Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from aae_zoo.zoo.priors import BasePrior, PriorSettings
+from aae_zoo.zoo.parts import PriorSettings
+from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.quantile import normal_quantile
 
 
 class Settings(PriorSettings):
-    """The size of the code and the standard deviation of each coordinate."""
+    """The standard deviation of each coordinate."""
 
     kind: Literal["gaussian"]
-    size: PositiveInt
     std: PositiveFloat = 1.0
 
 
