@@ -14,7 +14,7 @@ from aae_zoo.zoo.data import Dataset, to_float
 _SAMPLES: Final = 10_000
 _BATCH: Final = 1000
 _PARZEN_VALIDATION: Final = 1000
-_BANDWIDTHS: Final = tuple(10 ** (exponent / 20) for exponent in range(-20, 1))
+_BANDWIDTHS: Final = tuple(10 ** (step / 9 - 1) for step in range(10))  # 0.1 to 1, as the protocol has it
 
 
 @torch.no_grad()
