@@ -16,8 +16,6 @@ METRIC_NAMES = {
     "classifier_score": "classifier score of samples",
     "class_entropy": "entropy of the samples' classes, nats",
     "classifier": "the classifier",
-    "code_mean": "mean of the codes, in prior standard deviations",
-    "code_covariance": "covariance of the codes, in prior variances",
 }
 
 
@@ -43,7 +41,18 @@ def model_card(document: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The metrics with their full names, as texts: (name, value)."""
-    return [(METRIC_NAMES[key], metric_text(metrics[key])) for key in METRIC_NAMES if key in metrics]
+    named = [(METRIC_NAMES[key], metric_text(metrics[key])) for key in METRIC_NAMES if key in metrics]
+    return [*named, *((name, metric_text(value)) for name, value in _moments(metrics))]
+
+
+def _moments(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """How far the codes' moments are from the prior's, at worst; the manifest has all of them."""
+    mean, covariance = metrics["code_mean"], metrics["code_covariance"]
+    off = [abs(value - (i == j)) for i, row in enumerate(covariance) for j, value in enumerate(row)]
+    return [
+        ("largest mean of a code's coordinate, in prior standard deviations", max(map(abs, mean))),
+        ("largest deviation of the codes' covariance from the prior's, in prior variances", max(off)),
+    ]
 
 
 def _front_matter(document: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_encode_to_stdout_is_an_array_and_nothing_else(two_digits: Path) -> None
 
 
 def test_list_info_and_pull(aae_zoo: AaeZoo) -> None:
-    assert "mnist-gauss  shipped" in aae_zoo("list").out
+    assert re.search(r"^mnist-gauss +shipped", aae_zoo("list").out, re.MULTILINE)
     entries = json.loads(aae_zoo("list", "--json").out)
     assert "mnist-gauss" in [entry["name"] for entry in entries]
     text = aae_zoo("info", "mnist-gauss").out

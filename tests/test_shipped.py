@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from aae_zoo.export.card import model_card
@@ -14,8 +15,11 @@ from aae_zoo.export.generated import generate
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.catalogue import SHIPPED
-from aae_zoo.zoo.data import Dataset
+from aae_zoo.zoo.classifier import load_classifier
+from aae_zoo.zoo.data import Dataset, to_float
+from aae_zoo.zoo.mmd import mmd2
 from aae_zoo.zoo.recipe import load_recipe
+from aae_zoo.zoo.samples import frechet_distance
 
 ROOT = Path(__file__).parents[1]
 BUNDLE_BUDGET = 16 * 2**20
@@ -90,10 +94,6 @@ class TestMnistGauss:
         assert shipped.manifest.metrics["mmd2"] <= 0.02
 
     def test_mmd_is_measured_again(self, shipped: Model, mnist: Dataset) -> None:
-        import torch
-
-        from aae_zoo.zoo.mmd import mmd2
-
         z = torch.from_numpy(shipped.encode(mnist.test_images.numpy()))
         draws = torch.randn(10, 1000, 2, generator=torch.Generator().manual_seed(5))
         order = torch.randperm(len(z), generator=torch.Generator().manual_seed(5)).reshape(10, 1000)
@@ -111,6 +111,31 @@ class TestMnistGauss:
         found = mnist.train_labels[:10_000].numpy()[nearest]
         assert set(found.tolist()) == set(range(10))
         assert distance.max() <= 1.25 * usual.max()
+
+
+class TestSamples:
+    """The targets of the 8-D models, as their manifests give them and as the export measured them."""
+
+    def metrics(self, name: str) -> dict[str, Any]:
+        return dict(open_bundle(SHIPPED / name).manifest.metrics)
+
+    def test_the_adversarial_one_reconstructs_and_matches(self) -> None:
+        assert self.metrics("mnist-gauss8")["mse"] < 0.0165
+        assert self.metrics("mnist-gauss8")["mmd2"] < 0.033
+
+    @pytest.mark.parametrize("name", ["mnist-gauss8", "mnist-wae"])
+    def test_adversarial_and_wasserstein_are_ahead_of_variational(self, name: str) -> None:
+        assert self.metrics(name)["frechet"] < self.metrics("mnist-vae")["frechet"]
+
+    def test_frechet_is_measured_again_through_onnx_runtime(self, mnist: Dataset) -> None:
+        found = load_classifier("mnist")
+        assert found
+        samples = torch.from_numpy(load("mnist-gauss8").sample(10_000, seed=1))
+        a, b = (
+            torch.cat([found[0].features(x).detach() for x in images.split(1000)])
+            for images in (samples, to_float(mnist.test_images))
+        )
+        assert frechet_distance(a, b) == pytest.approx(self.metrics("mnist-gauss8")["frechet"], rel=0.1)
 
 
 def nearest_neighbours(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
