@@ -63,6 +63,11 @@ def test_the_log_has_every_loss_and_the_codes_moments(small_run: Path) -> None:
     assert all({"mse", "mmd2", "code_mean", "code_covariance"} <= set(row["validation"]) for row in epochs)
 
 
+def test_training_leaves_the_processor_as_it_was(small_run: Path) -> None:
+    smallest = torch.tensor([2.0**-126])
+    assert float(smallest / 2) > 0, "numbers below the smallest normal one are flushed to zero"
+
+
 def test_training_makes_the_model_better(small_run: Path) -> None:
     epochs = [row for row in log_of(small_run) if "validation" in row]
     assert epochs[-1]["reconstruction"] < 0.8 * epochs[0]["reconstruction"]

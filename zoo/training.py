@@ -113,7 +113,6 @@ class Trainer:
         """Build the networks from the seed, and make the run folder or continue the one that is there."""
         torch.set_num_threads(available_cpus())
         self.environment = environment(torch.get_num_threads())  # now: the checkout may change while this runs
-        torch.set_flush_denormal(True)  # dead units' vanishing gradients would slow every product on some CPUs
         torch.manual_seed(self.settings.seed)
         self.generator = torch.Generator().manual_seed(self.settings.seed)
         self.model, self.objective = build(self.run.recipe, self.dataset.image_shape)
@@ -133,6 +132,7 @@ class Trainer:
         total = self.settings.epochs * self.steps_per_epoch
         hidden = not sys.stderr.isatty()
         with tqdm(total=total, initial=self._step, unit="step", desc=self.run.recipe.name, disable=hidden) as bar:
+            torch.set_flush_denormal(True)  # dead units' vanishing gradients would slow every product on some CPUs
             try:
                 while self.epoch < self.settings.epochs:
                     started = time.perf_counter()
@@ -144,6 +144,8 @@ class Trainer:
                     self._checkpoint()
             except KeyboardInterrupt:
                 raise TrainingError(f"interrupted in epoch {self.epoch + 1}; {self._how_to_go_on()}") from None
+            finally:
+                torch.set_flush_denormal(False)  # the whole process would keep it
 
     def evaluate(self) -> dict[str, Any]:
         """The metrics on the test set."""
