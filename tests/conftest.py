@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ from aae_zoo.runtime import Model, load
 from aae_zoo.zoo.data import FILES, Dataset, load_dataset
 from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.training import train
+
+# Machines are noisy: speed is measured in benchmarks, never by a test's deadline.
+hypothesis.settings.register_profile("aae-zoo", deadline=None)
+hypothesis.settings.load_profile("aae-zoo")
 
 RECIPE = """
 name = "small"

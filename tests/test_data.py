@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import AaeZoo, write_idx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -133,7 +133,6 @@ def test_images_and_labels_must_belong_together(small_data: Path, tmp_path: Path
         load_dataset("small", folder)
 
 
-@settings(deadline=None)
 @given(array=arrays.arrays(np.uint8, arrays.array_shapes(max_dims=4, max_side=6)), zipped=st.booleans())
 def test_idx_round_trip(array: np.ndarray, zipped: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("idx") / ("x-ubyte.gz" if zipped else "x-ubyte")

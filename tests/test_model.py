@@ -27,7 +27,7 @@ def test_the_same_seed_gives_the_same_images(small: Model) -> None:
     assert not np.allclose(small.sample(5, seed=7), small.sample(5, seed=8))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(count=st.integers(1, 2 * BATCH + 3))
 def test_any_number_of_rows_gives_the_same_as_one_at_a_time(small: Model, count: int) -> None:
     images = small.sample(count, seed=3)

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.samples import frechet_distance
 
 ROOT = Path(__file__).parents[1]
+AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
 BUNDLE_BUDGET = 16 * 2**20
 WHOLE_BUDGET = 60 * 2**20
 NAMES = [entry.name for entry in list_models() if entry.shipped]
@@ -73,6 +76,23 @@ class TestEveryShippedModel:
 
 def test_all_shipped_models_together_keep_the_budget() -> None:
     assert sum(map(size, NAMES)) <= WHOLE_BUDGET
+
+
+def test_the_readmes_python_runs() -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(program, names)  # noqa: S102 - our own README
+    assert names["images"].shape == names["again"].shape == (64, 1, 28, 28)
+    assert names["codes"].shape == (64, 2)
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    """Each `aae-zoo ...` line of the README is understood: its command and every option are there."""
+    for line in re.findall(r"^aae-zoo (.*)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE):
+        words = line.split("#")[0].split()
+        command = subprocess.run([AAE_ZOO, words[0], "--help"], capture_output=True, text=True, check=True)
+        for option in (word for word in words[1:] if word.startswith("-")):
+            assert re.search(rf"(^|[ ,]){option}\b", command.stdout), line
 
 
 class TestMnistGauss:
