@@ -52,8 +52,9 @@ def export(
     from aae_zoo.export.bundle import export_bundle
 
     manifest = export_bundle(run, output, data=data, replace=replace)
-    size = sum(record.size for record in manifest.files.values())
-    print(f"{manifest.name} {manifest.version}, {size / 1e6:.1f} MB, in {output}; next: aae-zoo sample {output}")
+    print(
+        f"{manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB, in {output}; next: aae-zoo sample {output}"
+    )
 
 
 def _print_metrics(metrics: dict[str, Any], json: bool) -> None:

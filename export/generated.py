@@ -82,9 +82,7 @@ def _entry(bundle: Bundle) -> dict[str, Any]:
 
 
 def _bytes(bundle: Bundle) -> int:
-    return (
-        sum(record.size for record in bundle.manifest.files.values()) + (bundle.folder / "manifest.json").stat().st_size
-    )
+    return bundle.manifest.size + (bundle.folder / "manifest.json").stat().st_size
 
 
 def _main() -> int:

@@ -69,6 +69,11 @@ class Manifest:
     metrics: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
+    @property
+    def size(self) -> int:
+        """The bytes of all files but the manifest itself."""
+        return sum(record.size for record in self.files.values())
+
     def graph_file(self, role: str, precision: str = "fp32") -> str:
         """The file name of a graph.
 

@@ -24,6 +24,12 @@ class BaseObjective(nn.Module, ABC):
     def step(self, image: Tensor, generator: Generator) -> dict[str, Tensor]:
         """Update all networks once on a batch [n, C, H, W] in [0, 1]; the losses before the update, by name."""
 
+    def update(self, name: str, loss: Tensor) -> None:
+        """One step of an optimiser down the gradient of a loss, and of nothing that was left from another."""
+        self.optimisers[name].zero_grad()
+        loss.backward()
+        self.optimisers[name].step()
+
 
 def reconstruction_loss(logits: Tensor, image: Tensor, kind: Reconstruction) -> Tensor:
     """Squared error or cross-entropy, summed over the pixels of an image and averaged over the batch.

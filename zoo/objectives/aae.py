@@ -58,19 +58,14 @@ class Objective(BaseObjective):
         D.requires_grad_(True)
         real, fake = D(torch.cat([z_prior, z.detach()])).chunk(2)
         loss_D = F.softplus(-real).mean() + F.softplus(fake).mean()
-        self._update("discriminator", loss_D)
+        self.update("discriminator", loss_D)
 
         # Reconstruction and generator, in the non-saturating form: one gradient for the encoder of both.
         #     min_Q,P  -E log P(x | Q(x))  -  weight * E log D(Q(x))
         D.requires_grad_(False)
         loss_reconstruction = reconstruction_loss(P.logits(z), x, self.settings.reconstruction)
         loss_generator = F.softplus(-D(z)).mean()
-        self._update("autoencoder", loss_reconstruction + self.settings.adversarial_weight * loss_generator)
+        self.update("autoencoder", loss_reconstruction + self.settings.adversarial_weight * loss_generator)
 
         losses = {"reconstruction": loss_reconstruction, "discriminator": loss_D, "generator": loss_generator}
         return {name: loss.detach() for name, loss in losses.items()}
-
-    def _update(self, name: str, loss: Tensor) -> None:
-        self.optimisers[name].zero_grad()
-        loss.backward()
-        self.optimisers[name].step()

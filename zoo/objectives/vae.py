@@ -48,9 +48,7 @@ class Objective(BaseObjective):
         z = mean + (log_var / 2).exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
         loss_reconstruction = reconstruction_loss(self.decoder.logits(z), x, self.settings.reconstruction)
         loss_kl = gaussian_kl(mean, log_var, self.std)
-        self.optimisers["autoencoder"].zero_grad()
-        (loss_reconstruction + loss_kl).backward()
-        self.optimisers["autoencoder"].step()
+        self.update("autoencoder", loss_reconstruction + loss_kl)
         return {"reconstruction": loss_reconstruction.detach(), "kl": loss_kl.detach()}
 
 

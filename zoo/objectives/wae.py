@@ -42,7 +42,5 @@ class Objective(BaseObjective):
         z_prior = self.prior.draw(len(x), generator)["z"]
         loss_reconstruction = reconstruction_loss(self.decoder.logits(z), x, self.settings.reconstruction)
         loss_mmd = mmd2(z, z_prior, self.variance)
-        self.optimisers["autoencoder"].zero_grad()
-        (loss_reconstruction + self.settings.mmd_weight * loss_mmd).backward()
-        self.optimisers["autoencoder"].step()
+        self.update("autoencoder", loss_reconstruction + self.settings.mmd_weight * loss_mmd)
         return {"reconstruction": loss_reconstruction.detach(), "mmd": loss_mmd.detach()}
