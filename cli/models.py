@@ -1,14 +1,12 @@
 """aae-zoo list, info, pull and doctor: what there is and where it is. Only doctor imports ONNX Runtime."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from aae_zoo.cli.printing import print_json, print_table
-from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.catalogue import SHIPPED, cache_folder, find_model, list_models
+from aae_zoo.runtime.catalogue import find_model, list_models, where
 from aae_zoo.runtime.manifest import metric_text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -42,7 +40,7 @@ def info(name: Name, json: Json = False) -> None:
         "name": f"{manifest.name} {manifest.version}",
         "title": manifest.title,
         "description": manifest.description,
-        "folder": f"{bundle.folder} ({_where(bundle)})",
+        "folder": f"{bundle.folder} ({where(bundle)})",
         "licence": manifest.licence,
         "data set": manifest.dataset,
         "image": str(manifest.image),
@@ -62,10 +60,10 @@ def pull(name: Name, json: Json = False) -> None:
     bundle = find_model(name)
     bundle.check_files()
     if json:
-        print_json({"name": bundle.manifest.name, "where": _where(bundle), "folder": str(bundle.folder)})
+        print_json({"name": bundle.manifest.name, "where": where(bundle), "folder": str(bundle.folder)})
         return
     name_version = f"{bundle.manifest.name} {bundle.manifest.version}"
-    print(f"{name_version} is {_where(bundle)}, every file as it should be: {bundle.folder}")
+    print(f"{name_version} is {where(bundle)}, every file as it should be: {bundle.folder}")
 
 
 def doctor(json: Json = False) -> None:
@@ -82,14 +80,6 @@ def doctor(json: Json = False) -> None:
                 print(f"{'':<7}{'':<22}mend: {finding.mend}")
     if any(finding.mend for finding in findings):
         raise typer.Exit(1)
-
-
-def _where(bundle: Bundle) -> str:
-    folder = bundle.folder.resolve()
-    for place, word in ((SHIPPED, "shipped"), (cache_folder(), "cached")):
-        if Path(place).resolve() in folder.parents:
-            return word
-    return "a local folder"
 
 
 COMMANDS = (list_, info, pull, doctor)

@@ -85,6 +85,13 @@ def find_model(name: str | os.PathLike[str]) -> Bundle:
     raise ModelNotFound(f"there is no model {text!r}; {hint} (aae-zoo list shows all)")
 
 
+def where(bundle: Bundle) -> str:
+    """Where a bundle is: "shipped" with the package, "cached", or "a local folder"."""
+    parents = bundle.folder.resolve().parents
+    places = {SHIPPED: "shipped", cache_folder(): "cached"}
+    return next((word for place, word in places.items() if place.resolve() in parents), "a local folder")
+
+
 def _find_entry(entry: CatalogueEntry) -> Bundle:
     for folder in (SHIPPED / entry.name, cache_folder() / entry.name):
         if (folder / "manifest.json").is_file():
