@@ -113,12 +113,12 @@ def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
         "image": {"channels": channels, "height": height, "width": width},
         "latent": prior.latent,
         "noise": prior.noise,
-        "labels": [],
-        "label_coordinate": None,
+        "labels": _labels(source),
+        "label_coordinate": prior.label_coordinate,
         "graphs": {role: {"fp32": f"{role}.onnx"} for role in ROLES},
         "files": {},
         "metrics": {
-            **measure(source.model, source.dataset),
+            **measure(source.model, source.dataset, recipe),
             "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items() if m},
             "training_seconds": facts["training_seconds"],
         },
@@ -126,12 +126,30 @@ def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+class _Encoder(nn.Module):
+    """Images to codes by name: what the encoder's graph computes."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.model.encode(image)
+
+
+def _labels(source: _Source) -> list[str]:
+    """The names of the prior's classes: the data set's, or where they were found without labels, their numbers."""
+    if source.run.recipe.data.labels:
+        return list(source.dataset.label_names)
+    return [f"cluster {k}" for k in range(source.model.prior.classes)]
+
+
 def _write_graphs(folder: Path, source: _Source, document: Mapping[str, Any]) -> dict[str, Any]:
     """Write graphs and golden outputs, and pass them through the gate: its report."""
     networks: dict[str, nn.Module] = {
         role: module.eval()
         for role, module in (
-            ("encoder", source.model.encoder),
+            ("encoder", _Encoder(source.model)),
             ("decoder", source.model.decoder),
             ("prior", source.model.prior),
         )

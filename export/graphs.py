@@ -30,7 +30,7 @@ def round_weights(module: nn.Module) -> None:
         CheckpointError: a weight is not finite, or lies outside the range of float16, ±65504.
     """
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
+        for name, parameter in (*module.named_parameters(), *module.named_buffers()):
             rounded = parameter.half().float()
             if not rounded.isfinite().all():
                 raise CheckpointError(

@@ -13,12 +13,15 @@ from unittest import mock
 import hypothesis
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from aae_zoo.cli.main import main
 from aae_zoo.export.bundle import export_bundle
 from aae_zoo.runtime import Model, load
 from aae_zoo.zoo.data import FILES, Dataset, load_dataset
+from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.training import train
 
@@ -80,6 +83,12 @@ class Result:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own cache."""
     monkeypatch.setenv("AAE_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def batch_of(image: Tensor, label: Tensor | None = None, known: int = 0) -> Batch:
+    """A batch of images, by default without labels; the first `known` are the labelled batch beside it."""
+    labels = torch.full((len(image),), -1) if label is None else label
+    return Batch(image, labels, image[:known], labels[:known])
 
 
 @pytest.fixture(scope="session")

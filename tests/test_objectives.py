@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import RECIPE
+from conftest import RECIPE, batch_of
 
 from aae_zoo.export.bundle import export_bundle
 from aae_zoo.runtime import load
@@ -23,44 +23,129 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "vae": {"kind": "vae", "reconstruction": "bce"},
     "wae": {"kind": "wae", "reconstruction": "mse", "mmd_weight": 200.0},
 }
+OBJECTIVES |= {
+    "ae": {"kind": "ae", "reconstruction": "mse"},
+    "dae": {"kind": "ae", "reconstruction": "mse", "corruption": 0.3},
+    "aae-gaussian": {**OBJECTIVES["aae"], "posterior": "gaussian"},
+    "aae-universal": {**OBJECTIVES["aae"], "posterior": "universal"},
+    "aae-informed": {**OBJECTIVES["aae"], "label_informed": True},
+    "supervised": {**OBJECTIVES["aae"], "kind": "supervised", "label_weight": 10.0},
+    "semi": {
+        **OBJECTIVES["aae"],
+        "kind": "semi",
+        "class_adversarial_weight": 1.0,
+        "label_weight": 10.0,
+        "consistency_weight": 10.0,
+        "confidence": 0.5,
+        "augmentation": {"rotation": 15.0, "scale": 0.1, "shift": 0.05, "shear": 0.1},
+    },
+}
+PRIORS: dict[str, dict[str, Any]] = {
+    "gaussian": {"kind": "gaussian", "size": 3},
+    "bits": {"kind": "bits", "size": 6},
+    "mixture": {
+        "kind": "mixture",
+        "size": 2,
+        "classes": 10,
+        "radius": 2.0,
+        "std_outwards": 0.5,
+        "std_sideways": 0.2,
+    },
+    "swissroll": {
+        "kind": "swissroll",
+        "size": 2,
+        "classes": 10,
+        "first_turn": 0.5,
+        "turns": 1.5,
+        "radius": 3.0,
+        "width": 0.5,
+    },
+    "categorical": {"kind": "categorical", "size": 2, "classes": 10},
+    "heads": {"kind": "heads", "size": 2, "classes": 10, "std": 1.0, "distance": 6.0},
+    "fitted": {"kind": "fitted", "size": 3, "components": 4},
+}
+# Every objective with a prior that it is for: (objective, prior, labels it knows).
+LINES = [
+    *(("ae", "fitted", 0), ("dae", "fitted", 0), ("vae", "gaussian", 0), ("wae", "gaussian", 0)),
+    *(("wae", "swissroll", 0), ("aae", "gaussian", 0), ("aae", "bits", 0), ("aae", "mixture", 0)),
+    *(("aae-gaussian", "gaussian", 0), ("aae-universal", "gaussian", 0), ("aae-informed", "mixture", 500)),
+    *(("aae-informed", "swissroll", 500), ("supervised", "categorical", -1), ("semi", "categorical", 100)),
+    *(("semi", "categorical", 0), ("semi", "heads", 100)),
+]
+# Those whose graphs differ from those of all others.
+GRAPHS = {
+    *(("ae", "fitted"), ("vae", "gaussian"), ("aae", "bits"), ("aae-universal", "gaussian")),
+    *(("aae-informed", "mixture"), ("aae-informed", "swissroll"), ("supervised", "categorical"), ("semi", "heads")),
+}
 CONV = {"kind": "conv", "channels": [4, 8], "hidden": 16}
 
 
-def recipe(objective: str, size: int = 2, network: dict[str, Any] | None = None) -> Recipe:
+def recipe(
+    objective: str, prior: str = "gaussian", labels: int = 0, network: dict[str, Any] | None = None, **settings: Any
+) -> Recipe:
     document = tomllib.loads(RECIPE)
     document["objective"] = OBJECTIVES[objective]
-    document["prior"]["size"] = size
+    document["prior"] = PRIORS[prior]
+    document["data"]["labels"] = labels
+    document["training"] |= settings
     if network:
         document["encoder"] = document["decoder"] = network
     return parse_recipe(document, "recipe.toml")
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("network", [None, CONV], ids=["mlp", "conv"])
-def test_every_objective_learns_with_every_network(objective: str, network: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize(
+    ("objective", "prior", "labels", "network"),
+    [*((*line, None) for line in LINES), ("aae", "gaussian", 0, CONV), ("aae-universal", "gaussian", 0, CONV)],
+)
+def test_every_objective_learns(objective: str, prior: str, labels: int, network: dict[str, Any] | None) -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    _, trained = build(recipe(objective, 3, network), (1, 12, 12))
+    _, trained = build(recipe(objective, prior, labels, network), (1, 12, 12))
     x = torch.rand(4, 1, 12, 12, generator=generator).round().repeat(16, 1, 1, 1)
+    label = torch.arange(4).repeat(16) if labels else None
     trained.train()
-    losses = [float(trained.step(x, generator)["reconstruction"]) for _ in range(150)]
+    batch = batch_of(x, label, known=8 if labels > 0 else 0)
+    losses = [float(trained.step(batch, generator)["reconstruction"]) for _ in range(150)]
     assert all(math.isfinite(loss) for loss in losses)
-    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+    assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:10])
 
 
-@pytest.mark.parametrize("objective", ["vae", "wae"])
-def test_from_recipe_to_samples(objective: str, small_data: Path, tmp_path: Path) -> None:
-    """Train, export through the gate, load and sample: the encoder of a VAE has its log_var."""
-    train(recipe(objective, size=3), tmp_path / "run", data=small_data)
+@pytest.mark.parametrize(("objective", "prior", "labels"), [line for line in LINES if line[:2] in GRAPHS])
+def test_from_recipe_to_samples(objective: str, prior: str, labels: int, small_data: Path, tmp_path: Path) -> None:
+    """Every kind of model through the same runtime: train, export through the gate, load, and all that a model does."""
+    train(recipe(objective, prior, labels, epochs=1), tmp_path / "run", data=small_data)
     export_bundle(tmp_path / "run", tmp_path / "bundle", data=small_data)
     model = load(tmp_path / "bundle")
-    images = model.sample(5, seed=1)
-    assert images.shape == (5, 1, 14, 14)
-    assert list(model.codes(images)) == (["z", "log_var"] if objective == "vae" else ["z"])
-    assert model.reconstruct(images).shape == images.shape
-    assert not (tmp_path / "bundle" / "manifold.png").exists()  # a 3-D code has no plane
     parity = json.loads((tmp_path / "bundle" / "parity.json").read_text())
     assert parity["passed"]
+    images = model.sample(5, seed=1)
+    assert images.shape == model.reconstruct(images).shape == (5, 1, 14, 14)
+    assert model.interpolate(images, 3).shape == (12, 1, 14, 14)
+    codes = model.codes(images)
+    extra = {"vae": ["log_var"], "aae-gaussian": ["log_var"]}.get(objective, [])
+    assert list(codes) == ["z", *(["y"] if prior in ("categorical", "heads") else []), *extra]
+    assert (tmp_path / "bundle" / "manifold.png").exists() == (prior == "swissroll")  # the one with 2-D noise
+    if prior in ("mixture", "swissroll", "categorical", "heads"):
+        assert len(model.manifest.labels) == 10
+        first, second = (model.sample(3, seed=2, label=label) for label in (3, 7))
+        assert not np.array_equal(first, second)
+    else:
+        assert model.manifest.labels == ()
+
+
+@pytest.mark.parametrize(
+    ("objective", "prior", "message"),
+    [
+        ("vae", "bits", "needs prior.kind = 'gaussian'"),
+        ("aae", "categorical", "has no labels for the decoder"),
+        ("aae-informed", "gaussian", "needs a prior of classes"),
+        ("supervised", "gaussian", "needs prior.kind = 'categorical'"),
+        ("semi", "mixture", "needs prior.kind = 'categorical' or 'heads'"),
+    ],
+)
+def test_an_objective_refuses_a_prior_that_it_is_not_for(objective: str, prior: str, message: str) -> None:
+    with pytest.raises(InvalidRecipe, match=message):
+        build(recipe(objective, prior), (1, 14, 14))
 
 
 class TestVae:
@@ -83,7 +168,7 @@ class TestConvolutions:
 
     @pytest.mark.parametrize("image", [(1, 28, 28), (3, 32, 32), (2, 8, 12)])
     def test_shapes(self, image: tuple[int, int, int]) -> None:
-        model, _ = build(recipe("vae", 5, CONV), image)
+        model, _ = build(recipe("vae", network=CONV), image)
         codes = model.encoder(torch.rand(7, *image))
-        assert {name: tuple(values.shape) for name, values in codes.items()} == {"z": (7, 5), "log_var": (7, 5)}
+        assert {name: tuple(values.shape) for name, values in codes.items()} == {"z": (7, 3), "log_var": (7, 3)}
         assert model.decoder(codes["z"])["image"].shape == (7, *image)

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import RECIPE, AaeZoo
+from conftest import RECIPE, AaeZoo, batch_of
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from aae_zoo.runtime.errors import CheckpointError, OutputError, TrainingError
 from aae_zoo.zoo.mmd import mmd2
-from aae_zoo.zoo.objectives import reconstruction_loss
+from aae_zoo.zoo.objectives import Batch, reconstruction_loss
 from aae_zoo.zoo.objectives.aae import Objective
 from aae_zoo.zoo.recipe import Recipe, load_recipe, parse_recipe
 from aae_zoo.zoo.training import build, learning_rate_factor, train
@@ -118,11 +118,11 @@ def test_ctrl_c_says_how_to_go_on(
 ) -> None:
     step = Objective.step
 
-    def interrupted(self: Objective, x: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def interrupted(self: Objective, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         calls.append(1)
         if len(calls) == at:
             raise KeyboardInterrupt
-        return step(self, x, generator)
+        return step(self, batch, generator)
 
     calls: list[int] = []
     monkeypatch.setattr(Objective, "step", interrupted)
@@ -265,7 +265,7 @@ class TestObjective:
 
     def test_every_network_learns(self, objective: Objective) -> None:
         before = {name: p.clone() for name, p in objective.named_parameters()}
-        losses = objective.step(torch.rand(50, 1, 14, 14), torch.Generator().manual_seed(0))
+        losses = objective.step(batch_of(torch.rand(50, 1, 14, 14)), torch.Generator().manual_seed(0))
         assert set(losses) == {"reconstruction", "discriminator", "generator"}
         assert all(not torch.equal(p, before[name]) for name, p in objective.named_parameters())
 
@@ -276,7 +276,7 @@ class TestObjective:
         x = torch.rand(50, 1, 14, 14)
         for each in (objective, other):
             torch.manual_seed(1)  # dropout
-            each.step(x, torch.Generator().manual_seed(0))
+            each.step(batch_of(x), torch.Generator().manual_seed(0))
         mine, theirs = (dict(o.named_parameters()) for o in (objective, other))
         discriminator = [name for name in mine if name.startswith("discriminator")]
         assert all(torch.equal(mine[name], theirs[name]) for name in discriminator)
@@ -285,11 +285,11 @@ class TestObjective:
     def test_the_discriminator_learns_to_tell_codes_from_the_prior(self, objective: Objective) -> None:
         generator = torch.Generator().manual_seed(0)
         x = torch.rand(50, 1, 14, 14)
-        first = float(objective.step(x, generator)["discriminator"])
+        first = float(objective.step(batch_of(x), generator)["discriminator"])
         for optimiser in objective.optimisers["autoencoder"].param_groups:
             optimiser["lr"] = 0.0
         for _ in range(100):
-            last = float(objective.step(x, generator)["discriminator"])
+            last = float(objective.step(batch_of(x), generator)["discriminator"])
         assert last < 0.6 * first
 
 

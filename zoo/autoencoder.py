@@ -1,8 +1,9 @@
 """The autoencoder that a recipe describes: encoder, decoder and prior."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
 from aae_zoo.zoo.parts import load_part
@@ -11,11 +12,40 @@ from aae_zoo.zoo.recipe import Recipe
 
 
 class Autoencoder(nn.Module):
-    """Encoder, decoder and prior for images of one shape (C, H, W); `heads` are those of the objective."""
+    """Encoder, decoder and prior for images of one shape (C, H, W).
 
-    def __init__(self, recipe: Recipe, image: Sequence[int], heads: Mapping[str, int]) -> None:
+    `heads` says which outputs of the encoder the objective wants beside the prior's; with `noisy` the encoder gets
+    one more channel, of noise.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        image: Sequence[int],
+        heads: Callable[[BasePrior], Mapping[str, int]],
+        *,
+        noisy: bool,
+    ) -> None:
         super().__init__()
         self.prior: BasePrior = load_part("priors", recipe.prior.kind).Prior(recipe.prior)
+        self.noisy = noisy
         encoder, decoder = load_part("networks", recipe.encoder.kind), load_part("networks", recipe.decoder.kind)
-        self.encoder: BaseEncoder = encoder.Encoder(recipe.encoder, image, heads)
-        self.decoder: BaseDecoder = decoder.Decoder(recipe.decoder, self.prior.latent, image)
+        seen = (image[0] + noisy, *image[1:])
+        self.encoder: BaseEncoder = encoder.Encoder(recipe.encoder, seen, {**self.prior.heads(), **heads(self.prior)})
+        code = self.prior.latent + (self.prior.classes if self.prior.conditional else 0)
+        self.decoder: BaseDecoder = decoder.Decoder(recipe.decoder, code, image)
+
+    def outputs(self, image: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:
+        """The encoder's linear outputs by name; `noise` [n, 1, H, W] is for a noisy encoder, whose mean is without."""
+        if self.noisy:
+            image = torch.cat([image, torch.zeros_like(image[:, :1]) if noise is None else noise], dim=1)
+        outputs: dict[str, Tensor] = self.encoder(image)
+        return outputs
+
+    def encode(self, image: Tensor) -> dict[str, Tensor]:
+        """The codes of images by name: z, and what else there is."""
+        return self.prior.codes(self.outputs(image))
+
+    def logits(self, codes: Mapping[str, Tensor]) -> Tensor:
+        """The images of codes before the sigmoid; of the codes, the decoder takes what it needs."""
+        return self.decoder.logits(codes["z"], codes["y"] if self.prior.conditional else None)

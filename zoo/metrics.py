@@ -7,17 +7,22 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.classes import class_error
 from aae_zoo.zoo.data import Dataset, to_float
 from aae_zoo.zoo.mmd import mmd2
+from aae_zoo.zoo.recipe import Recipe
 from aae_zoo.zoo.samples import sample_quality
 
 _BATCH: Final = 1000
 _MMD_ROWS: Final = 1000
 
 
-def measure(model: Autoencoder, dataset: Dataset) -> dict[str, Any]:
-    """All metrics of a model on the test set: those of `evaluate` and of `samples.sample_quality`."""
-    return evaluate(model, dataset.test_images) | sample_quality(model, dataset)
+def measure(model: Autoencoder, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """All metrics of a model on the test set: of `evaluate`, `classes.class_error` and `samples.sample_quality`."""
+    metrics = evaluate(model, dataset.test_images)
+    if "y" in model.prior.heads():
+        metrics |= class_error(model, dataset, recipe)
+    return metrics | sample_quality(model, dataset)
 
 
 def evaluate(model: Autoencoder, images: Tensor, *, draws: int = 10) -> dict[str, Any]:
@@ -45,8 +50,9 @@ def _reconstruction(model: Autoencoder, images: Tensor) -> tuple[dict[str, float
     codes = []
     for batch in images.split(_BATCH):
         x = to_float(batch)
-        codes.append(model.encoder(x)["z"])
-        logits = model.decoder.logits(codes[-1])
+        found = model.encode(x)
+        codes.append(found["z"])
+        logits = model.logits(found)
         squared += float(F.mse_loss(logits.sigmoid(), x, reduction="sum"))
         entropy += float(F.binary_cross_entropy_with_logits(logits, x, reduction="sum"))
     return {"mse": squared / images.numel(), "bce": entropy / len(images)}, torch.cat(codes)

@@ -19,17 +19,25 @@ PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class DataSettings(Settings):
-    """[data]: the data set's name, and how many of the last training images are kept for validation."""
+    """[data]: the data set's name, and how many of the last training images are kept for validation.
+
+    Of the others, training may know the labels of `labels` images, as many of each class; -1 is all of them.
+    """
 
     dataset: PlainName
     validation: PositiveInt
+    labels: Annotated[int, Field(ge=-1)] = 0
 
 
 class TrainingSettings(Settings):
-    """[training]: Adam with a rate that rises linearly over `warmup` of all steps, then falls as a cosine to zero."""
+    """[training]: Adam with a rate that rises linearly over `warmup` of all steps, then falls as a cosine to zero.
+
+    Where training may know only some labels, every batch has `labelled_batch` images beside it whose labels it knows.
+    """
 
     epochs: PositiveInt
     batch: PositiveInt
+    labelled_batch: PositiveInt = 100
     seed: NonNegativeInt
     learning_rate: PositiveFloat
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05

@@ -6,6 +6,7 @@ resume.pt          weights, optimisers and random state at the end of the last w
 log.jsonl          every loss and the codes' moments
 pictures/          reconstructions and samples by epoch
 metrics.json       the test set's metrics, when training has ended
+labels.json        which training images' labels training knew, where it was not none or all
 run.json           command, versions, data, seconds: where the weights came from
 """
 

@@ -28,8 +28,8 @@ def sample_quality(model: Autoencoder, dataset: Dataset) -> dict[str, Any]:
     model.eval()
     generator = torch.Generator().manual_seed(0)
     codes = model.prior.draw(_SAMPLES, generator)
-    parts = [model.decoder(z)["image"] for z in codes["z"].split(_BATCH)]
-    samples = torch.cat(parts)
+    parts = [{name: values[i : i + _BATCH] for name, values in codes.items()} for i in range(0, _SAMPLES, _BATCH)]
+    samples = torch.cat([model.logits(part).sigmoid() for part in parts])
     test = to_float(dataset.test_images)
     validation = to_float(dataset.train_images[-_PARZEN_VALIDATION:])
     mean, error = parzen_log_likelihood(samples, validation, test)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -19,12 +19,15 @@ from aae_zoo.runtime.pictures import grid
 from aae_zoo.runtime.session import available_cpus
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_dataset, to_float
+from aae_zoo.zoo.labels import known_labels
 from aae_zoo.zoo.metrics import evaluate, measure
-from aae_zoo.zoo.objectives import BaseObjective
+from aae_zoo.zoo.objectives import BaseObjective, Batch
 from aae_zoo.zoo.parts import load_part
 from aae_zoo.zoo.provenance import environment
 from aae_zoo.zoo.recipe import Recipe, TrainingSettings
 from aae_zoo.zoo.run import Run
+
+_FITTED: Final = 10_000
 
 
 def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool = False) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
     run = Run.open(folder)
     dataset = load_dataset(run.recipe.data.dataset, data)
     model, _ = load_model(run, dataset.image_shape)
-    return measure(model, dataset)
+    return measure(model, dataset, run.recipe)
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
@@ -86,7 +89,12 @@ def load_model(run: Run, image: tuple[int, int, int]) -> tuple[Autoencoder, Base
 def build(recipe: Recipe, image: tuple[int, int, int]) -> tuple[Autoencoder, BaseObjective]:
     """The model and the objective that a recipe describes, freshly initialised, for images (C, H, W)."""
     part = load_part("objectives", recipe.objective.kind)
-    model = Autoencoder(recipe, image, part.Objective.heads(recipe.prior.size))
+    model = Autoencoder(
+        recipe,
+        image,
+        lambda prior: part.Objective.heads(recipe.objective, prior),
+        noisy=part.Objective.noisy(recipe.objective),
+    )
     objective: BaseObjective = part.Objective(recipe.objective, model, recipe.training.learning_rate)
     return model, objective
 
@@ -106,6 +114,9 @@ class Trainer:
             )
         self.images = dataset.train_images[:-kept]
         self.validation = dataset.train_images[-kept:]
+        self.known = known_labels(dataset, recipe)
+        self.labels = torch.full((len(self.images),), -1)
+        self.labels[self.known] = dataset.train_labels[self.known]
         self.epoch = 0
         self.seconds = 0.0
 
@@ -138,6 +149,7 @@ class Trainer:
                     started = time.perf_counter()
                     losses = self._epoch(bar)
                     self.epoch += 1
+                    self._fit_prior()
                     validation = evaluate(self.model, self.validation, draws=2)
                     self.seconds += time.perf_counter() - started
                     self._report(losses, validation, bar)
@@ -149,11 +161,13 @@ class Trainer:
 
     def evaluate(self) -> dict[str, Any]:
         """The metrics on the test set."""
-        return measure(self.model, self.dataset)
+        return measure(self.model, self.dataset, self.run.recipe)
 
     def save(self, metrics: dict[str, Any]) -> None:
         """Write the metrics and where they came from: the run is complete."""
         self.run.write_json("metrics.json", metrics)
+        if 0 < len(self.known) < len(self.images):
+            self.run.write_json("labels.json", {"training_images_with_known_labels": self.known.tolist()})
         facts = {
             "command": self.run.recipe.command,
             "seed": self.settings.seed,
@@ -176,10 +190,10 @@ class Trainer:
         """One pass over the training images; the mean of each loss."""
         self.objective.train()
         totals: dict[str, float] = {}
-        for number, image in enumerate(self.batches()):
+        for number, batch in enumerate(self.batches()):
             step = self._step + number
             rate = self._set_rates(step)
-            losses = {name: float(loss) for name, loss in self.objective.step(image, self.generator).items()}
+            losses = {name: float(loss) for name, loss in self.objective.step(batch, self.generator).items()}
             self._check_finite(losses, step)
             if step % self.settings.log_every == 0:
                 self._log({"step": step, "epoch": self.epoch, "rate": rate, **losses})
@@ -187,11 +201,27 @@ class Trainer:
             bar.update()
         return {name: total / self.steps_per_epoch for name, total in totals.items()}
 
-    def batches(self) -> Iterator[Tensor]:
-        """Whole batches [batch, C, H, W] in [0, 1] in random order: look-ups in one tensor in memory."""
+    def batches(self) -> Iterator[Batch]:
+        """Whole batches in random order: look-ups in one tensor in memory."""
         order = torch.randperm(len(self.images), generator=self.generator)
         for number in range(self.steps_per_epoch):
-            yield to_float(self.images[order[number * self.settings.batch :][: self.settings.batch]])
+            some = order[number * self.settings.batch :][: self.settings.batch]
+            known = self.known[:0]
+            if 0 < len(self.known) < len(self.images):
+                chosen = torch.randint(len(self.known), (self.settings.labelled_batch,), generator=self.generator)
+                known = self.known[chosen]
+            yield Batch(*self._look_up(some), *self._look_up(known))
+
+    def _look_up(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return to_float(self.images[indices]), self.labels[indices]
+
+    def _fit_prior(self) -> None:
+        """Fit the prior, where it is one that is fitted, to the codes of some training images."""
+        if self.model.prior.fitted:
+            self.model.eval()
+            with torch.no_grad():
+                codes = [self.model.encode(to_float(part))["z"] for part in self.images[:_FITTED].split(1000)]
+            self.model.prior.fit(torch.cat(codes), self.settings.seed)
 
     def _set_rates(self, step: int) -> float:
         factor = learning_rate_factor(step, self.settings.epochs * self.steps_per_epoch, self.settings.warmup)
@@ -227,12 +257,12 @@ class Trainer:
     def _draw(self) -> None:
         """Pictures of the epoch: validation images above their reconstructions, and samples of the prior."""
         x = to_float(self.validation[:10])
-        again = self.model.decoder(self.model.encoder(x)["z"])["image"]
+        again = self.model.logits(self.model.encode(x)).sigmoid()
         if self.model.prior.noise == 2:
-            noise = torch.from_numpy(percentile_grid(16))
-            samples = self.model.decoder(**self.model.prior(noise))["image"]
+            codes = self.model.prior(torch.from_numpy(percentile_grid(16)))
         else:
-            samples = self.model.decoder(**self.model.prior.draw(64, torch.Generator().manual_seed(0)))["image"]
+            codes = self.model.prior.draw(64, torch.Generator().manual_seed(0))
+        samples = self.model.logits(codes).sigmoid()
         for name, picture in (
             ("reconstructions", grid(torch.cat([x, again]).numpy(), 10)),
             ("samples", grid(samples.numpy())),

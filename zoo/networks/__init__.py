@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 
 class BaseEncoder(nn.Module, ABC):
-    """Images [n, C, H, W] in [0, 1] to the encoder's outputs by name, among them the code z [n, latent].
+    """Images [n, C, H, W] in [0, 1] to the network's linear outputs by name, among them that of the code z [n, latent].
 
-    `heads` gives the width of every output: the objective decides which there are.
+    `heads` gives the width of every output: prior and objective decide which there are.
     """
 
     def __init__(self, heads: Mapping[str, int]) -> None:
@@ -29,12 +30,19 @@ class BaseEncoder(nn.Module, ABC):
 
 
 class BaseDecoder(nn.Module, ABC):
-    """P(x|z): codes z [n, latent] to images [n, C, H, W] in [0, 1], the means of their pixels."""
+    """P(x|z, y): codes z [n, latent], beside them classes y [n, classes] where the prior is conditional, to images.
+
+    Images are [n, C, H, W] in [0, 1], the means of their pixels.
+    """
 
     @abstractmethod
-    def logits(self, z: Tensor) -> Tensor:
-        """The images before the sigmoid, from which cross-entropy is computed without loss."""
+    def outputs(self, code: Tensor) -> Tensor:
+        """The images [n, C, H, W], linear, of z and y side by side."""
 
-    def forward(self, z: Tensor) -> dict[str, Tensor]:
+    def logits(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """The images before the sigmoid, from which cross-entropy is computed without loss."""
+        return self.outputs(z if y is None else torch.cat([z, y], dim=1))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """The image of each code."""
-        return {"image": self.logits(z).sigmoid()}
+        return {"image": self.logits(z, y).sigmoid()}

@@ -55,16 +55,16 @@ class Encoder(BaseEncoder):
 class Decoder(BaseDecoder):
     """P(x|z): two dense layers, then transposed convolutions with stride 2."""
 
-    def __init__(self, settings: Settings, latent: int, image: Sequence[int]) -> None:
+    def __init__(self, settings: Settings, code: int, image: Sequence[int]) -> None:
         super().__init__()
         coarsest = _coarsest(settings, image)
-        layers: list[nn.Module] = [nn.Linear(latent, settings.hidden), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Linear(code, settings.hidden), nn.ReLU()]
         layers += [nn.Linear(settings.hidden, math.prod(coarsest)), nn.ReLU(), nn.Unflatten(1, coarsest)]
         for inputs, outputs in pairwise([*reversed(settings.channels), image[0]]):
             layers += [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1), nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])
 
-    def logits(self, z: Tensor) -> Tensor:
-        """The images of codes z [n, latent] before the sigmoid."""
-        logits: Tensor = self.layers(z)
-        return logits
+    def outputs(self, code: Tensor) -> Tensor:
+        """The images, linear."""
+        images: Tensor = self.layers(code)
+        return images

@@ -45,15 +45,15 @@ class Encoder(BaseEncoder):
 class Decoder(BaseDecoder):
     """P(x|z) as a perceptron."""
 
-    def __init__(self, settings: Settings, latent: int, image: Sequence[int]) -> None:
+    def __init__(self, settings: Settings, code: int, image: Sequence[int]) -> None:
         super().__init__()
         self.image = tuple(image)
-        self.layers = _perceptron(latent, settings, math.prod(image))
+        self.layers = _perceptron(code, settings, math.prod(image))
 
-    def logits(self, z: Tensor) -> Tensor:
-        """The images of codes z [n, latent] before the sigmoid."""
-        logits: Tensor = self.layers(z).unflatten(1, self.image)
-        return logits
+    def outputs(self, code: Tensor) -> Tensor:
+        """The images, linear."""
+        images: Tensor = self.layers(code).unflatten(1, self.image)
+        return images
 
 
 class Discriminator(nn.Module):

@@ -1,13 +1,27 @@
 """Objectives, one kind a file: `Settings` and `Objective`, what is minimised and how one batch does it."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
+from aae_zoo.zoo.priors import BasePrior
+
 Reconstruction = Literal["bce", "mse"]
+
+
+class Batch(NamedTuple):
+    """Images [n, C, H, W] in [0, 1] and their labels int64 [n], -1 where training may not know them.
+
+    Where only some labels may be known, `known_image` and `known_label` are a batch of those that are.
+    """
+
+    image: Tensor
+    label: Tensor
+    known_image: Tensor
+    known_label: Tensor
 
 
 class BaseObjective(nn.Module, ABC):
@@ -16,13 +30,18 @@ class BaseObjective(nn.Module, ABC):
     optimisers: dict[str, Optimizer]
 
     @staticmethod
-    def heads(latent: int) -> dict[str, int]:
-        """The outputs that this objective wants of the encoder, by name, and their widths."""
-        return {"z": latent}
+    def heads(settings: Any, prior: BasePrior) -> dict[str, int]:  # noqa: ARG004
+        """The outputs that this objective wants of the encoder beside the prior's own, by name, and their widths."""
+        return {}
+
+    @staticmethod
+    def noisy(settings: Any) -> bool:  # noqa: ARG004
+        """Whether the encoder gets a channel of noise beside the image."""
+        return False
 
     @abstractmethod
-    def step(self, image: Tensor, generator: Generator) -> dict[str, Tensor]:
-        """Update all networks once on a batch [n, C, H, W] in [0, 1]; the losses before the update, by name."""
+    def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """Update all networks once on a batch; the losses before the update, by name."""
 
     def update(self, name: str, loss: Tensor) -> None:
         """One step of an optimiser down the gradient of a loss, and of nothing that was left from another."""

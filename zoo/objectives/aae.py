@@ -1,7 +1,10 @@
-"""The adversarial autoencoder (Makhzani et al., arXiv 1511.05644, section 2).
+"""The adversarial autoencoder (Makhzani et al., arXiv 1511.05644, sections 2 and 2.3).
 
 The encoder Q is also the generator of a GAN on the code space: the discriminator D tells codes drawn from the
 prior p(z) from codes of images, and Q learns to be mistaken for the prior. Any prior that can be drawn from will do.
+
+Label-informed (section 2.3), D sees a one-hot class beside the code, with one more class for "no label": the codes
+of a class are compared with the draws of its own part of the prior, those without a label with all of it.
 """
 
 from typing import Literal
@@ -12,23 +15,29 @@ from pydantic import PositiveFloat
 from torch import Generator, Tensor
 from torch.optim import Adam
 
+from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.zoo.adversary import ADAM_BETAS, discriminator_loss, generator_loss
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.networks import mlp
-from aae_zoo.zoo.objectives import BaseObjective, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
 from aae_zoo.zoo.parts import PartSettings
-
-# Adam's usual memory of 0.9 makes the two players of an adversarial game overshoot each other.
-_BETAS = (0.5, 0.99)
+from aae_zoo.zoo.priors import BasePrior
 
 
 class Settings(PartSettings):
-    """The reconstruction loss, the weight of the generator's loss beside it, and the discriminator."""
+    """The losses and their weights, the discriminator, and what kind of posterior the encoder is.
+
+    `posterior` (section 2): "deterministic", z = f(x); "gaussian", whose mean and variance the encoder gives; or
+    "universal", z = f(x, noise), the universal approximator.
+    """
 
     kind: Literal["aae"]
     reconstruction: Reconstruction
     adversarial_weight: PositiveFloat
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
+    posterior: Literal["deterministic", "gaussian", "universal"] = "deterministic"
+    label_informed: bool = False
 
 
 class Objective(BaseObjective):
@@ -38,34 +47,66 @@ class Objective(BaseObjective):
         super().__init__()
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
-        self.discriminator = mlp.Discriminator(settings.discriminator, self.prior.latent)
+        self.outputs = autoencoder.outputs
+        if self.prior.conditional:
+            raise InvalidRecipe("objective.kind = 'aae' has no labels for the decoder; give 'supervised' or 'semi'")
+        if settings.label_informed and not self.prior.classes:
+            raise InvalidRecipe("objective.label_informed needs a prior of classes, such as 'mixture' or 'swissroll'")
+        seen = self.prior.latent + (self.prior.classes + 1 if settings.label_informed else 0)
+        self.discriminator = mlp.Discriminator(settings.discriminator, seen)
         both = [*self.encoder.parameters(), *self.decoder.parameters()]
         self.optimisers = {
-            "autoencoder": Adam(both, learning_rate, betas=_BETAS, fused=True),
+            "autoencoder": Adam(both, learning_rate, betas=ADAM_BETAS, fused=True),
             "discriminator": Adam(
-                self.discriminator.parameters(), settings.discriminator_learning_rate, betas=_BETAS, fused=True
+                self.discriminator.parameters(), settings.discriminator_learning_rate, betas=ADAM_BETAS, fused=True
             ),
         }
 
-    def step(self, x: Tensor, generator: Generator) -> dict[str, Tensor]:
+    @staticmethod
+    def heads(settings: Settings, prior: BasePrior) -> dict[str, int]:
+        """A Gaussian posterior has the logarithm of its variance beside its mean z."""
+        return {"log_var": prior.latent} if settings.posterior == "gaussian" else {}
+
+    @staticmethod
+    def noisy(settings: Settings) -> bool:
+        """The universal approximator takes noise."""
+        return settings.posterior == "universal"
+
+    def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch: the discriminator learns first, then the autoencoder on the sum of its two losses."""
-        Q, P, D = self.encoder, self.decoder, self.discriminator
-        z: Tensor = Q(x)["z"]
+        x, P, D = batch.image, self.decoder, self.discriminator
+        z = self.posterior(x, generator)
 
         # Discriminator: codes of the prior are real, codes of images are fake.
         #     min_D  -E log D(z')  -  E log(1 - D(Q(x))),    z' ~ p(z)
-        z_prior = self.prior.draw(len(x), generator)["z"]
-        D.requires_grad_(True)
-        real, fake = D(torch.cat([z_prior, z.detach()])).chunk(2)
-        loss_D = F.softplus(-real).mean() + F.softplus(fake).mean()
+        label = batch.label if self.settings.label_informed else None
+        z_prior = self.prior.draw(len(x), generator, label)["z"]
+        loss_D = discriminator_loss(D, self._seen(z_prior, label), self._seen(z, label))
         self.update("discriminator", loss_D)
 
-        # Reconstruction and generator, in the non-saturating form: one gradient for the encoder of both.
+        # Reconstruction and generator: one gradient for the encoder of both.
         #     min_Q,P  -E log P(x | Q(x))  -  weight * E log D(Q(x))
-        D.requires_grad_(False)
         loss_reconstruction = reconstruction_loss(P.logits(z), x, self.settings.reconstruction)
-        loss_generator = F.softplus(-D(z)).mean()
+        loss_generator = generator_loss(D, self._seen(z, label))
         self.update("autoencoder", loss_reconstruction + self.settings.adversarial_weight * loss_generator)
 
         losses = {"reconstruction": loss_reconstruction, "discriminator": loss_D, "generator": loss_generator}
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def posterior(self, x: Tensor, generator: Generator) -> Tensor:
+        """One draw z [n, latent] of the posterior Q(z|x) for each image."""
+        if self.settings.posterior == "universal":
+            noise = torch.randn(x[:, :1].shape, generator=generator, device=x.device)
+            return self.prior.codes(self.outputs(x, noise))["z"]
+        codes = self.prior.codes(self.outputs(x))
+        if self.settings.posterior == "gaussian":
+            noise = torch.randn(codes["z"].shape, generator=generator, device=x.device)
+            return codes["z"] + (codes["log_var"] / 2).exp() * noise
+        return codes["z"]
+
+    def _seen(self, z: Tensor, label: Tensor | None) -> Tensor:
+        """What the discriminator sees: the code, and with a label its class, where the last is "no label"."""
+        if label is None:
+            return z
+        known = torch.where(label >= 0, label, self.prior.classes)
+        return torch.cat([z, F.one_hot(known, self.prior.classes + 1).to(z.dtype)], dim=1)

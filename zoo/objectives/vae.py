@@ -12,8 +12,9 @@ from torch.optim import Adam
 
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.objectives import BaseObjective, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
 from aae_zoo.zoo.parts import PartSettings
+from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.priors.gaussian import Prior
 
 
@@ -38,12 +39,13 @@ class Objective(BaseObjective):
         self.optimisers = {"autoencoder": Adam(both, learning_rate, fused=True)}
 
     @staticmethod
-    def heads(latent: int) -> dict[str, int]:
-        """The posterior's mean, which is the code, and the logarithm of its variance."""
-        return {"z": latent, "log_var": latent}
+    def heads(settings: Settings, prior: BasePrior) -> dict[str, int]:  # noqa: ARG004
+        """Beside the posterior's mean, which is the code z, the logarithm of its variance."""
+        return {"log_var": prior.latent}
 
-    def step(self, x: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch, with one draw from the posterior for each image (the paper's section 2.4)."""
+        x = batch.image
         mean, log_var = self.encoder(x).values()
         z = mean + (log_var / 2).exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
         loss_reconstruction = reconstruction_loss(self.decoder.logits(z), x, self.settings.reconstruction)

@@ -13,7 +13,7 @@ from torch.optim import Adam
 
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.mmd import mmd2
-from aae_zoo.zoo.objectives import BaseObjective, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
 from aae_zoo.zoo.parts import PartSettings
 
 
@@ -36,8 +36,9 @@ class Objective(BaseObjective):
         both = [*self.encoder.parameters(), *self.decoder.parameters()]
         self.optimisers = {"autoencoder": Adam(both, learning_rate, fused=True)}
 
-    def step(self, x: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch."""
+        x = batch.image
         z = self.encoder(x)["z"]
         z_prior = self.prior.draw(len(x), generator)["z"]
         loss_reconstruction = reconstruction_loss(self.decoder.logits(z), x, self.settings.reconstruction)

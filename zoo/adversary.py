@@ -1,0 +1,24 @@
+"""The game between a discriminator D and an encoder: both losses, in the non-saturating form.
+
+Goodfellow et al., "Generative adversarial nets" (arXiv 1406.2661), section 3, on logits.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Adam's usual memory of 0.9 makes the two players of an adversarial game overshoot each other.
+ADAM_BETAS = (0.5, 0.99)
+
+
+def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """-E log D(real) - E log(1 - D(fake)), for what was drawn from the prior and what the encoder gave."""
+    discriminator.requires_grad_(True)
+    of_real, of_fake = discriminator(torch.cat([real, fake.detach()])).chunk(2)
+    return F.softplus(-of_real).mean() + F.softplus(of_fake).mean()
+
+
+def generator_loss(discriminator: nn.Module, fake: Tensor) -> Tensor:
+    """-E log D(fake), with a gradient for whoever made `fake`, and none for D."""
+    discriminator.requires_grad_(False)
+    return F.softplus(-discriminator(fake)).mean()

@@ -1,0 +1,38 @@
+"""How often the encoder's most probable class is wrong, where the classes were learnt or found."""
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.data import Dataset, to_float
+from aae_zoo.zoo.recipe import Recipe
+
+_BATCH: Final = 1000
+
+
+def class_error(model: Autoencoder, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """`error`, the share of test images with a wrong class in percent; with `clusters`, the class of each cluster.
+
+    Without labels the classes of y are clusters. Each takes the label of the validation image that is most certainly
+    in it (Makhzani et al., arXiv 1511.05644, section 6), and errors are counted on the test set.
+    """
+    found = probabilities(model, dataset.test_images).argmax(1)
+    if recipe.data.labels:
+        return {"error": _percent_wrong(found, dataset.test_labels)}
+    kept = recipe.data.validation
+    certain = probabilities(model, dataset.train_images[-kept:]).argmax(0)
+    clusters = dataset.train_labels[-kept:][certain]
+    return {"error": _percent_wrong(clusters[found], dataset.test_labels), "clusters": clusters.tolist()}
+
+
+@torch.no_grad()
+def probabilities(model: Autoencoder, images: Tensor) -> Tensor:
+    """The probabilities y [n, classes] of images, uint8 [n, C, H, W]."""
+    model.eval()
+    return torch.cat([model.encode(to_float(batch))["y"] for batch in images.split(_BATCH)])
+
+
+def _percent_wrong(found: Tensor, labels: Tensor) -> float:
+    return 100 * float((found != labels).double().mean())

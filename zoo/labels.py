@@ -1,0 +1,32 @@
+"""Which labels training may know."""
+
+import torch
+from torch import Tensor
+
+from aae_zoo.runtime.errors import TrainingError
+from aae_zoo.zoo.data import Dataset
+from aae_zoo.zoo.recipe import Recipe
+
+
+def known_labels(dataset: Dataset, recipe: Recipe) -> Tensor:
+    """The indices of the training images whose labels a recipe's training may know, in increasing order.
+
+    With data.labels = n they are n / classes of each class, drawn with the recipe's seed from the images that are
+    not kept for validation; with -1 all of them.
+
+    Raises:
+        TrainingError: n is no multiple of the number of classes, or a class has too few images.
+    """
+    labels = dataset.train_labels[: -recipe.data.validation]
+    wanted, classes = recipe.data.labels, len(dataset.label_names)
+    if wanted <= 0:
+        return torch.arange(len(labels) if wanted else 0)
+    if wanted % classes or wanted > classes * int(labels.bincount(minlength=classes).min()):
+        raise TrainingError(
+            f"data.labels is {wanted}, expected a multiple of the {classes} classes of {dataset.name} and at most "
+            f"{int(labels.bincount(minlength=classes).min())} of each, or -1 for all labels"
+        )
+    generator = torch.Generator().manual_seed(recipe.training.seed)
+    shuffled = torch.randperm(len(labels), generator=generator)
+    chosen = [shuffled[labels[shuffled] == k][: wanted // classes] for k in range(classes)]
+    return torch.cat(chosen).sort().values

@@ -1,0 +1,72 @@
+"""The supervised adversarial autoencoder (Makhzani et al., arXiv 1511.05644, section 4).
+
+The decoder gets the label beside the code, so the code need not say which class it is and keeps the style. The paper
+stops there; here the encoder learns to name the class as well (cross-entropy), so that an image without a label can
+be reconstructed too.
+"""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from pydantic import PositiveFloat
+from torch import Generator, Tensor
+from torch.optim import Adam
+
+from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.zoo.adversary import ADAM_BETAS, discriminator_loss, generator_loss
+from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.networks import mlp
+from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.parts import PartSettings
+
+
+class Settings(PartSettings):
+    """The reconstruction loss, the weights of the losses beside it, and the discriminator."""
+
+    kind: Literal["supervised"]
+    reconstruction: Reconstruction
+    adversarial_weight: PositiveFloat
+    label_weight: PositiveFloat
+    discriminator_learning_rate: PositiveFloat
+    discriminator: mlp.Settings
+
+
+class Objective(BaseObjective):
+    """As the adversarial autoencoder, with P(x | z, y) for the label y of every image."""
+
+    def __init__(self, settings: Settings, autoencoder: Autoencoder, learning_rate: float) -> None:
+        super().__init__()
+        if not autoencoder.prior.conditional:
+            raise InvalidRecipe("objective.kind = 'supervised' needs prior.kind = 'categorical', for its classes")
+        self.settings = settings
+        self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
+        self.discriminator = mlp.Discriminator(settings.discriminator, self.prior.latent)
+        both = [*self.encoder.parameters(), *self.decoder.parameters()]
+        self.optimisers = {
+            "autoencoder": Adam(both, learning_rate, betas=ADAM_BETAS, fused=True),
+            "discriminator": Adam(
+                self.discriminator.parameters(), settings.discriminator_learning_rate, betas=ADAM_BETAS, fused=True
+            ),
+        }
+
+    def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """One batch, every image of which has a label."""
+        x, Q, P, D = batch.image, self.encoder, self.decoder, self.discriminator
+        z, y_logits = Q(x).values()
+        y = F.one_hot(batch.label, self.prior.classes).to(z.dtype)
+
+        # Discriminator:  min_D  -E log D(z')  -  E log(1 - D(Q(x))),    z' ~ p(z)
+        loss_D = discriminator_loss(D, self.prior.draw(len(x), generator)["z"], z)
+        self.update("discriminator", loss_D)
+
+        # min_Q,P  -E log P(x | z, y)  -  weight * E log D(z)  -  weight * E log Q(y | x)
+        losses = {
+            "reconstruction": reconstruction_loss(P.logits(z, y), x, self.settings.reconstruction),
+            "generator": generator_loss(D, z),
+            "label": F.cross_entropy(y_logits, batch.label),
+        }
+        adversarial = self.settings.adversarial_weight * losses["generator"]
+        self.update(
+            "autoencoder", losses["reconstruction"] + adversarial + self.settings.label_weight * losses["label"]
+        )
+        return {name: loss.detach() for name, loss in {**losses, "discriminator": loss_D}.items()}

@@ -1,0 +1,54 @@
+"""A Gaussian mixture fitted to the codes of training images, for autoencoders that have no prior of their own.
+
+Ghosh et al., "From variational to deterministic autoencoders" (ICLR 2020), section 4: an ex-post density estimate.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import PositiveInt
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from aae_zoo.zoo.parts import PriorSettings
+from aae_zoo.zoo.priors import BasePrior
+from aae_zoo.zoo.quantile import normal_quantile
+
+
+class Settings(PriorSettings):
+    """How many Gaussians the mixture has."""
+
+    kind: Literal["fitted"]
+    components: PositiveInt
+
+
+class Prior(BasePrior):
+    """z = mean_k + L_k quantile(u) of all coordinates but the last, which chooses k; L_k L_k^T is k's covariance."""
+
+    fitted = True
+    until: Tensor  # the cumulated weights [components]: component k is until[k - 1] < u <= until[k]
+    means: Tensor
+    factors: Tensor
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        count, size = settings.components, settings.size
+        self.latent, self.noise = size, size + 1
+        self.register_buffer("until", torch.arange(1, count + 1) / count)
+        self.register_buffer("means", torch.zeros(count, size))
+        self.register_buffer("factors", torch.eye(size).repeat(count, 1, 1))
+
+    def forward(self, u: Tensor) -> dict[str, Tensor]:
+        """Codes z [n, size] of noise u [n, size + 1]."""
+        below = (u[:, -1:] <= self.until[:-1]).to(u.dtype)  # [n, components - 1]: ones from component k on
+        chosen = torch.nn.functional.pad(below, (0, 1), value=1.0) - torch.nn.functional.pad(below, (1, 0))
+        factors = (chosen @ self.factors.flatten(1)).unflatten(1, (self.latent, self.latent))
+        return {"z": chosen @ self.means + (factors * normal_quantile(u[:, :-1])[:, None]).sum(2)}
+
+    def fit(self, z: Tensor, seed: int) -> None:
+        """Fit the mixture by expectation maximisation, from k-means++ centres."""
+        mixture = GaussianMixture(len(self.means), reg_covar=1e-4, init_params="k-means++", random_state=seed)
+        mixture.fit(z.numpy())
+        self.until.copy_(torch.from_numpy(mixture.weights_.cumsum()))
+        self.means.copy_(torch.from_numpy(mixture.means_))
+        self.factors.copy_(torch.linalg.cholesky(torch.from_numpy(mixture.covariances_)))

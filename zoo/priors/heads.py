@@ -1,0 +1,49 @@
+"""Cluster heads, one for each class, and a style around them (Makhzani et al., arXiv 1511.05644, section 7).
+
+The code is z = W y + style: what class an image is of and in what style, in as few numbers as can be looked at. The
+heads W are learnt; no two may come closer than a distance.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from aae_zoo.zoo.parts import PriorSettings
+from aae_zoo.zoo.priors import categorical
+
+
+class Settings(PriorSettings):
+    """How many heads; the standard deviation of the style; how far apart heads are kept."""
+
+    kind: Literal["heads"]
+    classes: PositiveInt
+    std: PositiveFloat
+    distance: PositiveFloat
+
+
+class Prior(categorical.Prior):
+    """z = W y + std * quantile(u), y chosen by the last coordinate: the decoder gets z alone."""
+
+    conditional = False
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(categorical.Settings(kind="categorical", **settings.model_dump(exclude={"kind", "distance"})))
+        self.distance = settings.distance
+        self.heads_of_classes = nn.Parameter(settings.distance * torch.randn(settings.classes, settings.size))
+
+    def forward(self, u: Tensor) -> dict[str, Tensor]:
+        """Codes z [n, size] of noise u [n, size + 1]."""
+        parts = self.parts(u)
+        return {"z": parts["z"] + parts["y"] @ self.heads_of_classes}
+
+    def codes(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The style moved to the head of its class, and the probabilities of the classes."""
+        y = outputs["y"].softmax(1)
+        return {**outputs, "z": outputs["z"] + y @ self.heads_of_classes, "y": y}
+
+    def penalty(self) -> Tensor:
+        """The sum of squares of what distances between heads lack of the one asked for."""
+        return (self.distance - nn.functional.pdist(self.heads_of_classes)).relu().square().sum()
