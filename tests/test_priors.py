@@ -3,11 +3,12 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aae_zoo.zoo.priors import open_uniform
+from aae_zoo.zoo.priors import BasePrior, bits, categorical, fitted, heads, mixture, one_hot, open_uniform, swissroll
 from aae_zoo.zoo.priors.gaussian import Prior, Settings
 from aae_zoo.zoo.quantile import normal_quantile
 
@@ -52,3 +53,118 @@ def test_gaussian_draws_have_its_moments() -> None:
     assert z.shape == (200_000, 3)
     assert float(z.mean(0).abs().max()) < 0.02
     assert torch.allclose(torch.cov(z.T), 4 * torch.eye(3), atol=0.06)
+
+
+CLASSES = 10
+COUNT = 50_000
+
+
+def of_classes() -> dict[str, BasePrior]:
+    """Every prior that knows classes."""
+    torch.manual_seed(0)
+    common = {"size": 2, "classes": CLASSES}
+    return {
+        "mixture": mixture.Prior(
+            mixture.Settings(kind="mixture", **common, radius=2.0, std_outwards=0.5, std_sideways=0.2)
+        ),
+        "swissroll": swissroll.Prior(
+            swissroll.Settings(kind="swissroll", **common, first_turn=0.5, turns=1.5, radius=3.0, width=0.5)
+        ),
+        "categorical": categorical.Prior(categorical.Settings(kind="categorical", **common)),
+        "heads": heads.Prior(heads.Settings(kind="heads", **common, std=0.1, distance=6.0)),
+    }
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+@given(st.integers(0, CLASSES - 1), st.integers(16, (1 << 23) - 17))
+def test_a_coordinate_of_the_noise_chooses_the_class(k: int, n: int) -> None:
+    """Class k is (k + uniform) / classes, for uniform numbers that float32 can tell from 0 and 1 beside k."""
+    uniform = torch.tensor([(2 * n + 1) / 2.0**24])
+    assert one_hot((k + uniform) / CLASSES, CLASSES).argmax(1).item() == k
+
+
+@pytest.mark.parametrize("kind", ["mixture", "swissroll", "categorical", "heads"])
+def test_draws_of_a_class_are_of_that_class_and_others_of_all(kind: str, generator: torch.Generator) -> None:
+    prior = of_classes()[kind]
+    label = torch.arange(COUNT) % (CLASSES + 1) - 1
+    with torch.no_grad():
+        drawn = prior.draw(COUNT, generator, label)
+    found = drawn["y"].argmax(1) if kind == "categorical" else class_of(prior, drawn["z"])
+    known = label >= 0
+    wrong = float((found[known] != label[known]).float().mean())
+    assert wrong <= (0.02 if kind == "mixture" else 0)  # the feet of neighbouring rays touch
+    shares = found[~known].bincount(minlength=CLASSES) / int((~known).sum())
+    assert float((shares - 1 / CLASSES).abs().max()) < 0.025
+
+
+def class_of(prior: BasePrior, z: torch.Tensor) -> torch.Tensor:
+    """The class whose part of the plane a code is in, found from the picture, not from the formula."""
+    if isinstance(prior, heads.Prior):
+        return torch.cdist(z, prior.heads_of_classes.detach()).argmin(1)
+    angle = torch.atan2(z[:, 1], z[:, 0])
+    if isinstance(prior, mixture.Prior):
+        return (angle / (2 * math.pi / CLASSES)).round().long() % CLASSES
+    assert isinstance(prior, swissroll.Prior)  # turns of the spiral are further apart than the band is wide
+    turns = torch.arange(3)[None] * 2 * math.pi + angle[:, None]
+    nearest = (3.0 * turns / prior.last - z.norm(dim=1, keepdim=True)).abs().argmin(1)
+    t = turns.gather(1, nearest[:, None]).squeeze(1)
+    share = (t.square() - prior.first**2) / (prior.last**2 - prior.first**2)
+    return (share * CLASSES).floor().clamp(0, CLASSES - 1).long()
+
+
+def test_the_swiss_roll_is_uniform_along_its_arc(generator: torch.Generator) -> None:
+    """As many draws in every stretch of the same length, to the few percent by which a spiral's arc is no parabola."""
+    prior = of_classes()["swissroll"]
+    u = torch.full((1000, 2), 0.5)
+    u[:, 0] = (torch.arange(1000) + 0.5) / 1000
+    steps = prior(u)["z"].diff(dim=0).norm(dim=1)
+    assert float(steps.max() / steps.min()) < 1.06
+
+
+def test_bits_are_fair_and_independent(generator: torch.Generator) -> None:
+    z = bits.Prior(bits.Settings(kind="bits", size=8)).draw(COUNT, generator)["z"]
+    assert set(z.unique().tolist()) == {-1.0, 1.0}
+    assert float((z.T @ z / COUNT - torch.eye(8)).abs().max()) < 0.03
+
+
+def test_codes_are_cut_to_bits_with_a_gradient_in_training() -> None:
+    prior = bits.Prior(bits.Settings(kind="bits", size=2))
+    outputs = torch.tensor([[-3.0, 0.5], [20.0, -20.0]], requires_grad=True)
+    trained = prior.codes({"z": outputs})["z"]
+    assert torch.equal(trained.detach()[1], torch.tensor([1.0, -1.0]))  # of these it is sure
+    trained.sum().backward()
+    assert outputs.grad is not None
+    assert torch.allclose(outputs.grad, 1 - outputs.detach().tanh().square())
+    prior.eval()
+    assert torch.equal(prior.codes({"z": outputs})["z"], torch.tensor([[-1.0, 1.0], [1.0, -1.0]]))
+
+
+def test_a_fitted_mixture_has_the_moments_of_what_it_was_fitted_to(generator: torch.Generator) -> None:
+    prior = fitted.Prior(fitted.Settings(kind="fitted", size=2, components=3))
+    centres = torch.tensor([[4.0, 0.0], [-4.0, 1.0], [0.0, 5.0]])
+    chosen = torch.randint(3, (6000,), generator=generator)
+    z = centres[chosen] + torch.randn(6000, 2, generator=generator) @ torch.tensor([[0.5, 0.2], [0.0, 0.3]])
+    prior.fit(z, seed=0)
+    drawn = prior.draw(COUNT, generator)["z"]
+    assert torch.allclose(drawn.mean(0), z.mean(0), atol=0.08)
+    assert torch.allclose(torch.cov(drawn.T), torch.cov(z.T), atol=0.3)
+    nearest = torch.cdist(drawn, centres).amin(1)
+    assert float(nearest.quantile(0.99)) < 2  # nothing is drawn between the three
+
+
+def test_cluster_heads_are_pushed_apart() -> None:
+    prior = of_classes()["heads"]
+    assert isinstance(prior, heads.Prior)
+    with torch.no_grad():
+        prior.heads_of_classes *= 0.1
+    optimiser = torch.optim.Adam(prior.parameters(), 0.1)
+    for _ in range(200):
+        optimiser.zero_grad()
+        loss = prior.penalty()
+        loss.backward()
+        optimiser.step()
+    assert float(torch.nn.functional.pdist(prior.heads_of_classes.detach()).min()) > 0.9 * 6.0

@@ -7,9 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Adam's usual memory of 0.9 makes the two players of an adversarial game overshoot each other.
-ADAM_BETAS = (0.5, 0.99)
-
 
 def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """-E log D(real) - E log(1 - D(fake)), for what was drawn from the prior and what the encoder gave."""

@@ -20,11 +20,15 @@ def class_error(model: Autoencoder, dataset: Dataset, recipe: Recipe) -> dict[st
     """
     found = probabilities(model, dataset.test_images).argmax(1)
     if recipe.data.labels:
-        return {"error": _percent_wrong(found, dataset.test_labels)}
+        return {"error": percent_wrong(found, dataset.test_labels)}
     kept = recipe.data.validation
-    certain = probabilities(model, dataset.train_images[-kept:]).argmax(0)
-    clusters = dataset.train_labels[-kept:][certain]
-    return {"error": _percent_wrong(clusters[found], dataset.test_labels), "clusters": clusters.tolist()}
+    clusters = clusters_of(probabilities(model, dataset.train_images[-kept:]), dataset.train_labels[-kept:])
+    return {"error": percent_wrong(clusters[found], dataset.test_labels), "clusters": clusters.tolist()}
+
+
+def clusters_of(y: Tensor, labels: Tensor) -> Tensor:
+    """The class of each cluster: the label [n] of the image that y [n, clusters] puts most certainly into it."""
+    return labels[y.argmax(0)]
 
 
 @torch.no_grad()
@@ -34,5 +38,6 @@ def probabilities(model: Autoencoder, images: Tensor) -> Tensor:
     return torch.cat([model.encode(to_float(batch))["y"] for batch in images.split(_BATCH)])
 
 
-def _percent_wrong(found: Tensor, labels: Tensor) -> float:
+def percent_wrong(found: Tensor, labels: Tensor) -> float:
+    """The share of `found` that differs from `labels`, in percent."""
     return 100 * float((found != labels).double().mean())

@@ -11,6 +11,10 @@ from aae_zoo.zoo.priors import BasePrior
 
 Reconstruction = Literal["bce", "mse"]
 
+# Adam's usual memory of 0.9 makes the two players of an adversarial game overshoot each other, and a plain
+# autoencoder of few epochs learns faster with a shorter one too.
+ADAM_BETAS = (0.5, 0.99)
+
 
 class Batch(NamedTuple):
     """Images [n, C, H, W] in [0, 1] and their labels int64 [n], -1 where training may not know them.

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from torch.optim import Adam
 
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.objectives import ADAM_BETAS, BaseObjective, Batch, Reconstruction, reconstruction_loss
 from aae_zoo.zoo.parts import PartSettings
 
 
@@ -31,7 +31,7 @@ class Objective(BaseObjective):
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         both = [*self.encoder.parameters(), *self.decoder.parameters()]
-        self.optimisers = {"autoencoder": Adam(both, learning_rate, fused=True)}
+        self.optimisers = {"autoencoder": Adam(both, learning_rate, betas=ADAM_BETAS, fused=True)}
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch."""

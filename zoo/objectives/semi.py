@@ -9,6 +9,7 @@ the image itself (Sajjadi et al., NeurIPS 2016), taken as the target where it is
 arXiv 2001.07685, equation 4). It makes hundreds of times fewer epochs do.
 """
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -18,12 +19,12 @@ from torch import Generator, Tensor
 from torch.optim import Adam
 
 from aae_zoo.runtime.errors import InvalidRecipe
-from aae_zoo.zoo.adversary import ADAM_BETAS, discriminator_loss, generator_loss
+from aae_zoo.zoo.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.augmentation import Settings as Augmentation
 from aae_zoo.zoo.augmentation import affine
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.networks import mlp
-from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.objectives import ADAM_BETAS, BaseObjective, Batch, Reconstruction, reconstruction_loss
 from aae_zoo.zoo.parts import PartSettings
 from aae_zoo.zoo.priors import categorical, open_uniform
 
@@ -38,6 +39,7 @@ class Settings(PartSettings):
     reconstruction: Reconstruction
     adversarial_weight: PositiveFloat
     class_adversarial_weight: PositiveFloat
+    balance_weight: NonNegativeFloat
     label_weight: NonNegativeFloat
     consistency_weight: NonNegativeFloat
     confidence: Annotated[float, Field(ge=0, lt=1)]
@@ -82,11 +84,18 @@ class Objective(BaseObjective):
             "reconstruction": reconstruction_loss(self.logits(self.prior.codes(outputs)), x, s.reconstruction),
             "generator": generator_loss(self.discriminator, z),
             "class_generator": generator_loss(self.class_discriminator, y),
+            "balance": math.log(self.prior.classes) + (y.mean(0) * y.mean(0).clamp(min=1e-8).log()).sum(),
             **self._class_losses(batch, y.detach(), generator),
         }
-        weights = (1.0, s.adversarial_weight, s.class_adversarial_weight, s.consistency_weight, s.label_weight)
-        terms = [weight * loss for weight, loss in zip(weights, losses.values(), strict=False)]
-        self.update("autoencoder", torch.stack(terms).sum() + self.prior.penalty())
+        weights = {
+            "generator": s.adversarial_weight,
+            "class_generator": s.class_adversarial_weight,
+            "balance": s.balance_weight,
+            "consistency": s.consistency_weight,
+            "label": s.label_weight,
+        }
+        total = sum((weights.get(name, 1.0) * loss for name, loss in losses.items()), self.prior.penalty())
+        self.update("autoencoder", total)
         return {name: loss.detach() for name, loss in {**losses, "discriminator": loss_D + loss_D_y}.items()}
 
     def _class_losses(self, batch: Batch, y: Tensor, generator: Generator) -> dict[str, Tensor]:

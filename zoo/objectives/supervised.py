@@ -13,10 +13,10 @@ from torch import Generator, Tensor
 from torch.optim import Adam
 
 from aae_zoo.runtime.errors import InvalidRecipe
-from aae_zoo.zoo.adversary import ADAM_BETAS, discriminator_loss, generator_loss
+from aae_zoo.zoo.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.networks import mlp
-from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.objectives import ADAM_BETAS, BaseObjective, Batch, Reconstruction, reconstruction_loss
 from aae_zoo.zoo.parts import PartSettings
 
 
