@@ -161,8 +161,8 @@ def test_cluster_heads_are_pushed_apart() -> None:
     assert isinstance(prior, heads.Prior)
     with torch.no_grad():
         prior.heads_of_classes *= 0.1
-    optimiser = torch.optim.Adam(prior.parameters(), 0.1)
-    for _ in range(200):
+    optimiser = torch.optim.Adam(prior.parameters(), 0.2)
+    for _ in range(300):
         optimiser.zero_grad()
         loss = prior.penalty()
         loss.backward()

@@ -45,6 +45,18 @@ class TrainingSettings(Settings):
     pictures_every: PositiveInt = 5
 
 
+class PaperSettings(Settings):
+    """[paper]: the figure that a paper gives for its model of this kind, and what this recipe does differently.
+
+    `metric` is the name that the figure has among the metrics.
+    """
+
+    metric: str
+    figure: str
+    source: str
+    differs: str
+
+
 class Recipe(Settings):
     """A recipe. `encoder`, `decoder`, `prior` and `objective` hold the settings of the part of their kind."""
 
@@ -59,11 +71,16 @@ class Recipe(Settings):
     prior: PriorSettings
     objective: PartSettings
     training: TrainingSettings
+    paper: PaperSettings | None = None
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of all settings, independent of how the TOML file is laid out."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        """The SHA-256 of what decides the weights, independent of how the TOML file is laid out.
+
+        Settings that have their default are left out, so that a recipe is the same when others are invented.
+        """
+        decides = self.model_dump(include={"data", *_FAMILIES, "training"}, exclude_defaults=True)
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     @property
     def command(self) -> str:
@@ -74,7 +91,7 @@ class Recipe(Settings):
     def to_toml(self) -> str:
         """All settings, defaults and overrides among them, as a TOML file that `load_recipe` reads."""
         document = self.model_dump()
-        plain = [f"{key} = {_toml(value)}" for key, value in document.items() if not isinstance(value, dict)]
+        plain = [f"{key} = {_toml(value)}" for key, value in document.items() if isinstance(value, str)]
         tables = [
             "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())])
             for name, table in document.items()
