@@ -9,15 +9,14 @@ from torch import Generator, Tensor
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, to_float
 from aae_zoo.zoo.mmd import mmd2
-from aae_zoo.zoo.samples import sample_quality
+from aae_zoo.zoo.samples import batch_size, sample_quality
 
-_BATCH: Final = 1000
 _MMD_ROWS: Final = 1000
 
 
-def measure(model: Autoencoder, dataset: Dataset) -> dict[str, Any]:
+def measure(model: Autoencoder, dataset: Dataset, validation: Tensor) -> dict[str, Any]:
     """All metrics of a model on the test set: those of `evaluate` and of `samples.sample_quality`."""
-    return evaluate(model, dataset.test_images) | sample_quality(model, dataset)
+    return evaluate(model, dataset.test_images) | sample_quality(model, dataset, validation)
 
 
 def evaluate(model: Autoencoder, images: Tensor, *, draws: int = 10) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def evaluate(model: Autoencoder, images: Tensor, *, draws: int = 10) -> dict[str
 def _reconstruction(model: Autoencoder, images: Tensor) -> tuple[dict[str, float], Tensor]:
     squared = entropy = 0.0
     codes = []
-    for batch in images.split(_BATCH):
+    for batch in images.split(batch_size(images)):
         x = to_float(batch)
         codes.append(model.encoder(x)["z"])
         logits = model.decoder.logits(codes[-1])

@@ -18,7 +18,7 @@ from aae_zoo.runtime.noise import percentile_grid
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.runtime.session import available_cpus
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data import Dataset, load_dataset, to_float
+from aae_zoo.zoo.data import Dataset, load_data, to_float, validation_images
 from aae_zoo.zoo.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.parts import load_part
@@ -39,7 +39,7 @@ def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool =
         OutputError: `out` holds a run already and `resume` is false, or it cannot be written.
         TrainingError: a loss is no longer a finite number, or the process was interrupted.
     """
-    trainer = Trainer(recipe, load_dataset(recipe.data.dataset, data), out)
+    trainer = Trainer(recipe, load_data(recipe.data, data), out)
     trainer.setup(resume=resume)
     trainer.fit()
     metrics = trainer.evaluate()
@@ -55,9 +55,9 @@ def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
         DatasetError: the data set is missing or damaged.
     """
     run = Run.open(folder)
-    dataset = load_dataset(run.recipe.data.dataset, data)
+    dataset = load_data(run.recipe.data, data)
     model, _ = load_model(run, dataset.image_shape)
-    return measure(model, dataset)
+    return measure(model, dataset, validation_images(run.recipe.data, dataset))
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
@@ -98,7 +98,7 @@ class Trainer:
         self.run = Run(out, recipe)
         self.settings: TrainingSettings = recipe.training
         self.dataset = dataset
-        kept = recipe.data.validation
+        kept = recipe.data.validation_count(len(dataset.train_images))
         if len(dataset.train_images) - kept < self.settings.batch:
             raise TrainingError(
                 f"{dataset.name} has {len(dataset.train_images)} training images, of which {kept} are for validation: "
@@ -149,7 +149,7 @@ class Trainer:
 
     def evaluate(self) -> dict[str, Any]:
         """The metrics on the test set."""
-        return measure(self.model, self.dataset)
+        return measure(self.model, self.dataset, self.validation)
 
     def save(self, metrics: dict[str, Any]) -> None:
         """Write the metrics and where they came from: the run is complete."""
@@ -234,7 +234,7 @@ class Trainer:
         else:
             samples = self.model.decoder(**self.model.prior.draw(64, torch.Generator().manual_seed(0)))["image"]
         for name, picture in (
-            ("reconstructions", grid(torch.cat([x, again]).numpy(), 10)),
+            ("reconstructions", grid(torch.cat([x, again]).numpy(), len(x))),
             ("samples", grid(samples.numpy())),
         ):
             with atomic_file(self.run.pictures / f"{name}-{self.epoch:04}.png") as temporary:
