@@ -12,11 +12,8 @@ from tqdm import tqdm
 
 from aae_zoo.runtime.errors import DatasetError
 
-SUFFIXES: Final = (
-    *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif"),
-    *(".tif", ".tiff", ".avif", ".ppm", ".pgm"),
-)
-_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
+SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 
 def read_pictures(paths: list[Path], size: int, channels: int) -> Tensor:
