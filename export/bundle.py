@@ -26,7 +26,7 @@ from aae_zoo.runtime.manifest import ROLES, SCHEMA, Manifest, parse_manifest
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data import Dataset, load_dataset, to_float
+from aae_zoo.zoo.data import Dataset, load_data, to_float
 from aae_zoo.zoo.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.provenance import versions
@@ -57,7 +57,7 @@ def export_bundle(run_folder: Path, out: Path, *, data: Path | None = None, repl
     """
     run = Run.open(run_folder)
     facts = run.read_json("run.json")
-    dataset = load_dataset(run.recipe.data.dataset, data)
+    dataset = load_data(run.recipe.data, data)
     model, objective = load_model(run, dataset.image_shape)
     round_weights(objective)
     source = _Source(run, dataset, model, objective)
@@ -195,7 +195,9 @@ def _write_pictures(folder: Path, source: _Source, manifest: Manifest) -> None:
 
 
 def _one_of_each(dataset: Dataset) -> torch.Tensor:
-    """The first test image of each class, at most ten."""
+    """The first test image of each class, at most ten; the first ten of all where there are no classes."""
+    if not dataset.label_names:
+        return dataset.test_images[:_RECONSTRUCTIONS]
     first = [int((dataset.test_labels == label).nonzero()[0]) for label in dataset.test_labels.unique()]
     return dataset.test_images[first[:_RECONSTRUCTIONS]]
 

@@ -24,7 +24,7 @@ _COLUMNS: dict[str, Callable[[Bundle], str]] = {
     "model": lambda b: b.manifest.title,
     "MSE per pixel": lambda b: f"{b.manifest.metrics['mse']:.4f}",
     "MMD²": lambda b: f"{b.manifest.metrics['mmd2']:.4f}",
-    "Fréchet": lambda b: f"{b.manifest.metrics['frechet']:.1f}",
+    "Fréchet": lambda b: f"{b.manifest.metrics['frechet']:.1f}" if "frechet" in b.manifest.metrics else "-",
     "Parzen, nats": lambda b: f"{b.manifest.metrics['parzen']:.0f} ± {b.manifest.metrics['parzen_error']:.0f}",
     "training, 2 cores": lambda b: f"{b.manifest.metrics['training_seconds'] / 60:.1f} min",
     "bundle": lambda b: f"{_bytes(b) / 1e6:.1f} MB",
@@ -77,7 +77,7 @@ def _entry(bundle: Bundle) -> dict[str, Any]:
         "revision": None,
         "sha256": bundle.manifest_sha256,
         "size": _bytes(bundle),
-        "metrics": {key: manifest.metrics[key] for key in _HEADLINE},
+        "metrics": {key: manifest.metrics[key] for key in _HEADLINE if key in manifest.metrics},
     }
 
 

@@ -33,22 +33,22 @@ class TestFrechetDistance:
 class TestParzen:
     def test_of_one_bandwidth_is_the_density(self) -> None:
         samples, test = torch.zeros(1, 1, 1, 2), torch.tensor([[0.0, 0.0], [0.3, 0.4]]).reshape(2, 1, 1, 2)
-        mean, _ = parzen_log_likelihood(samples, test, test, [0.5])
+        mean, _ = parzen_log_likelihood([samples], test, test, [0.5])
         at_zero = -math.log(2 * math.pi * 0.25)
         assert mean == pytest.approx((at_zero + at_zero - 0.25 / (2 * 0.25)) / 2, rel=1e-5)
 
     def test_the_bandwidth_is_chosen_on_validation(self) -> None:
         generator = torch.Generator().manual_seed(0)
         samples, validation, test = (torch.randn(400, 1, 1, 2, generator=generator) for _ in range(3))
-        chosen = parzen_log_likelihood(samples, validation, test)[0]
-        alone = [parzen_log_likelihood(samples, validation, test, [s])[0] for s in (0.1, 0.4, 1.0)]
+        chosen = parzen_log_likelihood([samples], validation, test)[0]
+        alone = [parzen_log_likelihood([samples], validation, test, [s])[0] for s in (0.1, 0.4, 1.0)]
         assert chosen >= max(alone) - 0.05
 
     def test_it_is_better_for_better_samples(self) -> None:
         generator = torch.Generator().manual_seed(0)
         validation, test = (torch.rand(200, 1, 2, 2, generator=generator) for _ in range(2))
         good, bad = torch.rand(500, 1, 2, 2, generator=generator), torch.full((500, 1, 2, 2), 0.5)
-        assert parzen_log_likelihood(good, validation, test)[0] > parzen_log_likelihood(bad, validation, test)[0]
+        assert parzen_log_likelihood([good], validation, test)[0] > parzen_log_likelihood([bad], validation, test)[0]
 
 
 class TestClassifier:

@@ -1,15 +1,14 @@
 """How often the encoder's most probable class is wrong, where the classes were learnt or found."""
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data import Dataset, to_float
+from aae_zoo.zoo.data import Dataset, to_float, validation_images
 from aae_zoo.zoo.recipe import Recipe
-
-_BATCH: Final = 1000
+from aae_zoo.zoo.samples import batch_size
 
 
 def class_error(model: Autoencoder, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
@@ -21,8 +20,8 @@ def class_error(model: Autoencoder, dataset: Dataset, recipe: Recipe) -> dict[st
     found = probabilities(model, dataset.test_images).argmax(1)
     if recipe.data.labels:
         return {"error": percent_wrong(found, dataset.test_labels)}
-    kept = recipe.data.validation
-    clusters = clusters_of(probabilities(model, dataset.train_images[-kept:]), dataset.train_labels[-kept:])
+    images = validation_images(recipe.data, dataset)
+    clusters = clusters_of(probabilities(model, images), dataset.train_labels[-len(images) :])
     return {"error": percent_wrong(clusters[found], dataset.test_labels), "clusters": clusters.tolist()}
 
 
@@ -35,7 +34,7 @@ def clusters_of(y: Tensor, labels: Tensor) -> Tensor:
 def probabilities(model: Autoencoder, images: Tensor) -> Tensor:
     """The probabilities y [n, classes] of images, uint8 [n, C, H, W]."""
     model.eval()
-    return torch.cat([model.encode(to_float(batch))["y"] for batch in images.split(_BATCH)])
+    return torch.cat([model.encode(to_float(batch))["y"] for batch in images.split(batch_size(images))])
 
 
 def percent_wrong(found: Tensor, labels: Tensor) -> float:

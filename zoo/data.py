@@ -1,161 +1,65 @@
-"""Data sets: folders of idx files, found on this machine before anything is downloaded, checked by their md5s."""
+"""Data sets by their names, as recipes ask for them."""
 
-import hashlib
-import os
-import sys
-from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from aae_zoo.runtime.catalogue import cache_folder
-from aae_zoo.runtime.errors import DatasetError, InvalidInput
-from aae_zoo.runtime.idx import read_idx
+from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.zoo.datasets import Dataset, celeba, cifar10, digits, folder, idx, svhn, to_float
+from aae_zoo.zoo.datasets.idx import CANONICAL, FILES, TORCHVISION, find_dataset
+from aae_zoo.zoo.recipe import DataSettings
 
-FILES: Final = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+__all__ = [
+    "CANONICAL",
+    "FILES",
+    "TORCHVISION",
+    "Dataset",
+    "find_dataset",
+    "load_data",
+    "load_dataset",
+    "to_float",
+    "validation_images",
+]
 
-# md5s of the uncompressed files, in the order of FILES: a re-packed .gz has another md5, its content has not.
-CANONICAL: Final = {
-    "mnist": (
-        "6bbc9ace898e44ae57da46a324031adb",
-        "a25bea736e30d166cdddb491f175f624",
-        "2646ac647ad5339dbf082846283269ea",
-        "27ae3e4e09519cfbb04c329615203637",
-    ),
-    "fashion-mnist": (
-        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-        "9018921c3c673c538a1fc5bad174d6f9",
-        "8181f5470baa50b63fa0f6fddb340f0a",
-        "15d484375f8d13e6eb1aabb0c3f46965",
-    ),
-}
-TORCHVISION: Final = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
-LABELS: Final = {
-    "fashion-mnist": (
-        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-    ),
-}
+_OF_ONE_SIZE: Final = {"digits": digits.load, "cifar10": cifar10.load, "svhn": svhn.load}
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """Images as uint8 [n, C, H, W] and labels as int64 [n], in memory, with the md5 of each file they came from."""
+def load_data(settings: DataSettings, place: Path | None = None) -> Dataset:
+    """Load the data set that a recipe names, as `load_dataset` does.
 
-    name: str
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    label_names: tuple[str, ...]
-    md5s: dict[str, str]
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        c, h, w = self.train_images.shape[1:]
-        return (c, h, w)
+    Raises:
+        DatasetError: as `load_dataset`.
+        InvalidRecipe: as `load_dataset`.
+    """
+    return load_dataset(settings.dataset, place, size=settings.size, channels=settings.channels)
 
 
-def load_dataset(name: str, folder: Path | None = None) -> Dataset:
-    """Load a data set from `folder`, or from the first place that has it, or download it.
+def load_dataset(
+    name: str, place: Path | None = None, *, size: int | None = None, channels: int | None = None
+) -> Dataset:
+    """Load a data set from the folder `place`, or from the first place that has it, or download it.
 
     The places are $AAE_ZOO_DATA/<name>, torchvision's layout in the cache folder and /usr/share/datasets/<name>.
+    A name that is not known is that of a folder of idx files, or with `size` and `channels` of one of pictures.
 
     Raises:
         DatasetError: it is nowhere and cannot be downloaded, or a file is damaged or not the canonical one.
+        InvalidRecipe: size and channels are given for a data set that has its own, or lack for one that has not.
     """
-    paths = find_dataset(name, folder) or _download(name)
-    arrays, md5s = zip(*(_read(path, name, index) for index, path in enumerate(paths)), strict=True)
-    train_images, train_labels, test_images, test_labels = (torch.from_numpy(a.copy()) for a in arrays)
-    for images, labels, which in ((train_images, train_labels, "train"), (test_images, test_labels, "t10k")):
-        if images.ndim != 3 or labels.shape != images.shape[:1] or len(images) == 0:
-            raise DatasetError(
-                f"{name}: {which} images have shape {list(images.shape)} and labels {list(labels.shape)}, "
-                "expected [n, H, W] and [n] with n >= 1"
-            )
-    classes = int(train_labels.max()) + 1
-    return Dataset(
-        name=name,
-        train_images=train_images[:, None],
-        train_labels=train_labels.long(),
-        test_images=test_images[:, None],
-        test_labels=test_labels.long(),
-        label_names=LABELS.get(name, tuple(map(str, range(classes)))),
-        md5s=dict(zip(FILES, md5s, strict=True)),
-    )
+    if size is None and channels is None and name != "celeba":
+        return _OF_ONE_SIZE[name](place) if name in _OF_ONE_SIZE else idx.load(name, place)
+    if name in _OF_ONE_SIZE or name in CANONICAL:
+        raise InvalidRecipe(f"the images of {name} have their own size; remove data.size and data.channels")
+    if size is None or channels is None:
+        raise InvalidRecipe(
+            f"data.size is {size} and data.channels {channels}, expected both: the pictures of {name} are cut to them"
+        )
+    if name == "celeba":
+        return celeba.load(place, size, channels)
+    return folder.load(name, place, size, channels)
 
 
-def find_dataset(name: str, folder: Path | None) -> list[Path] | None:
-    """The paths of a data set's four files, in the order of FILES, in the first place that has all of them, or None.
-
-    Raises:
-        DatasetError: `folder` is given and does not hold them.
-    """
-    for place in [folder, folder / name] if folder else _places(name):
-        paths = [p for file in FILES for p in (place / file, place / f"{file}.gz") if p.is_file()]
-        if len({p.name.removesuffix(".gz") for p in paths}) == len(FILES):
-            return [next(p for p in paths if p.name.startswith(file)) for file in FILES]
-    if folder:
-        raise DatasetError(f"{folder} does not hold {name}, expected the files {', '.join(FILES)}, plain or .gz")
-    return None
-
-
-def to_float(images: Tensor) -> Tensor:
-    """Bytes as float32 in [0, 1]."""
-    return images.float() / 255
-
-
-def _places(name: str) -> list[Path]:
-    places = [Path(root) / name] if (root := os.environ.get("AAE_ZOO_DATA")) else []
-    if name in TORCHVISION:
-        places.append(_torchvision_root() / TORCHVISION[name] / "raw")
-    return [*places, Path("/usr/share/datasets") / name]
-
-
-def _torchvision_root() -> Path:
-    return cache_folder() / "datasets"
-
-
-def _download(name: str) -> list[Path]:
-    looked = ", ".join(map(str, _places(name)))
-    if name not in TORCHVISION:
-        raise DatasetError(f"there is no data set {name} in {looked}; give its folder with --data")
-    import torchvision.datasets  # slow to import, and only a first use needs it
-
-    root = _torchvision_root()
-    try:
-        with redirect_stdout(sys.stderr):  # what it prints is progress, not a result
-            getattr(torchvision.datasets, TORCHVISION[name])(root, download=True)
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise DatasetError(
-            f"{name} is not in {looked}, and cannot be downloaded ({reason}); "
-            f"put its four files in a folder and give it with --data, or set AAE_ZOO_DATA to its parent"
-        ) from None
-    found = find_dataset(name, root / TORCHVISION[name] / "raw")
-    assert found is not None  # noqa: S101 - with a folder given, it returns or raises
-    return found
-
-
-def _read(path: Path, name: str, index: int) -> tuple[NDArray[np.uint8], str]:
-    """One file's array, and the md5 of its uncompressed bytes."""
-    try:
-        array = read_idx(path)
-    except InvalidInput as error:
-        raise DatasetError(str(error)) from None
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    md5 = hashlib.md5(header + array.tobytes(), usedforsecurity=False).hexdigest()
-    if name in CANONICAL and md5 != CANONICAL[name][index]:
-        raise DatasetError(f"{path} has md5 {md5} uncompressed, expected {CANONICAL[name][index]}; get the file again")
-    return array, md5
+def validation_images(settings: DataSettings, dataset: Dataset) -> Tensor:
+    """The last training images, uint8 [n, C, H, W], which a recipe keeps for validation."""
+    return dataset.train_images[-settings.validation_count(len(dataset.train_images)) :]

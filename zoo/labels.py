@@ -17,7 +17,7 @@ def known_labels(dataset: Dataset, recipe: Recipe) -> Tensor:
     Raises:
         TrainingError: n is no multiple of the number of classes, or a class has too few images.
     """
-    labels = dataset.train_labels[: -recipe.data.validation]
+    labels = dataset.train_labels[: -recipe.data.validation_count(len(dataset.train_labels))]
     wanted, classes = recipe.data.labels, len(dataset.label_names)
     if wanted <= 0:
         return torch.arange(len(labels) if wanted else 0)

@@ -8,21 +8,20 @@ from torch import Generator, Tensor
 
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.classes import class_error
-from aae_zoo.zoo.data import Dataset, to_float
+from aae_zoo.zoo.data import Dataset, to_float, validation_images
 from aae_zoo.zoo.mmd import mmd2
 from aae_zoo.zoo.recipe import Recipe
-from aae_zoo.zoo.samples import sample_quality
+from aae_zoo.zoo.samples import batch_size, sample_quality
 
-_BATCH: Final = 1000
 _MMD_ROWS: Final = 1000
 
 
 def measure(model: Autoencoder, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
     """All metrics of a model on the test set: of `evaluate`, `classes.class_error` and `samples.sample_quality`."""
     metrics = evaluate(model, dataset.test_images)
-    if "y" in model.prior.heads():
+    if "y" in model.prior.heads() and dataset.label_names:
         metrics |= class_error(model, dataset, recipe)
-    return metrics | sample_quality(model, dataset)
+    return metrics | sample_quality(model, dataset, validation_images(recipe.data, dataset))
 
 
 def evaluate(model: Autoencoder, images: Tensor, *, draws: int = 10) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def evaluate(model: Autoencoder, images: Tensor, *, draws: int = 10) -> dict[str
 def _reconstruction(model: Autoencoder, images: Tensor) -> tuple[dict[str, float], Tensor]:
     squared = entropy = 0.0
     codes = []
-    for batch in images.split(_BATCH):
+    for batch in images.split(batch_size(images)):
         x = to_float(batch)
         found = model.encode(x)
         codes.append(found["z"])

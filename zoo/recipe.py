@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, create_model
+from pydantic import Field, NonNegativeInt, PlainValidator, PositiveFloat, PositiveInt, ValidationError, create_model
+from pydantic_core import PydanticCustomError
 
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.parts import PartSettings, PriorSettings, Settings, kinds, load_part
@@ -18,15 +19,29 @@ _FAMILIES: Final = {"encoder": "networks", "decoder": "networks", "prior": "prio
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
+def _count_or_fraction(value: object) -> int | float:
+    if (type(value) is int and value >= 2) or (type(value) is float and 0 < value < 1):
+        return value
+    raise PydanticCustomError("validation", "Input should be a count of 2 or more, or a fraction between 0 and 1")
+
+
 class DataSettings(Settings):
     """[data]: the data set's name, and how many of the last training images are kept for validation.
 
-    Of the others, training may know the labels of `labels` images, as many of each class; -1 is all of them.
+    `validation` is a count, or the fraction of them where the data set may be of any length. Of the others, training
+    may know the labels of `labels` images, as many of each class; -1 is all of them. `size` and `channels` (1 gray,
+    3 colour) are what picture files of any shape are cut to.
     """
 
     dataset: PlainName
-    validation: PositiveInt
+    validation: Annotated[int | float, PlainValidator(_count_or_fraction)]
     labels: Annotated[int, Field(ge=-1)] = 0
+    size: Annotated[int, Field(gt=0, le=1024)] | None = None
+    channels: Literal[1, 3] | None = None
+
+    def validation_count(self, total: int) -> int:
+        """How many of `total` training images are kept for validation, 2 or more."""
+        return self.validation if isinstance(self.validation, int) else max(2, round(self.validation * total))
 
 
 class TrainingSettings(Settings):
@@ -90,7 +105,7 @@ class Recipe(Settings):
 
     def to_toml(self) -> str:
         """All settings, defaults and overrides among them, as a TOML file that `load_recipe` reads."""
-        document = self.model_dump()
+        document = self.model_dump(exclude_none=True)
         plain = [f"{key} = {_toml(value)}" for key, value in document.items() if isinstance(value, str)]
         tables = [
             "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())])

@@ -1,7 +1,7 @@
 """How good samples are: Fréchet distance and score in a classifier's features, and Parzen log-likelihood."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import torch
@@ -12,36 +12,49 @@ from aae_zoo.zoo.classifier import Classifier, load_classifier
 from aae_zoo.zoo.data import Dataset, to_float
 
 _SAMPLES: Final = 10_000
-_BATCH: Final = 1000
 _PARZEN_VALIDATION: Final = 1000
 _BANDWIDTHS: Final = tuple(10 ** (step / 9 - 1) for step in range(10))  # 0.1 to 1, as the protocol has it
 
 
+def batch_size(images: Tensor) -> int:
+    """How many images [n, ...] to work on at a time: 1,000 small ones, fewer large ones, so that memory is bounded."""
+    return max(1, min(1000, 2**22 // images[0].numel()))
+
+
+class _Samples:
+    """The same images [batch, C, H, W] in [0, 1] each time they are asked for, drawn anew instead of kept."""
+
+    def __init__(self, model: Autoencoder, size: int) -> None:
+        self.model, self.size = model, size
+        self.codes = model.prior.draw(_SAMPLES, torch.Generator().manual_seed(0))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for start in range(0, _SAMPLES, self.size):
+            codes = {name: values[start : start + self.size] for name, values in self.codes.items()}
+            yield self.model.decoder(**codes)["image"]
+
+
 @torch.no_grad()
-def sample_quality(model: Autoencoder, dataset: Dataset) -> dict[str, Any]:
-    """The metrics of 10,000 samples against the test set, by name.
+def sample_quality(model: Autoencoder, dataset: Dataset, validation: Tensor) -> dict[str, Any]:
+    """The metrics of 10,000 samples against the test set, by name; `validation` are images, uint8 [n, C, H, W].
 
     `parzen` is the log-likelihood of the test images in nats, and `parzen_error` its standard error. Where the
     package has a classifier of the data set: `frechet`, the distance in its features; `classifier_score`, from 1
     to the number of classes; `class_entropy`, of the classes drawn, in nats; and `classifier`, which one it was.
     """
     model.eval()
-    generator = torch.Generator().manual_seed(0)
-    codes = model.prior.draw(_SAMPLES, generator)
-    parts = [{name: values[i : i + _BATCH] for name, values in codes.items()} for i in range(0, _SAMPLES, _BATCH)]
-    samples = torch.cat([model.logits(part).sigmoid() for part in parts])
-    test = to_float(dataset.test_images)
-    validation = to_float(dataset.train_images[-_PARZEN_VALIDATION:])
-    mean, error = parzen_log_likelihood(samples, validation, test)
+    samples = _Samples(model, batch_size(dataset.test_images))
+    mean, error = parzen_log_likelihood(samples, validation[-_PARZEN_VALIDATION:], dataset.test_images)
     metrics: dict[str, Any] = {"parzen": mean, "parzen_error": error}
     if found := load_classifier(dataset.name):
         classifier, facts = found
-        metrics |= _in_features(classifier, samples, test) | {"classifier": facts}
+        metrics |= _in_features(classifier, samples, dataset.test_images) | {"classifier": facts}
     return metrics
 
 
-def _in_features(classifier: Classifier, samples: Tensor, test: Tensor) -> dict[str, float]:
-    features, real = (torch.cat([classifier.features(x) for x in images.split(_BATCH)]) for images in (samples, test))
+def _in_features(classifier: Classifier, samples: Iterable[Tensor], test: Tensor) -> dict[str, float]:
+    features = torch.cat([classifier.features(images) for images in samples])
+    real = torch.cat([classifier.features(to_float(images)) for images in test.split(batch_size(test))])
     probabilities = classifier.output(features).double().softmax(1)
     marginal = probabilities.mean(0)
     divergence = (probabilities * (probabilities.clamp(min=1e-30) / marginal).log()).sum(1).mean()
@@ -68,12 +81,13 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def parzen_log_likelihood(
-    samples: Tensor, validation: Tensor, test: Tensor, bandwidths: Sequence[float] = _BANDWIDTHS
+    samples: Iterable[Tensor], validation: Tensor, test: Tensor, bandwidths: Sequence[float] = _BANDWIDTHS
 ) -> tuple[float, float]:
     """The mean log-likelihood of test images in nats and its standard error, by a Gaussian Parzen window on samples.
 
     The protocol of Goodfellow et al. (arXiv 1406.2661, section 5), which the paper's table follows: the bandwidth
-    is the one that is best on validation images.
+    is the one that is best on validation images. Samples are batches [m, C, H, W] in [0, 1], which are asked for
+    twice; validation and test are [n, C, H, W], bytes or in [0, 1].
     """
     on_validation = [float(values.mean()) for values in _parzen(samples, validation, bandwidths)]
     best = bandwidths[on_validation.index(max(on_validation))]
@@ -81,13 +95,17 @@ def parzen_log_likelihood(
     return float(values.mean()), float(values.std() / math.sqrt(len(values)))
 
 
-def _parzen(samples: Tensor, images: Tensor, bandwidths: Sequence[float]) -> list[Tensor]:
-    """For each bandwidth, the log-likelihood [n] of each image."""
-    flat = samples.flatten(1)
-    results: list[list[Tensor]] = [[] for _ in bandwidths]
-    for part in images.flatten(1).split(_BATCH):
-        squared = torch.cdist(part, flat).square().double()
-        for result, s in zip(results, bandwidths, strict=True):
-            normaliser = math.log(len(flat)) + flat.shape[1] * math.log(s * math.sqrt(2 * math.pi))
-            result.append(torch.logsumexp(-squared / (2 * s * s), 1) - normaliser)
-    return [torch.cat(result) for result in results]
+def _parzen(samples: Iterable[Tensor], images: Tensor, bandwidths: Sequence[float]) -> list[Tensor]:
+    """For each bandwidth, the log-likelihood [n] of each image: one batch of samples at a time, in float64."""
+    count, rows = 0, batch_size(images)
+    sums = torch.full((len(bandwidths), len(images)), -math.inf, dtype=torch.float64)
+    for batch in samples:
+        count += len(batch)
+        for start, part in zip(range(0, len(images), rows), images.split(rows), strict=True):
+            image = part if part.is_floating_point() else to_float(part)
+            squared = torch.cdist(image.flatten(1), batch.flatten(1)).square().double()
+            for total, s in zip(sums[:, start : start + rows], bandwidths, strict=True):
+                torch.logaddexp(total, torch.logsumexp(-squared / (2 * s * s), 1), out=total)
+    size = images[0].numel()
+    normalisers = [math.log(count) + size * math.log(s * math.sqrt(2 * math.pi)) for s in bandwidths]
+    return [total - normaliser for total, normaliser in zip(sums, normalisers, strict=True)]

@@ -18,7 +18,7 @@ from aae_zoo.runtime.noise import percentile_grid
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.runtime.session import available_cpus
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data import Dataset, load_dataset, to_float
+from aae_zoo.zoo.data import Dataset, load_data, to_float
 from aae_zoo.zoo.labels import known_labels
 from aae_zoo.zoo.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import BaseObjective, Batch
@@ -42,7 +42,7 @@ def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool =
         OutputError: `out` holds a run already and `resume` is false, or it cannot be written.
         TrainingError: a loss is no longer a finite number, or the process was interrupted.
     """
-    trainer = Trainer(recipe, load_dataset(recipe.data.dataset, data), out)
+    trainer = Trainer(recipe, load_data(recipe.data, data), out)
     trainer.setup(resume=resume)
     trainer.fit()
     metrics = trainer.evaluate()
@@ -58,7 +58,7 @@ def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
         DatasetError: the data set is missing or damaged.
     """
     run = Run.open(folder)
-    dataset = load_dataset(run.recipe.data.dataset, data)
+    dataset = load_data(run.recipe.data, data)
     model, _ = load_model(run, dataset.image_shape)
     return measure(model, dataset, run.recipe)
 
@@ -106,7 +106,7 @@ class Trainer:
         self.run = Run(out, recipe)
         self.settings: TrainingSettings = recipe.training
         self.dataset = dataset
-        kept = recipe.data.validation
+        kept = recipe.data.validation_count(len(dataset.train_images))
         if len(dataset.train_images) - kept < self.settings.batch:
             raise TrainingError(
                 f"{dataset.name} has {len(dataset.train_images)} training images, of which {kept} are for validation: "
@@ -264,7 +264,7 @@ class Trainer:
             codes = self.model.prior.draw(64, torch.Generator().manual_seed(0))
         samples = self.model.logits(codes).sigmoid()
         for name, picture in (
-            ("reconstructions", grid(torch.cat([x, again]).numpy(), 10)),
+            ("reconstructions", grid(torch.cat([x, again]).numpy(), len(x))),
             ("samples", grid(samples.numpy())),
         ):
             with atomic_file(self.run.pictures / f"{name}-{self.epoch:04}.png") as temporary:

@@ -1,0 +1,33 @@
+"""CIFAR-10: 32 x 32 colour photographs of ten classes (A. Krizhevsky, "Learning multiple layers of features", 2009)."""
+
+from pathlib import Path
+
+import torch
+
+from aae_zoo.zoo.datasets import Dataset
+from aae_zoo.zoo.datasets.vision import open_torchvision
+
+
+def load(folder: Path | None) -> Dataset:
+    """The 50,000 training and 10,000 test images.
+
+    Raises:
+        DatasetError: as `open_torchvision`.
+    """
+    from torchvision.datasets import CIFAR10  # slow to import, and only colour data sets need it
+
+    train, test = open_torchvision(
+        "cifar10",
+        folder,
+        CIFAR10.base_folder,
+        lambda root, download: [CIFAR10(root, train=part, download=download) for part in (True, False)],
+    )
+    return Dataset(
+        name="cifar10",
+        train_images=torch.from_numpy(train.data).permute(0, 3, 1, 2).contiguous(),
+        train_labels=torch.tensor(train.targets),
+        test_images=torch.from_numpy(test.data).permute(0, 3, 1, 2).contiguous(),
+        test_labels=torch.tensor(test.targets),
+        label_names=tuple(train.classes),
+        md5s=dict([*CIFAR10.train_list, *CIFAR10.test_list]),
+    )

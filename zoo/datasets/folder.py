@@ -1,0 +1,92 @@
+"""Anyone's own pictures: a folder of image files, or of one subfolder of them for each class."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from aae_zoo.runtime.errors import DatasetError
+from aae_zoo.zoo.datasets import Dataset, places
+from aae_zoo.zoo.datasets.pictures import SUFFIXES, progress, read_pictures
+
+
+def load(name: str, folder: Path | None, size: int, channels: int) -> Dataset:
+    """All pictures of a folder, cut to their central square, as [n, channels, size, size].
+
+    About a tenth of them are the test set. Which, the SHA-256 of a file's content decides alone, so a picture is
+    never moved from one side to the other by those that come or go. Their order is that of the hashes, so that the
+    last training images, those for validation, are of all classes.
+
+    Raises:
+        DatasetError: the folder is missing, empty or mixed, or a picture is damaged; the message names it.
+    """
+    root = _find(name, folder)
+    paths = _pictures(root)
+    hashes = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in progress(paths, "hashes")}
+    ordered = sorted(paths, key=lambda path: hashes[path])
+    train = [path for path in ordered if not _is_test(hashes[path])]
+    test = [path for path in ordered if _is_test(hashes[path])]
+    if min(len(train), len(test)) < 2:
+        raise DatasetError(
+            f"of the {len(paths)} pictures in {root}, {len(test)} fell to the test set, as about a tenth does, "
+            "expected 2 or more; give more pictures"
+        )
+    classes = sorted({path.parent.name for path in paths if path.parent != root})
+    return Dataset(
+        name=name,
+        train_images=read_pictures(train, size, channels),
+        train_labels=_labels(train, classes),
+        test_images=read_pictures(test, size, channels),
+        test_labels=_labels(test, classes),
+        label_names=tuple(classes),
+        md5s={"names and contents": _md5({path.relative_to(root).as_posix(): hashes[path] for path in paths})},
+    )
+
+
+def _find(name: str, folder: Path | None) -> Path:
+    looked = [folder] if folder else places(name)
+    found = next((place for place in looked if place.is_dir()), None)
+    if found is None:
+        raise DatasetError(
+            f"there is no folder of pictures {', '.join(map(str, looked))}; give that of your pictures with --data"
+        )
+    return found
+
+
+def _pictures(root: Path) -> list[Path]:
+    """The picture files, by name: all in the folder itself, or all in subfolders, each of which is a class."""
+    files = sorted((path for path in root.rglob("*") if path.is_file()), key=Path.as_posix)
+    paths = [path for path in files if _is_picture(path.relative_to(root))]
+    if not paths:
+        raise DatasetError(f"{root} holds no pictures, expected files with the suffixes {', '.join(SUFFIXES)}")
+    top = paths[0].parent == root
+    for path in paths:
+        if (path.parent if top else path.parent.parent) != root:
+            raise DatasetError(
+                f"{path} lies deeper or less deep than {paths[0]}; put all pictures in {root} itself, or all in "
+                "subfolders of it, one for each class"
+            )
+    if len(paths) < len(files):
+        sys.stderr.write(f"note: {len(files) - len(paths)} files in {root} are no pictures and are left out\n")
+    return paths
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file has the suffix of one, and neither it nor a folder that it is in is hidden."""
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def _is_test(sha256: str) -> bool:
+    """Whether a hash, read as a fraction of the largest one, is in its last tenth."""
+    return int(sha256[:8], 16) >= 0.9 * 2**32
+
+
+def _labels(paths: list[Path], classes: list[str]) -> Tensor:
+    return torch.tensor([classes.index(path.parent.name) if classes else -1 for path in paths])
+
+
+def _md5(hashes: dict[str, str]) -> str:
+    lines = "".join(f"{name} {sha256}\n" for name, sha256 in hashes.items())
+    return hashlib.md5(lines.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,41 @@
+"""Data sets in torchvision's layouts, which torchvision itself finds whole, checks by its md5s, and downloads."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from aae_zoo.runtime.errors import DatasetError
+from aae_zoo.zoo.datasets import download_errors, places, torchvision_root
+
+Opened = TypeVar("Opened")
+
+
+def open_torchvision(name: str, folder: Path | None, mark: str, open_at: Callable[[Path, bool], Opened]) -> Opened:
+    """What `open_at` gives, which opens torchvision's data set at a root, and downloads it there first if it may.
+
+    `mark` is the file or folder at the root by which the data set is known to be there. It is looked for in
+    `folder`, or in the places of `name`; only then is the cache asked, into which torchvision downloads what lacks.
+
+    Raises:
+        DatasetError: `folder` does not hold it, it is damaged, or it is nowhere and cannot be downloaded.
+    """
+    looked = [folder, folder / name] if folder else places(name)
+    for place in looked:
+        root = place.parent if place.name == mark and not (place / mark).exists() else place
+        if (root / mark).exists():
+            return _open(name, root, mark, open_at)
+    if folder:
+        raise DatasetError(f"{folder} does not hold {name}, expected {mark} in it, as torchvision lays it out")
+    mend = f"put {mark} in a folder, as torchvision lays it out, and give it with --data"
+    with download_errors(name, places(name, torchvision_root()), mend):
+        return open_at(torchvision_root(), True)
+
+
+def _open(name: str, root: Path, mark: str, open_at: Callable[[Path, bool], Opened]) -> Opened:
+    try:
+        return open_at(root, False)
+    except (OSError, RuntimeError) as error:
+        raise DatasetError(
+            f"{name} in {root / mark} lacks files, or one has not its canonical md5 ({error}); "
+            "get them again, or move them away to have them downloaded"
+        ) from None
