@@ -22,7 +22,7 @@ from aae_zoo.export.graphs import round_weights, to_onnx
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.errors import ParityError
 from aae_zoo.runtime.files import atomic_folder
-from aae_zoo.runtime.manifest import ROLES, SCHEMA, Manifest, parse_manifest
+from aae_zoo.runtime.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, parse_manifest
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.autoencoder import Autoencoder
@@ -67,7 +67,7 @@ def export_bundle(run_folder: Path, out: Path, *, data: Path | None = None, repl
         document["files"] = _records(folder)
         _write_pictures(folder, source, parse_manifest(json.dumps(document).encode(), str(folder)))
         weights = {name: values.half().contiguous() for name, values in objective.state_dict().items()}
-        (folder / "model.safetensors").write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
+        (folder / WEIGHTS).write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
         _write_json(folder / "parity.json", parity)
         (folder / "README.md").write_text(model_card(document, parity), "utf-8")
         document["files"] = _records(folder)

@@ -13,6 +13,8 @@ MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 1 << 30
 ROLES: Final = ("encoder", "decoder", "prior")
 PRECISIONS: Final = ("fp32", "fp16", "int8")
+# PyTorch's weights are half of a bundle, and only fine-tuning needs them: wheels leave them out.
+WEIGHTS: Final = "model.safetensors"
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")

@@ -58,6 +58,27 @@ class TestDamagedFiles:
         assert name in refused("pull", bundle)
 
 
+class TestWeightsLeftOut:
+    """Wheels have every file of a bundle but PyTorch's weights, which only fine-tuning needs."""
+
+    def test_a_bundle_without_them_is_whole(self, bundle: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+        assert "every file as it should be: " in aae_zoo("pull", bundle).out
+        assert "left out" not in aae_zoo("info", bundle).out
+        (bundle / "model.safetensors").unlink()
+        assert "every file as it should be (without model.safetensors): " in aae_zoo("pull", bundle).out
+        assert "bytes, left out here" in aae_zoo("info", bundle).out
+        assert aae_zoo("sample", bundle, "-n", 2, "-o", tmp_path / "x.png").status == 0
+
+    def test_damaged_weights_are_not(self, bundle: Path, refused: Callable[..., str]) -> None:
+        os.truncate(bundle / "model.safetensors", 100)
+        assert "model.safetensors has 100 bytes" in refused("pull", bundle)
+
+    @pytest.mark.parametrize("name", ["golden.npz", "README.md", "samples.png", "encoder.onnx"])
+    def test_any_other_file_is_missed(self, bundle: Path, name: str, refused: Callable[..., str]) -> None:
+        (bundle / name).unlink()
+        assert f"{name} is missing" in refused("pull", bundle)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
