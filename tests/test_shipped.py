@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
+from aae_zoo.export.anomaly import evaluate_model
 from aae_zoo.export.card import model_card
 from aae_zoo.export.generated import generate
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.zoo.classifier import load_classifier
-from aae_zoo.zoo.data import Dataset, to_float
+from aae_zoo.zoo.data import Dataset, load_dataset, to_float
 from aae_zoo.zoo.mmd import mmd2
 from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.samples import frechet_distance
@@ -73,6 +75,11 @@ class TestEveryShippedModel:
         parity = json.loads((MODELS / name / "parity.json").read_text("utf-8"))
         assert parity["passed"]
         assert parity["without_torch"]
+
+    def test_its_anomaly_score_is_set_on_its_validation_images(self, name: str) -> None:
+        model = load(name)
+        assert model.score_limits.images == load_recipe(name).data.validation
+        assert model.manifest.metrics["false_alarms"] <= 0.02
 
 
 def test_all_shipped_models_together_keep_the_budget() -> None:
@@ -157,6 +164,41 @@ class TestSamples:
             for images in (samples, to_float(mnist.test_images))
         )
         assert frechet_distance(a, b) == pytest.approx(self.metrics("mnist-gauss8")["frechet"], rel=0.1)
+
+
+class TestAnomalies:
+    """What the README says of the score, measured again: images of Fashion-MNIST, to models of MNIST."""
+
+    NAMES = tuple(name for name in NAMES if open_bundle(MODELS / name).manifest.dataset == "mnist")
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_it_tells_digits_from_clothes(self, name: str) -> None:
+        metrics = open_bundle(MODELS / name).manifest.metrics
+        assert metrics["anomaly_dataset"] == "fashion-mnist"
+        assert metrics["anomaly_auroc"] >= 0.95
+        assert metrics["anomalies_found"] >= 0.55
+
+    def test_the_figures_are_measured_again(self) -> None:
+        found, metrics = evaluate_model("mnist-gauss8"), load("mnist-gauss8").manifest.metrics
+        assert found == {key: pytest.approx(metrics[key], abs=1e-3) for key in found if key != "anomaly_dataset"} | {
+            "anomaly_dataset": "fashion-mnist"
+        }
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_nearly_all_of_it_is_the_reconstructions_doing(self, name: str, mnist: Dataset) -> None:
+        model = load(name)
+        clothes = load_dataset("fashion-mnist").train_images[:2000].numpy()
+        own, others = model.score(mnist.train_images[-2000:].numpy()), model.score(clothes)
+        truth = np.repeat([0, 1], 2000)
+        whole, part = (
+            roc_auc_score(truth, np.concatenate([a, b]))
+            for a, b in ((own.score, others.score), (own.reconstruction, others.reconstruction))
+        )
+        assert whole == pytest.approx(part, abs=0.01)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_blank_image_scores_low(self, name: str) -> None:
+        assert not load(name).score(np.zeros((1, 28, 28), np.uint8)).anomalous.any()
 
 
 def nearest_neighbours(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
