@@ -1,12 +1,14 @@
-"""aae-zoo sample, encode, decode, reconstruct, interpolate and manifold: a model at work on images and codes."""
+"""aae-zoo sample, encode, decode, reconstruct, interpolate, manifold and score: a model at work on images and codes."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from aae_zoo.cli.models import Name
-from aae_zoo.cli.printing import note
+from aae_zoo.cli.models import Json, Name
+from aae_zoo.cli.printing import FEW, note, print_json, print_records
+from aae_zoo.runtime.errors import InvalidInput
 
 if TYPE_CHECKING:
     from aae_zoo.runtime import Model
@@ -22,6 +24,8 @@ ImagesOut = Annotated[
     str, typer.Option("--output", "-o", help="name.png one grid, folder/ one file each, .npy or .npz arrays, - stdout.")
 ]
 Resize = Annotated[bool, typer.Option("--resize", help="Resize pictures to the model's size.")]
+
+_HIGHEST: Final = 10
 
 
 def sample(
@@ -48,30 +52,47 @@ def encode(
         str, typer.Option("--output", "-o", help=".npy the codes z, .npz every output by name, - stdout.")
     ],
     resize: Resize = False,
+    json: Json = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Encode images into codes."""
+    """Encode images into codes, and tell their classes where the model has them."""
+    if json and output == "-":
+        raise InvalidInput("both --json and -o - write to stdout; give -o a file")
     model = _load(name, device, threads)
-    from aae_zoo.runtime.pictures import read_images, save_arrays
+    from aae_zoo.runtime.classes import most_probable
+    from aae_zoo.runtime.pictures import image_names, read_images, save_arrays
+    from aae_zoo.runtime.tables import rows
 
     codes = model.codes(read_images(input_, model.manifest.image, resize=resize))
     save_arrays(codes, output)
+    columns: dict[str, Any] = {"image": image_names(input_, len(codes["z"]))}
+    classes = most_probable(codes["y"], model.manifest.labels) if "y" in codes else None
+    if classes:
+        columns |= {"label": classes.names, "probability": classes.probabilities}
+    if json:
+        print_json({"name": model.manifest.name, "codes": str(Path(output).resolve()), "images": rows(columns)})
+        return
+    if classes and output != "-":
+        print_records(rows(columns) if len(classes.names) <= FEW else rows(classes.counts()))
     _say(f"codes {list(codes['z'].shape)}", output)
 
 
 def decode(
     name: Name,
-    input_: Annotated[Path, typer.Argument(metavar="INPUT", help="Codes [n, latent]: .npy, or .npz with an array z.")],
+    input_: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Codes [n, latent]: .npy, or .npz with z, and y for classes.")
+    ],
     output: ImagesOut,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Decode codes into images."""
     model = _load(name, device, threads)
-    from aae_zoo.runtime.pictures import read_array, save_images
+    from aae_zoo.runtime.pictures import read_codes, save_images
 
-    images = model.decode(read_array(input_, ("z",)))
+    codes = read_codes(input_)
+    images = model.decode(codes["z"], codes.get("y") if model.conditional else None)
     save_images(images, output)
     _say(f"{len(images)} images", output)
 
@@ -126,6 +147,47 @@ def manifold(
     _say(f"{side} x {side} images of {model.manifest.name}", output)
 
 
+def score(
+    name: Name,
+    input_: ImagesIn,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Every image's row: .csv, .json, or .npz arrays by column.")
+    ] = None,
+    resize: Resize = False,
+    json: Json = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Score how unlike a model's training images each image is, and tell which are anomalous."""
+    model = _load(name, device, threads)
+    from aae_zoo.runtime.pictures import image_names, read_images
+    from aae_zoo.runtime.tables import rows, save_table
+
+    scores = model.score(read_images(input_, model.manifest.image, resize=resize))
+    columns = {"image": image_names(input_, len(scores.score)), **scores._asdict()}
+    if output:
+        save_table(columns, output)
+    found, limits = int(scores.anomalous.sum()), model.score_limits
+    if json:
+        facts = {"name": model.manifest.name, "limits": asdict(limits), "anomalous": found}
+        print_json({**facts, "images": rows(columns)})
+        return
+    _print_highest(rows(columns))
+    print(
+        f"{found} of {len(scores.score)} images are anomalous: above {limits.threshold:.4g}, "
+        f"as 1 % of {limits.images:,} validation images are"
+    )
+    if output:
+        _say(f"{len(scores.score)} scores", output)
+
+
+def _print_highest(records: list[dict[str, Any]]) -> None:
+    if len(records) > FEW:
+        print(f"the {_HIGHEST} highest of {len(records)}:")
+        records = sorted(records, key=lambda record: -record["score"])[:_HIGHEST]
+    print_records(records)
+
+
 def _load(name: str, device: str, threads: int | None) -> "Model":
     from aae_zoo.runtime import load
 
@@ -140,4 +202,4 @@ def _say(what: str, output: str) -> None:
         print(f"{what} in {Path(output).resolve()}")
 
 
-COMMANDS = (sample, encode, decode, reconstruct, interpolate, manifold)
+COMMANDS = (sample, encode, decode, reconstruct, interpolate, manifold, score)

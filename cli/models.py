@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from aae_zoo.cli.printing import print_json, print_table
+from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.catalogue import find_model, list_models, where
 from aae_zoo.runtime.manifest import metric_text
 
@@ -49,7 +50,7 @@ def info(name: Name, json: Json = False) -> None:
         **metrics,
         "trained by": str(manifest.provenance.get("command")),
         "at commit": str(manifest.provenance.get("commit")),
-        **{f"file {file}": f"{record.size:,} bytes" for file, record in manifest.files.items()},
+        **{f"file {file}": _file_text(bundle, file) for file in manifest.files},
     }
     for key, value in facts.items():
         print(f"{key:<26}{value}")
@@ -63,7 +64,8 @@ def pull(name: Name, json: Json = False) -> None:
         print_json({"name": bundle.manifest.name, "where": where(bundle), "folder": str(bundle.folder)})
         return
     name_version = f"{bundle.manifest.name} {bundle.manifest.version}"
-    print(f"{name_version} is {where(bundle)}, every file as it should be: {bundle.folder}")
+    left_out = "".join(f" (without {file})" for file in bundle.manifest.files if bundle.leaves_out(file))
+    print(f"{name_version} is {where(bundle)}, every file as it should be{left_out}: {bundle.folder}")
 
 
 def doctor(json: Json = False) -> None:
@@ -80,6 +82,10 @@ def doctor(json: Json = False) -> None:
                 print(f"{'':<7}{'':<22}mend: {finding.mend}")
     if any(finding.mend for finding in findings):
         raise typer.Exit(1)
+
+
+def _file_text(bundle: Bundle, name: str) -> str:
+    return f"{bundle.manifest.files[name].size:,} bytes{', left out here' if bundle.leaves_out(name) else ''}"
 
 
 COMMANDS = (list_, info, pull, doctor)

@@ -2,7 +2,11 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+# Of more images than this, a command prints a summary.
+FEW: Final = 20
 
 
 def print_json(content: object) -> None:
@@ -15,6 +19,17 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for row in (header, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_records(records: Sequence[Mapping[str, object]]) -> None:
+    """Print a table of records that have the same keys: numbers to four digits, yes for true, nothing for false."""
+    print_table(list(records[0]), [[_cell(value) for value in record.values()] for record in records])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def note(message: str) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from aae_zoo.cli.models import Json
 from aae_zoo.cli.printing import print_json, print_table
+from aae_zoo.runtime.catalogue import names_model
 from aae_zoo.runtime.manifest import metric_text
 
 Data = Annotated[Path | None, typer.Option(help="The data set's folder [default: looked for, then downloaded].")]
@@ -34,12 +35,19 @@ def train(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")], data: Data = None, json: Json = False
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or the NAME of a model or its bundle.")],
+    data: Data = None,
+    json: Json = False,
 ) -> None:
-    """Measure a run's weights on the test set."""
-    from aae_zoo.zoo.training import evaluate_run
+    """Measure on the test set a run's weights, or an exported model's anomaly score."""
+    if names_model(run):
+        from aae_zoo.export.anomaly import evaluate_model
 
-    _print_metrics(evaluate_run(run, data=data), json)
+        _print_metrics(evaluate_model(run, data=data), json)
+    else:
+        from aae_zoo.zoo.training import evaluate_run
+
+        _print_metrics(evaluate_run(Path(run), data=data), json)
 
 
 def export(

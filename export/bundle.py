@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from aae_zoo.export.anomaly import anomaly_metrics, usual
 from aae_zoo.export.card import model_card
 from aae_zoo.export.gate import failures
 from aae_zoo.export.golden import References, golden_inputs, references, save_npz
@@ -22,7 +23,7 @@ from aae_zoo.export.graphs import round_weights, to_onnx
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.errors import ParityError
 from aae_zoo.runtime.files import atomic_folder
-from aae_zoo.runtime.manifest import ROLES, SCHEMA, Manifest, parse_manifest
+from aae_zoo.runtime.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, parse_manifest
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.autoencoder import Autoencoder
@@ -51,7 +52,7 @@ def export_bundle(run_folder: Path, out: Path, *, data: Path | None = None, repl
 
     Raises:
         CheckpointError: the run is missing, unfinished or damaged.
-        DatasetError: the run's data set, on which the exported model is measured, is missing or damaged.
+        DatasetError: a data set that the exported model is measured on is missing or damaged.
         ParityError: an exported graph does not equal the PyTorch model.
         OutputError: `out` exists and `replace` is false, or cannot be written.
     """
@@ -65,9 +66,12 @@ def export_bundle(run_folder: Path, out: Path, *, data: Path | None = None, repl
         document = _document(source, facts)
         parity = _write_graphs(folder, source, document)
         document["files"] = _records(folder)
-        _write_pictures(folder, source, parse_manifest(json.dumps(document).encode(), str(folder)))
+        _write_pictures(folder, source, _exported(folder, document))
+        kept = source.dataset.train_images[-run.recipe.data.validation :]
+        document["score"] = usual(_exported(folder, document), kept)
+        document["metrics"] |= anomaly_metrics(_exported(folder, document), source.dataset)
         weights = {name: values.half().contiguous() for name, values in objective.state_dict().items()}
-        (folder / "model.safetensors").write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
+        (folder / WEIGHTS).write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
         _write_json(folder / "parity.json", parity)
         (folder / "README.md").write_text(model_card(document, parity), "utf-8")
         document["files"] = _records(folder)
@@ -183,14 +187,19 @@ def _metadata(document: Mapping[str, Any], role: str) -> dict[str, str]:
     }
 
 
-def _write_pictures(folder: Path, source: _Source, manifest: Manifest) -> None:
+def _exported(folder: Path, document: Mapping[str, Any]) -> Model:
+    """The model that a bundle becomes, as far as it is written: its own graphs draw and measure."""
+    manifest = parse_manifest(json.dumps(document).encode(), str(folder))
+    return Model(Bundle(folder, manifest, ""), device="cpu", threads=None, precision="fp32")
+
+
+def _write_pictures(folder: Path, source: _Source, model: Model) -> None:
     """Draw the card's pictures with the exported graphs themselves."""
-    model = Model(Bundle(folder, manifest, ""), device="cpu", threads=None, precision="fp32")
     grid(model.sample(64, seed=0)).save(folder / "samples.png", optimize=True)
     images = to_float(_one_of_each(source.dataset)).numpy()
     both = np.concatenate([images, model.reconstruct(images)])
     grid(both, len(images)).save(folder / "reconstructions.png", optimize=True)
-    if manifest.noise == 2:
+    if model.manifest.noise == 2:
         grid(model.manifold(20), gap=0).save(folder / "manifold.png", optimize=True)
 
 

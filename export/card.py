@@ -16,6 +16,10 @@ METRIC_NAMES = {
     "classifier_score": "classifier score of samples",
     "class_entropy": "entropy of the samples' classes, nats",
     "classifier": "the classifier",
+    "false_alarms": "share of the test images that the anomaly score calls anomalous",
+    "anomaly_dataset": "images to find by the anomaly score",
+    "anomalies_found": "share of their test images that it calls anomalous",
+    "anomaly_auroc": "AUROC of the score, the test images against theirs",
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aae_zoo.runtime.catalogue import CatalogueEntry, list_models
+    from aae_zoo.runtime.classes import Classes
     from aae_zoo.runtime.errors import (
         AaeZooError,
         DeviceUnavailable,
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     )
     from aae_zoo.runtime.manifest import Manifest
     from aae_zoo.runtime.model import Model, load
+    from aae_zoo.runtime.score import Scores
 
 __all__ = [
     "AaeZooError",
     "CatalogueEntry",
+    "Classes",
     "DeviceUnavailable",
     "InvalidBundle",
     "InvalidInput",
@@ -35,16 +38,19 @@ __all__ = [
     "Model",
     "ModelNotFound",
     "OutputError",
+    "Scores",
     "list_models",
     "load",
 ]
 
 _HOME = {
     "CatalogueEntry": "catalogue",
+    "Classes": "classes",
     "list_models": "catalogue",
     "Manifest": "manifest",
     "Model": "model",
     "load": "model",
+    "Scores": "score",
 }
 
 

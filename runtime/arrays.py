@@ -53,6 +53,20 @@ def check_codes(values: Any, size: int, name: str) -> NDArray[np.float32]:
     return array
 
 
+def check_classes(values: Any, classes: int) -> NDArray[np.float32]:
+    """Classes as contiguous float32 [n, classes]: class numbers, integers [n], become one-hot rows.
+
+    Raises:
+        InvalidInput: a number that is no class, or as for `check_codes`.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:
+        return check_codes(values, classes, "y")
+    if array.min() < 0 or array.max() >= classes:
+        raise InvalidInput(f"y holds the classes {array.min()} to {array.max()}, expected 0 to {classes - 1}")
+    return np.asarray(np.eye(classes, dtype=np.float32)[array])
+
+
 def _check_range(images: NDArray[np.float32]) -> None:
     low, high = images.min(), images.max()
     if not (low >= 0 and high <= 1):  # also false for NaN

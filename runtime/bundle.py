@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aae_zoo.runtime.errors import InvalidBundle
-from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, WEIGHTS, Manifest, parse_manifest
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,18 @@ class Bundle:
         return content
 
     def check_files(self) -> None:
-        """Read and check every file of the manifest.
+        """Read and check every file of the manifest; PyTorch's weights alone may be missing, as wheels leave them out.
 
         Raises:
             InvalidBundle: at the first file that is missing, truncated or altered.
         """
         for name in self.manifest.files:
-            self.read(name)
+            if not self.leaves_out(name):
+                self.read(name)
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether a file of the manifest is PyTorch's weights and not here: only fine-tuning misses it."""
+        return name == WEIGHTS and not (self.folder / name).exists()
 
 
 def open_bundle(folder: Path) -> Bundle:

@@ -85,6 +85,14 @@ def find_model(name: str | os.PathLike[str]) -> Bundle:
     raise ModelNotFound(f"there is no model {text!r}; {hint} (aae-zoo list shows all)")
 
 
+def names_model(name: str) -> bool:
+    """Whether `name` is a bundle's folder, or in the catalogue and no other folder's."""
+    folder = Path(name)
+    return (folder / "manifest.json").is_file() or (
+        not folder.exists() and name in {entry.name for entry in list_models()}
+    )
+
+
 def where(bundle: Bundle) -> str:
     """Where a bundle is: "shipped" with the package, "cached", or "a local folder"."""
     parents = bundle.folder.resolve().parents

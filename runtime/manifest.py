@@ -13,6 +13,8 @@ MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 1 << 30
 ROLES: Final = ("encoder", "decoder", "prior")
 PRECISIONS: Final = ("fp32", "fp16", "int8")
+# PyTorch's weights are half of a bundle, and only fine-tuning needs them: wheels leave them out.
+WEIGHTS: Final = "model.safetensors"
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -44,12 +46,26 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class ScoreLimits:
+    """What the anomaly score measures against: the 99th percentiles on so many validation `images`.
+
+    `reconstruction` and `distance` are those of its two parts, `threshold` that of the score itself.
+    """
+
+    reconstruction: float
+    distance: float
+    threshold: float
+    images: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A model's manifest, checked.
 
     `graphs` maps a role ("encoder", "decoder", "prior") to its file for each precision ("fp32", ...);
     `labels` names the classes, empty where the model has none; `label_coordinate` is the coordinate of the
-    prior's noise that chooses the class, or None; `metrics` and `provenance` are as the export wrote them.
+    prior's noise that chooses the class, or None; `score` is None where it was not measured; `metrics` and
+    `provenance` are as the export wrote them.
     """
 
     schema: int
@@ -66,6 +82,7 @@ class Manifest:
     label_coordinate: int | None
     graphs: Mapping[str, Mapping[str, str]]
     files: Mapping[str, FileRecord]
+    score: ScoreLimits | None
     metrics: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
@@ -127,7 +144,7 @@ class _Fields:
             raise InvalidBundle(f"{where} holds {type(document).__name__}, expected a JSON object")
         self.document: dict[str, Any] = document
 
-    def _get(self, key: str, kind: type, expected: str) -> Any:
+    def _get(self, key: str, kind: type | tuple[type, ...], expected: str) -> Any:
         value = self.document.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self.wrong(key, expected)
@@ -149,6 +166,13 @@ class _Fields:
         if not low <= value <= high:
             raise self.wrong(key, expected)
         return value
+
+    def number(self, key: str, low: float, high: float) -> float:
+        expected = f"a number from {low:g} to {high:g}"
+        value: float = self._get(key, (int, float), expected)
+        if not low <= value <= high:
+            raise self.wrong(key, expected)
+        return float(value)
 
     def table(self, key: str) -> dict[str, Any]:
         value: dict[str, Any] = self._get(key, dict, "an object")
@@ -188,6 +212,7 @@ def _manifest(fields: _Fields) -> Manifest:
         ),
         graphs=_graphs(fields.fields("graphs"), files),
         files=files,
+        score=None if fields.document.get("score") is None else _score(fields.fields("score")),
         metrics=fields.table("metrics"),
         provenance=fields.table("provenance"),
     )
@@ -199,6 +224,13 @@ def _image(fields: _Fields) -> ImageShape:
         height=fields.integer("height", 1, 4096),
         width=fields.integer("width", 1, 4096),
     )
+
+
+def _score(fields: _Fields) -> ScoreLimits:
+    reconstruction, distance, threshold = (
+        fields.number(key, 1e-9, 1e9) for key in ("reconstruction", "distance", "threshold")
+    )
+    return ScoreLimits(reconstruction, distance, threshold, images=fields.integer("images", 1, 1 << 40))
 
 
 def _files(fields: _Fields) -> dict[str, FileRecord]:

@@ -2,19 +2,22 @@
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.arrays import check_codes, check_images
+from aae_zoo.runtime.arrays import check_classes, check_codes, check_images
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.catalogue import find_model
+from aae_zoo.runtime.classes import Classes, most_probable
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
-from aae_zoo.runtime.manifest import Manifest
+from aae_zoo.runtime.manifest import Manifest, ScoreLimits
 from aae_zoo.runtime.noise import choose_label, percentile_grid, uniform_noise
+from aae_zoo.runtime.score import DRAWS, Scores, distance_from_prior, judge
 from aae_zoo.runtime.session import open_session
 
 if TYPE_CHECKING:
@@ -112,19 +115,39 @@ class Model:
         """
         return self._run("encoder", {"image": check_images(images, self.manifest.image)})
 
+    def classify(self, images: Any) -> Classes:
+        """The most probable class of each image, by the encoder's categorical head.
+
+        Raises:
+            InvalidInput: the model has no such head, or images as for `encode`.
+        """
+        if "y" not in self._graph("encoder").outputs:
+            given = ", ".join(self._graph("encoder").outputs)
+            raise InvalidInput(f"{self.manifest.name} tells no classes: its encoder gives {given}, expected y too")
+        return most_probable(self.codes(images)["y"], self.manifest.labels)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the decoder takes the class y beside the code z."""
+        return "y" in self._graph("decoder").inputs
+
     def decode(self, z: Any, y: Any = None) -> NDArray[np.float32]:
-        """The images of codes z [n, latent], and of classes y [n, classes] where the decoder is conditional.
+        """The images of codes z [n, latent], and of classes where the decoder is conditional.
+
+        The classes y are [n, classes], such as an encoder's probabilities, or class numbers, integers [n].
 
         Raises:
             InvalidInput: wrong shape or dtype, a value that is not finite, or y missing or not wanted.
         """
+        given = {"z"} if y is None else {"z", "y"}
+        if given != self._graph("decoder").inputs:
+            names = (", ".join(sorted(words, reverse=True)) for words in (self._graph("decoder").inputs, given))
+            raise InvalidInput("the decoder of {} takes {}, given {}".format(self.manifest.name, *names))
         inputs = {"z": check_codes(z, self.manifest.latent, "z")}
         if y is not None:
-            inputs["y"] = check_codes(y, len(self.manifest.labels), "y")
-        wanted = self._graph("decoder").inputs
-        if inputs.keys() != wanted:
-            names = (", ".join(sorted(words, reverse=True)) for words in (wanted, inputs))
-            raise InvalidInput("the decoder of {} takes {}, given {}".format(self.manifest.name, *names))
+            inputs["y"] = check_classes(y, len(self.manifest.labels))
+            if len(inputs["y"]) != len(inputs["z"]):
+                raise InvalidInput(f"z has {len(inputs['z'])} rows and y has {len(inputs['y'])}, expected as many")
         return self._run("decoder", inputs)["image"]
 
     def reconstruct(self, images: Any) -> NDArray[np.float32]:
@@ -134,6 +157,39 @@ class Model:
             InvalidInput: as for `encode`.
         """
         return self._run("decoder", self._decoder_inputs(self.codes(images)))["image"]
+
+    def score(self, images: Any) -> Scores:
+        """How unlike the model's training images each image is, and whether that makes it anomalous.
+
+        Raises:
+            InvalidInput: the bundle does not say what is usual, or images as for `encode`.
+        """
+        limits = self.score_limits
+        return judge(*self.score_parts(images), limits)
+
+    @property
+    def score_limits(self) -> ScoreLimits:
+        """What the anomaly score measures against.
+
+        Raises:
+            InvalidInput: the bundle does not say.
+        """
+        if self.manifest.score is None:
+            raise InvalidInput(
+                f"{self.manifest.name} has no anomaly score: its manifest has no table score; export the model again"
+            )
+        return self.manifest.score
+
+    def score_parts(self, images: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the score is made of, each [n]: squared error per pixel, and distance of the code from the prior.
+
+        Raises:
+            InvalidInput: as for `encode`.
+        """
+        images = check_images(images, self.manifest.image)
+        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        errors, distances = zip(*map(self._score_batch, batches), strict=True)
+        return np.concatenate(errors), np.concatenate(distances)
 
     def interpolate(self, images: Any, steps: int = 9) -> NDArray[np.float32]:
         """Images along straight lines in code space, from each image to the next: [(n - 1) * steps, C, H, W].
@@ -175,7 +231,30 @@ class Model:
             return coordinate, int(label)
         raise InvalidInput(f"{self.manifest.name} has no label {label!r}, expected one of {', '.join(labels)}")
 
+    def _score_batch(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        codes = self._run("encoder", {"image": images})
+        again = (self._run("decoder", inputs)["image"] for inputs in self._readings(codes))
+        errors = [np.square(image - images).mean((1, 2, 3)) for image in again]
+        return np.minimum.reduce(errors), distance_from_prior(codes["z"], self._prior_draws)
+
+    def _readings(self, codes: Arrays) -> Iterator[Arrays]:
+        """The decoder's inputs for codes: one set, or one a class where the encoder leaves the class open."""
+        if not self.conditional or "y" in codes:
+            yield self._decoder_inputs(codes)
+            return
+        for row in np.eye(len(self.manifest.labels), dtype=np.float32):
+            yield {"z": codes["z"], "y": np.tile(row, (len(codes["z"]), 1))}
+
+    @cached_property
+    def _prior_draws(self) -> NDArray[np.float32]:
+        """The codes [1000, latent] that stand for the prior, the same for a model on every machine."""
+        return self._run("prior", {"u": uniform_noise(DRAWS, self.manifest.noise, 0)})["z"]
+
     def _decoder_inputs(self, codes: Arrays) -> Arrays:
+        if self.conditional and "y" not in codes:
+            raise InvalidInput(
+                f"the decoder of {self.manifest.name} takes y, which its encoder does not give; decode its z with a y"
+            )
         return {name: codes[name] for name in self._graph("decoder").inputs}
 
     def _run(self, role: str, inputs: Arrays) -> Arrays:

@@ -3,9 +3,10 @@
 import io
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ def read_images(path: Path, shape: ImageShape, *, resize: bool = False) -> NDArr
         InvalidInput: nothing is there, it is no picture or array, or a picture has another size and `resize` is false.
     """
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        files = _picture_files(path)
         if not files:
             raise InvalidInput(f"the folder {path} holds no picture, expected at least one of {', '.join(SUFFIXES)}")
         return np.stack([_read_picture(p, shape, resize) for p in files])
@@ -43,27 +44,39 @@ def read_images(path: Path, shape: ImageShape, *, resize: bool = False) -> NDArr
     return _read_picture(path, shape, resize)[None]
 
 
+def image_names(path: Path, count: int) -> list[str]:
+    """The names of the `count` images that `read_images` reads: those of picture files, else their numbers from 0."""
+    if path.is_dir():
+        return [p.name for p in _picture_files(path)]
+    return [path.name] if path.suffix.lower() in SUFFIXES else list(map(str, range(count)))
+
+
 def read_array(path: Path, names: tuple[str, ...]) -> NDArray[np.generic]:
     """Read an .npy array, or from an .npz the first array with one of `names`, or its only one. No pickles.
 
     Raises:
         InvalidInput: there is no such file or array, or it is damaged or pickled.
     """
-    from zipfile import BadZipFile  # slow to import, and drawing needs it not
+    with _opened(path) as content:
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            return np.asarray(content)
+        found = [n for n in names if n in content.files] or (content.files if len(content.files) == 1 else [])
+        if found:
+            return np.asarray(content[found[0]])
+        raise InvalidInput(f"{path} holds the arrays {content.files}, expected one called {' or '.join(names)}")
 
-    try:
-        with path.open("rb") as stream:
-            content = np.load(stream, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                return np.asarray(content)
-            found = [n for n in names if n in content.files] or (content.files if len(content.files) == 1 else [])
-            if found:
-                return np.asarray(content[found[0]])
-            raise InvalidInput(f"{path} holds the arrays {content.files}, expected one called {' or '.join(names)}")
-    except (OSError, EOFError, ValueError, BadZipFile) as error:
-        if isinstance(error, InvalidInput):
-            raise
-        raise InvalidInput(f"{path} cannot be read as an array ({error}); give one that numpy.save wrote") from None
+
+def read_codes(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Read codes: z as `read_array` finds it, and y where an .npz has it too.
+
+    Raises:
+        InvalidInput: as for `read_array`.
+    """
+    codes = {"z": read_array(path, ("z",))}
+    with _opened(path) as content:
+        if isinstance(content, np.lib.npyio.NpzFile) and {"z", "y"} <= set(content.files):
+            codes["y"] = np.asarray(content["y"])
+    return codes
 
 
 def save_images(images: NDArray[np.float32], output: str, *, columns: int | None = None, gap: int = 2) -> None:
@@ -142,6 +155,24 @@ def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Images [n, C, H, W] in [0, 1] as bytes [n, H, W] for gray, [n, H, W, C] for colour."""
     pixels = np.rint(images * 255).astype(np.uint8)
     return pixels[:, 0] if pixels.shape[1] == 1 else np.moveaxis(pixels, 1, -1)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """What numpy.load gives for a file, without pickles; its errors, then or later, become InvalidInput."""
+    from zipfile import BadZipFile  # slow to import, and drawing needs it not
+
+    try:
+        with path.open("rb") as stream:
+            yield np.load(stream, allow_pickle=False)
+    except InvalidInput:
+        raise
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
+        raise InvalidInput(f"{path} cannot be read as an array ({error}); give one that numpy.save wrote") from None
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
 
 
 def _read_picture(path: Path, shape: ImageShape, resize: bool) -> NDArray[np.uint8]:

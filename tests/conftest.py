@@ -2,10 +2,13 @@
 
 import contextlib
 import gzip
+import hashlib
 import io
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,11 +17,13 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as functional
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from aae_zoo.cli.main import main
 from aae_zoo.export.bundle import export_bundle
+from aae_zoo.export.graphs import to_onnx
 from aae_zoo.runtime import Model, load
 from aae_zoo.zoo.data import FILES, Dataset, load_dataset
 from aae_zoo.zoo.objectives import Batch
@@ -137,6 +142,67 @@ def small_bundle(small_run: Path, small_data: Path, tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("bundles") / "small"
     export_bundle(small_run, folder, data=small_data)
     return folder
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def rewrite(bundle: Path, change: Change) -> None:
+    """Change the manifest of a bundle."""
+    path = bundle / "manifest.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def replace_graph(bundle: Path, name: str, content: bytes) -> None:
+    """Put other bytes into the bundle with a manifest that agrees to them."""
+    (bundle / name).write_bytes(content)
+    record = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    rewrite(bundle, lambda d: d["files"].update({name: record}))
+
+
+class _Prior(nn.Module):
+    def forward(self, u: Tensor) -> dict[str, Tensor]:
+        return {"z": u[:, :2], "y": functional.one_hot((u[:, 2] * 3).long(), 3).float()}
+
+
+class _Decoder(nn.Module):
+    """A picture whose first pixels are the class and the code."""
+
+    def forward(self, z: Tensor, y: Tensor) -> dict[str, Tensor]:
+        pixels = torch.cat([y, z], 1).clamp(0, 1)
+        return {"image": functional.pad(pixels, (0, 14 * 14 - 5)).unflatten(1, (1, 14, 14))}
+
+
+class _Encoder(nn.Module):
+    def __init__(self, tells: bool) -> None:
+        super().__init__()
+        self.tells = tells
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        z = image.flatten(1)[:, 3:5]
+        return {"z": z, "y": image.flatten(1)[:, :3]} if self.tells else {"z": z}
+
+
+@pytest.fixture(scope="session")
+def labelled_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a bundle whose prior chooses a class with its third coordinate, and whose decoder wants the class.
+
+    Its encoder tells the class too, unless `encoder_tells` is false.
+    """
+
+    def make(*, encoder_tells: bool = True) -> Path:
+        bundle = Path(shutil.copytree(small_bundle, tmp_path_factory.mktemp("labels") / "bundle"))
+        z, y, image = torch.rand(2, 2), torch.rand(2, 3), torch.rand(2, 1, 14, 14)
+        outputs = ["z", "y"] if encoder_tells else ["z"]
+        replace_graph(bundle, "prior.onnx", to_onnx(_Prior(), {"u": torch.rand(2, 3)}, ["z", "y"], {}))
+        replace_graph(bundle, "decoder.onnx", to_onnx(_Decoder(), {"z": z, "y": y}, ["image"], {}))
+        replace_graph(bundle, "encoder.onnx", to_onnx(_Encoder(encoder_tells), {"image": image}, outputs, {}))
+        rewrite(bundle, lambda d: d.update(noise=3, label_coordinate=2, labels=["zero", "one", "2"]))
+        return bundle
+
+    return cache(make)
 
 
 @pytest.fixture

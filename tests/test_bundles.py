@@ -1,6 +1,5 @@
 """Bundles and the catalogue: what `load` opens, and everything it refuses."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -8,33 +7,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-import torch
-import torch.nn.functional as functional
-from conftest import AaeZoo
+from conftest import AaeZoo, Change, replace_graph, rewrite
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
 
-from aae_zoo.export.graphs import to_onnx
 from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, Model, ModelNotFound, load
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.catalogue import SHIPPED, cache_folder, list_models
 from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from aae_zoo.runtime.session import _cgroup_cpus, available_cpus
-
-Change = Callable[[dict[str, Any]], object]
-
-
-def rewrite(bundle: Path, change: Change) -> None:
-    path = bundle / "manifest.json"
-    document = json.loads(path.read_text())
-    change(document)
-    path.write_text(json.dumps(document))
 
 
 @pytest.mark.parametrize("name", ["decoder.onnx", "prior.onnx"])
@@ -56,6 +41,27 @@ class TestDamagedFiles:
         message = refused("sample", bundle, "-o", no_leftovers / "x.png")
         assert f"{name} has SHA-256" in message
         assert name in refused("pull", bundle)
+
+
+class TestWeightsLeftOut:
+    """Wheels have every file of a bundle but PyTorch's weights, which only fine-tuning needs."""
+
+    def test_a_bundle_without_them_is_whole(self, bundle: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+        assert "every file as it should be: " in aae_zoo("pull", bundle).out
+        assert "left out" not in aae_zoo("info", bundle).out
+        (bundle / "model.safetensors").unlink()
+        assert "every file as it should be (without model.safetensors): " in aae_zoo("pull", bundle).out
+        assert "bytes, left out here" in aae_zoo("info", bundle).out
+        assert aae_zoo("sample", bundle, "-n", 2, "-o", tmp_path / "x.png").status == 0
+
+    def test_damaged_weights_are_not(self, bundle: Path, refused: Callable[..., str]) -> None:
+        os.truncate(bundle / "model.safetensors", 100)
+        assert "model.safetensors has 100 bytes" in refused("pull", bundle)
+
+    @pytest.mark.parametrize("name", ["golden.npz", "README.md", "samples.png", "encoder.onnx"])
+    def test_any_other_file_is_missed(self, bundle: Path, name: str, refused: Callable[..., str]) -> None:
+        (bundle / name).unlink()
+        assert f"{name} is missing" in refused("pull", bundle)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +89,12 @@ class TestDamagedFiles:
             lambda d: d["graphs"]["prior"].update(fp32="nowhere.onnx"),
             "'nowhere.onnx' is not among the manifest's files",
         ),
+        (lambda d: d.update(score=[]), r"score is \[\], expected an object"),
+        (lambda d: d["score"].pop("threshold"), "score: threshold is missing, expected a number from 1e-09 to 1e"),
+        (lambda d: d["score"].update(distance=0), "score: distance is 0, expected a number from 1e-09"),
+        (lambda d: d["score"].update(distance=10**400), "score: distance is 1000"),
+        (lambda d: d["score"].update(reconstruction=float("nan")), "score: reconstruction is nan"),
+        (lambda d: d["score"].update(images=0), "score: images is 0"),
         (lambda d: d.update(metrics=[]), r"metrics is \[\], expected an object"),
     ],
 )
@@ -137,39 +149,9 @@ def test_bytes_that_are_no_graph(bundle: Path) -> None:
         load(bundle).sample(1)
 
 
-def replace_graph(bundle: Path, name: str, content: bytes) -> None:
-    """Put other bytes into the bundle with a manifest that agrees to them."""
-    (bundle / name).write_bytes(content)
-    record = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-    rewrite(bundle, lambda d: d["files"].update({name: record}))
-
-
 @pytest.fixture(scope="module")
-def labelled(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A bundle whose prior chooses a class with its third coordinate, and whose decoder wants the class."""
-    bundle = Path(shutil.copytree(small_bundle, tmp_path_factory.mktemp("labels") / "bundle"))
-
-    class Prior(nn.Module):
-        def forward(self, u: Tensor) -> dict[str, Tensor]:
-            return {"z": u[:, :2], "y": functional.one_hot((u[:, 2] * 3).long(), 3).float()}
-
-    class Decoder(nn.Module):
-        """A picture whose first pixels are the class and the code."""
-
-        def forward(self, z: Tensor, y: Tensor) -> dict[str, Tensor]:
-            pixels = torch.cat([y, z], 1).clamp(0, 1)
-            return {"image": functional.pad(pixels, (0, 14 * 14 - 5)).unflatten(1, (1, 14, 14))}
-
-    class Encoder(nn.Module):
-        def forward(self, image: Tensor) -> dict[str, Tensor]:
-            return {"z": image.flatten(1)[:, 3:5], "y": image.flatten(1)[:, :3]}
-
-    z, y, image = torch.rand(2, 2), torch.rand(2, 3), torch.rand(2, 1, 14, 14)
-    replace_graph(bundle, "prior.onnx", to_onnx(Prior(), {"u": torch.rand(2, 3)}, ["z", "y"], {}))
-    replace_graph(bundle, "decoder.onnx", to_onnx(Decoder(), {"z": z, "y": y}, ["image"], {}))
-    replace_graph(bundle, "encoder.onnx", to_onnx(Encoder(), {"image": image}, ["z", "y"], {}))
-    rewrite(bundle, lambda d: d.update(noise=3, label_coordinate=2, labels=["zero", "one", "2"]))
-    return load(bundle)
+def labelled(labelled_bundle: Callable[..., Path]) -> Model:
+    return load(labelled_bundle())
 
 
 class TestLabels:
@@ -192,6 +174,96 @@ class TestLabels:
         assert np.array_equal(labelled.reconstruct(images), images)
         with pytest.raises(InvalidInput, match="the decoder of small takes z, y, given z"):
             labelled.decode(codes["z"])
+
+    def test_classify_tells_the_most_probable_class(self, labelled: Model, small: Model) -> None:
+        images = np.zeros((3, 1, 14, 14))
+        images[:, 0, 0, :3] = [[0.1, 0.7, 0.2], [0.9, 0.0, 0.1], [0.5, 0.5, 0.0]]
+        classes = labelled.classify(images)
+        assert classes.names == ["one", "zero", "zero"]
+        assert classes.numbers.tolist() == [1, 0, 0]
+        assert classes.probabilities.tolist() == pytest.approx([0.7, 0.9, 0.5])
+        assert classes.counts() == {"label": ["zero", "one"], "images": [2, 1]}
+        with pytest.raises(InvalidInput, match="small tells no classes: its encoder gives z, expected y too"):
+            small.classify(images)
+
+    @pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+    def test_class_numbers_are_decoded_as_one_hot_rows(self, labelled: Model, dtype: type) -> None:
+        z, numbers = np.zeros((300, 2)), np.arange(300) % 3
+        assert np.array_equal(labelled.decode(z, numbers.astype(dtype)), labelled.decode(z, np.eye(3)[numbers]))
+
+    @pytest.mark.parametrize(
+        ("y", "message"),
+        [
+            ([0, 3], "y holds the classes 0 to 3, expected 0 to 2"),
+            ([-1, 1], "y holds the classes -1 to 1, expected 0 to 2"),
+            ([0.0, 1.0], r"y has shape \[2\], expected \[n, 3\]"),
+            ([[0, 1], [1, 0]], r"y has shape \[2, 2\], expected \[n, 3\]"),
+            ([0, 1, 2], "z has 2 rows and y has 3, expected as many"),
+        ],
+    )
+    def test_classes_that_are_refused(self, labelled: Model, y: object, message: str) -> None:
+        with pytest.raises(InvalidInput, match=message):
+            labelled.decode(np.zeros((2, 2)), y)
+
+
+class TestLabelsOnTheCommandLine:
+    @pytest.fixture
+    def images(self, labelled: Model, tmp_path: Path) -> Path:
+        """Three images, of the classes one, zero and zero."""
+        images = np.zeros((3, 1, 14, 14))
+        images[:, 0, 0, :3] = [[0.1, 0.7, 0.2], [0.9, 0.0, 0.1], [0.5, 0.25, 0.25]]
+        np.save(tmp_path / "x.npy", images)
+        return tmp_path / "x.npy"
+
+    @pytest.fixture
+    def folder(self, labelled_bundle: Callable[..., Path]) -> Path:
+        return labelled_bundle()
+
+    def test_encode_tells_the_classes_of_a_few_images(
+        self, folder: Path, images: Path, aae_zoo: AaeZoo, tmp_path: Path
+    ) -> None:
+        output = tmp_path / "z.npz"
+        header, *rows, where = aae_zoo("encode", folder, images, "-o", output).out.splitlines()
+        assert [line.split() for line in (header, *rows)] == [
+            ["image", "label", "probability"],
+            ["0", "one", "0.7"],
+            ["1", "zero", "0.9"],
+            ["2", "zero", "0.5"],
+        ]
+        assert where == f"codes [3, 2] in {output}"
+        document = json.loads(aae_zoo("encode", folder, images, "-o", output, "--json").out)
+        assert document["codes"] == str(output)
+        assert document["images"][0] == {"image": "0", "label": "one", "probability": 0.7}
+
+    def test_of_many_images_it_counts_them(self, folder: Path, images: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+        np.save(tmp_path / "many.npy", np.tile(np.load(images), (100, 1, 1, 1)))
+        lines = aae_zoo("encode", folder, tmp_path / "many.npy", "-o", tmp_path / "z.npy").out.splitlines()
+        assert [line.split() for line in lines[:-1]] == [["label", "images"], ["zero", "200"], ["one", "100"]]
+
+    def test_codes_on_stdout_are_alone_there(
+        self, folder: Path, images: Path, aae_zoo: AaeZoo, refused: Callable[..., str]
+    ) -> None:
+        assert "label" not in aae_zoo("encode", folder, images, "-o", "-").out
+        assert "both --json and -o - write to stdout" in refused("encode", folder, images, "-o", "-", "--json")
+
+    def test_decode_takes_what_encode_wrote_and_class_numbers(
+        self, folder: Path, images: Path, labelled: Model, aae_zoo: AaeZoo, tmp_path: Path
+    ) -> None:
+        aae_zoo("encode", folder, images, "-o", tmp_path / "z.npz")
+        np.savez(tmp_path / "numbers.npz", z=np.zeros((3, 2)), y=[2, 0, 1])
+        for name, y in (("z.npz", np.load(images)[:, 0, 0, :3]), ("numbers.npz", np.eye(3)[[2, 0, 1]])):
+            assert aae_zoo("decode", folder, tmp_path / name, "-o", tmp_path / "again.npy").status == 0
+            assert np.allclose(np.load(tmp_path / "again.npy")[:, 0, 0, :3], y, atol=1e-6)
+
+    def test_decode_without_classes(self, folder: Path, refused: Callable[..., str], tmp_path: Path) -> None:
+        np.save(tmp_path / "z.npy", np.zeros((3, 2)))
+        message = refused("decode", folder, tmp_path / "z.npy", "-o", tmp_path / "x.png")
+        assert "the decoder of small takes z, y, given z" in message
+
+    def test_classes_that_the_decoder_has_no_use_for(self, small_bundle: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+        """An encoder may tell classes that its decoder does not take: what it wrote is decoded all the same."""
+        np.savez(tmp_path / "z.npz", z=np.zeros((3, 2)), y=np.zeros((3, 3)))
+        assert aae_zoo("decode", small_bundle, tmp_path / "z.npz", "-o", tmp_path / "x.npy").status == 0
 
 
 def test_a_precision_that_is_not_there(small_bundle: Path) -> None:

@@ -235,6 +235,6 @@ def test_version_and_help(aae_zoo: AaeZoo) -> None:
 
     assert aae_zoo("--version").out == f"aae-zoo {version('aae-zoo')}\n"
     names = ("list", "info", "pull", "doctor", "sample", "encode", "decode", "reconstruct")
-    for name in (*names, "interpolate", "manifold", "train", "evaluate", "export"):
+    for name in (*names, "interpolate", "manifold", "score", "train", "evaluate", "export"):
         assert name in aae_zoo("--help").out
         assert aae_zoo(name, "--help").status == 0

@@ -99,16 +99,16 @@ def test_repr_tells_what_it_is(small: Model) -> None:
 
 
 def test_memory_beyond_the_result_is_bounded(small_bundle: Path) -> None:
-    """Encoding 60 times as many images may take no more than their result and a fixed amount more."""
+    """Encoding and scoring 100 times as many images may take no more than their result and a fixed amount more."""
     program = f"""
 import resource
 import numpy as np
 from aae_zoo.runtime import load
 model = load({str(small_bundle)!r})
 images = np.zeros((1, 1, 14, 14), np.float32).repeat(100_000, 0)
-model.encode(images[:1000]); model.decode(np.zeros((1000, 2), np.float32))
+model.encode(images[:1000]); model.decode(np.zeros((1000, 2), np.float32)); model.score(images[:1000])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-model.encode(images)
+model.encode(images); model.score(images)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     grown = int(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout)

@@ -31,6 +31,8 @@ OBJECTIVES |= {
     "aae-informed": {**OBJECTIVES["aae"], "label_informed": True},
     "supervised": {**OBJECTIVES["aae"], "kind": "supervised", "label_weight": 10.0},
     "semi": {
+        "temperature": 0.5,
+        "balance_weight": 1.0,
         **OBJECTIVES["aae"],
         "kind": "semi",
         "class_adversarial_weight": 1.0,

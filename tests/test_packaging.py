@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aae_zoo.runtime import Model
+from aae_zoo.runtime import Model, list_models
+from aae_zoo.runtime.manifest import WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +28,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "-w", str(folder), str(source)], check=True)
     return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_has_every_shipped_file_but_the_pytorch_weights(wheel: Path) -> None:
+    models = ROOT / "runtime" / "models"
+    ours = {p.relative_to(models).as_posix() for p in models.rglob("*") if p.is_file() and p.name != WEIGHTS}
+    with zipfile.ZipFile(wheel) as archive:
+        prefix = "aae_zoo/runtime/models/"
+        assert {name.removeprefix(prefix) for name in archive.namelist() if name.startswith(prefix)} == ours
+    assert all((models / entry.name / WEIGHTS).is_file() for entry in list_models() if entry.shipped)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +66,15 @@ def test_the_wheels_doctor_finds_nothing_wrong(python: Path, tmp_path: Path) -> 
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     findings = {finding["name"]: finding["found"] for finding in json.loads(result.stdout)}
     assert findings["torch"].startswith("not installed")
+
+
+def test_every_model_of_the_wheel_is_whole_without_its_weights(python: Path, tmp_path: Path) -> None:
+    aae_zoo = python.with_name("aae-zoo")
+    for entry in list_models():
+        pull = subprocess.run([aae_zoo, "pull", entry.name], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert f"is shipped, every file as it should be (without {WEIGHTS})" in pull.stdout
+    info = subprocess.run([aae_zoo, "info", "mnist-gauss"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "bytes, left out here" in info.stdout
 
 
 def test_training_there_says_what_to_install(python: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Priors: uniform noise becomes codes, in training and in the graph alike."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -62,16 +63,18 @@ COUNT = 50_000
 def of_classes() -> dict[str, BasePrior]:
     """Every prior that knows classes."""
     torch.manual_seed(0)
-    common = {"size": 2, "classes": CLASSES}
+    size: Literal[2] = 2
     return {
         "mixture": mixture.Prior(
-            mixture.Settings(kind="mixture", **common, radius=2.0, std_outwards=0.5, std_sideways=0.2)
+            mixture.Settings(kind="mixture", size=size, classes=CLASSES, radius=2.0, std_outwards=0.5, std_sideways=0.2)
         ),
         "swissroll": swissroll.Prior(
-            swissroll.Settings(kind="swissroll", **common, first_turn=0.5, turns=1.5, radius=3.0, width=0.5)
+            swissroll.Settings(
+                kind="swissroll", size=size, classes=CLASSES, first_turn=0.5, turns=1.5, radius=3.0, width=0.5
+            )
         ),
-        "categorical": categorical.Prior(categorical.Settings(kind="categorical", **common)),
-        "heads": heads.Prior(heads.Settings(kind="heads", **common, std=0.1, distance=6.0)),
+        "categorical": categorical.Prior(categorical.Settings(kind="categorical", size=size, classes=CLASSES)),
+        "heads": heads.Prior(heads.Settings(kind="heads", size=size, classes=CLASSES, std=0.1, distance=6.0)),
     }
 
 
@@ -160,7 +163,7 @@ def test_cluster_heads_are_pushed_apart() -> None:
     prior = of_classes()["heads"]
     assert isinstance(prior, heads.Prior)
     with torch.no_grad():
-        prior.heads_of_classes *= 0.1
+        prior.heads_of_classes.mul_(0.1)
     optimiser = torch.optim.Adam(prior.parameters(), 0.2)
     for _ in range(300):
         optimiser.zero_grad()

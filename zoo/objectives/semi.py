@@ -32,7 +32,9 @@ from aae_zoo.zoo.priors import categorical, open_uniform
 class Settings(PartSettings):
     """The losses and their weights beside the reconstruction loss; the discriminators of style and classes.
 
-    `confidence` is how sure of its class an image has to be to be a target of the consistency.
+    `confidence` is how sure of its class an image has to be to be a target of the consistency, and `temperature` what
+    its logits are divided by for that: below 1, targets are surer than the encoder is (Berthelot et al., "MixMatch",
+    arXiv 1905.02249, equation 7).
     """
 
     kind: Literal["semi"]
@@ -43,6 +45,7 @@ class Settings(PartSettings):
     label_weight: NonNegativeFloat
     consistency_weight: NonNegativeFloat
     confidence: Annotated[float, Field(ge=0, lt=1)]
+    temperature: PositiveFloat
     augmentation: Augmentation
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
@@ -85,7 +88,7 @@ class Objective(BaseObjective):
             "generator": generator_loss(self.discriminator, z),
             "class_generator": generator_loss(self.class_discriminator, y),
             "balance": math.log(self.prior.classes) + (y.mean(0) * y.mean(0).clamp(min=1e-8).log()).sum(),
-            **self._class_losses(batch, y.detach(), generator),
+            **self._class_losses(batch, (outputs["y"].detach() / s.temperature).softmax(1), generator),
         }
         weights = {
             "generator": s.adversarial_weight,

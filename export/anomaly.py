@@ -1,0 +1,53 @@
+"""The anomaly score, measured through the exported graphs: what is usual, and what it finds on test images."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from aae_zoo.runtime.model import Model, load
+from aae_zoo.runtime.score import score_limits
+from aae_zoo.zoo.data import Dataset, load_dataset
+
+# Data sets of the same image shape: to a model of the one, images of the other are anomalies.
+COUNTERPARTS: Final = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
+
+
+def usual(model: Model, validation: Tensor) -> dict[str, Any]:
+    """The manifest's table `score` from validation images, uint8 [n, C, H, W]."""
+    return asdict(score_limits(*model.score_parts(validation.numpy())))
+
+
+def anomaly_metrics(model: Model, dataset: Dataset) -> dict[str, Any]:
+    """What the score says of the test images of the model's data set and of its counterpart.
+
+    `false_alarms` is the share of its own that are anomalous. Where there is a counterpart, `anomaly_dataset`,
+    `anomalies_found` is the share of that one's, and `anomaly_auroc` the area under the receiver operating
+    characteristic: how often an image of the counterpart scores higher than one of its own.
+
+    Raises:
+        DatasetError: the counterpart is missing and cannot be downloaded, or damaged.
+    """
+    own = model.score(dataset.test_images.numpy())
+    metrics: dict[str, Any] = {"false_alarms": float(own.anomalous.mean())}
+    if other := COUNTERPARTS.get(dataset.name):
+        others = model.score(load_dataset(other).test_images.numpy())
+        truth = np.repeat([0, 1], [len(own.score), len(others.score)])
+        metrics["anomaly_dataset"] = other
+        metrics["anomalies_found"] = float(others.anomalous.mean())
+        metrics["anomaly_auroc"] = float(roc_auc_score(truth, np.concatenate([own.score, others.score])))
+    return metrics
+
+
+def evaluate_model(name: str, *, data: Path | None = None) -> dict[str, Any]:
+    """`anomaly_metrics` of a model by catalogue name or bundle folder; `data` is where its data set is.
+
+    Raises:
+        InvalidInput: the bundle does not say what is usual.
+        DatasetError: a data set is missing or damaged.
+    """
+    model = load(name)
+    return anomaly_metrics(model, load_dataset(model.manifest.dataset, data))
