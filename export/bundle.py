@@ -105,7 +105,7 @@ def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest without its files. The metrics are those of the rounded weights, on the test set."""
     recipe, prior = source.run.recipe, source.model.prior
     channels, height, width = source.dataset.image_shape
-    networks = {name: getattr(source.objective, name, None) for name in ("encoder", "decoder", "discriminator")}
+    networks = dict(source.objective.named_children())
     return {
         "schema": SCHEMA,
         "name": recipe.name,
@@ -123,8 +123,9 @@ def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
         "files": {},
         "metrics": {
             **measure(source.model, source.dataset, recipe),
-            "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items() if m},
+            "parameters": {n: count for n, m in networks.items() if (count := sum(p.numel() for p in m.parameters()))},
             "training_seconds": facts["training_seconds"],
+            **({"paper": recipe.paper.model_dump()} if recipe.paper else {}),
         },
         "provenance": {**facts, "recipe": recipe.to_toml(), "export_versions": versions()},
     }
@@ -143,9 +144,10 @@ class _Encoder(nn.Module):
 
 def _labels(source: _Source) -> list[str]:
     """The names of the prior's classes: the data set's, or where they were found without labels, their numbers."""
+    classes = source.model.prior.classes
     if source.run.recipe.data.labels:
-        return list(source.dataset.label_names)
-    return [f"cluster {k}" for k in range(source.model.prior.classes)]
+        return list(source.dataset.label_names)[:classes]
+    return [f"cluster {k}" for k in range(classes)]
 
 
 def _write_graphs(folder: Path, source: _Source, document: Mapping[str, Any]) -> dict[str, Any]:

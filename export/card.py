@@ -10,6 +10,8 @@ METRIC_NAMES = {
     "bce": "cross-entropy per image, nats",
     "mmd2": "MMD² of codes and prior",
     "mmd2_prior": "MMD² of two sets of prior draws, for scale",
+    "error": "test images with a wrong class, percent",
+    "clusters": "the class of each cluster, that of its most certain validation image",
     "parzen": "Parzen log-likelihood of the test images, nats",
     "parzen_error": "its standard error",
     "frechet": "Fréchet distance of samples, in a classifier's features",
@@ -113,9 +115,11 @@ The graphs' own metadata (prefix `aae_zoo.`) gives names, sizes and version."""
 
 def _results(document: Mapping[str, Any]) -> str:
     rows = [f"| {name} | {value} |" for name, value in metric_rows(document["metrics"])]
-    return "\n".join(
-        [f"## Results on the test set of {document['dataset']}", "", "| figure | value |", "|---|---|", *rows]
-    )
+    table = [f"## Results on the test set of {document['dataset']}", "", "| figure | value |", "|---|---|", *rows]
+    if paper := document["metrics"].get("paper"):
+        name = METRIC_NAMES[paper["metric"]]
+        table += ["", f"{paper['source']} gives {paper['figure']} for the {name}. What differs: {paper['differs']}."]
+    return "\n".join(table)
 
 
 def _training(document: Mapping[str, Any]) -> str:

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aae_zoo.export.card import METRIC_NAMES
 from aae_zoo.runtime.bundle import Bundle, open_bundle
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.manifest import metric_text
 
 _HEADLINE = ("mse", "mmd2", "frechet", "parzen")
 
@@ -28,7 +30,15 @@ _MODELS: Columns = {
     "Fréchet": lambda b: f"{b.manifest.metrics['frechet']:.1f}" if "frechet" in b.manifest.metrics else "-",
     "Parzen, nats": lambda b: f"{b.manifest.metrics['parzen']:.0f} ± {b.manifest.metrics['parzen_error']:.0f}",
     "training, 2 cores": lambda b: f"{b.manifest.metrics['training_seconds'] / 60:.1f} min",
+    "parameters": lambda b: f"{sum(b.manifest.metrics['parameters'].values()):,}",
     "bundle": lambda b: f"{_bytes(b) / 1e6:.1f} MB",
+}
+_PAPERS: Columns = {
+    "name": lambda b: f"`{b.manifest.name}`",
+    "figure": lambda b: METRIC_NAMES[b.manifest.metrics["paper"]["metric"]],
+    "ours": lambda b: metric_text(b.manifest.metrics[b.manifest.metrics["paper"]["metric"]]),
+    "the paper's": lambda b: b.manifest.metrics["paper"]["figure"],
+    "what differs": lambda b: b.manifest.metrics["paper"]["differs"],
 }
 _ANOMALIES: Columns = {
     "name": lambda b: f"`{b.manifest.name}`",
@@ -67,8 +77,13 @@ def with_tables(readme: str, bundles: list[Bundle]) -> str:
     Raises:
         InvalidBundle: the README lacks a pair of markers.
     """
-    measured = [bundle for bundle in bundles if "anomaly_auroc" in bundle.manifest.metrics]
-    return _with_table(_with_table(readme, "models", _MODELS, bundles), "anomalies", _ANOMALIES, measured)
+    for name, columns, metric in (
+        ("models", _MODELS, "mse"),
+        ("papers", _PAPERS, "paper"),
+        ("anomalies", _ANOMALIES, "anomaly_auroc"),
+    ):
+        readme = _with_table(readme, name, columns, [b for b in bundles if metric in b.manifest.metrics])
+    return readme
 
 
 def _with_table(readme: str, name: str, columns: Columns, bundles: list[Bundle]) -> str:
