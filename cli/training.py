@@ -55,11 +55,15 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
     data: Data = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a bundle that is there.")] = False,
+    seed_run: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run of the same recipe with another seed, for figures over seeds; may be repeated."),
+    ] = None,
 ) -> None:
     """Export a run to a bundle, if every graph equals its PyTorch model."""
     from aae_zoo.export.bundle import export_bundle
 
-    manifest = export_bundle(run, output, data=data, replace=replace)
+    manifest = export_bundle(run, output, data=data, replace=replace, seeds=seed_run or ())
     print(
         f"{manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB, in {output}; next: aae-zoo sample {output}"
     )

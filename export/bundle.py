@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from aae_zoo.export.card import model_card
 from aae_zoo.export.gate import failures
 from aae_zoo.export.golden import References, golden_inputs, references, save_npz
 from aae_zoo.export.graphs import round_weights, to_onnx
+from aae_zoo.export.seeds import over_seeds
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.errors import ParityError
 from aae_zoo.runtime.files import atomic_folder
@@ -27,7 +28,7 @@ from aae_zoo.runtime.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, parse_man
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data import Dataset, load_data, to_float
+from aae_zoo.zoo.data import Dataset, load_data, to_float, validation_images
 from aae_zoo.zoo.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.provenance import versions
@@ -47,17 +48,22 @@ class _Source:
     objective: BaseObjective
 
 
-def export_bundle(run_folder: Path, out: Path, *, data: Path | None = None, replace: bool = False) -> Manifest:
+def export_bundle(
+    run_folder: Path, out: Path, *, data: Path | None = None, replace: bool = False, seeds: Sequence[Path] = ()
+) -> Manifest:
     """Export a finished run to the bundle folder `out`, which appears whole or not at all.
 
+    `seeds` are runs of the same recipe with other seeds, whose figures are given beside those of this one.
+
     Raises:
-        CheckpointError: the run is missing, unfinished or damaged.
+        CheckpointError: a run is missing, unfinished or damaged, or one of `seeds` is of another recipe.
         DatasetError: a data set that the exported model is measured on is missing or damaged.
         ParityError: an exported graph does not equal the PyTorch model.
         OutputError: `out` exists and `replace` is false, or cannot be written.
     """
     run = Run.open(run_folder)
     facts = run.read_json("run.json")
+    others = {"over_seeds": over_seeds(run, seeds)} if seeds else {}
     dataset = load_data(run.recipe.data, data)
     model, objective = load_model(run, dataset.image_shape)
     round_weights(objective)
@@ -67,9 +73,8 @@ def export_bundle(run_folder: Path, out: Path, *, data: Path | None = None, repl
         parity = _write_graphs(folder, source, document)
         document["files"] = _records(folder)
         _write_pictures(folder, source, _exported(folder, document))
-        kept = source.dataset.train_images[-run.recipe.data.validation :]
-        document["score"] = usual(_exported(folder, document), kept)
-        document["metrics"] |= anomaly_metrics(_exported(folder, document), source.dataset)
+        document["score"] = usual(_exported(folder, document), validation_images(run.recipe.data, dataset))
+        document["metrics"] |= anomaly_metrics(_exported(folder, document), dataset) | others
         weights = {name: values.half().contiguous() for name, values in objective.state_dict().items()}
         (folder / WEIGHTS).write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
         _write_json(folder / "parity.json", parity)

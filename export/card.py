@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aae_zoo.export.seeds import spread
 from aae_zoo.runtime.manifest import metric_text
 
 METRIC_NAMES = {
@@ -118,6 +119,8 @@ def _results(document: Mapping[str, Any]) -> str:
     table = [f"## Results on the test set of {document['dataset']}", "", "| figure | value |", "|---|---|", *rows]
     if paper := document["metrics"].get("paper"):
         name = METRIC_NAMES[paper["metric"]]
+        if values := spread(document["metrics"], paper["metric"]):
+            table.append(f"| {name}, trained anew | {values} |")
         table += ["", f"{paper['source']} gives {paper['figure']} for the {name}. What differs: {paper['differs']}."]
     return "\n".join(table)
 

@@ -1,0 +1,43 @@
+"""Figures over seeds: how much a result is the recipe's and how much luck."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Final
+
+from aae_zoo.runtime.errors import CheckpointError
+from aae_zoo.zoo.recipe import Recipe
+from aae_zoo.zoo.run import Run
+
+_FIGURES: Final = ("error", "mse", "mmd2", "frechet", "parzen")
+
+
+def over_seeds(run: Run, others: Sequence[Path]) -> dict[str, Any]:
+    """The figures of a run and of others of its recipe with other seeds: the seeds, and each figure's values in order.
+
+    Raises:
+        CheckpointError: a run is missing, unfinished, of another recipe, or of a seed that is there already.
+    """
+    runs = [run, *map(Run.open, others)]
+    seeds = [r.recipe.training.seed for r in runs]
+    for other in runs[1:]:
+        if _without_seed(other.recipe) != _without_seed(run.recipe):
+            raise CheckpointError(
+                f"{other.folder} is of another recipe than {run.folder}, expected one that differs in its seed alone: "
+                f"train it with --set training.seed=N --out {other.folder}"
+            )
+    if len(set(seeds)) < len(seeds):
+        raise CheckpointError(f"the runs have the seeds {seeds}, expected each once: leave out a run")
+    metrics = [r.read_json("metrics.json") for r in runs]
+    return {"seeds": seeds, **{name: [m[name] for m in metrics] for name in _FIGURES if name in metrics[0]}}
+
+
+def spread(metrics: Mapping[str, Any], name: str) -> str | None:
+    """A figure's mean and standard deviation over the seeds it was measured for, as text, or None."""
+    values = metrics.get("over_seeds", {}).get(name, [])
+    return f"{mean(values):.2f} ± {stdev(values):.2f} over {len(values)} seeds" if len(values) > 1 else None
+
+
+def _without_seed(recipe: Recipe) -> str:
+    training = recipe.training.model_copy(update={"seed": 0})
+    return recipe.model_copy(update={"training": training}).sha256
