@@ -201,6 +201,15 @@ class TestSvhn:
         assert dataset.train_labels[:11].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
         assert dataset.label_names == tuple("0123456789")
 
+    def test_its_recipe_trains(self, svhn: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+        run, bundle = tmp_path / "run", tmp_path / "bundle"
+        small = [*SMALL_NETWORKS, "--set", "data.validation=4", "--set", "data.labels=10"]
+        assert aae_zoo("train", "svhn-semi", "--data", svhn, "--out", run, *small).status == 0
+        assert aae_zoo("export", run, "-o", bundle, "--data", svhn).status == 0
+        model = load(bundle)
+        assert model.sample(2, label=7).shape == (2, 3, 32, 32)
+        assert set(model.classify(model.sample(2)).names) <= set("0123456789")
+
     def test_one_of_its_two_files_lacks(self, svhn: Path) -> None:
         (svhn / "test_32x32.mat").unlink()
         with pytest.raises(DatasetError, match=r"svhn in .*train_32x32\.mat lacks files"):

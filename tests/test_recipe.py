@@ -36,7 +36,7 @@ def test_three_mistakes_are_reported_at_once() -> None:
     assert "training.epochs: input should be greater than 0, found -1" in message
     assert "encoder.hidden: it is missing" in message
     assert "encoder.hiden: there is no such setting" in message
-    assert "prior.kind: input should be 'gaussian', found 'gausian'" in message
+    assert "'gaussian', 'heads', 'mixture' or 'swissroll', found 'gausian'" in message
 
 
 @pytest.mark.parametrize("value", ["3", 3.5, True, None])
@@ -67,11 +67,20 @@ def test_an_override_that_is_no_setting_is_refused(small_recipe: Path, override:
 
 
 def test_toml_round_trip_keeps_the_fingerprint(small_recipe: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(str(small_recipe), ['title="Ümlaut \\" quote"'])
+    recipe = load_recipe(str(small_recipe), ['title="Ümlaut \\" quote"', "training.batch=60"])
     copy = tmp_path / "copy.toml"
     copy.write_text(recipe.to_toml(), "utf-8")
+    assert load_recipe(str(copy)) == recipe
     assert load_recipe(str(copy)).sha256 == recipe.sha256
     assert load_recipe(str(small_recipe)).sha256 != recipe.sha256
+
+
+def test_the_fingerprint_is_of_what_decides_the_weights(small_recipe: Path) -> None:
+    recipe = load_recipe(str(small_recipe))
+    same = load_recipe(str(small_recipe), ['title="Another"', "version=9.9.9", "data.labels=0"])
+    assert same.sha256 == recipe.sha256  # words do not, nor a default that is written out
+    for override in ("data.labels=10", "training.seed=4", "prior.std=2.0", "objective.adversarial_weight=6.0"):
+        assert load_recipe(str(small_recipe), [override]).sha256 != recipe.sha256
 
 
 def test_unknown_and_unreadable_recipes(tmp_path: Path, refused: Callable[..., str]) -> None:
