@@ -75,7 +75,9 @@ def export_bundle(
         _write_pictures(folder, source, _exported(folder, document))
         document["score"] = usual(_exported(folder, document), validation_images(run.recipe.data, dataset))
         document["metrics"] |= anomaly_metrics(_exported(folder, document), dataset) | others
-        weights = {name: values.half().contiguous() for name, values in objective.state_dict().items()}
+        weights = {
+            n: (v.half() if v.is_floating_point() else v).contiguous() for n, v in objective.state_dict().items()
+        }
         (folder / WEIGHTS).write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
         _write_json(folder / "parity.json", parity)
         (folder / "README.md").write_text(model_card(document, parity), "utf-8")

@@ -30,7 +30,9 @@ def round_weights(module: nn.Module) -> None:
         CheckpointError: a weight is not finite, or lies outside the range of float16, ±65504.
     """
     with torch.no_grad():
-        for name, parameter in (*module.named_parameters(), *module.named_buffers()):
+        for name, parameter in module.state_dict(keep_vars=True).items():
+            if not parameter.is_floating_point():
+                continue  # a count
             rounded = parameter.half().float()
             if not rounded.isfinite().all():
                 raise CheckpointError(

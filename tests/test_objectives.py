@@ -42,6 +42,7 @@ OBJECTIVES |= {
         "augmentation": {"rotation": 15.0, "scale": 0.1, "shift": 0.05, "shear": 0.1},
     },
 }
+OBJECTIVES["cluster"] = {k: v for k, v in OBJECTIVES["semi"].items() if k not in ("confidence", "temperature")}
 PRIORS: dict[str, dict[str, Any]] = {
     "gaussian": {"kind": "gaussian", "size": 3},
     "bits": {"kind": "bits", "size": 6},
@@ -63,6 +64,7 @@ PRIORS: dict[str, dict[str, Any]] = {
         "width": 0.5,
     },
     "categorical": {"kind": "categorical", "size": 2, "classes": 10},
+    "clusters": {"kind": "categorical", "size": 2, "classes": 6, "scale": 2.0},
     "heads": {"kind": "heads", "size": 2, "classes": 10, "std": 1.0, "distance": 6.0},
     "fitted": {"kind": "fitted", "size": 3, "components": 4},
 }
@@ -72,12 +74,13 @@ LINES = [
     *(("wae", "swissroll", 0), ("aae", "gaussian", 0), ("aae", "bits", 0), ("aae", "mixture", 0)),
     *(("aae-gaussian", "gaussian", 0), ("aae-universal", "gaussian", 0), ("aae-informed", "mixture", 500)),
     *(("aae-informed", "swissroll", 500), ("supervised", "categorical", -1), ("semi", "categorical", 100)),
-    *(("semi", "categorical", 0), ("semi", "heads", 100)),
+    *(("cluster", "clusters", 0), ("semi", "heads", 100)),
 ]
 # Those whose graphs differ from those of all others.
 GRAPHS = {
     *(("ae", "fitted"), ("vae", "gaussian"), ("aae", "bits"), ("aae-universal", "gaussian")),
     *(("aae-informed", "mixture"), ("aae-informed", "swissroll"), ("supervised", "categorical"), ("semi", "heads")),
+    ("cluster", "clusters"),
 }
 CONV = {"kind": "conv", "channels": [4, 8], "hidden": 16}
 
@@ -125,12 +128,15 @@ def test_from_recipe_to_samples(objective: str, prior: str, labels: int, small_d
     assert model.interpolate(images, 3).shape == (12, 1, 14, 14)
     codes = model.codes(images)
     extra = {"vae": ["log_var"], "aae-gaussian": ["log_var"]}.get(objective, [])
-    assert list(codes) == ["z", *(["y"] if prior in ("categorical", "heads") else []), *extra]
+    assert list(codes) == ["z", *(["y"] if prior in ("categorical", "heads", "clusters") else []), *extra]
     assert (tmp_path / "bundle" / "manifold.png").exists() == (prior == "swissroll")  # the one with 2-D noise
     if prior in ("mixture", "swissroll", "categorical", "heads"):
         assert len(model.manifest.labels) == 10
         first, second = (model.sample(3, seed=2, label=label) for label in (3, 7))
         assert not np.array_equal(first, second)
+    elif prior == "clusters":
+        assert model.manifest.labels == tuple(f"cluster {k}" for k in range(6))
+        assert len(model.manifest.metrics["clusters"]) == 6
     else:
         assert model.manifest.labels == ()
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.data import Dataset, load_dataset, to_float
 
-CLASSIFIERS: Final = Path(__file__).parent / "classifiers"
+CLASSIFIERS: Final = Path(__file__).resolve().parent / "classifiers"
 FEATURES: Final = 64
 _EPOCHS: Final = 6
 _BATCH: Final = 250

@@ -5,8 +5,9 @@ it that z is Gaussian and y one-hot, each class as often as every other. With la
 those of the labels; with none, clusters.
 
 What is not in the paper is consistency: the class of an image that was turned, stretched and moved has to be that of
-the image itself (Sajjadi et al., NeurIPS 2016), taken as the target where it is sure enough (Sohn et al., "FixMatch",
-arXiv 2001.07685, equation 4). It makes hundreds of times fewer epochs do.
+the image itself (Sajjadi et al., NeurIPS 2016). With labels the image's class is the target, where it is sure enough
+(Sohn et al., "FixMatch", arXiv 2001.07685, equation 4); without, the two say as much of each other as they can. It
+makes hundreds of times fewer epochs do.
 """
 
 import math
@@ -34,7 +35,7 @@ class Settings(PartSettings):
 
     `confidence` is how sure of its class an image has to be to be a target of the consistency, and `temperature` what
     its logits are divided by for that: below 1, targets are surer than the encoder is (Berthelot et al., "MixMatch",
-    arXiv 1905.02249, equation 7).
+    arXiv 1905.02249, equation 7). Without `confidence` there are no targets: consistency is mutual information.
     """
 
     kind: Literal["semi"]
@@ -44,8 +45,8 @@ class Settings(PartSettings):
     balance_weight: NonNegativeFloat
     label_weight: NonNegativeFloat
     consistency_weight: NonNegativeFloat
-    confidence: Annotated[float, Field(ge=0, lt=1)]
-    temperature: PositiveFloat
+    confidence: Annotated[float, Field(ge=0, lt=1)] | None = None
+    temperature: PositiveFloat = 1.0
     augmentation: Augmentation
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
@@ -74,7 +75,8 @@ class Objective(BaseObjective):
         """One batch; the images of the labelled batch beside it only teach the classes."""
         x, s = batch.image, self.settings
         outputs = self.encoder(x)
-        z, y = outputs["z"], outputs["y"].softmax(1)
+        z, y_logits = outputs["z"], self.prior.class_logits(outputs["y"])
+        y = y_logits.softmax(1)
 
         # Discriminators:  min_D  -E log D(z')  -  E log(1 - D(z)),  and the same for y
         drawn = self.prior.parts(open_uniform(len(x), self.prior.noise, generator))
@@ -88,7 +90,7 @@ class Objective(BaseObjective):
             "generator": generator_loss(self.discriminator, z),
             "class_generator": generator_loss(self.class_discriminator, y),
             "balance": math.log(self.prior.classes) + (y.mean(0) * y.mean(0).clamp(min=1e-8).log()).sum(),
-            **self._class_losses(batch, (outputs["y"].detach() / s.temperature).softmax(1), generator),
+            **self._class_losses(batch, y_logits, generator),
         }
         weights = {
             "generator": s.adversarial_weight,
@@ -101,13 +103,28 @@ class Objective(BaseObjective):
         self.update("autoencoder", total)
         return {name: loss.detach() for name, loss in {**losses, "discriminator": loss_D + loss_D_y}.items()}
 
-    def _class_losses(self, batch: Batch, y: Tensor, generator: Generator) -> dict[str, Tensor]:
-        """Consistency of the changed images' classes with y, and with labels their cross-entropy."""
+    def _class_losses(self, batch: Batch, y_logits: Tensor, generator: Generator) -> dict[str, Tensor]:
+        """Consistency of the changed images' classes with those of the images, and with labels their cross-entropy."""
         images = torch.cat([batch.image, batch.known_image])
-        logits = self.encoder(affine(images, self.settings.augmentation, generator))["y"]
+        logits = self.prior.class_logits(self.encoder(affine(images, self.settings.augmentation, generator))["y"])
         of_batch, of_known = logits.split([len(batch.image), len(batch.known_image)])
-        sure = (y.amax(1) >= self.settings.confidence).float()
-        losses = {"consistency": (sure * F.cross_entropy(of_batch, y, reduction="none")).mean()}
+        if self.settings.confidence is None:
+            return {"consistency": -mutual_information(y_logits.softmax(1), of_batch.softmax(1))}
+        target = (y_logits.detach() / self.settings.temperature).softmax(1)
+        sure = (target.amax(1) >= self.settings.confidence).float()
+        losses = {"consistency": (sure * F.cross_entropy(of_batch, target, reduction="none")).mean()}
         if len(of_known):
             losses["label"] = F.cross_entropy(of_known, batch.known_label)
         return losses
+
+
+def mutual_information(a: Tensor, b: Tensor) -> Tensor:
+    """I(A; B) in nats of the classes of pairs of images, from their probabilities [n, classes].
+
+    Ji et al., "Invariant information clustering" (arXiv 1807.06653), equation 3, with the joint distribution made
+    symmetric: the largest value has each class as often as any other and the same one for both images of a pair.
+    """
+    joint = a.T @ b / len(a)
+    joint = ((joint + joint.T) / 2).clamp(min=1e-8)
+    independent = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+    return (joint * (joint / independent).log()).sum()

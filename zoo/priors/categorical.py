@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from aae_zoo.zoo.parts import PriorSettings
 from aae_zoo.zoo.priors import BasePrior, one_hot
@@ -17,11 +17,16 @@ from aae_zoo.zoo.quantile import normal_quantile
 
 
 class Settings(PriorSettings):
-    """How many classes, and the standard deviation of each coordinate of the style z."""
+    """How many classes, and the standard deviation of each coordinate of the style z.
+
+    With `scale` the logits of the classes are normalised over the batch and multiplied by it: without labels, every
+    class then has its share from the first step on (the paper normalises the heads for clustering, appendix A.3).
+    """
 
     kind: Literal["categorical"]
     classes: PositiveInt
     std: PositiveFloat = 1.0
+    scale: PositiveFloat | None = None
 
 
 class Prior(BasePrior):
@@ -33,6 +38,8 @@ class Prior(BasePrior):
         super().__init__()
         self.latent, self.noise = settings.size, settings.size + 1
         self.classes, self.label_coordinate, self.std = settings.classes, settings.size, settings.std
+        self.scale = settings.scale
+        self.normalise = nn.Identity() if settings.scale is None else nn.BatchNorm1d(settings.classes, affine=False)
 
     def forward(self, u: Tensor) -> dict[str, Tensor]:
         """Styles z [n, size] and one-hot classes y [n, classes] of noise u [n, size + 1]."""
@@ -52,4 +59,9 @@ class Prior(BasePrior):
 
     def codes(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The style, and the probabilities of the classes."""
-        return {**outputs, "y": outputs["y"].softmax(1)}
+        return {**outputs, "y": self.class_logits(outputs["y"]).softmax(1)}
+
+    def class_logits(self, y: Tensor) -> Tensor:
+        """The logits [n, classes] of the classes from the encoder's linear output."""
+        logits: Tensor = self.normalise(y)
+        return logits if self.scale is None else self.scale * logits

@@ -41,7 +41,7 @@ class Prior(categorical.Prior):
 
     def codes(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The style moved to the head of its class, and the probabilities of the classes."""
-        y = outputs["y"].softmax(1)
+        y = self.class_logits(outputs["y"]).softmax(1)
         return {**outputs, "z": outputs["z"] + y @ self.heads_of_classes, "y": y}
 
     def penalty(self) -> Tensor:
