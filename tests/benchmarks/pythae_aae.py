@@ -1,0 +1,128 @@
+"""mnist-gauss8 beside pythae's Adversarial_AE, trained for the same time on the same data, measured in the same way.
+
+    pip install pythae
+    python tests/benchmarks/pythae_aae.py RUN docs/pythae.md
+
+RUN is a finished run of mnist-gauss8 on this machine. pythae's model has the networks and the trainer that it comes
+with, a code of 8 numbers, and the batch and learning rates of our recipe; it is trained for as many seconds as RUN was.
+"""
+
+import sys
+import time
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pythae.data.datasets import BaseDataset
+from pythae.models import Adversarial_AE, Adversarial_AE_Config
+from pythae.trainers import AdversarialTrainer, AdversarialTrainerConfig
+from pythae.trainers.training_callbacks import TrainingCallback
+from torch import Tensor, nn
+
+from aae_zoo.runtime.files import atomic_file
+from aae_zoo.zoo.data import Dataset, load_data, to_float
+from aae_zoo.zoo.metrics import measure
+from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
+from aae_zoo.zoo.run import Run
+from aae_zoo.zoo.training import build, evaluate_run
+
+FIGURES = {"mse": "MSE per pixel", "mmd2": "MMD²", "frechet": "Fréchet", "parzen": "Parzen, nats"}
+
+
+class TimeIsUp(Exception):
+    pass
+
+
+class Stopwatch(TrainingCallback):  # type: ignore[misc]
+    """Ends the training when its seconds have passed, the time of evaluation on the validation images included."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.perf_counter() + seconds
+
+    def on_train_step_end(self, *_: Any, **__: Any) -> None:
+        if time.perf_counter() > self.end:
+            raise TimeIsUp
+
+
+class Encoder(BaseEncoder):
+    def __init__(self, model: Any) -> None:
+        super().__init__({"z": 8})
+        self.model = model
+
+    def outputs(self, image: Tensor) -> Tensor:
+        mean: Tensor = self.model.encoder(image).embedding
+        return mean
+
+
+class Decoder(BaseDecoder):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def outputs(self, code: Tensor) -> Tensor:
+        image: Tensor = self.model.decoder(code).reconstruction
+        return image.clamp(1e-6, 1 - 1e-6).logit()
+
+
+def train_pythae(run: Run, dataset: Dataset, seconds: float, scratch: Path) -> nn.Module:
+    """The model of pythae after that many seconds."""
+    settings = run.recipe.training
+    model = Adversarial_AE(Adversarial_AE_Config(input_dim=dataset.image_shape, latent_dim=8))
+    config = AdversarialTrainerConfig(
+        output_dir=str(scratch),
+        num_epochs=10_000,
+        per_device_train_batch_size=settings.batch,
+        per_device_eval_batch_size=1000,
+        autoencoder_learning_rate=settings.learning_rate,
+        discriminator_learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        no_cuda=True,
+    )
+    kept = run.recipe.data.validation_count(len(dataset.train_images))
+    images = to_float(dataset.train_images)
+    trainer = AdversarialTrainer(
+        model=model,
+        train_dataset=as_pythae(images[:-kept]),
+        eval_dataset=as_pythae(images[-kept:]),
+        training_config=config,
+        callbacks=[Stopwatch(seconds)],
+    )
+    with suppress(TimeIsUp):
+        trainer.train()
+    trained: nn.Module = model.eval()
+    return trained
+
+
+def as_pythae(images: Tensor) -> Any:
+    return BaseDataset(images, torch.ones(len(images)))
+
+
+def main() -> None:
+    run, target = Run.open(Path(sys.argv[1])), Path(sys.argv[2])
+    facts = run.read_json("run.json")
+    torch.set_num_threads(facts["threads"])
+    dataset = load_data(run.recipe.data)
+    theirs = train_pythae(run, dataset, facts["training_seconds"], Path(sys.argv[1]) / "pythae")
+    adapter, _ = build(run.recipe, dataset.image_shape)
+    adapter.encoder, adapter.decoder = Encoder(theirs), Decoder(theirs)
+    metrics = {"mnist-gauss8": evaluate_run(run.folder), "Adversarial_AE": measure(adapter, dataset, run.recipe)}
+    lines = [
+        "# mnist-gauss8 beside pythae",
+        "",
+        f"`Adversarial_AE` of pythae {version('pythae')}, with its own networks and trainer and an 8-D code, trained",
+        f"for the {facts['training_seconds']:.0f} seconds that mnist-gauss8 was, on {facts['threads']} threads of the same",
+        "machine, with the same batch and learning rates, and measured in the same way on the test set of MNIST.",
+        "Written by `tests/benchmarks/pythae_aae.py`.",
+        "",
+        f"| model | {' | '.join(FIGURES.values())} |",
+        "|---|" + "---|" * len(FIGURES),
+        *(f"| {name} | {' | '.join(f'{m[key]:.4g}' for key in FIGURES)} |" for name, m in metrics.items()),
+    ]
+    with atomic_file(target) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
