@@ -73,13 +73,17 @@ class PaperSettings(Settings):
 
 
 class Recipe(Settings):
-    """A recipe. `encoder`, `decoder`, `prior` and `objective` hold the settings of the part of their kind."""
+    """A recipe. `encoder`, `decoder`, `prior` and `objective` hold the settings of the part of their kind.
+
+    `shipped` says whether `make zoo` trains it, for the models that come with the package.
+    """
 
     name: PlainName
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     title: str
     description: str
     licence: str
+    shipped: bool = True
     data: DataSettings
     encoder: PartSettings
     decoder: PartSettings
