@@ -109,8 +109,8 @@ class Recipe(Settings):
 
     def to_toml(self) -> str:
         """All settings, defaults and overrides among them, as a TOML file that `load_recipe` reads."""
-        document = self.model_dump(exclude_none=True)
-        plain = [f"{key} = {_toml(value)}" for key, value in document.items() if isinstance(value, str)]
+        document = self.model_dump(exclude_none=True, exclude={"shipped"} if self.shipped else None)
+        plain = [f"{key} = {_toml(value)}" for key, value in document.items() if not isinstance(value, dict)]
         tables = [
             "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())])
             for name, table in document.items()
