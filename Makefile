@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
-.PHONY: sample install test lint bench generated clean
+.PHONY: sample install test lint bench zoo generated clean
 
 sample:
 	test -d $(RUNTIME) || $(PYTHON) -m venv $(RUNTIME)
@@ -31,7 +31,11 @@ lint:
 bench: install
 	$(BIN)/python tests/benchmarks/run.py docs/benchmarks.md
 
-# Rewrites the catalogue and the README's table of models from the shipped bundles.
+# Trains, measures and exports every shipped model: hours. What is done is left alone, what was interrupted goes on.
+zoo: install
+	$(BIN)/python -m aae_zoo.export.zoo; made=$$?; $(BIN)/python -m aae_zoo.export.generated && exit $$made
+
+# Rewrites the catalogue, the README's tables of models and the gallery from the shipped bundles.
 generated: install
 	$(BIN)/python -m aae_zoo.export.generated
 

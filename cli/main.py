@@ -59,3 +59,7 @@ def main() -> None:
 def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+if __name__ == "__main__":  # accelerate launch -m aae_zoo.cli.main train ...
+    main()

@@ -22,13 +22,17 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a recipe into a run folder, and measure the result on the test set."""
+    from aae_zoo.zoo.processes import Processes
     from aae_zoo.zoo.recipe import load_recipe
 
-    checked = load_recipe(recipe, set_ or ())
+    with Processes().agree():
+        checked = load_recipe(recipe, set_ or ())
     from aae_zoo.zoo.training import train as train_recipe
 
     folder = out or Path("runs") / checked.name
     metrics = train_recipe(checked, folder, data=data, resume=resume)
+    if metrics is None:  # this is not the main process
+        return
     _print_metrics(metrics, json)
     if not json:
         print(f"the run is in {folder}; next: aae-zoo export {folder} -o {checked.name}")

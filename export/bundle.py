@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from safetensors.torch import save
 from torch import nn
 
@@ -31,6 +32,7 @@ from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_data, to_float, validation_images
 from aae_zoo.zoo.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
+from aae_zoo.zoo.pictures import CODES, PRIOR_DRAWS, code_scatter
 from aae_zoo.zoo.provenance import versions
 from aae_zoo.zoo.run import Run
 from aae_zoo.zoo.training import load_model
@@ -69,10 +71,13 @@ def export_bundle(
     round_weights(objective)
     source = _Source(run, dataset, model, objective)
     with atomic_folder(out, replace=replace) as folder:
+        _say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
         document = _document(source, facts)
         parity = _write_graphs(folder, source, document)
         document["files"] = _records(folder)
+        _say("drawing pictures")
         _write_pictures(folder, source, _exported(folder, document))
+        _say("scoring anomalies")
         document["score"] = usual(_exported(folder, document), validation_images(run.recipe.data, dataset))
         document["metrics"] |= anomaly_metrics(_exported(folder, document), dataset) | others
         weights = {
@@ -80,10 +85,16 @@ def export_bundle(
         }
         (folder / WEIGHTS).write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
         _write_json(folder / "parity.json", parity)
+        document["files"] = _records(folder)
         (folder / "README.md").write_text(model_card(document, parity), "utf-8")
         document["files"] = _records(folder)
         _write_json(folder / "manifest.json", document)
         return parse_manifest((folder / "manifest.json").read_bytes(), str(out))
+
+
+def _say(what: str) -> None:
+    """What is done now, on stderr: all of it takes half a minute."""
+    sys.stderr.write(f"export: {what}\n")
 
 
 def gate(folder: Path, expected: References) -> dict[str, Any]:
@@ -168,11 +179,13 @@ def _write_graphs(folder: Path, source: _Source, document: Mapping[str, Any]) ->
         )
     }
     inputs = golden_inputs(source.model, source.dataset.test_images)
+    _say("writing graphs")
     expected = references(networks, inputs)
     for role, network in networks.items():
         outputs = [key.split(".")[1] for key in expected if key.startswith(f"{role}.") and key.endswith(".float64")]
         content = to_onnx(network, inputs[role], outputs, _metadata(document, role))
         (folder / f"{role}.onnx").write_bytes(content)
+    _say("comparing them with PyTorch")
     report = gate(folder, expected)
     save_npz(folder / "golden.npz", {k: v for k, v in expected.items() if not k.endswith(".float64")})
     return report
@@ -210,6 +223,17 @@ def _write_pictures(folder: Path, source: _Source, model: Model) -> None:
     grid(both, len(images)).save(folder / "reconstructions.png", optimize=True)
     if model.manifest.noise == 2:
         grid(model.manifold(20), gap=0).save(folder / "manifold.png", optimize=True)
+    if model.manifest.latent == 2:
+        _codes(source, model).save(folder / "codes.png", optimize=True)
+
+
+def _codes(source: _Source, model: Model) -> Image:
+    """The plane of the test images' codes."""
+    dataset = source.dataset
+    z = model.encode(dataset.test_images[:CODES].numpy())
+    with torch.no_grad():
+        prior = source.model.prior.draw(PRIOR_DRAWS, torch.Generator().manual_seed(0))["z"].numpy()
+    return code_scatter(z, dataset.test_labels[:CODES].numpy(), dataset.label_names, prior)
 
 
 def _one_of_each(dataset: Dataset) -> torch.Tensor:

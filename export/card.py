@@ -27,7 +27,7 @@ METRIC_NAMES = {
 
 
 def model_card(document: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
-    """The card in Markdown with the Hub's metadata; `document` is a manifest, of which the files are not used."""
+    """The card in Markdown with the Hub's metadata; of the files in the manifest `document`, it shows the pictures."""
     return (
         "\n\n".join(
             [
@@ -88,6 +88,8 @@ def _pictures(document: Mapping[str, Any]) -> str:
         pictures.append(
             "The prior's percentiles, from low to high to the right and upwards:\n\n![manifold](manifold.png)"
         )
+    if "codes.png" in document["files"]:
+        pictures.append("The codes of test images by class, before draws of the prior in gray:\n\n![codes](codes.png)")
     pictures.append("Test images, and below them their reconstructions:\n\n![reconstructions](reconstructions.png)")
     return "\n\n".join(pictures)
 
@@ -128,9 +130,11 @@ def _results(document: Mapping[str, Any]) -> str:
 def _training(document: Mapping[str, Any]) -> str:
     facts = document["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    processes = facts.get("processes", 1)
+    threads = f"{facts['threads']} threads" + (f" in each of {processes} processes" if processes > 1 else "")
     return f"""## Training
 
-Trained in {document["metrics"]["training_seconds"] / 60:.1f} minutes on {facts["threads"]} threads \
+Trained in {document["metrics"]["training_seconds"] / 60:.1f} minutes on {threads} \
 ({facts["machine"]}), seed {facts["seed"]}, at commit {facts["commit"]}, by this command:
 
 ```

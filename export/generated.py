@@ -1,8 +1,8 @@
-"""What is generated from the shipped bundles: the catalogue, and the README's tables.
+"""What is generated from the shipped bundles: the catalogue, the README's tables and the gallery.
 
     python -m aae_zoo.export.generated [--check]
 
-run from the root of a checkout, rewrites both, or with --check only says whether they are up to date.
+run from the root of a checkout, rewrites them, or with --check only says whether they are up to date.
 """
 
 import json
@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from aae_zoo.export.card import METRIC_NAMES
-from aae_zoo.export.seeds import spread
+from aae_zoo.export.seeds import FIGURES, spread
 from aae_zoo.runtime.bundle import Bundle, open_bundle
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.manifest import metric_text
 
+_GALLERY = "Written by `make generated` from the shipped bundles; the figures are those of the test images."
+_PICTURES = {
+    "samples": "64 samples",
+    "manifold": "The prior's percentiles, from low to high to the right and upwards",
+    "codes": "The codes of test images by class, before draws of the prior in gray",
+    "reconstructions": "Test images, and below them their reconstructions",
+}
 _HEADLINE = ("mse", "mmd2", "frechet", "parzen")
 
 Columns = dict[str, Callable[[Bundle], str]]
@@ -64,6 +71,7 @@ def generate(root: Path) -> dict[Path, str]:
     return {
         root / "runtime" / "models" / "catalogue.json": catalogue(bundles),
         readme: with_tables(readme.read_text("utf-8"), bundles),
+        root / "docs" / "gallery.md": gallery(bundles),
     }
 
 
@@ -71,6 +79,22 @@ def catalogue(bundles: list[Bundle]) -> str:
     """The text of catalogue.json."""
     models = {bundle.manifest.name: _entry(bundle) for bundle in bundles}
     return json.dumps({"models": models}, indent=2) + "\n"
+
+
+def gallery(bundles: list[Bundle]) -> str:
+    """The text of docs/gallery.md: what each model is, its main figures and its pictures."""
+    return "\n\n".join(["# The models' pictures", _GALLERY, *map(_exhibit, bundles)]) + "\n"
+
+
+def _exhibit(bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    folder = f"../runtime/models/{manifest.name}"
+    named = [(METRIC_NAMES[key], manifest.metrics[key]) for key in FIGURES if key in manifest.metrics]
+    figures = "; ".join(f"{name}: {metric_text(value)}" for name, value in named)
+    about = f"{manifest.description}: [its card]({folder}/README.md). {figures[0].upper()}{figures[1:]}."
+    pictures = [name for name in _PICTURES if f"{name}.png" in manifest.files]
+    shown = [f"{_PICTURES[name]}:\n\n![{name} of {manifest.name}]({folder}/{name}.png)" for name in pictures]
+    return "\n\n".join([f"## {manifest.title}: `{manifest.name}`", about, *shown])
 
 
 def with_tables(readme: str, bundles: list[Bundle]) -> str:

@@ -9,7 +9,7 @@ from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.zoo.recipe import Recipe
 from aae_zoo.zoo.run import Run
 
-_FIGURES: Final = ("error", "mse", "mmd2", "frechet", "parzen")
+FIGURES: Final = ("error", "mse", "mmd2", "frechet", "parzen")
 
 
 def over_seeds(run: Run, others: Sequence[Path]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def over_seeds(run: Run, others: Sequence[Path]) -> dict[str, Any]:
     if len(set(seeds)) < len(seeds):
         raise CheckpointError(f"the runs have the seeds {seeds}, expected each once: leave out a run")
     metrics = [r.read_json("metrics.json") for r in runs]
-    return {"seeds": seeds, **{name: [m[name] for m in metrics] for name in _FIGURES if name in metrics[0]}}
+    return {"seeds": seeds, **{name: [m[name] for m in metrics] for name in FIGURES if name in metrics[0]}}
 
 
 def spread(metrics: Mapping[str, Any], name: str) -> str | None:

@@ -11,6 +11,7 @@ AaeZooError
 ├── DatasetError        a data set that is missing, damaged or not canonical
 ├── CheckpointError     a run folder that is missing, damaged or of another recipe
 ├── TrainingError       training that cannot go on, such as a loss that is not a number
+│   └── Interrupted     training that was stopped with Ctrl-C
 └── ParityError         an exported graph that does not equal its PyTorch model
 
 Each message is one sentence: what is wrong, the value found, what was expected, and what mends it.
@@ -59,6 +60,10 @@ class CheckpointError(AaeZooError, ValueError):
 
 class TrainingError(AaeZooError, RuntimeError):
     """Training that cannot go on, such as a loss that is not a number."""
+
+
+class Interrupted(TrainingError):
+    """Training that was stopped with Ctrl-C."""
 
 
 class ParityError(AaeZooError, RuntimeError):

@@ -224,14 +224,14 @@ class TestBundle:
     def test_its_files(self, small_bundle: Path) -> None:
         names = {p.name for p in small_bundle.iterdir()}
         graphs = {"encoder.onnx", "decoder.onnx", "prior.onnx", "model.safetensors", "golden.npz"}
-        pictures = {"samples.png", "manifold.png", "reconstructions.png"}
+        pictures = {"samples.png", "manifold.png", "codes.png", "reconstructions.png"}
         assert names == {*graphs, *pictures, "parity.json", "README.md", "manifest.json"}
         bundle = open_bundle(small_bundle)
         bundle.check_files()
         assert set(bundle.manifest.files) == names - {"manifest.json"}
         for name in pictures:
             with Image.open(small_bundle / name) as picture:
-                assert np.ptp(np.asarray(picture)) > 128
+                assert np.ptp(np.asarray(picture.convert("L"))) > 128
 
     def test_golden_outputs_are_pytorchs_and_the_runtime_repeats_them(self, small_bundle: Path, small: Model) -> None:
         with np.load(small_bundle / "golden.npz", allow_pickle=False) as saved:
@@ -263,10 +263,24 @@ class TestBundle:
         parity = json.loads((small_bundle / "parity.json").read_text())
         assert (small_bundle / "README.md").read_text("utf-8") == model_card(manifest, parity)
 
-    def test_the_same_run_gives_the_same_bytes(
-        self, small_bundle: Path, small_run: Path, small_data: Path, tmp_path: Path
+    def test_the_same_run_gives_the_same_bytes_and_says_what_it_does(
+        self,
+        small_bundle: Path,
+        small_run: Path,
+        small_data: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         export_bundle(small_run, tmp_path / "again", data=small_data)
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.splitlines() == [
+            "export: measuring small on 300 test images",
+            "export: writing graphs",
+            "export: comparing them with PyTorch",
+            "export: drawing pictures",
+            "export: scoring anomalies",
+        ]
         for path in small_bundle.iterdir():
             assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 

@@ -11,6 +11,7 @@ from aae_zoo.runtime.errors import TrainingError
 from aae_zoo.zoo.classes import clusters_of, percent_wrong
 from aae_zoo.zoo.data import Dataset
 from aae_zoo.zoo.labels import known_labels
+from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import Recipe, load_recipe
 from aae_zoo.zoo.training import Trainer
 
@@ -52,7 +53,7 @@ def test_labels_that_cannot_be_shared_out(mnist: Dataset, recipe: MakeRecipe, la
 
 def test_training_sees_no_other_label(mnist: Dataset, recipe: MakeRecipe, tmp_path: Path) -> None:
     """What a batch holds: -1 where the label is not known, and beside it a batch of those that are."""
-    trainer = Trainer(recipe("data.labels=20", "training.labelled_batch=7"), mnist, tmp_path / "run")
+    trainer = Trainer(recipe("data.labels=20", "training.labelled_batch=7"), mnist, tmp_path / "run", Processes())
     trainer.setup(resume=False)
     known = set(trainer.known.tolist())
     batch = next(trainer.batches())

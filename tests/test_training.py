@@ -17,6 +17,8 @@ import torch
 from conftest import RECIPE, AaeZoo, batch_of
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 
 from aae_zoo.runtime.errors import CheckpointError, OutputError, TrainingError
 from aae_zoo.zoo.mmd import mmd2
@@ -26,6 +28,7 @@ from aae_zoo.zoo.recipe import Recipe, load_recipe, parse_recipe
 from aae_zoo.zoo.training import build, learning_rate_factor, train
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
+PICTURES = ("reconstructions", "samples", "codes", "losses")
 
 
 def same_weights(a: Path, b: Path) -> bool:
@@ -41,16 +44,26 @@ def log_of(run: Path) -> list[dict[str, Any]]:
 
 
 def test_a_run_holds_everything_it_should(small_run: Path) -> None:
-    names = {"recipe.toml", "log.jsonl", "model.safetensors", "resume.pt", "pictures", "metrics.json", "run.json"}
-    assert {p.name for p in small_run.iterdir()} == names
-    pictures = ["reconstructions-0002.png", "reconstructions-0004.png", "samples-0002.png", "samples-0004.png"]
-    assert sorted(p.name for p in (small_run / "pictures").iterdir()) == pictures
+    names = {"recipe.toml", "log.jsonl", "model.safetensors", "resume.pt", "metrics.json", "run.json"}
+    assert {p.name for p in small_run.iterdir()} == {*names, "pictures", "tensorboard"}
+    pictures = {f"{name}-{epoch:04}.png" for name in PICTURES for epoch in (2, 4)}
+    assert {p.name for p in (small_run / "pictures").iterdir()} == pictures
     with safe_open(small_run / "model.safetensors", "pt") as file:
         assert file.metadata()["recipe_sha256"] == load_recipe(str(small_run / "recipe.toml")).sha256
         assert {name.split(".")[0] for name in file.keys()} == {"encoder", "decoder", "discriminator"}  # noqa: SIM118
     facts = json.loads((small_run / "run.json").read_text())
     assert facts["seed"] == 3
+    assert facts["processes"] == 1
     assert set(facts["dataset_md5"]) > {"train-images-idx3-ubyte"}
+
+
+def tensorboard_of(run: Path) -> dict[str, dict[int, float]]:
+    """What TensorBoard shows but the time it took, by name and step, none of which is there twice."""
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    names = set(events.Tags()["scalars"]) - {"epoch/seconds"}
+    shown = {name: {e.step: e.value for e in events.Scalars(name)} for name in names}
+    assert all(len(shown[name]) == len(events.Scalars(name)) for name in names)
+    return shown
 
 
 def test_the_log_has_every_loss_and_the_codes_moments(small_run: Path) -> None:
@@ -61,6 +74,18 @@ def test_the_log_has_every_loss_and_the_codes_moments(small_run: Path) -> None:
     assert [row["epoch"] for row in epochs] == [1, 2, 3, 4]
     assert all({"reconstruction", "discriminator", "generator", "rate"} <= set(row) for row in steps)
     assert all({"mse", "mmd2", "code_mean", "code_covariance"} <= set(row["validation"]) for row in epochs)
+
+
+def test_tensorboard_has_the_logs_numbers_and_the_pictures(small_run: Path) -> None:
+    rows, shown = log_of(small_run), tensorboard_of(small_run)
+    for name in ("reconstruction", "discriminator", "generator", "rate"):
+        assert shown[f"batch/{name}"] == pytest.approx({r["step"]: r[name] for r in rows if "validation" not in r})
+    for name in ("mse", "mmd2"):
+        logged = {r["step"] - 1: r["validation"][name] for r in rows if "validation" in r}
+        assert shown[f"epoch/validation/{name}"] == pytest.approx(logged)
+    events = EventAccumulator(str(small_run / "tensorboard")).Reload()
+    for name in PICTURES:
+        assert [image.step for image in events.Images(name)] == [39, 79]
 
 
 def test_training_leaves_the_processor_as_it_was(small_run: Path) -> None:
@@ -98,9 +123,16 @@ def test_a_killed_run_resumes_exactly(small_run: Path, small_recipe: Path, small
     assert torch.load(out / "resume.pt", weights_only=True)["epoch"] < 4
     with (out / "log.jsonl").open("a") as stream:
         stream.write('{"step": 999, "of": "an epoch that the kill cut off"}\n')
+    with SummaryWriter(str(out / "tensorboard")) as writer:
+        writer.add_scalar("batch/reconstruction", 1.0, 79)
+    for path in (
+        out / "tensorboard"
+    ).iterdir():  # TensorBoard reads by the second in the name: let it be an earlier one
+        path.rename(path.with_name(path.name.replace("tfevents.", "tfevents.0")))
     train(load_recipe(str(small_recipe)), out, data=small_data, resume=True)
     assert same_weights(small_run, out)
     assert log_of(small_run) == log_of(out)
+    assert tensorboard_of(out) == tensorboard_of(small_run)
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,17 @@ class PaperSettings(Settings):
 
 
 class Recipe(Settings):
-    """A recipe. `encoder`, `decoder`, `prior` and `objective` hold the settings of the part of their kind."""
+    """A recipe. `encoder`, `decoder`, `prior` and `objective` hold the settings of the part of their kind.
+
+    `shipped` says whether `make zoo` trains it, for the models that come with the package.
+    """
 
     name: PlainName
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     title: str
     description: str
     licence: str
+    shipped: bool = True
     data: DataSettings
     encoder: PartSettings
     decoder: PartSettings
@@ -105,8 +109,8 @@ class Recipe(Settings):
 
     def to_toml(self) -> str:
         """All settings, defaults and overrides among them, as a TOML file that `load_recipe` reads."""
-        document = self.model_dump(exclude_none=True)
-        plain = [f"{key} = {_toml(value)}" for key, value in document.items() if isinstance(value, str)]
+        document = self.model_dump(exclude_none=True, exclude={"shipped"} if self.shipped else None)
+        plain = [f"{key} = {_toml(value)}" for key, value in document.items() if not isinstance(value, dict)]
         tables = [
             "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())])
             for name, table in document.items()

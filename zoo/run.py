@@ -4,7 +4,8 @@ recipe.toml        the recipe, with every default and override in it
 model.safetensors  the weights of every network, with the recipe's SHA-256, the epoch and the step
 resume.pt          weights, optimisers and random state at the end of the last whole epoch
 log.jsonl          every loss and the codes' moments
-pictures/          reconstructions and samples by epoch
+tensorboard/       the same numbers and pictures for TensorBoard
+pictures/          reconstructions, samples, codes and losses by epoch
 metrics.json       the test set's metrics, when training has ended
 labels.json        which training images' labels training knew, where it was not none or all
 run.json           command, versions, data, seconds: where the weights came from
@@ -32,6 +33,7 @@ class Run:
         self.folder = folder
         self.recipe = recipe
         self.log = folder / "log.jsonl"
+        self.tensorboard = folder / "tensorboard"
         self.pictures = folder / "pictures"
         self.weights = folder / "model.safetensors"
         self.state = folder / "resume.pt"
@@ -107,7 +109,7 @@ class Run:
             CheckpointError: the file is missing, damaged, or belongs to another recipe.
         """
         try:
-            state: dict[str, Any] = torch.load(self.state, weights_only=True)
+            state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file raises whatever the unpickler meets first
             raise CheckpointError(
                 f"{self.state} is missing or damaged ({type(error).__name__}); train again without --resume"

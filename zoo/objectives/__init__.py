@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from aae_zoo.zoo.priors import BasePrior
+from aae_zoo.zoo.processes import average_gradients
 
 Reconstruction = Literal["bce", "mse"]
 
@@ -48,10 +49,15 @@ class BaseObjective(nn.Module, ABC):
         """Update all networks once on a batch; the losses before the update, by name."""
 
     def update(self, name: str, loss: Tensor) -> None:
-        """One step of an optimiser down the gradient of a loss, and of nothing that was left from another."""
-        self.optimisers[name].zero_grad()
+        """One step of an optimiser down the gradient of a loss, and of nothing that was left from another.
+
+        Of several processes all take the same step, down the mean of their gradients.
+        """
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad()
         loss.backward()
-        self.optimisers[name].step()
+        average_gradients(p for group in optimiser.param_groups for p in group["params"])
+        optimiser.step()
 
 
 def reconstruction_loss(logits: Tensor, image: Tensor, kind: Reconstruction) -> Tensor:

@@ -1,0 +1,104 @@
+"""The whole zoo: every recipe that has weights to ship, trained, measured and exported; what is done is left alone.
+
+    python -m aae_zoo.export.zoo [NAMES...]
+
+run from the root of a checkout, trains into runs/ and exports into runtime/models/. NAMES are those of recipes, or
+.toml files; by default all that are shipped. A run whose recipe has changed is not overwritten, but said.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aae_zoo.export.bundle import export_bundle
+from aae_zoo.export.seeds import FIGURES
+from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.errors import AaeZooError, Interrupted
+from aae_zoo.runtime.manifest import metric_text
+from aae_zoo.zoo.recipe import RECIPES, Recipe, load_recipe
+from aae_zoo.zoo.run import Run
+from aae_zoo.zoo.training import train
+
+
+def make(recipes: Sequence[Recipe], runs: Path, models: Path) -> bool:
+    """Train each recipe into runs/<name> and export it to models/<name>, and print a line for each: whether all went.
+
+    What fails does not stop the others.
+
+    Raises:
+        Interrupted: by Ctrl-C; the same call goes on.
+    """
+    failed = 0
+    for recipe in recipes:
+        try:
+            done = _make(recipe, runs / recipe.name, models / recipe.name)
+        except Interrupted:
+            raise
+        except Exception as error:  # whatever it is, the other models are not to suffer
+            failed += 1
+            done = f"failed: {error if isinstance(error, AaeZooError) else repr(error)}"
+        sys.stdout.write(f"{recipe.name}: {done}\n")
+        sys.stdout.flush()
+    return failed == 0
+
+
+def shipped() -> list[Recipe]:
+    """The package's recipes that have weights to ship, by name."""
+    recipes = [load_recipe(path.stem) for path in sorted(RECIPES.glob("*.toml"))]
+    return [recipe for recipe in recipes if recipe.shipped]
+
+
+def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
+    """Do for one recipe what is left to do, and say what that was."""
+    run, done = Run(folder, recipe), []
+    if not _is_trained(run):
+        resume = run.state.exists()
+        train(recipe, folder, resume=resume)
+        done.append("resumed" if resume else "trained")
+    run.create()  # what the recipe says of its model may have changed, what decides the weights has not
+    seeds = _seed_runs(folder)
+    if not _is_exported(run, bundle, len(seeds)):
+        export_bundle(folder, bundle, replace=True, seeds=seeds)
+        done.append("exported")
+    metrics = open_bundle(bundle).manifest.metrics
+    figures = [f"{name} {metric_text(metrics[name])}" for name in FIGURES if name in metrics]
+    minutes = f"{metrics['training_seconds'] / 60:.1f} min of training"
+    return ", ".join([" and ".join(done) or "done already", minutes, *figures])
+
+
+def _seed_runs(folder: Path) -> list[Path]:
+    """The finished runs beside a run that are of the same recipe with other seeds, by their names: <name>-<seed>."""
+    beside = [p for p in folder.parent.glob(f"{folder.name}-*") if p.name.removeprefix(f"{folder.name}-").isdigit()]
+    return sorted(p for p in beside if (p / "run.json").exists())
+
+
+def _is_trained(run: Run) -> bool:
+    """Whether the run is finished, and of this recipe."""
+    return (run.folder / "run.json").exists() and Run.open(run.folder).recipe.sha256 == run.recipe.sha256
+
+
+def _is_exported(run: Run, folder: Path, seeds: int) -> bool:
+    """Whether the bundle is whole, and made from this run with as many others of its recipe."""
+    try:
+        bundle = open_bundle(folder)
+        bundle.check_files()
+    except AaeZooError:
+        return False
+    facts: dict[str, Any] = {**run.read_json("run.json"), "recipe": run.recipe.to_toml()}
+    counted = len(bundle.manifest.metrics.get("over_seeds", {}).get("seeds", [0])) - 1
+    return counted == seeds and facts.items() <= dict(bundle.manifest.provenance).items()
+
+
+def main() -> int:
+    """The command: status 1 unless every model is there."""
+    try:
+        recipes = [load_recipe(name) for name in sys.argv[1:]] or shipped()
+        return 0 if make(recipes, Path("runs"), Path("runtime/models")) else 1
+    except AaeZooError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

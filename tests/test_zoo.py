@@ -1,0 +1,105 @@
+"""`make zoo`: what is done is left alone, what was interrupted goes on, and one model's failure is its own."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from aae_zoo.export import zoo
+from aae_zoo.export.zoo import make, shipped
+from aae_zoo.runtime import list_models
+from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.errors import Interrupted
+from aae_zoo.zoo.recipe import Recipe, load_recipe
+
+
+@pytest.fixture
+def folders(
+    small_run: Path, small_bundle: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """The folders of runs and of models, with the small model trained and exported."""
+    monkeypatch.setenv("AAE_ZOO_DATA", str(small_data.parent))
+    shutil.copytree(small_run, tmp_path / "runs" / "small")
+    shutil.copytree(small_bundle, tmp_path / "models" / "small")
+    return tmp_path / "runs", tmp_path / "models"
+
+
+@pytest.fixture
+def small(small_recipe: Path) -> Recipe:
+    return load_recipe(str(small_recipe))
+
+
+def test_what_is_done_is_left_alone(
+    small: Recipe, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = (folders[1] / "small" / "manifest.json").stat().st_mtime_ns
+    assert make([small], *folders)
+    said = capsys.readouterr().out
+    assert said.startswith("small: done already, ")
+    assert " min of training, mse 0.0" in said
+    assert (folders[1] / "small" / "manifest.json").stat().st_mtime_ns == written
+
+
+def test_what_was_interrupted_goes_on_and_what_is_stale_is_exported_again(
+    small: Recipe, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last epoch's metrics were not written; and the recipe now describes its model in other words."""
+    (folders[0] / "small" / "run.json").unlink()
+    described = small.model_copy(update={"description": "Draws small and other digits"})
+    assert make([described], *folders)
+    assert capsys.readouterr().out.startswith("small: resumed and exported, ")
+    assert open_bundle(folders[1] / "small").manifest.description == "Draws small and other digits"
+    assert make([described], *folders)
+    assert capsys.readouterr().out.startswith("small: done already, ")
+
+
+def test_what_fails_does_not_stop_the_others(
+    small: Recipe, folders: tuple[Path, Path], small_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = load_recipe(str(small_recipe), ["training.epochs=5"])
+    assert not make([changed, small], *folders)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"small: failed: {folders[0] / 'small' / 'resume.pt'} belongs to another recipe")
+    assert second.startswith("small: done already")
+
+
+def test_ctrl_c_stops_all(
+    small: Recipe, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise Interrupted("interrupted in epoch 1")
+
+    monkeypatch.setattr(zoo, "train", interrupted)
+    (folders[0] / "small" / "run.json").unlink()
+    with pytest.raises(Interrupted):
+        make([small, small], *folders)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_command_takes_recipes_by_name_and_says_by_its_status_whether_all_went(
+    small_recipe: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status(*names: str) -> int:
+        monkeypatch.setattr("sys.argv", ["zoo", *names])
+        return zoo.main()
+
+    monkeypatch.chdir(folders[0].parent)
+    Path("runtime").mkdir()
+    folders[1].rename("runtime/models")
+    assert status(str(small_recipe)) == 0
+    (Path("runs") / "small" / "recipe.toml").write_text("")
+    assert status(str(small_recipe)) == 1
+    assert "small: failed: the run's recipe is damaged" in capsys.readouterr().out
+    assert status("nothing") == 1
+    assert capsys.readouterr().err.startswith("error: there is no recipe nothing")
+
+
+def names(recipes: Sequence[Recipe]) -> set[str]:
+    return {recipe.name for recipe in recipes}
+
+
+def test_every_shipped_model_is_made_and_what_has_no_weights_is_not() -> None:
+    made = names(shipped())
+    assert {entry.name for entry in list_models() if entry.shipped} <= made
+    assert not {"cifar10-wae", "celeba-gauss", "folder-gauss", "svhn-semi"} & made

@@ -1,0 +1,81 @@
+"""What training tells while it runs: log.jsonl and pictures/, and the same numbers and pictures for TensorBoard."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from PIL.Image import Image
+from torch.utils.tensorboard import SummaryWriter
+
+from aae_zoo.runtime.files import atomic_file, output_errors
+from aae_zoo.zoo.run import Run
+
+
+class Log:
+    """A run's log, continued at a step.
+
+    Of log.jsonl `size` bytes are kept, and for TensorBoard what is before `step`: what is beyond belongs to an epoch
+    that will be trained again.
+
+    Raises, as each method does:
+        OutputError: a file cannot be written.
+    """
+
+    def __init__(self, run: Run, *, step: int, size: int) -> None:
+        self.run = run
+        with output_errors(run.log), run.log.open("ab") as stream:
+            stream.truncate(size)
+        with output_errors(run.tensorboard):
+            self._tensorboard = SummaryWriter(str(run.tensorboard), purge_step=step)
+
+    @property
+    def size(self) -> int:
+        """The bytes of log.jsonl, for whoever continues."""
+        return self.run.log.stat().st_size
+
+    def batch(self, row: Mapping[str, Any]) -> None:
+        """Log one batch: a row with its `step`."""
+        self._write("batch", row, row["step"])
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Log one epoch: a row whose `step` is that of the next batch. TensorBoard has it at the epoch's last."""
+        self._write("epoch", row, row["step"] - 1)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Everything that is in log.jsonl."""
+        with output_errors(self.run.log):
+            yield from map(json.loads, self.run.log.read_text("utf-8").splitlines())
+
+    def picture(self, name: str, picture: Image, *, epoch: int, step: int) -> None:
+        """Write pictures/<name>-<epoch>.png; `step` is as for `epoch`."""
+        with atomic_file(self.run.pictures / f"{name}-{epoch:04}.png") as temporary:
+            picture.save(temporary)
+        with output_errors(self.run.tensorboard):
+            self._tensorboard.add_image(name, np.asarray(picture.convert("RGB")), step - 1, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Have everything on the disk."""
+        with output_errors(self.run.tensorboard):
+            self._tensorboard.flush()
+
+    def close(self) -> None:
+        """End the log."""
+        with output_errors(self.run.tensorboard):
+            self._tensorboard.close()
+
+    def _write(self, group: str, row: Mapping[str, Any], step: int) -> None:
+        with output_errors(self.run.log), self.run.log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        with output_errors(self.run.tensorboard):
+            for name, number in _numbers(row):
+                self._tensorboard.add_scalar(f"{group}/{name}", number, step)
+
+
+def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of a row by name, those of a table in it as table/name; lists are left to log.jsonl."""
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}/{inner}", number) for inner, number in _numbers(value))
+        elif isinstance(value, int | float) and name != "step":
+            yield name, value

@@ -1,0 +1,98 @@
+"""Pictures of a model: images that it draws, the plane of its codes, and its losses.
+
+Plots are Matplotlib's, without its global state.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from aae_zoo.runtime.noise import percentile_grid
+from aae_zoo.runtime.pictures import grid
+from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.data import to_float
+
+CODES: Final = 5000  # as many as a plane shows
+PRIOR_DRAWS: Final = 2000
+_BATCH: Final = 500
+_NOT_LOSSES: Final = {"step", "epoch", "rate"}
+
+
+@torch.no_grad()
+def model_pictures(
+    model: Autoencoder, images: Tensor, labels: Tensor, names: Sequence[str]
+) -> Iterator[tuple[str, Image.Image]]:
+    """Pictures by name: reconstructions below their images, samples, and codes of images, uint8 [n, C, H, W].
+
+    `labels` [n] are numbers of the classes in `names`.
+    """
+    model.eval()
+    x = to_float(images[:10])
+    again = model.logits(model.encode(x)).sigmoid()
+    yield "reconstructions", grid(torch.cat([x, again]).numpy(), len(x))
+    yield "samples", grid(model.logits(_codes_to_draw(model)).sigmoid().numpy())
+    if model.prior.latent >= 2:
+        z = torch.cat([model.encode(to_float(part))["z"] for part in images[:CODES].split(_BATCH)])
+        prior = model.prior.draw(PRIOR_DRAWS, torch.Generator().manual_seed(0))["z"]
+        yield "codes", code_scatter(z.numpy(), labels[:CODES].numpy(), names, prior.numpy())
+
+
+def _codes_to_draw(model: Autoencoder) -> dict[str, Tensor]:
+    """The plane of a 2-D prior, 64 draws of any other."""
+    if model.prior.noise == 2:
+        codes: dict[str, Tensor] = model.prior(torch.from_numpy(percentile_grid(16)))
+        return codes
+    return model.prior.draw(64, torch.Generator().manual_seed(0))
+
+
+def loss_curves(rows: Iterable[Mapping[str, Any]]) -> Image.Image:
+    """Each loss by step, one above the other; `rows` are those of log.jsonl, of which those of epochs are left out."""
+    from matplotlib.figure import Figure  # slow to import, and drawn only at intervals
+
+    batches = [row for row in rows if "validation" not in row]
+    names = [name for name in batches[0] if name not in _NOT_LOSSES]
+    figure = Figure(figsize=(6.4, 0.4 + 1.6 * len(names)), layout="constrained")
+    plots = figure.subplots(len(names), sharex=True, squeeze=False)[:, 0]
+    for name, plot in zip(names, plots, strict=True):
+        plot.plot([row["step"] for row in batches], [row[name] for row in batches], linewidth=1)
+        plot.set_ylabel(name)
+    plots[-1].set_xlabel("step")
+    return _drawn(figure)
+
+
+def code_scatter(
+    z: NDArray[np.float32], labels: NDArray[np.int64], names: Sequence[str], prior: NDArray[np.float32]
+) -> Image.Image:
+    """The first two coordinates of codes [n, 2 or more], coloured by class, before the prior's draws in gray.
+
+    Labels are int64 [n]; where there are no names of classes, all codes have one colour.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.0 if names else 4.8, 4.8), layout="constrained")
+    plot = figure.add_subplot(aspect="equal")
+    plot.scatter(prior[:, 0], prior[:, 1], s=2, linewidths=0, color="lightgray")
+    colours = colormaps["tab10" if len(names) <= 10 else "turbo"].resampled(max(len(names), 10))
+    for k, name in enumerate(names):
+        of_class = z[labels == k]
+        plot.scatter(of_class[:, 0], of_class[:, 1], s=3, linewidths=0, color=colours(k), label=name)
+    if not names:
+        plot.scatter(z[:, 0], z[:, 1], s=3, linewidths=0, color=colours(0))
+    elif len(names) <= 20:
+        figure.legend(loc="outside right upper", markerscale=4, fontsize="small", frameon=False)
+    return _drawn(figure)
+
+
+def _drawn(figure: Any) -> Image.Image:
+    """The figure in 64 colours, which plots do with: a third of the bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(64)
