@@ -52,14 +52,13 @@ def shipped() -> list[Recipe]:
 def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
     """Do for one recipe what is left to do, and say what that was."""
     run, done = Run(folder, recipe), []
-    if not _is_trained(run):
-        resume = run.state.exists()
-        train(recipe, folder, resume=resume)
-        done.append("resumed" if resume else "trained")
+    done += _train(run)
     run.create()  # what the recipe says of its model may have changed, what decides the weights has not
-    seeds = _seed_runs(folder)
-    if not _is_exported(run, bundle, len(seeds)):
-        export_bundle(folder, bundle, replace=True, seeds=seeds)
+    others = [Run(folder.with_name(f"{folder.name}-{r.training.seed}"), r) for r in _other_seeds(recipe)]
+    for other in others:
+        done += [f"{what} with seed {other.recipe.training.seed}" for what in _train(other)]
+    if not _is_exported(run, bundle, len(others)):
+        export_bundle(folder, bundle, replace=True, seeds=[other.folder for other in others])
         done.append("exported")
     metrics = open_bundle(bundle).manifest.metrics
     figures = [f"{name} {metric_text(metrics[name])}" for name in FIGURES if name in metrics]
@@ -67,10 +66,20 @@ def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
     return ", ".join([" and ".join(done) or "done already", minutes, *figures])
 
 
-def _seed_runs(folder: Path) -> list[Path]:
-    """The finished runs beside a run that are of the same recipe with other seeds, by their names: <name>-<seed>."""
-    beside = [p for p in folder.parent.glob(f"{folder.name}-*") if p.name.removeprefix(f"{folder.name}-").isdigit()]
-    return sorted(p for p in beside if (p / "run.json").exists())
+def _train(run: Run) -> list[str]:
+    """Train what is left of a run, and say what that was, if anything."""
+    if _is_trained(run):
+        return []
+    resume = run.state.exists()
+    train(run.recipe, run.folder, resume=resume)
+    return ["resumed" if resume else "trained"]
+
+
+def _other_seeds(recipe: Recipe) -> list[Recipe]:
+    """The recipe with the seeds behind its own, as many as it asks for."""
+    training = recipe.training
+    copies = [training.model_copy(update={"seed": training.seed + k}) for k in range(1, recipe.seeds)]
+    return [recipe.model_copy(update={"training": copy}) for copy in copies]
 
 
 def _is_trained(run: Run) -> bool:

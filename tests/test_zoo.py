@@ -54,6 +54,17 @@ def test_what_was_interrupted_goes_on_and_what_is_stale_is_exported_again(
     assert capsys.readouterr().out.startswith("small: done already, ")
 
 
+def test_other_seeds_are_trained_too_where_the_recipe_asks_for_them(
+    small: Recipe, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = small.model_copy(update={"seeds": 2})
+    assert make([twice], *folders)
+    assert capsys.readouterr().out.startswith("small: trained with seed 4 and exported, ")
+    assert open_bundle(folders[1] / "small").manifest.metrics["over_seeds"]["seeds"] == [3, 4]
+    assert make([twice], *folders)
+    assert capsys.readouterr().out.startswith("small: done already, ")
+
+
 def test_what_fails_does_not_stop_the_others(
     small: Recipe, folders: tuple[Path, Path], small_recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

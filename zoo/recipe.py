@@ -75,7 +75,8 @@ class PaperSettings(Settings):
 class Recipe(Settings):
     """A recipe. `encoder`, `decoder`, `prior` and `objective` hold the settings of the part of their kind.
 
-    `shipped` says whether `make zoo` trains it, for the models that come with the package.
+    `shipped` says whether `make zoo` trains it, for the models that come with the package, and `seeds` with how many
+    seeds, from training.seed on: the first is what is shipped, the others show how much is luck.
     """
 
     name: PlainName
@@ -84,6 +85,7 @@ class Recipe(Settings):
     description: str
     licence: str
     shipped: bool = True
+    seeds: PositiveInt = 1
     data: DataSettings
     encoder: PartSettings
     decoder: PartSettings
@@ -109,7 +111,8 @@ class Recipe(Settings):
 
     def to_toml(self) -> str:
         """All settings, defaults and overrides among them, as a TOML file that `load_recipe` reads."""
-        document = self.model_dump(exclude_none=True, exclude={"shipped"} if self.shipped else None)
+        usual = {name for name in ("shipped", "seeds") if getattr(self, name) == Recipe.model_fields[name].default}
+        document = self.model_dump(exclude_none=True, exclude=usual)
         plain = [f"{key} = {_toml(value)}" for key, value in document.items() if not isinstance(value, dict)]
         tables = [
             "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())])
