@@ -3,8 +3,8 @@
 All have the same weights and see the training images in the same random order. Of each batch each takes its own
 share, with noise of its own; gradients are averaged before every step, so that all take the same step. A loss that
 is a mean over the images of a batch is then what one process would have. What compares the images of a batch with each
-other compares those of one share only: the MMD of the objective wae; of semi, how even the classes are, and the
-normalisation of their logits.
+other compares those of one share only: the MMD of the objective wae; of semi, how even the classes are, what the two
+images of a pair say of each other, and the normalisation of the logits.
 """
 
 import os
