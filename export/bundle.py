@@ -34,7 +34,7 @@ from aae_zoo.zoo.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.pictures import CODES, PRIOR_DRAWS, code_scatter
 from aae_zoo.zoo.provenance import versions
-from aae_zoo.zoo.run import Run
+from aae_zoo.zoo.run import LABELS, Run
 from aae_zoo.zoo.training import load_model
 
 _RECONSTRUCTIONS: Final = 10
@@ -83,6 +83,8 @@ def export_bundle(
         weights = {
             n: (v.half() if v.is_floating_point() else v).contiguous() for n, v in objective.state_dict().items()
         }
+        if (run.folder / LABELS).exists():
+            (folder / LABELS).write_text(json.dumps(run.read_json(LABELS)) + "\n", "utf-8")
         (folder / WEIGHTS).write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
         _write_json(folder / "parity.json", parity)
         document["files"] = _records(folder)

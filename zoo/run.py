@@ -14,7 +14,7 @@ run.json           command, versions, data, seconds: where the weights came from
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,6 +24,8 @@ from torch import Tensor
 from aae_zoo.runtime.errors import CheckpointError, InvalidRecipe
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.recipe import Recipe, load_recipe
+
+LABELS: Final = "labels.json"
 
 
 class Run:

@@ -25,7 +25,7 @@ from aae_zoo.zoo.pictures import loss_curves, model_pictures
 from aae_zoo.zoo.processes import Processes, leave
 from aae_zoo.zoo.provenance import environment
 from aae_zoo.zoo.recipe import Recipe, TrainingSettings
-from aae_zoo.zoo.run import Run
+from aae_zoo.zoo.run import LABELS, Run
 
 _FITTED: Final = 10_000
 
@@ -228,7 +228,7 @@ class Trainer:
         """Write the metrics and where they came from: the run is complete."""
         self.run.write_json("metrics.json", metrics)
         if self._some_known:
-            self.run.write_json("labels.json", {"training_images_with_known_labels": self.known.tolist()})
+            self.run.write_json(LABELS, {"training_images_with_known_labels": self.known.tolist()})
         facts = {
             "command": self.processes.command(self.run.recipe.command),
             "seed": self.settings.seed,
