@@ -36,8 +36,9 @@ _MODELS: Columns = {
     "MSE per pixel": lambda b: f"{b.manifest.metrics['mse']:.4f}",
     "MMD²": lambda b: f"{b.manifest.metrics['mmd2']:.4f}",
     "Fréchet": lambda b: f"{b.manifest.metrics['frechet']:.1f}" if "frechet" in b.manifest.metrics else "-",
+    "error": lambda b: f"{b.manifest.metrics['error']:.2f} %" if "error" in b.manifest.metrics else "-",
     "Parzen, nats": lambda b: f"{b.manifest.metrics['parzen']:.0f} ± {b.manifest.metrics['parzen_error']:.0f}",
-    "training, 2 cores": lambda b: f"{b.manifest.metrics['training_seconds'] / 60:.1f} min",
+    "training": lambda b: f"{b.manifest.metrics['training_seconds'] / 60:.1f} min on {_threads(b)}",
     "parameters": lambda b: f"{sum(b.manifest.metrics['parameters'].values()):,}",
     "bundle": lambda b: f"{_bytes(b) / 1e6:.1f} MB",
 }
@@ -121,6 +122,11 @@ def _with_table(readme: str, name: str, columns: Columns, bundles: list[Bundle])
     if count != 1:
         raise InvalidBundle(f"README.md has {count} tables of {name}, expected one between {begin} and {end}")
     return text
+
+
+def _threads(bundle: Bundle) -> str:
+    threads = bundle.manifest.provenance["threads"]
+    return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
 def _percent(share: float) -> str:
