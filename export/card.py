@@ -54,8 +54,10 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _moments(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
     """How far the codes' moments are from the prior's, at worst; the manifest has all of them."""
-    mean, covariance = metrics["code_mean"], metrics["code_covariance"]
-    off = [abs(value - (i == j)) for i, row in enumerate(covariance) for j, value in enumerate(row)]
+    mean, covariance, prior = metrics["code_mean"], metrics["code_covariance"], metrics["prior_covariance"]
+    off = [
+        abs(a - b) for row, of_prior in zip(covariance, prior, strict=True) for a, b in zip(row, of_prior, strict=True)
+    ]
     return [
         ("largest mean of a code's coordinate, in prior standard deviations", max(map(abs, mean))),
         ("largest deviation of the codes' covariance from the prior's, in prior variances", max(off)),
@@ -95,12 +97,18 @@ def _pictures(document: Mapping[str, Any]) -> str:
 
 
 def _use(document: Mapping[str, Any]) -> str:
-    name = document["name"]
+    name, labels = document["name"], document["labels"]
+    shape = ", ".join(map(str, document["image"].values()))
+    of_label, choice = "", ""
+    if labels:
+        of_label = f"\naae-zoo sample {name} -n 64 -o label.png --label '{labels[-1]}'"
+        coordinate = document["label_coordinate"]
+        choice = f"\nCoordinate {coordinate} of the noise chooses class k as (k + uniform) / {len(labels)}."
     return f"""## Use
 
 ```
 pip install 'aae-zoo[cpu]'
-aae-zoo sample {name} -n 64 -o samples.png
+aae-zoo sample {name} -n 64 -o samples.png{of_label}
 ```
 
 ```python
@@ -112,7 +120,7 @@ codes = model.encode(images)
 ```
 
 Or without this package: uniform noise `u` [n, {document["noise"]}] in (0, 1) through `prior.onnx`, what comes out
-through `decoder.onnx`, and `image` [n, {", ".join(map(str, document["image"].values()))}] in [0, 1] comes out of that.
+through `decoder.onnx`, and `image` [n, {shape}] in [0, 1] comes out of that.{choice}
 The graphs' own metadata (prefix `aae_zoo.`) gives names, sizes and version."""
 
 

@@ -28,8 +28,8 @@ def evaluate(model: Autoencoder, images: Tensor, *, draws: int = 10) -> dict[str
     """Reconstruction and prior match on images, uint8 [n, C, H, W]; MMD^2 is the mean over `draws` pairs of samples.
 
     `mse` is per pixel; `bce` the cross-entropy in nats, summed over an image; `mmd2` between codes and prior,
-    and `mmd2_prior` between two sets of prior draws, for scale; `code_mean` and `code_covariance` in units of
-    the prior's standard deviation and variance.
+    and `mmd2_prior` between two sets of prior draws, for scale; `code_mean`, `code_covariance` and
+    `prior_covariance` in units of the prior's standard deviation and variance.
     """
     model.eval()
     reconstruction, z = _reconstruction(model, images)
@@ -40,7 +40,15 @@ def evaluate(model: Autoencoder, images: Tensor, *, draws: int = 10) -> dict[str
         **_prior_match(model, z, variance, draws, generator),
         "code_mean": ((z - mean).mean(0) / variance**0.5).tolist(),
         "code_covariance": (torch.atleast_2d(torch.cov(z.T)) / variance).tolist(),
+        "prior_covariance": (_prior_covariance(model) / variance).tolist(),
     }
+
+
+@torch.no_grad()
+def _prior_covariance(model: Autoencoder) -> Tensor:
+    z = model.prior.draw(100_000, torch.Generator().manual_seed(1))["z"]
+    covariance: Tensor = torch.cov(z.T)
+    return torch.atleast_2d(covariance)
 
 
 @torch.no_grad()
