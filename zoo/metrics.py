@@ -47,8 +47,7 @@ def evaluate(model: Autoencoder, images: Tensor, *, draws: int = 10) -> dict[str
 @torch.no_grad()
 def _prior_covariance(model: Autoencoder) -> Tensor:
     z = model.prior.draw(100_000, torch.Generator().manual_seed(1))["z"]
-    covariance: Tensor = torch.cov(z.T)
-    return torch.atleast_2d(covariance)
+    return torch.cov(z.T).reshape(z.shape[1], z.shape[1])
 
 
 @torch.no_grad()
