@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 from safetensors.torch import save
 from torch import nn
@@ -27,6 +28,7 @@ from aae_zoo.runtime.errors import ParityError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, parse_manifest
 from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.noise import choose_label, uniform_noise
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_data, to_float, validation_images
@@ -225,8 +227,20 @@ def _write_pictures(folder: Path, source: _Source, model: Model) -> None:
     grid(both, len(images)).save(folder / "reconstructions.png", optimize=True)
     if model.manifest.noise == 2:
         grid(model.manifold(20), gap=0).save(folder / "manifold.png", optimize=True)
+    if model.manifest.labels:
+        grid(_every_label(model), len(model.manifest.labels)).save(folder / "labels.png", optimize=True)
     if model.manifest.latent == 2:
         _codes(source, model).save(folder / "codes.png", optimize=True)
+
+
+def _every_label(model: Model, rows: int = 8) -> NDArray[np.float32]:
+    """Samples of every class, class by class along a row; those of a row have all other noise in common."""
+    coordinate, count = model.manifest.label_coordinate, len(model.manifest.labels)
+    assert coordinate is not None  # noqa: S101 - a manifest with labels has one
+    noise = uniform_noise(rows, model.manifest.noise, seed=0).repeat(count, axis=0)
+    for k in range(count):
+        choose_label(noise[k::count], coordinate, k, count)
+    return model.sample_from(noise)
 
 
 def _codes(source: _Source, model: Model) -> Image:

@@ -25,6 +25,14 @@ METRIC_NAMES = {
     "anomaly_auroc": "AUROC of the score, the test images against theirs",
 }
 
+PICTURES = {
+    "samples": "64 samples",
+    "labels": "Samples of every class, class by class along a row; those of a row have all other noise in common",
+    "manifold": "The prior's percentiles, from low to high to the right and upwards",
+    "codes": "The codes of test images by class, before draws of the prior in gray",
+    "reconstructions": "Test images, and below them their reconstructions",
+}
+
 
 def model_card(document: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
     """The card in Markdown with the Hub's metadata; of the files in the manifest `document`, it shows the pictures."""
@@ -85,15 +93,11 @@ def _architecture(document: Mapping[str, Any]) -> str:
 
 
 def _pictures(document: Mapping[str, Any]) -> str:
-    pictures = ["![64 samples](samples.png)"]
-    if document["noise"] == 2:
-        pictures.append(
-            "The prior's percentiles, from low to high to the right and upwards:\n\n![manifold](manifold.png)"
-        )
-    if "codes.png" in document["files"]:
-        pictures.append("The codes of test images by class, before draws of the prior in gray:\n\n![codes](codes.png)")
-    pictures.append("Test images, and below them their reconstructions:\n\n![reconstructions](reconstructions.png)")
-    return "\n\n".join(pictures)
+    return "\n\n".join(
+        f"{caption}:\n\n![{name}]({name}.png)"
+        for name, caption in PICTURES.items()
+        if f"{name}.png" in document["files"]
+    )
 
 
 def _use(document: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aae_zoo.export.card import METRIC_NAMES
+from aae_zoo.export.card import METRIC_NAMES, PICTURES
 from aae_zoo.export.seeds import FIGURES, spread
 from aae_zoo.runtime.bundle import Bundle, open_bundle
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
@@ -20,12 +20,6 @@ from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.manifest import metric_text
 
 _GALLERY = "Written by `make generated` from the shipped bundles; the figures are those of the test images."
-_PICTURES = {
-    "samples": "64 samples",
-    "manifold": "The prior's percentiles, from low to high to the right and upwards",
-    "codes": "The codes of test images by class, before draws of the prior in gray",
-    "reconstructions": "Test images, and below them their reconstructions",
-}
 _HEADLINE = ("mse", "mmd2", "frechet", "parzen")
 
 Columns = dict[str, Callable[[Bundle], str]]
@@ -93,8 +87,8 @@ def _exhibit(bundle: Bundle) -> str:
     named = [(METRIC_NAMES[key], manifest.metrics[key]) for key in FIGURES if key in manifest.metrics]
     figures = "; ".join(f"{name}: {metric_text(value)}" for name, value in named)
     about = f"{manifest.description}: [its card]({folder}/README.md). {figures[0].upper()}{figures[1:]}."
-    pictures = [name for name in _PICTURES if f"{name}.png" in manifest.files]
-    shown = [f"{_PICTURES[name]}:\n\n![{name} of {manifest.name}]({folder}/{name}.png)" for name in pictures]
+    pictures = [name for name in PICTURES if f"{name}.png" in manifest.files]
+    shown = [f"{PICTURES[name]}:\n\n![{name} of {manifest.name}]({folder}/{name}.png)" for name in pictures]
     return "\n\n".join([f"## {manifest.title}: `{manifest.name}`", about, *shown])
 
 
