@@ -74,12 +74,12 @@ class Objective(BaseObjective):
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch: the discriminator learns first, then the autoencoder on the sum of its two losses."""
-        x, P, D = batch.image, self.decoder, self.discriminator
+        P, D = self.decoder, self.discriminator
+        x, label = self._images(batch)
         z = self.posterior(x, generator)
 
         # Discriminator: codes of the prior are real, codes of images are fake.
         #     min_D  -E log D(z')  -  E log(1 - D(Q(x))),    z' ~ p(z)
-        label = batch.label if self.settings.label_informed else None
         z_prior = self.prior.draw(len(x), generator, label)["z"]
         loss_D = discriminator_loss(D, self._seen(z_prior, label), self._seen(z, label))
         self.update("discriminator", loss_D)
@@ -103,6 +103,16 @@ class Objective(BaseObjective):
             noise = torch.randn(codes["z"].shape, generator=generator, device=x.device)
             return codes["z"] + (codes["log_var"] / 2).exp() * noise
         return codes["z"]
+
+    def _images(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """What to train on, and the labels that the discriminator sees.
+
+        Label-informed, the labelled batch is part of it: the many images without a label would otherwise hold a class
+        where it first fell, among draws of another class's part of the prior.
+        """
+        if not self.settings.label_informed:
+            return batch.image, None
+        return torch.cat([batch.image, batch.known_image]), torch.cat([batch.label, batch.known_label])
 
     def _seen(self, z: Tensor, label: Tensor | None) -> Tensor:
         """What the discriminator sees: the code, and with a label its class, where the last is "no label"."""
