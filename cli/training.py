@@ -1,5 +1,6 @@
 """aae-zoo train, evaluate and export: from a recipe to a bundle. These need the extra `train`."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,8 +32,8 @@ def train(
 
     folder = out or Path("runs") / checked.name
     metrics = train_recipe(checked, folder, data=data, resume=resume)
-    if metrics is None:  # this is not the main process
-        return
+    if metrics is None:  # this is not the main process; threads of torch.distributed may abort an orderly exit
+        os._exit(0)
     _print_metrics(metrics, json)
     if not json:
         print(f"the run is in {folder}; next: aae-zoo export {folder} -o {checked.name}")
