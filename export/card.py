@@ -18,6 +18,7 @@ METRIC_NAMES = {
     "frechet": "Fréchet distance of samples, in a classifier's features",
     "classifier_score": "classifier score of samples",
     "class_entropy": "entropy of the samples' classes, nats",
+    "label_agreement": "share of samples that the classifier finds to be what they were drawn for",
     "classifier": "the classifier",
     "false_alarms": "share of the test images that the anomaly score calls anomalous",
     "anomaly_dataset": "images to find by the anomaly score",

@@ -21,7 +21,8 @@ def measure(model: Autoencoder, dataset: Dataset, recipe: Recipe) -> dict[str, A
     metrics = evaluate(model, dataset.test_images)
     if "y" in model.prior.heads() and dataset.label_names:
         metrics |= class_error(model, dataset, recipe)
-    return metrics | sample_quality(model, dataset, validation_images(recipe.data, dataset))
+    validation = validation_images(recipe.data, dataset)
+    return metrics | sample_quality(model, dataset, validation, labelled=recipe.data.labels != 0)
 
 
 def evaluate(model: Autoencoder, images: Tensor, *, draws: int = 10) -> dict[str, Any]:

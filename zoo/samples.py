@@ -10,6 +10,7 @@ from torch import Tensor
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.classifier import Classifier, load_classifier
 from aae_zoo.zoo.data import Dataset, to_float
+from aae_zoo.zoo.priors import open_uniform
 
 _SAMPLES: Final = 10_000
 _PARZEN_VALIDATION: Final = 1000
@@ -26,7 +27,10 @@ class _Samples:
 
     def __init__(self, model: Autoencoder, size: int) -> None:
         self.model, self.size = model, size
-        self.codes = model.prior.draw(_SAMPLES, torch.Generator().manual_seed(0))
+        prior, generator = model.prior, torch.Generator().manual_seed(0)
+        u = open_uniform(_SAMPLES, prior.noise, generator)
+        self.codes = prior(u)
+        self.labels = (u[:, prior.label_coordinate] * prior.classes).long() if prior.classes else None
 
     def __iter__(self) -> Iterator[Tensor]:
         for start in range(0, _SAMPLES, self.size):
@@ -35,25 +39,30 @@ class _Samples:
 
 
 @torch.no_grad()
-def sample_quality(model: Autoencoder, dataset: Dataset, validation: Tensor) -> dict[str, Any]:
+def sample_quality(model: Autoencoder, dataset: Dataset, validation: Tensor, *, labelled: bool) -> dict[str, Any]:
     """The metrics of 10,000 samples against the test set, by name; `validation` are images, uint8 [n, C, H, W].
 
     `parzen` is the log-likelihood of the test images in nats, and `parzen_error` its standard error. Where the
     package has a classifier of the data set: `frechet`, the distance in its features; `classifier_score`, from 1
-    to the number of classes; `class_entropy`, of the classes drawn, in nats; and `classifier`, which one it was.
+    to the number of classes; `class_entropy`, of the classes drawn, in nats; `classifier`, which one it was; and
+    where the prior's classes are the data set's (`labelled`), `label_agreement`, the share of samples that the
+    classifier finds to be of the class they were drawn for.
     """
     model.eval()
     samples = _Samples(model, batch_size(dataset.test_images))
     mean, error = parzen_log_likelihood(samples, validation[-_PARZEN_VALIDATION:], dataset.test_images)
     metrics: dict[str, Any] = {"parzen": mean, "parzen_error": error}
-    if found := load_classifier(dataset.name):
-        classifier, facts = found
-        metrics |= _in_features(classifier, samples, dataset.test_images) | {"classifier": facts}
+    if loaded := load_classifier(dataset.name):
+        classifier, facts = loaded
+        features = torch.cat([classifier.features(images) for images in samples])
+        metrics |= _in_features(classifier, features, dataset.test_images) | {"classifier": facts}
+        if labelled and samples.labels is not None:
+            found = classifier.output(features).argmax(1)
+            metrics["label_agreement"] = float((found == samples.labels).float().mean())
     return metrics
 
 
-def _in_features(classifier: Classifier, samples: Iterable[Tensor], test: Tensor) -> dict[str, float]:
-    features = torch.cat([classifier.features(images) for images in samples])
+def _in_features(classifier: Classifier, features: Tensor, test: Tensor) -> dict[str, float]:
     real = torch.cat([classifier.features(to_float(images)) for images in test.split(batch_size(test))])
     probabilities = classifier.output(features).double().softmax(1)
     marginal = probabilities.mean(0)

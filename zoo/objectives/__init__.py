@@ -1,11 +1,12 @@
 """Objectives, one kind a file: `Settings` and `Objective`, what is minimised and how one batch does it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.processes import average_gradients
@@ -58,6 +59,18 @@ class BaseObjective(nn.Module, ABC):
         loss.backward()
         average_gradients(p for group in optimiser.param_groups for p in group["params"])
         optimiser.step()
+
+
+def two_players(
+    autoencoder: Iterable[nn.Module], learning_rate: float, judges: Iterable[nn.Module], judges_rate: float
+) -> dict[str, Optimizer]:
+    """The optimisers of an adversarial game: "autoencoder" for who is judged, "discriminator" for who judges."""
+
+    def adam(players: Iterable[nn.Module], rate: float) -> Optimizer:
+        parameters = [parameter for network in players for parameter in network.parameters()]
+        return Adam(parameters, rate, betas=ADAM_BETAS, fused=True)
+
+    return {"autoencoder": adam(autoencoder, learning_rate), "discriminator": adam(judges, judges_rate)}
 
 
 def reconstruction_loss(logits: Tensor, image: Tensor, kind: Reconstruction) -> Tensor:

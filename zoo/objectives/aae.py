@@ -13,13 +13,12 @@ import torch
 import torch.nn.functional as F
 from pydantic import PositiveFloat
 from torch import Generator, Tensor
-from torch.optim import Adam
 
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.networks import mlp
-from aae_zoo.zoo.objectives import ADAM_BETAS, BaseObjective, Batch, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings
 from aae_zoo.zoo.priors import BasePrior
 
@@ -54,13 +53,9 @@ class Objective(BaseObjective):
             raise InvalidRecipe("objective.label_informed needs a prior of classes, such as 'mixture' or 'swissroll'")
         seen = self.prior.latent + (self.prior.classes + 1 if settings.label_informed else 0)
         self.discriminator = mlp.Discriminator(settings.discriminator, seen)
-        both = [*self.encoder.parameters(), *self.decoder.parameters()]
-        self.optimisers = {
-            "autoencoder": Adam(both, learning_rate, betas=ADAM_BETAS, fused=True),
-            "discriminator": Adam(
-                self.discriminator.parameters(), settings.discriminator_learning_rate, betas=ADAM_BETAS, fused=True
-            ),
-        }
+        self.optimisers = two_players(
+            [self.encoder, self.decoder], learning_rate, [self.discriminator], settings.discriminator_learning_rate
+        )
 
     @staticmethod
     def heads(settings: Settings, prior: BasePrior) -> dict[str, int]:

@@ -4,10 +4,11 @@ The encoder gives a style z and the probabilities of the classes y; the decoder 
 it that z is Gaussian and y one-hot, each class as often as every other. With labels for a few images the classes are
 those of the labels; with none, clusters.
 
-What is not in the paper is consistency: the class of an image that was turned, stretched and moved has to be that of
-the image itself (Sajjadi et al., NeurIPS 2016). With labels the image's class is the target, where it is sure enough
-(Sohn et al., "FixMatch", arXiv 2001.07685, equation 4); without, the two say as much of each other as they can. It
-makes hundreds of times fewer epochs do.
+Two things are not in the paper. The style's discriminator sees y beside z: z has to be Gaussian in every class, not
+only over all of them, or a style drawn for one class would be drawn as another. And consistency: the class of an
+image that was turned, stretched and moved has to be that of the image itself (Sajjadi et al., NeurIPS 2016). With
+labels the image's class is the target, where it is sure enough (Sohn et al., "FixMatch", arXiv 2001.07685, equation
+4); without, the two say as much of each other as they can. It makes hundreds of times fewer epochs do.
 """
 
 import math
@@ -17,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Generator, Tensor
-from torch.optim import Adam
 
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.adversary import discriminator_loss, generator_loss
@@ -25,7 +25,7 @@ from aae_zoo.zoo.augmentation import Settings as Augmentation
 from aae_zoo.zoo.augmentation import affine
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.networks import mlp
-from aae_zoo.zoo.objectives import ADAM_BETAS, BaseObjective, Batch, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings
 from aae_zoo.zoo.priors import categorical, open_uniform
 
@@ -62,35 +62,38 @@ class Objective(BaseObjective):
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         self.logits = autoencoder.logits
-        self.discriminator = mlp.Discriminator(settings.discriminator, self.prior.latent)
-        self.class_discriminator = mlp.Discriminator(settings.discriminator, self.prior.classes)
-        both = [*self.encoder.parameters(), *self.decoder.parameters(), *self.prior.parameters()]
-        judges = [*self.discriminator.parameters(), *self.class_discriminator.parameters()]
-        self.optimisers = {
-            "autoencoder": Adam(both, learning_rate, betas=ADAM_BETAS, fused=True),
-            "discriminator": Adam(judges, settings.discriminator_learning_rate, betas=ADAM_BETAS, fused=True),
-        }
+        s, classes = settings.discriminator, self.prior.classes
+        self.discriminator = mlp.Discriminator(s, self.prior.latent + classes)
+        self.class_discriminator = mlp.Discriminator(s, classes)
+        self.optimisers = two_players(
+            [self.encoder, self.decoder, self.prior],
+            learning_rate,
+            [self.discriminator, self.class_discriminator],
+            settings.discriminator_learning_rate,
+        )
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch; the images of the labelled batch beside it only teach the classes."""
         x, s = batch.image, self.settings
-        outputs = self.encoder(x)
-        z, y_logits = outputs["z"], self.prior.class_logits(outputs["y"])
-        y = y_logits.softmax(1)
+        parts = self.prior.parts_of(self.encoder(x))
+        z, y = parts["z"], parts["y"]
 
-        # Discriminators:  min_D  -E log D(z')  -  E log(1 - D(z)),  and the same for y
+        # Discriminators:  min_D  -E log D(z', y)  -  E log(1 - D(z, y)),   z' ~ p(z)
+        #                  min_D_y  -E log D_y(y')  -  E log(1 - D_y(y)),   y' ~ p(y)
         drawn = self.prior.parts(open_uniform(len(x), self.prior.noise, generator))
-        loss_D = discriminator_loss(self.discriminator, drawn["z"], z)
+        styled = torch.cat([z, y.detach()], 1)
+        loss_D = discriminator_loss(self.discriminator, torch.cat([drawn["z"], y.detach()], 1), styled)
         loss_D_y = discriminator_loss(self.class_discriminator, drawn["y"], y)
         self.update("discriminator", loss_D + loss_D_y)
 
-        # min_Q,P  -E log P(x | z, y)  -  w E log D(z)  -  w_y E log D_y(y)  -  w_l E log Q(label | x)  +  consistency
+        # min_Q,P  -E log P(x | z, y)  -  w E log D(z, y)  -  w_y E log D_y(y)  -  w_l E log Q(label | x)
+        #          +  consistency
         losses = {
-            "reconstruction": reconstruction_loss(self.logits(self.prior.codes(outputs)), x, s.reconstruction),
-            "generator": generator_loss(self.discriminator, z),
+            "reconstruction": reconstruction_loss(self.logits(self.prior.together(parts)), x, s.reconstruction),
+            "generator": generator_loss(self.discriminator, styled),
             "class_generator": generator_loss(self.class_discriminator, y),
             "balance": math.log(self.prior.classes) + (y.mean(0) * y.mean(0).clamp(min=1e-8).log()).sum(),
-            **self._class_losses(batch, y_logits, generator),
+            **self._class_losses(batch, y, generator),
         }
         weights = {
             "generator": s.adversarial_weight,
@@ -101,16 +104,17 @@ class Objective(BaseObjective):
         }
         total = sum((weights.get(name, 1.0) * loss for name, loss in losses.items()), self.prior.penalty())
         self.update("autoencoder", total)
-        return {name: loss.detach() for name, loss in {**losses, "discriminator": loss_D + loss_D_y}.items()}
+        judged = {"discriminator": loss_D, "class_discriminator": loss_D_y}
+        return {name: loss.detach() for name, loss in {**losses, **judged}.items()}
 
-    def _class_losses(self, batch: Batch, y_logits: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def _class_losses(self, batch: Batch, y: Tensor, generator: Generator) -> dict[str, Tensor]:
         """Consistency of the changed images' classes with those of the images, and with labels their cross-entropy."""
         images = torch.cat([batch.image, batch.known_image])
         logits = self.prior.class_logits(self.encoder(affine(images, self.settings.augmentation, generator))["y"])
         of_batch, of_known = logits.split([len(batch.image), len(batch.known_image)])
         if self.settings.confidence is None:
-            return {"consistency": -mutual_information(y_logits.softmax(1), of_batch.softmax(1))}
-        target = (y_logits.detach() / self.settings.temperature).softmax(1)
+            return {"consistency": -mutual_information(y, of_batch.softmax(1))}
+        target = (y.detach().clamp(min=1e-30).log() / self.settings.temperature).softmax(1)
         sure = (target.amax(1) >= self.settings.confidence).float()
         losses = {"consistency": (sure * F.cross_entropy(of_batch, target, reduction="none")).mean()}
         if len(of_known):

@@ -2,21 +2,22 @@
 
 The decoder gets the label beside the code, so the code need not say which class it is and keeps the style. The paper
 stops there; here the encoder learns to name the class as well (cross-entropy), so that an image without a label can
-be reconstructed too.
+be reconstructed too, and the discriminator sees the label beside the code: in every class, not only over all of them,
+codes have to be the prior's, or a code drawn for one class would be drawn as another.
 """
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import PositiveFloat
 from torch import Generator, Tensor
-from torch.optim import Adam
 
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.networks import mlp
-from aae_zoo.zoo.objectives import ADAM_BETAS, BaseObjective, Batch, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings
 
 
@@ -40,14 +41,10 @@ class Objective(BaseObjective):
             raise InvalidRecipe("objective.kind = 'supervised' needs prior.kind = 'categorical', for its classes")
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
-        self.discriminator = mlp.Discriminator(settings.discriminator, self.prior.latent)
-        both = [*self.encoder.parameters(), *self.decoder.parameters()]
-        self.optimisers = {
-            "autoencoder": Adam(both, learning_rate, betas=ADAM_BETAS, fused=True),
-            "discriminator": Adam(
-                self.discriminator.parameters(), settings.discriminator_learning_rate, betas=ADAM_BETAS, fused=True
-            ),
-        }
+        self.discriminator = mlp.Discriminator(settings.discriminator, self.prior.latent + self.prior.classes)
+        self.optimisers = two_players(
+            [self.encoder, self.decoder], learning_rate, [self.discriminator], settings.discriminator_learning_rate
+        )
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch, every image of which has a label."""
@@ -55,14 +52,15 @@ class Objective(BaseObjective):
         z, y_logits = Q(x).values()
         y = F.one_hot(batch.label, self.prior.classes).to(z.dtype)
 
-        # Discriminator:  min_D  -E log D(z')  -  E log(1 - D(Q(x))),    z' ~ p(z)
-        loss_D = discriminator_loss(D, self.prior.draw(len(x), generator)["z"], z)
+        # Discriminator:  min_D  -E log D(z', y)  -  E log(1 - D(z, y)),    z' ~ p(z)
+        z_prior = self.prior.draw(len(x), generator)["z"]
+        loss_D = discriminator_loss(D, torch.cat([z_prior, y], 1), torch.cat([z, y], 1))
         self.update("discriminator", loss_D)
 
-        # min_Q,P  -E log P(x | z, y)  -  weight * E log D(z)  -  weight * E log Q(y | x)
+        # min_Q,P  -E log P(x | z, y)  -  weight * E log D(z, y)  -  weight * E log Q(y | x)
         losses = {
             "reconstruction": reconstruction_loss(P.logits(z, y), x, self.settings.reconstruction),
-            "generator": generator_loss(D, z),
+            "generator": generator_loss(D, torch.cat([z, y], 1)),
             "label": F.cross_entropy(y_logits, batch.label),
         }
         adversarial = self.settings.adversarial_weight * losses["generator"]

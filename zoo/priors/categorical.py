@@ -19,8 +19,9 @@ from aae_zoo.zoo.quantile import normal_quantile
 class Settings(PriorSettings):
     """How many classes, and the standard deviation of each coordinate of the style z.
 
-    With `scale` the logits of the classes are normalised over the batch and multiplied by it: without labels, every
-    class then has its share from the first step on (the paper normalises the heads for clustering, appendix A.3).
+    With `scale` both heads of the encoder are normalised over the batch, and the logits of the classes multiplied by
+    it (the paper normalises the heads for clustering, appendix A.3): without labels, every class then has its share
+    from the first step on, and the style stays where its prior is while the classes are being found.
     """
 
     kind: Literal["categorical"]
@@ -39,7 +40,9 @@ class Prior(BasePrior):
         self.latent, self.noise = settings.size, settings.size + 1
         self.classes, self.label_coordinate, self.std = settings.classes, settings.size, settings.std
         self.scale = settings.scale
-        self.normalise = nn.Identity() if settings.scale is None else nn.BatchNorm1d(settings.classes, affine=False)
+        normalised = settings.scale is not None
+        self.normalise_style = nn.BatchNorm1d(settings.size, affine=False) if normalised else nn.Identity()
+        self.normalise = nn.BatchNorm1d(settings.classes, affine=False) if normalised else nn.Identity()
 
     def forward(self, u: Tensor) -> dict[str, Tensor]:
         """Styles z [n, size] and one-hot classes y [n, classes] of noise u [n, size + 1]."""
@@ -48,6 +51,15 @@ class Prior(BasePrior):
     def parts(self, u: Tensor) -> dict[str, Tensor]:
         """Styles z and one-hot classes y, before a prior built on this one puts them together."""
         return {"z": self.std * normal_quantile(u[:, :-1]), "y": one_hot(u[:, -1], self.classes)}
+
+    def parts_of(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same two of images, from the encoder's linear outputs: styles, and probabilities of the classes."""
+        style = outputs["z"] if self.scale is None else self.std * self.normalise_style(outputs["z"])
+        return {"z": style, "y": self.class_logits(outputs["y"]).softmax(1)}
+
+    def together(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The codes of a style and a class: here both as they are."""
+        return dict(parts)
 
     def penalty(self) -> Tensor:
         """What training adds to the losses for the prior's own parameters, of which this one has none."""
@@ -59,7 +71,7 @@ class Prior(BasePrior):
 
     def codes(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The style, and the probabilities of the classes."""
-        return {**outputs, "y": self.class_logits(outputs["y"]).softmax(1)}
+        return self.together(self.parts_of(outputs))
 
     def class_logits(self, y: Tensor) -> Tensor:
         """The logits [n, classes] of the classes from the encoder's linear output."""

@@ -36,13 +36,11 @@ class Prior(categorical.Prior):
 
     def forward(self, u: Tensor) -> dict[str, Tensor]:
         """Codes z [n, size] of noise u [n, size + 1]."""
-        parts = self.parts(u)
-        return {"z": parts["z"] + parts["y"] @ self.heads_of_classes}
+        return {"z": self.together(self.parts(u))["z"]}
 
-    def codes(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The style moved to the head of its class, and the probabilities of the classes."""
-        y = self.class_logits(outputs["y"]).softmax(1)
-        return {**outputs, "z": outputs["z"] + y @ self.heads_of_classes, "y": y}
+    def together(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The style moved to the head of its class, and the class."""
+        return {"z": parts["z"] + parts["y"] @ self.heads_of_classes, "y": parts["y"]}
 
     def penalty(self) -> Tensor:
         """The sum of squares of what distances between heads lack of the one asked for."""
