@@ -31,6 +31,7 @@ _MODELS: Columns = {
     "MMD²": lambda b: f"{b.manifest.metrics['mmd2']:.4f}",
     "Fréchet": lambda b: f"{b.manifest.metrics['frechet']:.1f}" if "frechet" in b.manifest.metrics else "-",
     "error": lambda b: f"{b.manifest.metrics['error']:.2f} %" if "error" in b.manifest.metrics else "-",
+    "as asked": lambda b: _percent(m["label_agreement"]) if "label_agreement" in (m := b.manifest.metrics) else "-",
     "Parzen, nats": lambda b: f"{b.manifest.metrics['parzen']:.0f} ± {b.manifest.metrics['parzen_error']:.0f}",
     "training": lambda b: f"{b.manifest.metrics['training_seconds'] / 60:.1f} min on {_threads(b)}",
     "parameters": lambda b: f"{sum(b.manifest.metrics['parameters'].values()):,}",

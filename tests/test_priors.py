@@ -171,3 +171,16 @@ def test_cluster_heads_are_pushed_apart() -> None:
         loss.backward()
         optimiser.step()
     assert float(torch.nn.functional.pdist(prior.heads_of_classes.detach()).min()) > 0.9 * 6.0
+
+
+def test_normalised_heads_keep_the_style_at_its_prior() -> None:
+    """In training over the batch; afterwards by what training saw, so that an image's code is its own alone."""
+    settings = categorical.Settings(kind="categorical", size=3, classes=4, std=2.0, scale=1.5)
+    prior = categorical.Prior(settings)
+    outputs = {"z": 5 + 3 * torch.randn(400, 3, generator=torch.Generator().manual_seed(0)), "y": torch.randn(400, 4)}
+    for _ in range(200):
+        z = prior.codes(outputs)["z"]
+    assert z.mean(0).abs().max() < 1e-4
+    assert (z.std(0) - 2).abs().max() < 0.01
+    prior.eval()
+    assert (prior.codes({k: v[:1] for k, v in outputs.items()})["z"] - z[:1]).abs().max() < 0.02
