@@ -30,7 +30,7 @@ _FOLDED: Final = ("Cast", "Constant", "DequantizeLinear", "Identity", "QuantizeL
 _GROWING: Final = ("ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample")
 _MOST_GROWTH: Final = 1 << 24
 _MOST_FOLDED: Final = 8
-_FEW: Final = 8
+_FEW: Final = 1024
 
 
 def _once(name: str, *wires: int) -> Field:
@@ -200,9 +200,13 @@ def _check_nodes(graph: Fields, where: str, constants: dict[str, _Tensor], input
         if all(name in constants for name in takes if name):
             if operator not in _FOLDED:
                 raise InvalidBundle(f"{where} has {operator} of constants alone, expected one of {', '.join(_FOLDED)}")
-            size = max((t.size for t in [*known, *tensors]), default=0)
+            sources = [*known, *tensors]
+            size, whole = (
+                max((t.size for t in sources), default=0),
+                next((t.integers for t in sources if t.integers), []),
+            )
             most -= size * len(given)
-            constants.update((name, _Tensor(name, size, [])) for name in given)
+            constants.update((name, _Tensor(name, size, whole)) for name in given)
     if most < 0:
         raise InvalidBundle(f"{where} makes more constants of its own than its size allows; do not trust this bundle")
 
@@ -219,18 +223,20 @@ def _operator(node: Fields, where: str) -> str:
 def _check_growth(operator: str, known: list[_Tensor], where: str) -> None:
     for tensor in known:
         if math.prod(max(1, abs(n)) for n in tensor.integers) > _MOST_GROWTH:
-            raise InvalidBundle(f"{where}: {operator} is given the size {tensor.integers}; do not trust this bundle")
+            raise InvalidBundle(
+                f"{where}: {operator} is given the size {tensor.integers[:8]}; do not trust this bundle"
+            )
 
 
 def _check_attribute(data: memoryview, where: str) -> list[_Tensor]:
-    """Check an attribute: its tensor, if it has one."""
+    """Check an attribute: its tensor or its whole numbers, if it has any."""
     attribute = read_message(data, _ATTRIBUTE, f"{where}: an attribute")
     name = text(attribute["name"], where)
     most = _MOST_REACH if name in _REACH else _MOST_INTEGER
     numbers = integers(attribute["i"] + attribute["ints"], where)
     if any(abs(number) > most for number in numbers):
         raise InvalidBundle(f"{where}: {name[:80]!r} is {numbers[:8]}, expected at most {most}")
-    return [_tensor(_view(tensor), where) for tensor in attribute["t"]]
+    return [*(_tensor(_view(tensor), where) for tensor in attribute["t"]), _Tensor(name, len(numbers), numbers)]
 
 
 def _tensor(data: memoryview, where: str) -> _Tensor:
