@@ -1,5 +1,6 @@
 """A run to a bundle: rounded weights, graphs, the gate, golden outputs, pictures, card and manifest, all or nothing."""
 
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -20,15 +21,19 @@ from torch import nn
 from aae_zoo.export.anomaly import anomaly_metrics, usual
 from aae_zoo.export.card import model_card
 from aae_zoo.export.gate import failures
-from aae_zoo.export.golden import References, golden_inputs, references, save_npz
+from aae_zoo.export.golden import References, golden_file, golden_inputs, references, save_npz
 from aae_zoo.export.graphs import round_weights, to_onnx
+from aae_zoo.export.layers import first_difference
+from aae_zoo.export.search import worst_input
 from aae_zoo.export.seeds import over_seeds
+from aae_zoo.export.through import compare_metrics
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.errors import ParityError
 from aae_zoo.runtime.files import atomic_folder
-from aae_zoo.runtime.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, parse_manifest
+from aae_zoo.runtime.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, ScoreLimits, parse_manifest
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.noise import choose_label, uniform_noise
+from aae_zoo.runtime.parity import golden_of
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_data, to_float, validation_images
@@ -76,12 +81,16 @@ def export_bundle(
         _say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
         document = _document(source, facts)
         parity = _write_graphs(folder, source, document)
+        _say("measuring the graphs")
+        parity["metrics"] = compare_metrics(model, folder, dataset, run.recipe, document["metrics"])
         document["files"] = _records(folder)
+        exported = _exported(folder, document)
         _say("drawing pictures")
-        _write_pictures(folder, source, _exported(folder, document))
+        _write_pictures(folder, source, exported)
         _say("scoring anomalies")
-        document["score"] = usual(_exported(folder, document), validation_images(run.recipe.data, dataset))
-        document["metrics"] |= anomaly_metrics(_exported(folder, document), dataset) | others
+        document["score"] = usual(exported, validation_images(run.recipe.data, dataset))
+        exported.manifest = dataclasses.replace(exported.manifest, score=ScoreLimits(**document["score"]))
+        document["metrics"] |= anomaly_metrics(exported, dataset) | others
         weights = {
             n: (v.half() if v.is_floating_point() else v).contiguous() for n, v in objective.state_dict().items()
         }
@@ -101,11 +110,12 @@ def _say(what: str) -> None:
     sys.stderr.write(f"export: {what}\n")
 
 
-def gate(folder: Path, expected: References) -> dict[str, Any]:
+def gate(folder: Path, expected: References, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
     """Run the parity gate on a folder of graphs in a process without PyTorch: its report.
 
     Raises:
-        ParityError: a comparison did not hold, or the process failed.
+        ParityError: a comparison did not hold, or the process failed. It names the layer of the network, in
+            `networks`, at which the first graph that failed begins to differ.
     """
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "references.npz"
@@ -116,9 +126,13 @@ def gate(folder: Path, expected: References) -> dict[str, Any]:
         raise ParityError(f"the parity gate could not run: {(result.stderr.splitlines() or ['no message'])[-1]}")
     report: dict[str, Any] = json.loads(result.stdout)
     if problems := failures(report):
+        role = next(row["graph"] for row in report["rows"] if not row["passed"])
+        inputs = {name: torch.from_numpy(values) for name, values in golden_of(role, expected)[0].items()}
+        path = folder / f"{role}.onnx"
+        where = first_difference(networks[role], inputs, path.read_bytes()) if path.exists() else "there is no graph"
         raise ParityError(
             f"{len(problems)} of {len(report['rows'])} comparisons with PyTorch failed, no bundle was written; "
-            f"the first: {problems[0]}"
+            f"the first: {problems[0]}; {where}"
         )
     return report
 
@@ -184,15 +198,20 @@ def _write_graphs(folder: Path, source: _Source, document: Mapping[str, Any]) ->
     }
     inputs = golden_inputs(source.model, source.dataset.test_images)
     _say("writing graphs")
-    expected = references(networks, inputs)
+    search = {}
     for role, network in networks.items():
-        outputs = [key.split(".")[1] for key in expected if key.startswith(f"{role}.") and key.endswith(".float64")]
+        with torch.no_grad():
+            outputs = list(network(**inputs[role]))
         content = to_onnx(network, inputs[role], outputs, _metadata(document, role))
         (folder / f"{role}.onnx").write_bytes(content)
+        worst = worst_input(network, content, inputs[role])
+        inputs[role] = {name: torch.cat([values, worst.inputs[name]]) for name, values in inputs[role].items()}
+        search[role] = {"error": worst.error, "inputs": worst.tried}
     _say("comparing them with PyTorch")
-    report = gate(folder, expected)
-    save_npz(folder / "golden.npz", {k: v for k, v in expected.items() if not k.endswith(".float64")})
-    return report
+    expected = references(networks, inputs)
+    report = gate(folder, expected, networks)
+    save_npz(folder / "golden.npz", golden_file(expected))
+    return {**report, "search": search}
 
 
 def _metadata(document: Mapping[str, Any], role: str) -> dict[str, str]:

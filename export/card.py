@@ -162,20 +162,55 @@ with {versions}, and this recipe:
 
 def _parity(parity: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in parity["versions"].items())
-    rows = [f"| {row['graph']} | {row['engine']} | {row['batch']} | {row['error']:.2g} |" for row in parity["rows"]]
+    rows = [
+        f"| {row['graph']} | {row['engine']} | {row['batch']} | {row['error']:.2g} | {row['float64']:.2g} "
+        f"| {row['float64_allowed']:.2g} |"
+        for row in parity["rows"]
+    ]
     return "\n".join(
         [
             "## Parity with PyTorch",
             "",
-            f"Largest difference from PyTorch's float32 outputs, relative to max(1, largest output); the gate is "
+            "Largest difference from PyTorch's float32 outputs, relative to max(1, largest output); the gate is "
             f"{parity['gates']['float32']:g}, and beside it |graph - float64| <= {parity['gates']['float64']}. "
-            f"Seen with {versions}. `golden.npz` holds the inputs and outputs.",
+            f"Seen with {versions}. `golden.npz` holds the inputs and outputs, and `aae-zoo verify` replays them.",
             "",
-            "| graph | engine | batch | difference |",
-            "|---|---|---|---|",
+            "| graph | engine | batch | difference | from float64 | allowed |",
+            "|---|---|---|---|---|---|",
             *rows,
+            "",
+            *_search(parity),
+            "",
+            *_through(parity),
         ]
     )
+
+
+def _search(parity: Mapping[str, Any]) -> list[str]:
+    rows = [f"| {role} | {found['inputs']:,} | {found['error']:.2g} |" for role, found in parity["search"].items()]
+    return [
+        "A search for the worst input, which is the last row of each graph in `golden.npz`; the difference is relative "
+        "to max(1, the row's largest output):",
+        "",
+        "| graph | inputs tried | largest difference |",
+        "|---|---|---|",
+        *rows,
+    ]
+
+
+def _through(parity: Mapping[str, Any]) -> list[str]:
+    rows = [
+        f"| {METRIC_NAMES[name]} | {figures['pytorch']:.7g} | {figures['onnxruntime']:.7g} |"
+        for name, figures in parity["metrics"].items()
+        if not isinstance(figures["pytorch"], list)
+    ]
+    return [
+        "Figures of the test set, measured with both; `parity.json` has the codes' moments too:",
+        "",
+        "| figure | PyTorch | ONNX Runtime |",
+        "|---|---|---|",
+        *rows,
+    ]
 
 
 def _limits(document: Mapping[str, Any]) -> str:

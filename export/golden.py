@@ -14,34 +14,42 @@ from torch import Tensor, nn
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import to_float
 
-ROWS: Final = 65
 _SIGMAS: Final = 6.0
+_LEAST: Final = 2.0**-24
 
 References = dict[str, NDArray[np.generic]]
 
 
 def golden_inputs(model: Autoencoder, images: Tensor, seed: int = 0) -> dict[str, dict[str, Tensor]]:
-    """For each graph, 65 rows of each input by name, ordinary and extreme.
+    """For each graph, rows of each input by name, ordinary and extreme.
 
-    Encoder: real images (uint8 [n, C, H, W]), black, white, and uniform noise. Prior: uniform noise and its
-    borders. Decoder: codes of the prior, zeros, and uniform codes out to six standard deviations of the prior.
+    Encoder, 64: real images (uint8 [n, C, H, W]), black, white, and uniform noise. Prior, 64: uniform noise and its
+    borders. Decoder, 32: codes of the prior, zeros, ones, and uniform codes out to six standard deviations of the
+    prior; where it takes classes, those rows have random probabilities instead of one class.
     """
     generator = torch.Generator().manual_seed(seed)
-    some = images[torch.randperm(len(images), generator=generator)[:43]]
-    static = torch.randint(256, (ROWS - len(some) - 2, *images.shape[1:]), generator=generator, dtype=torch.uint8)
+    some = images[torch.randperm(len(images), generator=generator)[:42]]
+    static = torch.randint(256, (62 - len(some), *images.shape[1:]), generator=generator, dtype=torch.uint8)
     black_white = torch.stack([torch.zeros_like(images[0]), torch.full_like(images[0], 255)])
 
-    noise = torch.rand(ROWS, model.prior.noise, generator=generator).clamp(2.0**-24, 1 - 2.0**-24)
-    noise[-3:] = torch.tensor([2.0**-24, 0.5, 1 - 2.0**-24])[:, None]
-
-    codes = model.prior.draw(ROWS, generator)
-    extreme = (2 * torch.rand(21, model.prior.latent, generator=generator) - 1) * _SIGMAS * codes["z"].std()
-    codes["z"] = torch.cat([codes["z"][: ROWS - 22], torch.zeros(1, model.prior.latent), extreme])
+    noise = torch.rand(64, model.prior.noise, generator=generator).clamp(_LEAST, 1 - _LEAST)
+    noise[-3:] = torch.tensor([_LEAST, 0.5, 1 - _LEAST])[:, None]
     return {
         "encoder": {"image": to_float(torch.cat([some, black_white, static]))},
-        "decoder": codes,
+        "decoder": _codes(model, generator),
         "prior": {"u": noise},
     }
+
+
+@torch.no_grad()
+def _codes(model: Autoencoder, generator: torch.Generator) -> dict[str, Tensor]:
+    codes = model.prior.draw(32, generator)
+    z = codes["z"]
+    extreme = (2 * torch.rand(14, z.shape[1], generator=generator) - 1) * _SIGMAS * z.std()
+    codes["z"] = torch.cat([z[:16], torch.zeros_like(z[:1]), torch.ones_like(z[:1]), extreme])
+    if "y" in codes:
+        codes["y"][16:] = torch.randn(16, codes["y"].shape[1], generator=generator).softmax(1)
+    return codes
 
 
 @torch.no_grad()
@@ -60,6 +68,13 @@ def references(networks: Mapping[str, nn.Module], inputs: Mapping[str, Mapping[s
         for name, values in exact.items():
             arrays[f"{role}.{name}.float64"] = values.numpy()
     return arrays
+
+
+def golden_file(arrays: Mapping[str, NDArray[np.generic]]) -> References:
+    """What golden.npz keeps of references: all but float64, and images given as bytes / 255 as those bytes."""
+    kept = {key: values for key, values in arrays.items() if not key.endswith(".float64")}
+    kept["encoder.image"] = np.rint(255 * kept["encoder.image"].astype(np.float64)).astype(np.uint8)
+    return kept
 
 
 def save_npz(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:

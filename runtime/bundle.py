@@ -3,9 +3,13 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, WEIGHTS, Manifest, parse_manifest
+
+# Of an installed package, an editable one for example, every file may be a link: that is the installer's doing.
+_PACKAGE: Final = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -20,18 +24,21 @@ class Bundle:
         """The content of a file, after its size and SHA-256 were found to be the manifest's.
 
         Raises:
-            InvalidBundle: the file is not in the manifest, missing, truncated or altered.
+            InvalidBundle: the file is not in the manifest, missing, a link, truncated or altered.
         """
         record = self.manifest.files.get(name)
         path = self.folder / name
         if record is None:
             raise InvalidBundle(f"{self.folder} has no file {name!r} in its manifest")
+        if path.is_symlink() and _PACKAGE not in path.parents:
+            raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; {_mend(self.manifest)}")
         size = path.stat().st_size if path.is_file() else None
         if size is None:
             raise InvalidBundle(f"{path} is missing; {_mend(self.manifest)}")
         if size != record.size:
             raise InvalidBundle(f"{path} has {size} bytes, expected {record.size}; {_mend(self.manifest)}")
-        content = path.read_bytes()
+        with path.open("rb") as stream:  # bounded, should it grow meanwhile
+            content = stream.read(size)
         found = hashlib.sha256(content).hexdigest()
         if found != record.sha256:
             raise InvalidBundle(f"{path} has SHA-256 {found}, expected {record.sha256}; {_mend(self.manifest)}")
@@ -56,13 +63,15 @@ def open_bundle(folder: Path) -> Bundle:
     """Open a bundle folder and check its manifest.
 
     Raises:
-        InvalidBundle: there is no manifest, or it is malformed.
+        InvalidBundle: there is no manifest, or it is a link or malformed.
     """
     path = folder / "manifest.json"
     if not path.is_file():
         raise InvalidBundle(
             f"{folder} is no bundle: it has no manifest.json; make one with aae-zoo export RUN -o BUNDLE"
         )
+    if path.is_symlink() and _PACKAGE not in path.parents:
+        raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; do not trust this bundle")
     with path.open("rb") as stream:  # bounded: one byte over the limit is enough to refuse it
         text = stream.read(MAX_MANIFEST_BYTES + 1)
     return Bundle(folder, parse_manifest(text, str(path)), hashlib.sha256(text).hexdigest())

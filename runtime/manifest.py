@@ -124,15 +124,28 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
     """Parse and check a manifest; `where` names it in errors.
 
     Raises:
-        InvalidBundle: it is too large, not JSON, of another schema, or a field is missing or wrong.
+        InvalidBundle: it is too large, not JSON, has a name twice, is of another schema, or a field is missing or
+            wrong.
     """
     if len(text) > MAX_MANIFEST_BYTES:
         raise InvalidBundle(f"{where} has {len(text)} bytes, a manifest has at most {MAX_MANIFEST_BYTES}")
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_object)
+        return _manifest(_Fields(document, where))
+    except InvalidBundle:
+        raise
     except (ValueError, RecursionError) as error:
         raise InvalidBundle(f"{where} is not JSON ({error}); pull or export the model again") from None
-    return _manifest(_Fields(document, where))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no name is there twice, which programs read differently."""
+    document: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in document:
+            raise ValueError(f"the name {name[:80]!r} is there twice")
+        document[name] = value
+    return document
 
 
 class _Fields:
@@ -156,7 +169,7 @@ class _Fields:
 
     def text(self, key: str, pattern: re.Pattern[str] | None = None, expected: str = "a text") -> str:
         value: str = self._get(key, str, expected)
-        if len(value) > 10_000 or (pattern and not pattern.fullmatch(value)):
+        if len(value) > 10_000 or not value.isprintable() or (pattern and not pattern.fullmatch(value)):
             raise self.wrong(key, expected)
         return value
 
@@ -183,7 +196,7 @@ class _Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         values: list[object] = self._get(key, list, "a list of texts")
-        if len(values) > 100_000 or not all(isinstance(v, str) for v in values):
+        if len(values) > 100_000 or not all(isinstance(v, str) and v.isprintable() for v in values):
             raise self.wrong(key, "a list of texts")
         return tuple(str(v) for v in values)
 
@@ -234,6 +247,8 @@ def _score(fields: _Fields) -> ScoreLimits:
 
 
 def _files(fields: _Fields) -> dict[str, FileRecord]:
+    if len({name.lower() for name in fields.document}) < len(fields.document):
+        raise InvalidBundle(f"{fields.where} has one name twice but for capitals; do not trust this bundle")
     records = {}
     for name in fields.document:
         if not is_plain_name(name):

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -14,7 +14,8 @@ from aae_zoo.runtime.arrays import check_classes, check_codes, check_images
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.catalogue import find_model
 from aae_zoo.runtime.classes import Classes, most_probable
-from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.graph import check_graph
 from aae_zoo.runtime.manifest import Manifest, ScoreLimits
 from aae_zoo.runtime.noise import choose_label, percentile_grid, uniform_noise
 from aae_zoo.runtime.score import DRAWS, Scores, distance_from_prior, judge
@@ -282,35 +283,8 @@ class Model:
 
     def _open(self, role: str) -> _Graph:
         name = self.manifest.graph_file(role, self._precision)
-        session = open_session(self._bundle.read(name), name, device=self._device, threads=self._threads)
-        _check_signature(role, session, self.manifest)
+        content = self._bundle.read(name)
+        check_graph(content, name, role, self.manifest)
+        session = open_session(content, name, device=self._device, threads=self._threads)
         inputs = frozenset(i.name for i in session.get_inputs())
         return _Graph(session, inputs, [o.name for o in session.get_outputs()])
-
-
-def _check_signature(role: str, session: "InferenceSession", manifest: Manifest) -> None:
-    """Refuse a graph whose inputs and outputs are not those that the manifest promises for its role."""
-    sizes: Mapping[str, tuple[int, ...]] = {
-        "image": manifest.image.axes,
-        "z": (manifest.latent,),
-        "log_var": (manifest.latent,),
-        "y": (len(manifest.labels),),
-        "u": (manifest.noise,),
-    }
-    allowed = {
-        "encoder": (("image",), ("z", "log_var", "y"), ("image", "z")),
-        "decoder": (("z", "y"), ("image",), ("z", "image")),
-        "prior": (("u",), ("z", "y"), ("u", "z")),
-    }
-    inputs, outputs, needed = allowed[role]
-    found = {}
-    for nodes, names in ((session.get_inputs(), inputs), (session.get_outputs(), outputs)):
-        for node in nodes:
-            found[node.name] = tuple(node.shape[1:])
-            if node.name not in names or found[node.name] != sizes[node.name] or node.type != "tensor(float)":
-                expected = " or ".join(f"{n} as tensor(float) {['batch', *sizes[n]]}" for n in names)
-                raise InvalidBundle(
-                    f"the {role} of {manifest.name} has {node.name!r} as {node.type} {node.shape}, expected {expected}"
-                )
-    if missing := [name for name in needed if name not in found]:
-        raise InvalidBundle(f"the {role} of {manifest.name} lacks {', '.join(missing)} among its inputs and outputs")

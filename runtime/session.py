@@ -16,10 +16,13 @@ _CUDA: Final = "CUDAExecutionProvider"
 _CPU: Final = "CPUExecutionProvider"
 
 
-def open_session(graph: bytes, name: str, *, device: str = "auto", threads: int | None = None) -> "InferenceSession":
+def open_session(
+    graph: bytes, name: str, *, device: str = "auto", threads: int | None = None, tf32: bool = True
+) -> "InferenceSession":
     """Make a session for the bytes of a graph; `name` is said in errors.
 
-    `threads` are those of one operator: by default the CPUs that this process may use.
+    `threads` are those of one operator: by default the CPUs that this process may use. `tf32` says whether CUDA may
+    multiply float32 matrices with the ten bits of TF32, as ONNX Runtime does unless told otherwise.
 
     Raises:
         MissingBackend: ONNX Runtime is not installed.
@@ -36,8 +39,9 @@ def open_session(graph: bytes, name: str, *, device: str = "auto", threads: int 
     options.intra_op_num_threads = threads or available_cpus()
     options.log_severity_level = 3  # errors only: they reach the user as exceptions
     wanted = _wanted_providers(ort, device)
+    providers = [(p, {"use_tf32": "0"}) if p == _CUDA and not tf32 else p for p in wanted]
     try:
-        session: InferenceSession = ort.InferenceSession(graph, options, providers=wanted)
+        session: InferenceSession = ort.InferenceSession(graph, options, providers=providers)
     except Exception as error:  # the module's exceptions share no base class but Exception
         raise InvalidBundle(f"ONNX Runtime {ort.__version__} refuses {name}: {_first_line(error)}") from None
     if session.get_providers()[0] != wanted[0]:

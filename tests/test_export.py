@@ -19,13 +19,17 @@ from torch import Tensor, nn
 from aae_zoo.export import bundle as export_bundle_module
 from aae_zoo.export.bundle import export_bundle, gate
 from aae_zoo.export.card import model_card
-from aae_zoo.export.gate import BATCHES, GATE, check_graphs, failures
+from aae_zoo.export.gate import GATE, check_graphs, failures
 from aae_zoo.export.golden import golden_inputs, references
 from aae_zoo.export.graphs import round_weights, to_onnx
+from aae_zoo.export.layers import first_difference
+from aae_zoo.export.search import worst_input
+from aae_zoo.export.through import compare_metrics
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.errors import ParityError
 from aae_zoo.runtime.manifest import ROLES
 from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.parity import BATCHES
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import load_dataset
 from aae_zoo.zoo.recipe import load_recipe
@@ -113,46 +117,61 @@ class TestGate:
         return model
 
     @pytest.fixture
-    def expected(self, model: Autoencoder, small_data: Path) -> dict[str, Any]:
-        inputs = golden_inputs(model, load_dataset("small", small_data).test_images)
-        networks: Mapping[str, nn.Module] = {"encoder": model.encoder, "decoder": model.decoder, "prior": model.prior}
-        return references(networks, inputs)
+    def networks(self, model: Autoencoder) -> Mapping[str, nn.Module]:
+        return {"encoder": model.encoder, "decoder": model.decoder, "prior": model.prior}
 
-    def test_equal_graphs_pass_in_every_engine_and_batch(self, bundle: Path, expected: dict[str, Any]) -> None:
-        report = gate(bundle, expected)
+    @pytest.fixture
+    def expected(self, model: Autoencoder, networks: Mapping[str, nn.Module], small_data: Path) -> dict[str, Any]:
+        return references(networks, golden_inputs(model, load_dataset("small", small_data).test_images))
+
+    @pytest.fixture
+    def refusal(self, bundle: Path, expected: dict[str, Any], networks: Mapping[str, nn.Module]) -> Callable[[], str]:
+        def call() -> str:
+            with pytest.raises(ParityError, match="comparisons with PyTorch failed, no bundle was written") as error:
+                gate(bundle, expected, networks)
+            return str(error.value)
+
+        return call
+
+    def test_equal_graphs_pass_in_every_engine_and_batch(
+        self, bundle: Path, expected: dict[str, Any], networks: Mapping[str, nn.Module]
+    ) -> None:
+        report = gate(bundle, expected, networks)
         assert report["passed"]
         assert report["without_torch"]
         assert len(report["rows"]) == len(ROLES) * (2 * len(BATCHES) + 1)
         assert all(0 <= worst < GATE for worst in report["worst"].values())
 
-    def refusal(self, folder: Path, expected: dict[str, Any]) -> str:
-        with pytest.raises(ParityError, match="comparisons with PyTorch failed, no bundle was written") as error:
-            gate(folder, expected)
-        return str(error.value)
-
     @pytest.mark.parametrize("role", ["encoder", "decoder"])
-    def test_a_nudged_weight(self, bundle: Path, expected: dict[str, Any], role: str) -> None:
+    @pytest.mark.parametrize("layer", [0, -1])
+    def test_a_nudged_weight(self, bundle: Path, refusal: Callable[[], str], role: str, layer: int) -> None:
         """One unit in the last place of one float16 weight that matters."""
 
         def nudge(model: onnx.ModelProto) -> None:
-            tensor = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16)
+            tensor = [t for t in model.graph.initializer if len(t.dims) == 2][layer]
             values = numpy_helper.to_array(tensor).copy()
             place = np.unravel_index(np.abs(values).argmax(), values.shape)
-            values[place] = np.nextafter(values[place], np.float16(np.inf))
+            values[place] = np.nextafter(values[place].astype(np.float16), np.float16(np.inf))
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
         rewrite(bundle / f"{role}.onnx", nudge)
-        assert f"{role} (ONNX Runtime" in self.refusal(bundle, expected)
+        message = refusal()
+        assert f"{role} (ONNX Runtime" in message
+        first, last = {"encoder": (0, 3), "decoder": (0, 2)}[role]
+        assert f"the difference first appears in layers.{first if layer == 0 else last} (addmm)" in message
+        assert "the graph goes on with Gemm node_linear" in message
 
-    def test_a_baked_batch(self, bundle: Path, expected: dict[str, Any], model: Autoencoder) -> None:
+    def test_a_baked_batch(self, bundle: Path, refusal: Callable[[], str]) -> None:
         def bake(graph: onnx.ModelProto) -> None:
             for value in (*graph.graph.input, *graph.graph.output):
                 value.type.tensor_type.shape.dim[0].dim_value = 65
 
         rewrite(bundle / "decoder.onnx", bake)
-        assert "decoder (ONNX Runtime, not optimised, batch 1)" in self.refusal(bundle, expected)
+        message = refusal()
+        assert "decoder (ONNX Runtime, not optimised, batch 1): it declares {'z': [65, 2], 'image': [65, 1," in message
+        assert "Expected: 65" in message
 
-    def test_a_batch_baked_into_a_reshape(self, bundle: Path, expected: dict[str, Any]) -> None:
+    def test_a_batch_baked_into_a_reshape(self, bundle: Path, refusal: Callable[[], str]) -> None:
         """The silent form: the graph takes any batch, and answers with another number of rows."""
 
         def bake(graph: onnx.ModelProto) -> None:
@@ -163,17 +182,21 @@ class TestGate:
             graph.graph.node.append(onnx.helper.make_node("Gather", ["whole", "rows"], [node], axis=0))
 
         rewrite(bundle / "prior.onnx", bake)
-        assert "z has" in self.refusal(bundle, expected)
-        assert "rows, expected" in self.refusal(bundle, expected)
+        message = refusal()
+        assert "z has the shape [2, 2] for 1 rows" in message
+        assert "every layer has its equal in the graph, which after " in message
+        assert "goes on with Gather" in message
 
-    def test_a_model_in_training_mode(self, bundle: Path, expected: dict[str, Any], model: Autoencoder) -> None:
+    def test_a_model_in_training_mode(self, bundle: Path, model: Autoencoder, refusal: Callable[[], str]) -> None:
         example = {"image": torch.rand(2, 1, 14, 14)}
         try:
             content = to_onnx(model.encoder.train(), example, ["z"], {})
         finally:
             model.encoder.eval()
         (bundle / "encoder.onnx").write_bytes(content)
-        assert "encoder (ONNX Runtime" in self.refusal(bundle, expected)
+        message = refusal()
+        assert "encoder (ONNX Runtime" in message
+        assert "first appears in layers.3 (addmm): after layers.1 (relu) the graph goes on with Dropout" in message
 
     def test_swapped_outputs(self, tmp_path: Path) -> None:
         """An encoder with two outputs of one shape, whose names were swapped."""
@@ -191,6 +214,8 @@ class TestGate:
         path.write_bytes(to_onnx(TwoHeads(), inputs["encoder"], ["log_var", "z"], {}))
         rows = [r for r in check_graphs(tmp_path, expected)["rows"] if r["graph"] == "encoder"]
         assert not any(r["passed"] for r in rows)
+        where = first_difference(TwoHeads(), inputs["encoder"], path.read_bytes())
+        assert "every layer has its equal in the graph: it is the names of its outputs" in where
 
     def test_a_missing_output_a_missing_graph_and_bytes_that_are_none(
         self, bundle: Path, expected: dict[str, Any]
@@ -200,9 +225,9 @@ class TestGate:
         rewrite(bundle / "prior.onnx", lambda m: rename_output(m, "code"))
         problems = failures(check_graphs(bundle, expected))
         assert len(problems) == len(ROLES) * (2 * len(BATCHES) + 1)
-        assert "its outputs are ['code'], expected ['z']" in problems[-1]
+        assert "it declares {'u': ['batch', 2], 'code': ['batch', 2]}, expected {'u'" in problems[-1]
 
-    def test_values_outside_their_range(self, bundle: Path, expected: dict[str, Any]) -> None:
+    def test_values_outside_their_range(self, bundle: Path, refusal: Callable[[], str]) -> None:
         def add_one(graph: onnx.ModelProto) -> None:
             rename_output(graph, "inner")
             graph.graph.output[0].name = "image"
@@ -210,7 +235,46 @@ class TestGate:
             graph.graph.node.append(onnx.helper.make_node("Add", ["inner", "one"], ["image"]))
 
         rewrite(bundle / "decoder.onnx", add_one)
-        assert "expected [0, 1]" in self.refusal(bundle, expected)
+        message = refusal()
+        assert "expected [0, 1]" in message
+        assert "which after sigmoid goes on with Add" in message
+
+    def test_probabilities_that_are_none(self, tmp_path: Path) -> None:
+        class Unnormalised(nn.Module):
+            def forward(self, image: Tensor) -> dict[str, Tensor]:
+                return {"z": image.flatten(1)[:, :2], "y": image.flatten(1)[:, 2:4]}
+
+        inputs = {"encoder": {"image": torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))}}
+        expected = references({"encoder": Unnormalised()}, inputs)
+        content = to_onnx(Unnormalised(), inputs["encoder"], ["z", "y"], {})
+        (tmp_path / "encoder.onnx").write_bytes(content)
+        assert "expected probabilities that sum to 1" in failures(check_graphs(tmp_path, expected))[0]
+
+    def test_what_only_some_inputs_show(self, bundle: Path, model: Autoencoder, small_data: Path) -> None:
+        """A graph that differs only for images of many bright pixels in its first row: the search climbs there."""
+
+        class Lopsided(nn.Module):
+            def forward(self, image: Tensor) -> dict[str, Tensor]:
+                z = model.encoder(image)["z"]
+                return {"z": z + 1e-3 * (image[:, 0, 0].sum(1, keepdim=True) - 9).clamp(min=0)}
+
+        inputs = golden_inputs(model, load_dataset("small", small_data).test_images)["encoder"]
+        inputs = {"image": inputs["image"][:42]}
+        graph = to_onnx(Lopsided(), inputs, ["z"], {})
+        worst = worst_input(model.encoder, graph, inputs)
+        assert worst.error > 3e-4
+        assert worst.inputs["image"].shape == (1, 1, 14, 14)
+        again = worst_input(model.encoder, graph, inputs)
+        assert torch.equal(again.inputs["image"], worst.inputs["image"])
+        assert torch.equal((worst.inputs["image"] * 255).round() / 255, worst.inputs["image"])
+
+    def test_other_metrics(self, bundle: Path, small_run: Path, small_data: Path, model: Autoencoder) -> None:
+        dataset, metrics = load_dataset("small", small_data), dict(open_bundle(bundle).manifest.metrics)
+        recipe = Run.open(small_run).recipe
+        report = compare_metrics(model, bundle, dataset, recipe, metrics)
+        assert report["mse"]["onnxruntime"] == pytest.approx(metrics["mse"], rel=1e-5)
+        with pytest.raises(ParityError, match="through ONNX Runtime mse is 0.* with PyTorch 0.*no bundle was written"):
+            compare_metrics(model, bundle, dataset, recipe, metrics | {"mse": 1.01 * metrics["mse"]})
 
 
 def rename_output(model: onnx.ModelProto, name: str) -> None:
@@ -237,7 +301,9 @@ class TestBundle:
         with np.load(small_bundle / "golden.npz", allow_pickle=False) as saved:
             golden = dict(saved)
         assert set(golden) == {"encoder.image", "encoder.z", "decoder.z", "decoder.image", "prior.u", "prior.z"}
-        assert all(len(values) == 65 for values in golden.values())
+        rows = {"encoder": 65, "decoder": 33, "prior": 65}
+        assert all(len(values) == rows[key.split(".")[0]] for key, values in golden.items())
+        assert golden["encoder.image"].dtype == np.uint8
         assert np.abs(small.encode(golden["encoder.image"]) - golden["encoder.z"]).max() < 1e-5
         assert np.abs(small.decode(golden["decoder.z"]) - golden["decoder.image"]).max() < 1e-5
         assert np.abs(golden["decoder.z"]).max() > 5
@@ -278,6 +344,7 @@ class TestBundle:
             "export: measuring small on 300 test images",
             "export: writing graphs",
             "export: comparing them with PyTorch",
+            "export: measuring the graphs",
             "export: drawing pictures",
             "export: scoring anomalies",
         ]

@@ -1,0 +1,89 @@
+"""A seeded search for the input at which an exported graph differs most from its PyTorch module."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from aae_zoo.runtime.session import open_session
+
+_ROWS: Final = 64
+_ROUNDS: Final = 100
+_CULL: Final = 20
+_LEAST: Final = 2.0**-24
+
+Inputs = dict[str, Tensor]
+
+
+class Worst(NamedTuple):
+    """The input found, one row of each input by name, its error, and how many inputs were tried.
+
+    The error is the largest difference of an output from PyTorch's, relative to max(1, the row's largest).
+    """
+
+    inputs: Inputs
+    error: float
+    tried: int
+
+
+@torch.no_grad()
+def worst_input(network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], seed: int = 0) -> Worst:
+    """Climb from the rows of `inputs` to the row at which the graph's outputs differ most from the module's.
+
+    64 rows at a time are changed at random, in a few places or all and by little or much; each is replaced by what
+    became of it where that differs more, and every 20 rounds the worse half by the better one. Images stay bytes / 255,
+    noise in the open interval (0, 1), classes probabilities, and codes within the largest of `inputs`.
+    """
+    generator = Generator().manual_seed(seed)
+    session = open_session(graph, "the graph", device="cpu")
+    names = [output.name for output in session.get_outputs()]
+
+    def errors(rows: Inputs) -> Tensor:
+        wanted = network(**rows)
+        found = session.run(names, {name: values.numpy() for name, values in rows.items()})
+        each = [_row_errors(torch.from_numpy(np.asarray(f)), wanted[n]) for n, f in zip(names, found, strict=True)]
+        return torch.stack(each).amax(0)
+
+    limits = {name: float(values.abs().max()) for name, values in inputs.items()}
+    order = torch.arange(_ROWS) % len(next(iter(inputs.values())))
+    rows = {name: values[order] for name, values in inputs.items()}
+    best = errors(rows)
+    for round_ in range(1, _ROUNDS + 1):
+        changed = {name: _change(name, values, limits[name], generator) for name, values in rows.items()}
+        found = errors(changed)
+        better = found > best
+        best = torch.where(better, found, best)
+        for name, values in rows.items():
+            values[better] = changed[name][better]
+        if round_ % _CULL == 0:
+            ranking = best.argsort(descending=True, stable=True)[: _ROWS // 2].repeat(2)
+            best, rows = best[ranking], {name: values[ranking] for name, values in rows.items()}
+    place = int(best.argmax())
+    return Worst({n: v[place : place + 1] for n, v in rows.items()}, float(best[place]), _ROWS * (_ROUNDS + 1))
+
+
+def _row_errors(found: Tensor, wanted: Tensor) -> Tensor:
+    """The error [n] of each row, infinite where the number of rows is not the module's or a number is not finite."""
+    if found.shape != wanted.shape:
+        return torch.full((len(wanted),), torch.inf)
+    difference = (found - wanted).abs().flatten(1).amax(1) / wanted.abs().flatten(1).amax(1).clamp(min=1)
+    return difference.nan_to_num(nan=torch.inf)
+
+
+def _change(name: str, values: Tensor, limit: float, generator: Generator) -> Tensor:
+    """Each row changed: a share of its numbers from all to 1 in 64, by a step from the whole range to 1 in 64 of it."""
+    share, step = (0.5 ** torch.randint(7, (len(values),), generator=generator) for _ in range(2))
+    shape = (-1, *[1] * (values.dim() - 1))
+    noise = torch.randn(values.shape, generator=generator) * step.reshape(shape) * limit
+    chosen = torch.rand(values.shape, generator=generator) < share.reshape(shape)
+    changed = torch.where(chosen, values + noise, values)
+    if name == "image":
+        return (changed.clamp(0, 1) * 255).round() / 255
+    if name == "u":
+        return changed.clamp(_LEAST, 1 - _LEAST)
+    if name == "y":
+        positive = changed.clamp(min=0) + _LEAST
+        return positive / positive.sum(1, keepdim=True)
+    return changed.clamp(-limit, limit)

@@ -1,0 +1,59 @@
+"""The golden file of a bundle: inputs, and PyTorch's own outputs for them, read without trusting its sizes."""
+
+import io
+import math
+import zipfile
+import zlib
+from typing import Final
+
+import numpy as np
+
+from aae_zoo.runtime.bundle import Bundle
+from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.manifest import ROLES
+from aae_zoo.runtime.parity import Array, Arrays, golden_of
+
+GOLDEN: Final = "golden.npz"
+_MOST_BYTES: Final = 1 << 28
+_DTYPES: Final = (np.dtype(np.float32), np.dtype(np.uint8))
+
+
+def read_golden(bundle: Bundle) -> Arrays:
+    """The golden arrays "<graph>.<input or output>" of a bundle, float32 [n, ...] with as many rows for each graph.
+
+    Images that are kept as bytes are given as floats in [0, 1].
+
+    Raises:
+        InvalidBundle: the file is missing or altered, no .npz of such arrays, or would unpack to more than 256 MiB.
+    """
+    content = bundle.read(GOLDEN)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            if sum(entry.file_size for entry in entries) > _MOST_BYTES:
+                raise ValueError(f"its arrays have more than {_MOST_BYTES} bytes")
+            arrays = {e.filename.removesuffix(".npy"): _array(archive.read(e)) for e in entries}
+    except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is no file of arrays ({error})") from None
+    for role in ROLES:
+        given, expected = golden_of(role, arrays)
+        if not given or not expected or len({len(values) for values in (given | expected).values()}) != 1:
+            raise InvalidBundle(
+                f"{GOLDEN} of {bundle.manifest.name} lacks inputs or outputs of the {role}, "
+                f"or has not as many of each; export the model again"
+            )
+    return arrays
+
+
+def _array(content: bytes) -> Array:
+    """An array from the bytes of a .npy file, which must be as many as its header says."""
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):
+        raise ValueError(f"an array has the format {version}, expected 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    values = content[stream.tell() :]
+    if fortran or dtype not in _DTYPES or not shape or shape[0] < 1 or math.prod(shape) * dtype.itemsize != len(values):
+        raise ValueError(f"an array of {dtype} {list(shape)[:8]} has {len(values)} bytes")
+    array = np.frombuffer(values, dtype).reshape(shape)
+    return array / np.float32(255) if dtype == np.uint8 else array

@@ -1,0 +1,308 @@
+"""What an ONNX file is, read from its bytes before ONNX Runtime sees them, so that a hostile one is refused.
+
+Whatever a bundle claims, its graphs can then reach no file, call no code but the standard operators', and ask for no
+more memory when they are loaded than a few times their own size. What they compute when they run is not bounded.
+Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.manifest import Manifest
+from aae_zoo.runtime.protobuf import BYTES, FIXED32, VARINT, Field, Fields, Value, integers, read_message, text
+
+_MANY: Final = 10_000
+_MOST_ELEMENTS: Final = 1 << 28
+# Attributes that say how far a convolution reaches, and any other.
+_REACH: Final = ("dilations", "kernel_shape", "output_padding", "pads", "strides")
+_MOST_REACH: Final = 256
+_MOST_INTEGER: Final = 1 << 16
+
+# Bytes of an element by ONNX's number of its type, and what people call the type.
+_SIZES: Final = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8}
+_TYPES: Final = {1: "float", 6: "int32", 7: "int64", 10: "float16", 11: "double"}
+
+# Operators that constants alone may feed: what they give is at most eight times what they take.
+_FOLDED: Final = ("Cast", "Constant", "DequantizeLinear", "Identity", "QuantizeLinear", "Reshape", "Transpose")
+# Operators whose output can be as large as a number among their inputs says.
+_GROWING: Final = ("ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample")
+_MOST_GROWTH: Final = 1 << 24
+_MOST_FOLDED: Final = 8
+_FEW: Final = 1024
+
+
+def _once(name: str, *wires: int) -> Field:
+    return Field(name, wires or (BYTES,), once=True)
+
+
+def _repeated(name: str, *wires: int) -> Field:
+    return Field(name, wires or (BYTES,), once=False)
+
+
+def _never(name: str) -> Field:
+    return Field(name, (), once=True)
+
+
+# What is missing here is refused too: sparse tensors, texts, devices, and whatever ONNX will invent.
+_MODEL: Final = {
+    1: _once("ir_version", VARINT),
+    2: _once("producer_name"),
+    3: _once("producer_version"),
+    4: _once("domain"),
+    5: _once("model_version", VARINT),
+    6: _once("doc_string"),
+    7: _once("graph"),
+    8: _repeated("opset_import"),
+    14: _repeated("metadata_props"),
+    20: _never("training"),
+    25: _never("functions"),
+}
+_GRAPH: Final = {
+    1: _repeated("node"),
+    2: _once("name"),
+    5: _repeated("initializer"),
+    10: _once("doc_string"),
+    11: _repeated("input"),
+    12: _repeated("output"),
+    13: _repeated("value_info"),
+    14: _repeated("quantization_annotation"),
+    15: _never("sparse tensors"),
+    16: _repeated("metadata_props"),
+}
+_NODE: Final = {
+    1: _repeated("input"),
+    2: _repeated("output"),
+    3: _once("name"),
+    4: _once("op_type"),
+    5: _repeated("attribute"),
+    6: _once("doc_string"),
+    7: _once("domain"),
+    9: _repeated("metadata_props"),
+}
+_ATTRIBUTE: Final = {
+    1: _once("name"),
+    2: _once("f", FIXED32),
+    3: _once("i", VARINT),
+    4: _once("s"),
+    5: _once("t"),
+    6: _never("a subgraph"),
+    7: _repeated("floats", FIXED32, BYTES),
+    8: _repeated("ints", VARINT, BYTES),
+    9: _repeated("strings"),
+    11: _never("subgraphs"),
+    13: _once("doc_string"),
+    20: _once("type", VARINT),
+}
+_TENSOR: Final = {
+    1: _repeated("dims", VARINT, BYTES),
+    2: _once("data_type", VARINT),
+    4: _repeated("float_data", FIXED32, BYTES),
+    5: _repeated("int32_data", VARINT, BYTES),
+    7: _repeated("int64_data", VARINT, BYTES),
+    8: _once("name"),
+    9: _once("raw_data"),
+    12: _once("doc_string"),
+    13: _repeated("external_data"),
+    14: _once("data_location", VARINT),
+    16: _repeated("metadata_props"),
+}
+_VALUE: Final = {1: _once("name"), 2: _once("type"), 3: _once("doc_string"), 4: _repeated("metadata_props")}
+_TYPE: Final = {1: _once("tensor_type"), 6: _once("denotation")}
+_TENSOR_TYPE: Final = {1: _once("elem_type", VARINT), 2: _once("shape")}
+_SHAPE: Final = {1: _repeated("dim")}
+_DIMENSION: Final = {1: _once("dim_value", VARINT), 2: _once("dim_param"), 3: _once("denotation")}
+
+# The inputs and outputs that a graph may have, and those that it must have.
+_SIGNATURES: Final = {
+    "encoder": (("image",), ("z", "log_var", "y"), ("image", "z")),
+    "decoder": (("z", "y"), ("image",), ("z", "image")),
+    "prior": (("u",), ("z", "y"), ("u", "z")),
+}
+
+
+class _Tensor(NamedTuple):
+    """A constant: how many numbers it has, and which, where they are few and whole."""
+
+    name: str
+    size: int
+    integers: list[int]
+
+
+class _Declared(NamedTuple):
+    """An input, output or other value as a graph declares it; a dimension without a number is a text."""
+
+    name: str
+    type: str
+    shape: list[int | str]
+
+
+def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> tuple[list[str], list[str]]:
+    """Refuse the bytes of a graph file, `name` in errors, unless they are a plain graph for its role in a bundle.
+
+    The names of its inputs and of its outputs, in its order.
+
+    Raises:
+        InvalidBundle: the bytes are no ONNX file or cut short; the graph has external data, operators of other
+            domains, functions or subgraphs, sizes that its data has not or out of all proportion, or names twice;
+            or its inputs and outputs are not those that the manifest promises.
+    """
+    if content[4:8] == b"ORTM":
+        raise InvalidBundle(f"{name} is in ONNX Runtime's own format, expected ONNX; do not trust this bundle")
+    model = read_message(memoryview(content), _MODEL, name)
+    if not model["graph"]:
+        raise InvalidBundle(f"{name} is no ONNX file: it has no graph; get {manifest.name} again")
+    graph = read_message(_view(model["graph"][0]), _GRAPH, f"{name}: the graph")
+    if max(len(graph["node"]), len(graph["initializer"]), len(graph["value_info"])) > _MANY:
+        raise InvalidBundle(f"{name} has more than {_MANY:,} nodes, tensors or values; do not trust this bundle")
+    inputs, outputs, others = (
+        [_declared(_view(v), name) for v in graph[kind]] for kind in ("input", "output", "value_info")
+    )
+    for value in others:
+        if math.prod(size for size in value.shape if isinstance(size, int)) > _MOST_ELEMENTS:
+            raise InvalidBundle(f"{name}: {value.name!r} declares the shape {value.shape}; do not trust this bundle")
+    constants = {t.name: t for t in (_tensor(_view(t), name) for t in graph["initializer"])}
+    if len(constants) != len(graph["initializer"]):
+        raise InvalidBundle(f"{name} has two tensors of one name; do not trust this bundle")
+    _check_nodes(graph, name, constants, {value.name for value in inputs}, _MOST_FOLDED * len(content))
+    _check_signature(role, inputs, outputs, manifest)
+    return [value.name for value in inputs], [value.name for value in outputs]
+
+
+def _view(value: Value) -> memoryview:
+    assert isinstance(value, memoryview)  # noqa: S101 - the field's wire type is BYTES alone
+    return value
+
+
+def _number(values: list[Value], default: int = 0) -> int:
+    """The signed number of a field that is there once at most."""
+    return integers(values, "")[0] if values else default
+
+
+def _check_nodes(graph: Fields, where: str, constants: dict[str, _Tensor], inputs: set[str], most: int) -> None:
+    """Check every node; what constants alone feed is a constant too, and of those there are `most` numbers at most."""
+    names = {*constants, *inputs}
+    if len(names) != len(constants) + len(inputs):
+        raise InvalidBundle(f"{where} has an input and a tensor of one name; do not trust this bundle")
+    for data in graph["node"]:
+        node = read_message(_view(data), _NODE, f"{where}: a node")
+        operator = _operator(node, where)
+        tensors = [t for a in node["attribute"] for t in _check_attribute(_view(a), f"{where}: {operator}")]
+        takes, gives = ([text([value], where) for value in node[kind]] for kind in ("input", "output"))
+        given = [name for name in gives if name]
+        if len(set(given)) != len(given) or names.intersection(given):
+            raise InvalidBundle(f"{where} has two values of one name, one of {operator}; do not trust this bundle")
+        names.update(given)
+        known = [constants[name] for name in takes if name in constants]
+        if operator in _GROWING:
+            _check_growth(operator, known, where)
+        if all(name in constants for name in takes if name):
+            if operator not in _FOLDED:
+                raise InvalidBundle(f"{where} has {operator} of constants alone, expected one of {', '.join(_FOLDED)}")
+            sources = [*known, *tensors]
+            size, whole = (
+                max((t.size for t in sources), default=0),
+                next((t.integers for t in sources if t.integers), []),
+            )
+            most -= size * len(given)
+            constants.update((name, _Tensor(name, size, whole)) for name in given)
+    if most < 0:
+        raise InvalidBundle(f"{where} makes more constants of its own than its size allows; do not trust this bundle")
+
+
+def _operator(node: Fields, where: str) -> str:
+    operator, domain = text(node["op_type"], where)[:80], text(node["domain"], where)[:80]
+    if domain not in ("", "ai.onnx") or not operator.isidentifier():
+        raise InvalidBundle(
+            f"{where} has the operator {operator!r} of {domain!r}, expected ONNX's own; do not trust this bundle"
+        )
+    return operator
+
+
+def _check_growth(operator: str, known: list[_Tensor], where: str) -> None:
+    for tensor in known:
+        if math.prod(max(1, abs(n)) for n in tensor.integers) > _MOST_GROWTH:
+            raise InvalidBundle(
+                f"{where}: {operator} is given the size {tensor.integers[:8]}; do not trust this bundle"
+            )
+
+
+def _check_attribute(data: memoryview, where: str) -> list[_Tensor]:
+    """Check an attribute: its tensor or its whole numbers, if it has any."""
+    attribute = read_message(data, _ATTRIBUTE, f"{where}: an attribute")
+    name = text(attribute["name"], where)
+    most = _MOST_REACH if name in _REACH else _MOST_INTEGER
+    numbers = integers(attribute["i"] + attribute["ints"], where)
+    if any(abs(number) > most for number in numbers):
+        raise InvalidBundle(f"{where}: {name[:80]!r} is {numbers[:8]}, expected at most {most}")
+    return [*(_tensor(_view(tensor), where) for tensor in attribute["t"]), _Tensor(name, len(numbers), numbers)]
+
+
+def _tensor(data: memoryview, where: str) -> _Tensor:
+    """Check that a tensor has its data with it, as much as its shape says."""
+    tensor = read_message(data, _TENSOR, f"{where}: a tensor")
+    name, dims = text(tensor["name"], where), integers(tensor["dims"], where)
+    kind, raw = _number(tensor["data_type"]), tensor["raw_data"]
+    if _number(tensor["data_location"]) != 0 or tensor["external_data"]:
+        raise InvalidBundle(f"{where}: {name[:80]!r} has its data in another file; do not trust this bundle")
+    if kind not in _SIZES or len(dims) > 8 or any(size < 0 for size in dims):
+        raise InvalidBundle(f"{where}: {name[:80]!r} has the type {kind} and the shape {dims[:9]}, expected numbers")
+    count, numbers = math.prod(dims), list[int]()
+    if raw:
+        found, wanted = len(_view(raw[0])), count * _SIZES[kind]
+        if kind in (6, 7) and found == wanted and 0 < count <= _FEW:
+            numbers = list(_view(raw[0]).cast("i" if kind == 6 else "q"))
+    else:
+        floats = sum(len(v) // 4 for v in tensor["float_data"] if isinstance(v, memoryview))
+        typed = integers(tensor["int32_data"] + tensor["int64_data"], where)
+        found, wanted = floats + len(typed), count
+        numbers = typed if len(typed) <= _FEW else []
+    if found != wanted:
+        raise InvalidBundle(
+            f"{where}: {name[:80]!r} has {found} of the {wanted} {'bytes' if raw else 'numbers'} of its shape {dims}; "
+            "do not trust this bundle"
+        )
+    return _Tensor(name, count, numbers)
+
+
+def _declared(data: memoryview, where: str) -> _Declared:
+    value = read_message(data, _VALUE, f"{where}: a value")
+    name = text(value["name"], where)
+    kind, shape = 0, list[int | str]()
+    for type_ in value["type"]:
+        for tensor in read_message(_view(type_), _TYPE, f"{where}: {name[:80]!r}")["tensor_type"]:
+            tensor_type = read_message(_view(tensor), _TENSOR_TYPE, f"{where}: {name[:80]!r}")
+            kind = _number(tensor_type["elem_type"])
+            for dims in tensor_type["shape"]:
+                shape += [_dimension(_view(d), where) for d in read_message(_view(dims), _SHAPE, where)["dim"]]
+    return _Declared(name, f"tensor({_TYPES.get(kind, kind)})", shape)
+
+
+def _dimension(data: memoryview, where: str) -> int | str:
+    dimension = read_message(data, _DIMENSION, f"{where}: a dimension")
+    return _number(dimension["dim_value"]) if dimension["dim_value"] else text(dimension["dim_param"], where)
+
+
+def _check_signature(role: str, inputs: list[_Declared], outputs: list[_Declared], manifest: Manifest) -> None:
+    """Refuse a graph whose inputs and outputs are not those that the manifest promises for its role."""
+    sizes: Mapping[str, tuple[int, ...]] = {
+        "image": manifest.image.axes,
+        "z": (manifest.latent,),
+        "log_var": (manifest.latent,),
+        "y": (len(manifest.labels),),
+        "u": (manifest.noise,),
+    }
+    takes, gives, needed = _SIGNATURES[role]
+    found = [value.name for value in (*inputs, *outputs)]
+    for values, names in ((inputs, takes), (outputs, gives)):
+        for name, type_, shape in values:
+            first, *rest = shape or [0]
+            known = name in names and tuple(rest) == sizes[name] and isinstance(first, str)
+            if not known or type_ != "tensor(float)" or found.count(name) > 1:
+                expected = " or ".join(f"{n} once as tensor(float) {['batch', *sizes[n]]}" for n in names)
+                raise InvalidBundle(
+                    f"the {role} of {manifest.name} has {name[:80]!r} as {type_} {shape[:9]}, expected {expected}"
+                )
+    if missing := [name for name in needed if name not in found]:
+        raise InvalidBundle(f"the {role} of {manifest.name} lacks {', '.join(missing)} among its inputs and outputs")

@@ -1,0 +1,131 @@
+"""Replaying a bundle's golden file: are its graphs right on this machine, this device and this ONNX Runtime?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aae_zoo.runtime.bundle import Bundle
+from aae_zoo.runtime.catalogue import find_model
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
+from aae_zoo.runtime.golden import read_golden
+from aae_zoo.runtime.graph import check_graph
+from aae_zoo.runtime.manifest import PRECISIONS, ROLES
+from aae_zoo.runtime.parity import BATCHES, Arrays, golden_of, problem_with, psnr, relative_error, replay
+from aae_zoo.runtime.session import open_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+CPU: Final = 1e-5
+CUDA: Final = 1e-4
+TF32: Final = 5e-3
+FLOAT16: Final = 5e-3
+# 8 bits are not close; below this, in dB, an image is no longer the same.
+INT8_PSNR: Final = 15.0
+
+_NO_TF32: Final = "cuda without TF32"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A graph at a precision and a batch size, on a device, against PyTorch.
+
+    `measure` says what `value` is: "difference", relative to max(1, largest output), which must be at most `gate`; or
+    "psnr" in dB, which must be at least that. `value` is None, and `problem` tells why, where nothing can be compared.
+    """
+
+    graph: str
+    precision: str
+    device: str
+    batch: int
+    measure: str
+    value: float | None
+    gate: float
+    passed: bool
+    problem: str | None
+
+
+def verify(name: str, *, device: str = "auto", precision: str | None = None) -> list[Comparison]:
+    """Run the golden inputs of a model through its graphs and compare with PyTorch's outputs, in several batch sizes.
+
+    `precision` is one of those that the bundle has; by default all are replayed. On CUDA, float32 graphs run without
+    TF32 and with it, each with its own gate.
+
+    Raises:
+        ModelNotFound: there is no such model on this machine.
+        InvalidBundle: a file is damaged, or no graph has that precision.
+        InvalidInput: there is no such precision or device.
+        DeviceUnavailable: the device cannot be had.
+    """
+    bundle = find_model(name)
+    golden = read_golden(bundle)
+    return [c for role, which in graphs_of(bundle, precision) for c in _verify(bundle, role, which, device, golden)]
+
+
+def graphs_of(bundle: Bundle, precision: str | None = None) -> list[tuple[str, str]]:
+    """The graphs of a bundle, (role, precision), or those of one precision.
+
+    Raises:
+        InvalidInput: there is no such precision.
+        InvalidBundle: no graph has it.
+    """
+    if precision not in (None, *PRECISIONS):
+        raise InvalidInput(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    all_ = [(role, which) for role in ROLES for which in bundle.manifest.graphs[role]]
+    chosen = [(role, which) for role, which in all_ if precision in (None, which)]
+    if not chosen:
+        raise InvalidBundle(
+            f"{bundle.manifest.name} has no {precision} graph; it has {', '.join(' '.join(graph) for graph in all_)}"
+        )
+    return chosen
+
+
+def _verify(bundle: Bundle, role: str, precision: str, device: str, golden: Arrays) -> Iterator[Comparison]:
+    name = bundle.manifest.graph_file(role, precision)
+    content = bundle.read(name)
+    check_graph(content, name, role, bundle.manifest)
+    given, expected = golden_of(role, golden)
+    for session, where in _sessions(content, name, device, precision):
+        for batch in BATCHES:
+            yield _compare(session, given, expected, (role, precision, where, batch))
+
+
+def _sessions(content: bytes, name: str, device: str, precision: str) -> Iterator[tuple["InferenceSession", str]]:
+    """A session on the device, and what to call that; on CUDA, for float32, one without TF32 and one with it."""
+    session = open_session(content, name, device=device)
+    where = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
+    if where == "cuda" and precision == "fp32":
+        yield open_session(content, name, device=device, tf32=False), _NO_TF32
+    yield session, where
+
+
+def _gate(precision: str, device: str) -> tuple[str, float]:
+    """What is measured, and its gate."""
+    if precision == "int8":
+        return "psnr", INT8_PSNR
+    if precision == "fp16":
+        return "difference", FLOAT16
+    return "difference", {"cpu": CPU, _NO_TF32: CUDA}.get(device, TF32)
+
+
+def _compare(
+    session: "InferenceSession", given: Arrays, expected: Arrays, place: tuple[str, str, str, int]
+) -> Comparison:
+    role, precision, device, batch = place
+    measure, gate = _gate(precision, device)
+    names = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Arrays) -> Arrays:
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    try:
+        found = replay(run, given, batch)
+        problem = found if isinstance(found, str) else problem_with(found, expected)
+    except Exception as error:  # whatever ONNX Runtime raises, the graph does not run here
+        found = problem = " ".join(str(error).split())[:300]
+    if problem or isinstance(found, str):
+        return Comparison(role, precision, device, batch, measure, None, gate, passed=False, problem=problem)
+    worst, figure = (min, psnr) if measure == "psnr" else (max, relative_error)
+    value = float(worst(figure(found[name], reference) for name, reference in expected.items()))
+    passed = value >= gate if measure == "psnr" else value <= gate
+    return Comparison(role, precision, device, batch, measure, value, gate, passed, problem=None)
