@@ -5,9 +5,10 @@ PYTHON ?= python3
 RUNTIME := .venv-runtime
 VENV := .venv
 BIN := $(VENV)/bin
+SUDO := $(shell test $$(id -u) = 0 || echo sudo)
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
-.PHONY: sample install test lint bench zoo generated clean
+.PHONY: sample install install-engines engines test lint bench zoo generated clean
 
 sample:
 	test -d $(RUNTIME) || $(PYTHON) -m venv $(RUNTIME)
@@ -18,14 +19,25 @@ install:
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[cpu,train,dev]'
 
-test: install lint
+test: install install-engines lint
 	$(BIN)/pytest
 
 lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PACKAGES)
-	$(BIN)/mypy tests/*.py tests/benchmarks/*.py
+	$(BIN)/mypy tests/*.py tests/benchmarks/*.py tests/engines/*.py
+
+# Other engines that the tests run the graphs in: Python's, Node's, a browser and a C compiler.
+install-engines: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[engines]'
+	npm ci --prefix tests/engines --ignore-scripts --no-audit --no-fund
+	command -v chromium && command -v cc || { $(SUDO) apt-get update -qq && \
+	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc libc6-dev; }
+
+# Rewrites the README's table of engines.
+engines: install-engines
+	$(BIN)/python tests/engines/registry.py README.md
 
 # Rewrites docs/benchmarks.md; needs MNIST (see README).
 bench: install

@@ -66,6 +66,7 @@ def to_onnx(
     assert program is not None  # noqa: S101 - the exporter returns None only for its old path
     model = program.model_proto
     _strip(model)
+    _plain_reshapes(model)
     _store_float16(model)
     model.ir_version = IR_VERSION
     helper.set_model_props(model, {METADATA_PREFIX + key: value for key, value in metadata.items()})
@@ -83,6 +84,16 @@ def _strip(model: ModelProto) -> None:
     for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         item.doc_string = ""
         del item.metadata_props[:]
+
+
+def _plain_reshapes(model: ModelProto) -> None:
+    """Leave allowzero out where no size is 0: it changes nothing there, and some engines refuse it."""
+    sizes = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Reshape" and node.input[1] in sizes and sizes[node.input[1]].all():
+            kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def _store_float16(model: ModelProto) -> None:

@@ -29,8 +29,9 @@ def normal_quantile(u: Tensor) -> Tensor:
     centre = q * _ratio(_CENTRE, 0.180625 - q * q)
     # The distance from the nearer border is taken from u itself, so that a small u loses nothing.
     r = torch.sqrt(-torch.log(torch.minimum(u, 1 - u)))
-    tail = torch.where(r <= 5, _ratio(_TAIL, r - 1.6), _ratio(_FAR_TAIL, r - 5)) * torch.sign(q)
-    return torch.where(q.abs() <= 0.425, centre, tail)
+    # Only > and <: some engines know <= and >= of older opsets alone.
+    tail = torch.where(r > 5, _ratio(_FAR_TAIL, r - 5), _ratio(_TAIL, r - 1.6)) * torch.sign(q)
+    return torch.where(q.abs() > 0.425, tail, centre)
 
 
 def _ratio(polynomials: tuple[Sequence[float], Sequence[float]], x: Tensor) -> Tensor:

@@ -42,4 +42,4 @@ class Prior(BasePrior):
 
 
 def _bits(values: Tensor) -> Tensor:
-    return torch.where(values >= 0, torch.ones_like(values), -torch.ones_like(values))
+    return torch.where(values < 0, -torch.ones_like(values), torch.ones_like(values))
