@@ -75,22 +75,16 @@ def _readme(bundle: Bundle, language: str) -> str:
         *(f"| `{role}.onnx` | {ins} | {outs} |" for role, (ins, outs) in _signatures(bundle).items()),
     ]
     classes = ", ".join(f"{number} `{label}`" for number, label in enumerate(manifest.labels))
-    chosen = (
-        f"coordinate {manifest.label_coordinate} of `u` chooses the class, (class + uniform) / {len(manifest.labels)}"
-    )
-    return (
-        "\n\n".join(
-            [
-                f"# {manifest.name} {manifest.version} in your program",
-                f"{manifest.title}. {manifest.description}. Licence of the model: {manifest.licence}; data: {manifest.dataset}.",
-                how[1].rstrip(),
-                "All arrays are float32, a batch of any size first; images and `u` are in [0, 1], `u` without its ends.",
-                "\n".join(rows),
-                *([f"Classes: {classes}; {chosen}."] if manifest.label_coordinate is not None else []),
-            ]
-        )
-        + "\n"
-    )
+    chosen = f"coordinate {manifest.label_coordinate} of `u` chooses one, (number + uniform) / {len(manifest.labels)}"
+    paragraphs = [
+        f"# {manifest.name} {manifest.version} in your program",
+        f"{manifest.title}. {manifest.description}. Licence: {manifest.licence}; data set: {manifest.dataset}.",
+        how[1].rstrip(),
+        "All arrays are float32. Images are in [0, 1], the noise `u` is in the open interval (0, 1).",
+        "\n".join(rows),
+        *([f"Classes: {classes}; {chosen}."] if manifest.label_coordinate is not None else []),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def _signatures(bundle: Bundle) -> dict[str, tuple[str, str]]:

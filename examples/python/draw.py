@@ -35,9 +35,8 @@ if label is not None:  # one coordinate of the noise chooses the class: the inte
         sys.exit(f"{facts['aae_zoo.name']} has no label {label}; its labels are {facts['aae_zoo.labels']}")
     u[int(coordinate)] = (label + 0.5 + 0.99 * (float(u[int(coordinate)]) - 0.5)) / classes
 
-codes = dict(
-    zip([o.name for o in prior.get_outputs()], prior.run(None, {"u": u[None]}))
-)  # the decoder's inputs, by name
+names = [output.name for output in prior.get_outputs()]  # the prior's outputs are the decoder's inputs, by name
+codes = dict(zip(names, prior.run(names, {"u": u[None]}), strict=True))
 image = decoder.run(["image"], codes)[0][0]  # [channels, height, width], each in [0, 1]
 
 for name, values in {"u": u, **codes, "mean": image.mean(), "middle": image[:, height // 2].ravel()}.items():
