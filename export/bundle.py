@@ -20,6 +20,7 @@ from torch import nn
 
 from aae_zoo.export.anomaly import anomaly_metrics, usual
 from aae_zoo.export.card import model_card
+from aae_zoo.export.explore import CODES_FILE
 from aae_zoo.export.gate import failures
 from aae_zoo.export.golden import References, golden_file, golden_inputs, references, save_npz
 from aae_zoo.export.graphs import round_weights, to_onnx
@@ -87,6 +88,7 @@ def export_bundle(
         exported = _exported(folder, document)
         _say("drawing pictures")
         _write_pictures(folder, source, exported)
+        _write_codes(folder, source, exported)
         _say("scoring anomalies")
         document["score"] = usual(exported, validation_images(run.recipe.data, dataset))
         exported.manifest = dataclasses.replace(exported.manifest, score=ScoreLimits(**document["score"]))
@@ -269,6 +271,19 @@ def _codes(source: _Source, model: Model) -> Image:
     with torch.no_grad():
         prior = source.model.prior.draw(PRIOR_DRAWS, torch.Generator().manual_seed(0))["z"].numpy()
     return code_scatter(z, dataset.test_labels[:CODES].numpy(), dataset.label_names, prior)
+
+
+def _write_codes(folder: Path, source: _Source, model: Model, most: int = 2000) -> None:
+    """Write the test images' codes where they are 2-D, for pages that show them behind the plane."""
+    if model.manifest.latent != 2:
+        return
+    dataset = source.dataset
+    codes: References = {
+        "z": model.encode(dataset.test_images[:most].numpy()),
+        "label": dataset.test_labels[: most if dataset.label_names else 0].numpy().astype(np.uint16),
+        "names": np.array(dataset.label_names, dtype=np.str_),
+    }
+    save_npz(folder / CODES_FILE, codes)
 
 
 def _one_of_each(dataset: Dataset) -> torch.Tensor:

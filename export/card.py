@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aae_zoo.export.seeds import spread
 from aae_zoo.runtime.manifest import metric_text
 
 METRIC_NAMES = {
@@ -130,6 +129,8 @@ The graphs' own metadata (prefix `aae_zoo.`) gives names, sizes and version."""
 
 
 def _results(document: Mapping[str, Any]) -> str:
+    from aae_zoo.export.seeds import spread  # imports the recipes' side; pages need only the names of metrics
+
     rows = [f"| {name} | {value} |" for name, value in metric_rows(document["metrics"])]
     table = [f"## Results on the test set of {document['dataset']}", "", "| figure | value |", "|---|---|", *rows]
     if paper := document["metrics"].get("paper"):

@@ -1,0 +1,18 @@
+// Draws a picture with a model of aae-zoo; onnxruntime-node is all that this needs (npm install).
+//
+//     node draw.mjs [SEED [LABEL]]
+//
+// reads prior.onnx and decoder.onnx where it is run, prints the numbers and writes picture.pgm (gray) or .ppm (colour).
+// Model: any of aae-zoo; what differs between models is read from the graphs.
+import { readFileSync, writeFileSync } from "node:fs";
+import * as ort from "onnxruntime-node";
+import { draw, open, pixels, report } from "./model.mjs";
+
+const [seed = "0", label] = process.argv.slice(2);
+const model = await open(ort, readFileSync("prior.onnx"), readFileSync("decoder.onnx"));
+const drawn = await draw(model, Number(seed), label === undefined ? null : Number(label));
+
+console.log(report(model, drawn));
+const [format, suffix] = model.channels === 1 ? ["P5", "pgm"] : ["P6", "ppm"];
+const header = Buffer.from(`${format} ${model.width} ${model.height} 255\n`);
+writeFileSync(`picture.${suffix}`, Buffer.concat([header, pixels(model, drawn.image)]));

@@ -1,0 +1,70 @@
+// As much of ONNX Runtime's C interface as the examples use, for machines without its header: the entries of the API
+// table that they call, in their places, which never change. Programs include the official header of the same name.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#define ORT_API_VERSION 16
+#define ORT_TSTR(text) text
+
+typedef struct OrtStatus OrtStatus;
+typedef struct OrtEnv OrtEnv;
+typedef struct OrtSession OrtSession;
+typedef struct OrtSessionOptions OrtSessionOptions;
+typedef struct OrtRunOptions OrtRunOptions;
+typedef struct OrtValue OrtValue;
+typedef struct OrtMemoryInfo OrtMemoryInfo;
+typedef struct OrtAllocator OrtAllocator;
+typedef struct OrtModelMetadata OrtModelMetadata;
+typedef struct OrtTensorTypeAndShapeInfo OrtTensorTypeAndShapeInfo;
+
+typedef enum OrtLoggingLevel { ORT_LOGGING_LEVEL_WARNING = 2 } OrtLoggingLevel;
+typedef enum OrtAllocatorType { OrtArenaAllocator = 1 } OrtAllocatorType;
+typedef enum OrtMemType { OrtMemTypeDefault = 0 } OrtMemType;
+typedef enum ONNXTensorElementDataType { ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT = 1 } ONNXTensorElementDataType;
+
+typedef struct OrtApi {
+  void* before_2[2];
+  const char* (*GetErrorMessage)(const OrtStatus*);
+  OrtStatus* (*CreateEnv)(OrtLoggingLevel, const char*, OrtEnv**);
+  void* before_7[3];
+  OrtStatus* (*CreateSession)(const OrtEnv*, const char*, const OrtSessionOptions*, OrtSession**);
+  void* before_9[1];
+  OrtStatus* (*Run)(OrtSession*, const OrtRunOptions*, const char* const*, const OrtValue* const*, size_t,
+                    const char* const*, size_t, OrtValue**);
+  OrtStatus* (*CreateSessionOptions)(OrtSessionOptions**);
+  void* before_31[20];
+  OrtStatus* (*SessionGetOutputCount)(const OrtSession*, size_t*);
+  void* before_37[5];
+  OrtStatus* (*SessionGetOutputName)(const OrtSession*, size_t, OrtAllocator*, char**);
+  void* before_49[11];
+  OrtStatus* (*CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo*, void*, size_t, const int64_t*, size_t,
+                                               ONNXTensorElementDataType, OrtValue**);
+  void* before_51[1];
+  OrtStatus* (*GetTensorMutableData)(OrtValue*, void**);
+  void* before_64[12];
+  OrtStatus* (*GetTensorShapeElementCount)(const OrtTensorTypeAndShapeInfo*, size_t*);
+  OrtStatus* (*GetTensorTypeAndShape)(const OrtValue*, OrtTensorTypeAndShapeInfo**);
+  void* before_69[3];
+  OrtStatus* (*CreateCpuMemoryInfo)(OrtAllocatorType, OrtMemType, OrtMemoryInfo**);
+  void* before_76[6];
+  OrtStatus* (*AllocatorFree)(OrtAllocator*, void*);
+  void* before_78[1];
+  OrtStatus* (*GetAllocatorWithDefaultOptions)(OrtAllocator**);
+  void* before_99[20];
+  void (*ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo*);
+  void* before_111[11];
+  OrtStatus* (*SessionGetModelMetadata)(const OrtSession*, OrtModelMetadata**);
+  void* before_116[4];
+  OrtStatus* (*ModelMetadataLookupCustomMetadataMap)(const OrtModelMetadata*, OrtAllocator*, const char*, char**);
+} OrtApi;
+
+typedef struct OrtApiBase {
+  const OrtApi* (*GetApi)(uint32_t);
+} OrtApiBase;
+
+#ifdef __cplusplus
+extern "C"
+#endif
+    const OrtApiBase*
+    OrtGetApiBase(void);
