@@ -29,7 +29,7 @@ from aae_zoo.export.search import worst_input
 from aae_zoo.export.seeds import over_seeds
 from aae_zoo.export.through import compare_metrics
 from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.errors import ParityError
+from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, ScoreLimits, parse_manifest
 from aae_zoo.runtime.model import Model
@@ -67,14 +67,15 @@ def export_bundle(
 
     Raises:
         CheckpointError: a run is missing, unfinished or damaged, or one of `seeds` is of another recipe.
-        DatasetError: a data set that the exported model is measured on is missing or damaged.
+        DatasetError: a data set that the exported model is measured on is missing or damaged, or is not the one that
+            the run was trained on.
         ParityError: an exported graph does not equal the PyTorch model.
         OutputError: `out` exists and `replace` is false, or cannot be written.
     """
     run = Run.open(run_folder)
     facts = run.read_json("run.json")
     others = {"over_seeds": over_seeds(run, seeds)} if seeds else {}
-    dataset = load_data(run.recipe.data, data)
+    dataset = _training_data(run, facts, data)
     model, objective = load_model(run, dataset.image_shape)
     round_weights(objective)
     source = _Source(run, dataset, model, objective)
@@ -105,6 +106,16 @@ def export_bundle(
         document["files"] = _records(folder)
         _write_json(folder / "manifest.json", document)
         return parse_manifest((folder / "manifest.json").read_bytes(), str(out))
+
+
+def _training_data(run: Run, facts: Mapping[str, Any], data: Path | None) -> Dataset:
+    dataset = load_data(run.recipe.data, data)
+    if dataset.md5s != facts["dataset_md5"]:
+        raise DatasetError(
+            f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "
+            f"{', '.join(dataset.md5s.values())}, expected {', '.join(facts['dataset_md5'].values())}; give it with --data"
+        )
+    return dataset
 
 
 def _say(what: str) -> None:

@@ -26,7 +26,7 @@ from aae_zoo.export.layers import first_difference
 from aae_zoo.export.search import worst_input
 from aae_zoo.export.through import compare_metrics
 from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.errors import ParityError
+from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.manifest import ROLES
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.parity import BATCHES
@@ -370,6 +370,15 @@ class TestBundle:
         monkeypatch.setattr(export_bundle_module, "to_onnx", faulty)
         message = refused("export", small_run, "--data", small_data, "-o", no_leftovers / "bundle")
         assert "comparisons with PyTorch failed, no bundle was written" in message
+
+    def test_data_that_the_run_was_not_trained_on(self, run_folder: Path, small_data: Path, tmp_path: Path) -> None:
+        path = run_folder / "run.json"
+        facts = json.loads(path.read_text("utf-8"))
+        facts["dataset_md5"] = dict.fromkeys(facts["dataset_md5"], "0" * 32)
+        path.write_text(json.dumps(facts), "utf-8")
+        with pytest.raises(DatasetError, match="not the data that .* was trained on"):
+            export_bundle(run_folder, tmp_path / "bundle", data=small_data)
+        assert not (tmp_path / "bundle").exists()
 
     def test_a_bundle_is_not_overwritten_unless_asked(
         self, bundle: Path, small_run: Path, small_data: Path, refused: Callable[..., str], aae_zoo: AaeZoo
