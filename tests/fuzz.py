@@ -23,8 +23,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.catalogue import SHIPPED
 from aae_zoo.runtime.errors import InvalidBundle
-from aae_zoo.runtime.graph import check_graph
 from aae_zoo.runtime.manifest import MAX_FILE_BYTES, Manifest, is_plain_name, parse_manifest
+from aae_zoo.runtime.onnxfile import check_graph
 from aae_zoo.runtime.protobuf import field, varint
 
 GRAPHS: Final = ("digits-gauss", "mnist-bits", "mnist-semi100", "mnist-swissroll")

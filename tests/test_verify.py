@@ -22,7 +22,7 @@ from aae_zoo.export.golden import save_npz
 from aae_zoo.runtime import InvalidBundle
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.golden import read_golden
-from aae_zoo.runtime.parity import BATCHES, psnr, replay
+from aae_zoo.runtime.parity import BATCHES, golden_of, psnr, replay
 from aae_zoo.runtime.testdata import write_test_data
 from aae_zoo.runtime.verify import CPU, CUDA, FLOAT16, INT8_PSNR, TF32, verify
 
@@ -248,6 +248,14 @@ def test_rows_begin_again_to_fill_a_batch() -> None:
     assert not isinstance(found, str)
     assert np.array_equal(found["z"], 2 * rows)
     assert replay(lambda inputs: {"z": inputs["u"][:1]}, {"u": rows}, 3) == "z has the shape [1, 1] for 3 rows"
+
+
+def test_a_network_of_its_own_has_golden_arrays_of_its_own() -> None:
+    z, image = np.zeros((2, 2)), np.zeros((2, 1, 4, 4))
+    arrays = {"decoder.z": z, "decoder.image": image, "decoder.other.z": z[:1], "decoder.other.image": image[:1]}
+    for precision, rows in (("fp32", 2), ("int8", 2), ("other", 1)):
+        given, expected = golden_of("decoder", arrays, precision)
+        assert {name: len(values) for name, values in (given | expected).items()} == {"z": rows, "image": rows}
 
 
 def test_psnr_is_that_of_the_span() -> None:
