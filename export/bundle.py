@@ -1,5 +1,6 @@
 """A run to a bundle: rounded weights, graphs, the gate, golden outputs, pictures, card and manifest, all or nothing."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -215,7 +216,8 @@ def _write_graphs(folder: Path, source: _Source, document: Mapping[str, Any]) ->
     for role, network in networks.items():
         with torch.no_grad():
             outputs = list(network(**inputs[role]))
-        content = to_onnx(network, inputs[role], outputs, _metadata(document, role))
+        # The exporter gets a copy: were it to change the module, it would change what it is compared with.
+        content = to_onnx(copy.deepcopy(network), inputs[role], outputs, _metadata(document, role))
         (folder / f"{role}.onnx").write_bytes(content)
         worst = worst_input(network, content, inputs[role])
         inputs[role] = {name: torch.cat([values, worst.inputs[name]]) for name, values in inputs[role].items()}

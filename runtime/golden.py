@@ -35,8 +35,8 @@ def read_golden(bundle: Bundle) -> Arrays:
             arrays = {e.filename.removesuffix(".npy"): _array(archive.read(e)) for e in entries}
     except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is no file of arrays ({error})") from None
-    for role in ROLES:
-        given, expected = golden_of(role, arrays)
+    for role, precision in [(r, p) for r in ROLES for p in bundle.manifest.graphs[r]]:
+        given, expected = golden_of(role, arrays, precision)
         if not given or not expected or len({len(values) for values in (given | expected).values()}) != 1:
             raise InvalidBundle(
                 f"{GOLDEN} of {bundle.manifest.name} lacks inputs or outputs of the {role}, "

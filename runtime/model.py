@@ -15,9 +15,9 @@ from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.catalogue import find_model
 from aae_zoo.runtime.classes import Classes, most_probable
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.graph import check_graph
 from aae_zoo.runtime.manifest import Manifest, ScoreLimits
 from aae_zoo.runtime.noise import choose_label, percentile_grid, uniform_noise
+from aae_zoo.runtime.onnxfile import check_graph
 from aae_zoo.runtime.score import DRAWS, Scores, distance_from_prior, judge
 from aae_zoo.runtime.session import open_session
 

@@ -16,9 +16,13 @@ Arrays = dict[str, Array]
 Run = Callable[[Arrays], Mapping[str, Array]]
 
 
-def golden_of(role: str, arrays: Mapping[str, Array]) -> tuple[Arrays, Arrays]:
-    """The inputs and the expected outputs of a graph, by name, from arrays named "<role>.<name>"."""
-    prefix = f"{role}."
+def golden_of(role: str, arrays: Mapping[str, Array], precision: str = "fp32") -> tuple[Arrays, Arrays]:
+    """The inputs and the expected outputs of a graph, by name, from arrays named "<role>.<name>".
+
+    A precision that is a network of its own has its own arrays, "<role>.<precision>.<name>".
+    """
+    own = f"{role}.{precision}."
+    prefix = own if any(key.startswith(own) for key in arrays) else f"{role}."
     named = {key.removeprefix(prefix): values for key, values in arrays.items() if key.startswith(prefix)}
     inputs = {name: values for name, values in named.items() if name in INPUTS[role]}
     return inputs, {n: v for n, v in named.items() if n not in INPUTS[role] and "." not in n}

@@ -8,7 +8,7 @@ from aae_zoo.runtime.catalogue import find_model
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.golden import read_golden
-from aae_zoo.runtime.graph import check_graph
+from aae_zoo.runtime.onnxfile import check_graph
 from aae_zoo.runtime.parity import Array, Arrays, golden_of
 from aae_zoo.runtime.protobuf import field
 from aae_zoo.runtime.verify import graphs_of
@@ -31,7 +31,7 @@ def write_test_data(name: str, folder: Path, *, precision: str | None = None) ->
     golden = read_golden(bundle)
     graphs = graphs_of(bundle, precision)
     with atomic_folder(folder) as temporary:
-        return [_write_graph(temporary, bundle, role, which, *golden_of(role, golden)) for role, which in graphs]
+        return [_write_graph(temporary, bundle, role, which, *golden_of(role, golden, which)) for role, which in graphs]
 
 
 def _write_graph(folder: Path, bundle: Bundle, role: str, precision: str, given: Arrays, expected: Arrays) -> str:

@@ -8,8 +8,8 @@ from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.catalogue import find_model
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
 from aae_zoo.runtime.golden import read_golden
-from aae_zoo.runtime.graph import check_graph
 from aae_zoo.runtime.manifest import PRECISIONS, ROLES
+from aae_zoo.runtime.onnxfile import check_graph
 from aae_zoo.runtime.parity import BATCHES, Arrays, golden_of, problem_with, psnr, relative_error, replay
 from aae_zoo.runtime.session import open_session
 
@@ -24,6 +24,8 @@ FLOAT16: Final = 5e-3
 INT8_PSNR: Final = 15.0
 
 _NO_TF32: Final = "cuda without TF32"
+# Precisions with a gate of their own on every device; all others compute in float32.
+_ROUGH: Final = ("fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,17 @@ def _verify(bundle: Bundle, role: str, precision: str, device: str, golden: Arra
     name = bundle.manifest.graph_file(role, precision)
     content = bundle.read(name)
     check_graph(content, name, role, bundle.manifest)
-    given, expected = golden_of(role, golden)
+    given, expected = golden_of(role, golden, precision)
     for session, where in _sessions(content, name, device, precision):
         for batch in BATCHES:
             yield _compare(session, given, expected, (role, precision, where, batch))
 
 
 def _sessions(content: bytes, name: str, device: str, precision: str) -> Iterator[tuple["InferenceSession", str]]:
-    """A session on the device, and what to call that; on CUDA, for float32, one without TF32 and one with it."""
+    """A session on the device, and what to call that; on CUDA, in float32, one without TF32 and one with it."""
     session = open_session(content, name, device=device)
     where = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
-    if where == "cuda" and precision == "fp32":
+    if where == "cuda" and precision not in _ROUGH:
         yield open_session(content, name, device=device, tf32=False), _NO_TF32
     yield session, where
 

@@ -23,7 +23,7 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from aae_zoo.runtime import InvalidBundle, load
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.golden import read_golden
-from aae_zoo.runtime.graph import check_graph
+from aae_zoo.runtime.onnxfile import check_graph
 
 
 def external(model: ModelProto) -> None:
