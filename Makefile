@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
-.PHONY: sample install test lint bench zoo generated clean
+.PHONY: sample install test lint bench zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || $(PYTHON) -m venv $(RUNTIME)
@@ -18,7 +18,7 @@ install:
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[cpu,train,dev]'
 
-test: install lint
+test: install tests/node_modules lint
 	$(BIN)/pytest
 
 lint:
@@ -30,6 +30,15 @@ lint:
 # Rewrites docs/benchmarks.md; needs MNIST (see README).
 bench: install
 	$(BIN)/python tests/benchmarks/run.py docs/benchmarks.md
+
+# What the tests of programs in JavaScript and of pages need; Chromium and a C compiler are the system's own.
+tests/node_modules: tests/package.json
+	npm install --prefix tests --ignore-scripts --no-package-lock --no-audit --no-fund
+	touch $@
+
+# Rewrites the screenshots of docs/: what the test of the pages sees.
+screenshots: install tests/node_modules
+	SCREENSHOTS=docs $(BIN)/pytest tests/test_explore.py
 
 # Trains, measures and exports every shipped model: hours. What is done is left alone, what was interrupted goes on.
 zoo: install

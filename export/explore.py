@@ -207,7 +207,8 @@ def _codes(bundle: Bundle) -> dict[str, Any] | None:
     try:
         with np.load(io.BytesIO(bundle.read(CODES_FILE)), allow_pickle=False) as saved:
             z, label, names = (saved[key] for key in ("z", "label", "names"))
-        if z.shape[1:] != (2,) or label.shape not in ((0,), z.shape[:1]) or (label >= len(names)).any():
+        known = label.dtype.kind in "iu" and set(np.unique(label)) <= set(range(len(names)))
+        if z.shape[1:] != (2,) or not np.isfinite(z).all() or label.shape not in ((0,), z.shape[:1]) or not known:
             raise ValueError(f"z {z.shape}, label {label.shape}, names {names.shape}")
         some = slice(_DRAWS)
         return {
