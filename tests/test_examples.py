@@ -57,6 +57,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def run(compiled: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[str, Path]]:
     """Embeds a model for a language and draws with it: what it prints, and the folder."""
 
+    @cache
     def run_(language: str, name: str, *arguments: object, status: int = 0) -> tuple[str, Path]:
         folder = tmp_path_factory.mktemp("embedded") / "model"
         embed(name, language, folder)
