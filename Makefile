@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell test $$(id -u) = 0 || echo sudo)
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
-.PHONY: sample install install-engines engines test lint bench zoo generated clean
+.PHONY: sample install install-engines engines test lint bench zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || $(PYTHON) -m venv $(RUNTIME)
@@ -28,12 +28,12 @@ lint:
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/mypy tests/*.py tests/benchmarks/*.py tests/engines/*.py
 
-# Other engines that the tests run the graphs in: Python's, Node's, a browser and a C compiler.
+# What tests run graphs, programs and pages in: other engines for Python, Node's packages, a browser, C and C++.
 install-engines: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[engines]'
 	npm ci --prefix tests/engines --ignore-scripts --no-audit --no-fund
 	command -v chromium && command -v cc || { $(SUDO) apt-get update -qq && \
-	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc libc6-dev; }
+	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc g++ libc6-dev; }
 
 # Rewrites the README's table of engines.
 engines: install-engines
@@ -42,6 +42,10 @@ engines: install-engines
 # Rewrites docs/benchmarks.md; needs MNIST (see README).
 bench: install
 	$(BIN)/python tests/benchmarks/run.py docs/benchmarks.md
+
+# Rewrites the screenshots of docs/: what the test of the pages sees.
+screenshots: install install-engines
+	SCREENSHOTS=docs $(BIN)/pytest tests/test_explore.py
 
 # Trains, measures and exports every shipped model: hours. What is done is left alone, what was interrupted goes on.
 zoo: install

@@ -22,6 +22,7 @@ from PIL import Image
 
 from aae_zoo.export.card import METRIC_NAMES
 from aae_zoo.export.web_runtime import copy_web_runtime
+from aae_zoo.runtime.arrays import check_images
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.catalogue import find_model, list_models
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
@@ -121,8 +122,11 @@ def _write_page(folder: Path, bundle: Bundle, root: str) -> None:
     for role in ("encoder", "decoder", "prior"):
         (folder / f"{role}.onnx").write_bytes(bundle.read(manifest.graph_file(role)))
     model = Model(bundle, device="cpu", threads=None, precision="fp32")
+    model.sample(1)  # refuses graphs that are not what the manifest says, before a page has them
     (folder / "model.json").write_text(json.dumps(page_facts(bundle)), "utf-8")
-    strip = np.concatenate(list(to_uint8(_test_pictures(bundle, model))), axis=1)
+    pictures = _test_pictures(bundle, model)
+    model.encode(pictures)
+    strip = np.concatenate(list(to_uint8(pictures)), axis=1)
     Image.fromarray(strip).save(folder / "pictures.png", optimize=True)
     wasm = sum(path.stat().st_size for path in (folder / root / "assets" / "ort").iterdir())
     page = _template("model.html").substitute(
@@ -170,7 +174,9 @@ def page_facts(bundle: Bundle) -> dict[str, Any]:
     }
     draws = _prior_draws(bundle)
     if manifest.latent != 2:
-        return facts | {"quantiles": _rounded(np.quantile(draws, _QUANTILES, axis=0).T)}
+        quantiles = np.quantile(draws, _QUANTILES, axis=0).T
+        quantiles[:, -1] = np.maximum(quantiles[:, -1], quantiles[:, 0] + 1e-3)  # a constant has a place too
+        return facts | {"quantiles": _rounded(quantiles)}
     codes = _codes(bundle) or _codes_of_prior(manifest, draws)
     every = np.concatenate([draws, np.array(codes["z"], np.float32).reshape(-1, 2)])
     reach = 1.05 * float(np.quantile(np.abs(every), 0.985))
@@ -207,7 +213,8 @@ def _codes(bundle: Bundle) -> dict[str, Any] | None:
     try:
         with np.load(io.BytesIO(bundle.read(CODES_FILE)), allow_pickle=False) as saved:
             z, label, names = (saved[key] for key in ("z", "label", "names"))
-        if z.shape[1:] != (2,) or label.shape not in ((0,), z.shape[:1]) or (label >= len(names)).any():
+        known = label.dtype.kind in "iu" and set(np.unique(label)) <= set(range(len(names)))
+        if z.shape[1:] != (2,) or not np.isfinite(z).all() or label.shape not in ((0,), z.shape[:1]) or not known:
             raise ValueError(f"z {z.shape}, label {label.shape}, names {names.shape}")
         some = slice(_DRAWS)
         return {
@@ -235,10 +242,9 @@ def _test_pictures(bundle: Bundle, model: Model) -> NDArray[np.float32]:
         return model.sample(_PICTURES)
     try:
         with np.load(io.BytesIO(bundle.read("golden.npz")), allow_pickle=False) as golden:
-            images: NDArray[np.float32] = golden["encoder.image"][:_PICTURES]
+            return check_images(golden["encoder.image"][:_PICTURES], bundle.manifest.image)
     except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
         raise InvalidBundle(f"golden.npz of {bundle.manifest.name} is damaged ({error}); pull it again") from None
-    return images
 
 
 def _card(bundle: Bundle, folder: Path) -> str:

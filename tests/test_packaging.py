@@ -68,6 +68,21 @@ def test_the_wheels_doctor_finds_nothing_wrong(python: Path, tmp_path: Path) -> 
     assert findings["torch"].startswith("not installed")
 
 
+def test_the_wheel_embeds_and_explores_what_a_checkout_does(wheel: Path, python: Path, tmp_path: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", "examples", "export/site"], cwd=ROOT, capture_output=True, text=True)
+    with zipfile.ZipFile(wheel) as archive:
+        for name in tracked.stdout.split():
+            assert archive.read(f"aae_zoo/{name}") == (ROOT / name).read_bytes()
+    command: list[str | Path] = [python.with_name("aae-zoo"), "embed", "mnist-gauss", "--lang", "python", "-o", "out"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    subprocess.run([python, "draw.py"], cwd=tmp_path / "out", check=True)
+    assert (tmp_path / "out" / "picture.pgm").is_file()
+    # npm's folder is not there: what is missing is said, and nothing else is missed
+    page: list[str | Path] = [python.with_name("aae-zoo"), "explore", "mnist-gauss", "--node-modules", "none"]
+    result = subprocess.run(page, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "npm install onnxruntime-web" in result.stderr
+
+
 def test_every_model_of_the_wheel_is_whole_without_its_weights(python: Path, tmp_path: Path) -> None:
     aae_zoo = python.with_name("aae-zoo")
     for entry in list_models():

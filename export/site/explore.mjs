@@ -15,7 +15,7 @@ const bytes = async (file) => {
 };
 const session = async (role) => ort.InferenceSession.create(new Uint8Array(await bytes(`${role}.onnx`)));
 
-const model = await fetch("model.json").then((answer) => answer.json());
+const model = JSON.parse(new TextDecoder().decode(await bytes("model.json").catch(fail)));
 const [channels, height, width] = model.image;
 const size = channels * height * width;
 const chooses = model.label_coordinate;
@@ -165,6 +165,7 @@ function setUpPlane() {
   $("show-pictures").addEventListener("change", () => ($("plane-pictures").style.visibility = $("show-pictures").checked ? "" : "hidden"));
   $("show-codes").addEventListener("change", paintCodes);
   $("codes-name").textContent = model.codes.of;
+  $("legend").hidden = model.codes.names.length === 0;
   model.codes.names.forEach((name, k) => {
     const button = document.createElement("button");
     const dot = document.createElement("i");
@@ -236,7 +237,7 @@ function setUpNoise() {
     });
     $("sliders").append(label);
   }
-  for (const [low, first, , third, high] of model.quantiles) {
+  for (const [low, first, , third, high] of model.quantiles) { // of the prior's draws: 1, 25, 50, 75 and 99 %
     const [strip, half, dot] = ["i", "b", "s"].map((tag) => document.createElement(tag));
     half.style.left = `${(100 * (first - low)) / (high - low)}%`;
     half.style.width = `${(100 * (third - first)) / (high - low)}%`;
@@ -307,9 +308,14 @@ const encode = newest(async (image) => {
   const error = again.reduce((sum, value, i) => sum + (value - image[i]) ** 2, 0) / size;
   const best = codes.y ? codes.y.data.indexOf(Math.max(...codes.y.data)) : -1;
   const classed = best < 0 ? "" : ` Class: ${model.labels[best]}, ${Math.round(100 * codes.y.data[best])} %.`;
-  $("reading").textContent = `Code ${text(codes.z.data)}. Squared error per pixel: ${error.toFixed(4)}.${classed}`;
-  $("live").textContent = `Encoded and reconstructed. ${$("reading").textContent}`;
+  tellReading(`Encoded: code ${text(codes.z.data)}. Squared error per pixel: ${error.toFixed(4)}.${classed}`);
+  if (inPlane && y) paintPlane(y);
 });
+
+function tellReading(words) {
+  $("reading").textContent = words;
+  $("live").textContent = words;
+}
 
 /** What a picture drawn by `draw` into a context of the model's size is to the encoder, in [0, 1]; gray is ITU-R 601's. */
 function rasterise(draw) {
@@ -329,7 +335,7 @@ function rasterise(draw) {
 
 async function encodeFile(file) {
   const picture = await createImageBitmap(file).catch(() => null);
-  if (!picture) return ($("reading").textContent = `${file.name} is no picture that this browser can read.`);
+  if (!picture) return tellReading(`${file.name} is no picture that this browser can read.`);
   const side = Math.min(picture.width, picture.height); // the central square
   const image = rasterise((context) => {
     context.fillStyle = "#fff";
@@ -374,7 +380,8 @@ function setUpEncoder() {
     context.lineTo(...to);
     context.stroke();
     last = to;
-    encode(fromPad());
+    const image = fromPad();
+    if (image) encode(image);
   };
   $("pad").addEventListener("pointerdown", (event) => {
     $("pad").setPointerCapture(event.pointerId);

@@ -23,6 +23,7 @@ export const SCREENS = {
 /** A new page in a profile of its own, and the list of its faults, which grows. */
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ acceptDownloads: true, ...options });
+  context.setDefaultTimeout(120_000); // a busy machine is slow, not wrong
   const page = await context.newPage();
   const faults = [];
   const host = new URL(url).host;

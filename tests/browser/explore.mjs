@@ -1,0 +1,173 @@
+// A person's way through the pages of aae-zoo explore; prints what was seen.  node explore.mjs URL PICTURE SCREENSHOTS
+// URL has pages in plane/, noise/, small/ and all/; PICTURE is a file to drop in; SCREENSHOTS is a folder.
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { launch, open, SCREENS } from "./chromium.mjs";
+
+const [url, picture, screenshots] = process.argv.slice(2);
+const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const CONTROLS = "a[href], button:not(:disabled), input:not(:disabled), select, [tabindex='0']";
+
+/** What the page shows: its code, class and picture. */
+const shown = (page) =>
+  page.evaluate(() => {
+    const { z, y, image } = globalThis.aaeZoo;
+    return { z: [...z], y: y && [...y], image: [...image] };
+  });
+
+/** Does something, waits until the page shows another picture, and tells which. */
+async function after(page, act) {
+  const before = await page.evaluateHandle(() => globalThis.aaeZoo);
+  await act();
+  await page.waitForFunction((old) => globalThis.aaeZoo !== old, before);
+  return shown(page);
+}
+
+const ready = (page, mark) => page.waitForFunction((name) => performance.getEntriesByName(name).length, mark);
+
+/** The seconds of processor time that a page has taken when its first picture is there. */
+async function firstPicture(browser, page) {
+  await ready(page, "first picture");
+  const { processInfo } = await (await browser.newBrowserCDPSession()).send("SystemInfo.getProcessInfo");
+  return Math.max(...processInfo.filter(({ type }) => type === "renderer").map(({ cpuTime }) => cpuTime));
+}
+
+/** A screenshot, small enough to be kept beside the docs. */
+const photograph = (page, name) =>
+  page.screenshot({ path: `${screenshots}/explore-${name}.jpg`, type: "jpeg", quality: 55, scale: "css" });
+
+/** Faults that axe-core calls serious or critical. */
+async function accessibility(page) {
+  await page.evaluate((source) => (0, eval)(source), await readFile(axe, "utf8"));
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  const grave = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  return grave.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
+}
+
+/** The controls that Tab does not reach. */
+async function unreached(page) {
+  const count = await page.evaluate((controls) => {
+    scrollTo(0, 0);
+    document.activeElement.blur();
+    const visible = [...document.querySelectorAll(controls)].filter((element) => element.checkVisibility());
+    visible.forEach((element) => (element.dataset.control = "unreached"));
+    return visible.length;
+  }, CONTROLS);
+  for (let press = 0; press < count + 2; press++) {
+    await page.keyboard.press("Tab");
+    await page.evaluate(() => (document.activeElement.dataset.control = "reached"));
+  }
+  return page.$$eval("[data-control='unreached']", (left) => left.map((element) => element.outerHTML));
+}
+
+/** Whether the picture is another one when the next frame is drawn after the pointer moved. */
+const withinAFrame = (page) =>
+  page.evaluate(async () => {
+    const plane = document.getElementById("plane");
+    const box = plane.getBoundingClientRect();
+    const changed = [];
+    for (let step = 1; step <= 20; step++) {
+      await new Promise(requestAnimationFrame);
+      const before = globalThis.aaeZoo.image;
+      const at = { clientX: box.left + (box.width * step) / 21, clientY: box.top + box.height / 3 };
+      plane.dispatchEvent(new PointerEvent("pointermove", { ...at, buttons: 1, bubbles: true }));
+      await new Promise(requestAnimationFrame);
+      changed.push(globalThis.aaeZoo.image !== before);
+    }
+    return changed.every(Boolean);
+  });
+
+async function drag(page, x, y) {
+  const box = await page.locator("#plane").boundingBox();
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(box.x + x * box.width, box.y + y * box.height, { steps: 5 });
+  await page.mouse.up();
+}
+
+async function plane(page) {
+  await ready(page, "plane");
+  const seen = { frame: await withinAFrame(page) };
+  seen.dragged = await after(page, () => drag(page, 0.3, 0.4));
+  seen.random = await after(page, () => page.getByRole("button", { name: "Random" }).click());
+  seen.home = await after(page, () => page.locator("#handle").press("Home"));
+  seen.right = await after(page, () => page.locator("#handle").press("ArrowRight"));
+  seen.up = await after(page, () => page.locator("#handle").press("Shift+ArrowUp"));
+  seen.spoken = await page.locator("#handle").getAttribute("aria-valuetext");
+  seen.file = await after(page, () => page.getByLabel("Open a picture file").setInputFiles(picture));
+  await page.waitForFunction(() => document.getElementById("live").textContent.startsWith("Encoded"));
+  seen.live = await page.locator("#live").textContent();
+  const save = page.getByRole("button", { name: "Save" });
+  const [download] = await Promise.all([page.waitForEvent("download"), save.click()]);
+  seen.saved = [download.suggestedFilename(), await readFile(await download.path(), "base64")];
+  return seen;
+}
+
+async function noise(page) {
+  const seen = { first: await shown(page) };
+  seen.slider = await after(page, () => page.getByLabel("Noise 2").press("End"));
+  seen.label = await after(page, () => page.getByLabel("Label").selectOption({ label: "4" }));
+  seen.random = await after(page, () => page.getByRole("button", { name: "Random" }).click());
+  seen.test = await after(page, () => page.getByRole("button", { name: "Test picture" }).click());
+  await page.waitForFunction(() => document.getElementById("live").textContent.startsWith("Encoded"));
+  seen.live = await page.locator("#live").textContent();
+  seen.a = seen.test;
+  await page.getByRole("button", { name: "A is here" }).click();
+  seen.relabelled = await after(page, () => page.getByLabel("Label").selectOption({ label: "7" }));
+  await after(page, () => page.getByRole("button", { name: "Random" }).click());
+  seen.b = await shown(page);
+  await page.getByRole("button", { name: "B is here" }).click();
+  seen.between = await after(page, () => page.getByRole("slider", { name: "From A to B" }).fill("25"));
+  const pad = await page.locator("#pad").boundingBox();
+  seen.drawn = await after(page, async () => {
+    await page.mouse.move(pad.x + pad.width * 0.5, pad.y + pad.height * 0.2);
+    await page.mouse.down();
+    await page.mouse.move(pad.x + pad.width * 0.45, pad.y + pad.height * 0.8, { steps: 4 });
+    await page.mouse.up();
+  });
+  return seen;
+}
+
+/** A phone: a tap moves the point, and nothing is wider than the window. */
+async function phone(page) {
+  const box = await page.locator("#plane").boundingBox();
+  const seen = {
+    tapped: await after(page, () => page.touchscreen.tap(box.x + box.width * 0.7, box.y + box.height * 0.6)),
+    overflow: await page.evaluate(() => document.documentElement.scrollWidth - innerWidth),
+  };
+  return seen;
+}
+
+const browser = await launch();
+const seen = {};
+try {
+  for (const [name, path, act] of [
+    ["desktop", "plane/", plane],
+    ["phone", "plane/", phone],
+    ["desktop", "noise/", noise],
+    ["phone", "noise/", null],
+    ["desktop", "small/", null],
+  ]) {
+    const { page, faults } = await open(browser, url + path, SCREENS[name]);
+    const work = await firstPicture(browser, page);
+    const acted = act ? await act(page) : {};
+    await page.mouse.move(0, 0);
+    await page.evaluate(() => scrollTo(0, 0));
+    if (path !== "small/") await photograph(page, `${path.slice(0, -1)}-${name}`);
+    const legend = await page.locator("#legend button").allTextContents();
+    const named = await page.locator("h1, .figures").allTextContents();
+    const found = { work, ...acted, legend, named, faults };
+    seen[path + name] = { ...found, grave: await accessibility(page), unreached: await unreached(page) };
+    await page.context().close();
+  }
+  const { page, faults } = await open(browser, `${url}all/`, { ...SCREENS.desktop, colorScheme: "dark" });
+  const grave = [...(await accessibility(page)), ...(await unreached(page))];
+  const links = await page.$$eval(".models a", (all) => all.map((link) => link.textContent));
+  await page.locator(".models a").first().click();
+  await ready(page, "first picture");
+  const dark = await accessibility(page);
+  seen.all = { links, title: await page.locator("h1").textContent(), faults, grave: [...grave, ...dark] };
+  console.log(JSON.stringify(seen));
+} finally {
+  await browser.close();
+}

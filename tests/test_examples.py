@@ -1,0 +1,164 @@
+"""The examples, as aae-zoo embed writes them: the same numbers and pictures in every language."""
+
+import base64
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from programs import NODE_MODULES, TESTS, node, served
+
+from aae_zoo.export.embed import LANGUAGES, embed
+from aae_zoo.export.web_runtime import FILES
+from aae_zoo.runtime import load
+
+ROOT = TESTS.parent
+SEED = 7
+Numbers = dict[str, NDArray[np.float64]]
+# one with a class for the decoder, one with a class in the code, one without classes, a small one
+CASES = [("mnist-style", 3), ("mnist-mixture", 9), ("fashion-gauss8", None), ("digits-gauss", None)]
+
+
+def numbers(printed: str) -> Numbers:
+    """What an example prints: each line is a name and its values."""
+    return {name: np.array(values, float) for name, *values in map(str.split, printed.strip().splitlines())}
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Compiles draw.c or draw.cpp of examples/ against the library of Python's wheel: the program.
+
+    Its headers are the official ones where a machine has them, else as much of them as the examples use.
+    """
+    library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
+    compilers = {"c": ["cc", "-std=c11"], "cpp": ["c++", "-std=c++17"]}
+
+    @cache
+    def compile_(language: str) -> Path:
+        folder = tmp_path_factory.mktemp(language)
+        (folder / "libonnxruntime.so.1").symlink_to(library)
+        (source,) = LANGUAGES[language]
+        command = [*compilers[language], "-O1", "-Wall", "-Wextra", "-Werror", str(ROOT / "examples" / source)]
+        options = ["-idirafter", str(TESTS / "ort"), "-o", str(folder / "draw"), str(folder / "libonnxruntime.so.1")]
+        subprocess.run([*command, *options, f"-Wl,-rpath,{folder}"], check=True)
+        return folder / "draw"
+
+    return compile_
+
+
+@pytest.fixture(scope="module")
+def run(compiled: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[str, Path]]:
+    """Embeds a model for a language and draws with it: what it prints, and the folder."""
+
+    @cache
+    def run_(language: str, name: str, *arguments: object, status: int = 0) -> tuple[str, Path]:
+        folder = tmp_path_factory.mktemp("embedded") / "model"
+        embed(name, language, folder)
+        interpreted = {"python": [sys.executable, "draw.py"], "node": ["node", "draw.mjs"]}
+        program = interpreted.get(language) or [str(compiled(language))]
+        if language == "node":
+            (folder / "node_modules").symlink_to(NODE_MODULES)
+        command = [*program, *map(str, arguments)]
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert result.returncode == status, result.stderr
+        return (result.stderr if status else result.stdout), folder
+
+    return run_
+
+
+@pytest.mark.parametrize(("name", "label"), CASES)
+def test_every_language_prints_the_same_numbers_and_draws_the_same_picture(
+    run: Callable[..., tuple[str, Path]], name: str, label: int | None
+) -> None:
+    arguments = [SEED] if label is None else [SEED, label]
+    printed, folder = run("python", name, *arguments)
+    expected, picture = numbers(printed), read_picture(folder)
+    for language in ("node", "c", "cpp"):
+        printed, folder = run(language, name, *arguments)
+        found = numbers(printed)
+        assert list(found) == list(expected)
+        for key, values in found.items():
+            assert np.allclose(values, expected[key], rtol=0, atol=2e-6), (language, key)
+        assert np.abs(read_picture(folder) - picture).max() <= 1
+
+
+def read_picture(folder: Path) -> NDArray[np.int64]:
+    return np.asarray(Image.open(folder / "picture.pgm")).astype(int)
+
+
+@pytest.mark.parametrize(("name", "label"), CASES)
+def test_they_are_the_numbers_of_the_runtime(
+    run: Callable[..., tuple[str, Path]], name: str, label: int | None
+) -> None:
+    printed, folder = run("python", name, SEED, *([] if label is None else [label]))
+    found = numbers(printed)
+    model = load(name)
+    image = model.sample_from(found["u"][None].astype(np.float32))[0]
+    assert np.abs(image[:, image.shape[1] // 2].ravel() - found["middle"]).max() < 1e-4  # u has six digits
+    assert np.abs(read_picture(folder) - image[0] * 255).max() <= 1
+    if name == "mnist-style":
+        assert model.classify(image[None]).numbers[0] == label
+
+
+def test_the_page_prints_the_same_numbers_without_asking_another_host(
+    run: Callable[..., tuple[str, Path]], tmp_path: Path
+) -> None:
+    printed, _ = run("python", "mnist-style", SEED, 3)
+    embed("mnist-style", "browser", tmp_path / "page", node_modules=NODE_MODULES)
+    with served(tmp_path / "page") as url:
+        shown = node("example.mjs", url, SEED, 3)
+    assert shown["faults"] == []
+    found, expected = numbers(shown["numbers"]), numbers(printed)
+    assert list(found) == list(expected)
+    assert all(np.allclose(found[key], expected[key], rtol=0, atol=2e-6) for key in expected)
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["picture"]))))
+    assert picture.shape == (28, 28, 4)
+    assert np.abs(picture[14, :, 0] - expected["middle"] * 255).max() <= 1
+
+
+@pytest.mark.parametrize("language", ["python", "node", "c", "cpp"])
+@pytest.mark.parametrize(("name", "label"), [("mnist-gauss", 3), ("mnist-style", 10)])
+def test_a_label_that_is_not_there_is_an_error(
+    run: Callable[..., tuple[str, Path]], language: str, name: str, label: int
+) -> None:
+    said, folder = run(language, name, SEED, label, status=1)
+    assert "label" in said
+    assert not list(folder.glob("picture.*"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_embed_copies_what_examples_holds(language: str, tmp_path: Path) -> None:
+    embed("mnist-style", language, tmp_path / "out", node_modules=NODE_MODULES)
+    first, *others = [ROOT / "examples" / file for file in LANGUAGES[language]]
+    lines = (first.read_text().splitlines(), (tmp_path / "out" / first.name).read_text().splitlines())
+    (changed,) = [new for old, new in zip(*lines, strict=True) if old != new]
+    assert "mnist-style 1.0.0; images 1 x 28 x 28, code [8], noise [9], 10 classes." in changed
+    for file in others:
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
+    graphs = {f"{role}.onnx" for role in ("encoder", "decoder", "prior")}
+    page = {"ort"} if language == "browser" else set()
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {first.name, *(file.name for file in others), *graphs, "README.md"} | page
+    assert not page or {path.name for path in (tmp_path / "out" / "ort").iterdir()} == set(FILES)
+
+
+def test_embeds_readme_tells_names_shapes_and_classes(tmp_path: Path) -> None:
+    embed("mnist-style", "c", tmp_path / "out")
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "| `decoder.onnx` | `z` [batch, 8], `y` [batch, 10] | `image` [batch, 1, 28, 28] |" in readme
+    assert "coordinate 8 of `u` chooses one, (number + uniform) / 10" in readme
+    assert "cc draw.c" in readme
+    assert "draw.cpp" not in readme
+
+
+def test_everything_of_the_examples_is_described(tmp_path: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", "examples"], cwd=ROOT, check=True, capture_output=True, text=True)
+    copied = {f"examples/{file}" for files in LANGUAGES.values() for file in files}
+    assert set(tracked.stdout.split()) == copied | {"examples/README.md"}
