@@ -1,7 +1,9 @@
 """A run to a bundle: rounded weights, graphs, the gate, golden outputs, pictures, card and manifest, all or nothing."""
 
 import hashlib
+import itertools
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,8 @@ from aae_zoo.export.gate import failures
 from aae_zoo.export.golden import References, golden_inputs, references, save_npz
 from aae_zoo.export.graphs import round_weights, to_onnx
 from aae_zoo.export.seeds import over_seeds
+from aae_zoo.export.variants import ROLES as VARIANT_ROLES
+from aae_zoo.export.variants import calibration, check_precisions, make_variant, quality, speedups, verdict
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.errors import ParityError
 from aae_zoo.runtime.files import atomic_folder
@@ -32,6 +36,7 @@ from aae_zoo.runtime.noise import choose_label, uniform_noise
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_data, to_float, validation_images
+from aae_zoo.zoo.lite import LiteDecoder, load_lite, measure_lite
 from aae_zoo.zoo.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.pictures import CODES, PRIOR_DRAWS, code_scatter
@@ -40,6 +45,8 @@ from aae_zoo.zoo.run import LABELS, Run
 from aae_zoo.zoo.training import load_model
 
 _RECONSTRUCTIONS: Final = 10
+# Of the golden rows the lite decoder keeps every fourth: a bundle has a budget.
+_LITE_ROWS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -50,33 +57,49 @@ class _Source:
     dataset: Dataset
     model: Autoencoder
     objective: BaseObjective
+    lite: LiteDecoder | None
 
 
 def export_bundle(
-    run_folder: Path, out: Path, *, data: Path | None = None, replace: bool = False, seeds: Sequence[Path] = ()
+    run_folder: Path,
+    out: Path,
+    *,
+    data: Path | None = None,
+    replace: bool = False,
+    seeds: Sequence[Path] = (),
+    variants: Sequence[str] = (),
 ) -> Manifest:
     """Export a finished run to the bundle folder `out`, which appears whole or not at all.
 
-    `seeds` are runs of the same recipe with other seeds, whose figures are given beside those of this one.
+    `seeds` are runs of the same recipe with other seeds, whose figures are given beside those of this one. `variants`
+    are precisions, of `variants.PRECISIONS`, whose graphs are added where they win something. A run with a lite
+    decoder gives a bundle with it.
 
     Raises:
         CheckpointError: a run is missing, unfinished or damaged, or one of `seeds` is of another recipe.
+        InvalidInput: one of `variants` is none that there is.
         DatasetError: a data set that the exported model is measured on is missing or damaged.
         ParityError: an exported graph does not equal the PyTorch model.
         OutputError: `out` exists and `replace` is false, or cannot be written.
     """
+    check_precisions(variants)
     run = Run.open(run_folder)
     facts = run.read_json("run.json")
     others = {"over_seeds": over_seeds(run, seeds)} if seeds else {}
     dataset = load_data(run.recipe.data, data)
     model, objective = load_model(run, dataset.image_shape)
     round_weights(objective)
-    source = _Source(run, dataset, model, objective)
+    if lite := load_lite(run, dataset.image_shape):
+        round_weights(lite)
+    source = _Source(run, dataset, model, objective, lite)
     with atomic_folder(out, replace=replace) as folder:
         _say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
         document = _document(source, facts)
         parity = _write_graphs(folder, source, document)
         document["files"] = _records(folder)
+        if variants:
+            _say("making and measuring variants")
+            _write_variants(folder, source, document, variants)
         _say("drawing pictures")
         _write_pictures(folder, source, _exported(folder, document))
         _say("scoring anomalies")
@@ -141,13 +164,17 @@ def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
         "noise": prior.noise,
         "labels": _labels(source),
         "label_coordinate": prior.label_coordinate,
-        "graphs": {role: {"fp32": f"{role}.onnx"} for role in ROLES},
+        "graphs": {
+            **{role: {"fp32": f"{role}.onnx"} for role in ROLES},
+            **({"decoder": {"fp32": "decoder.onnx", "lite": "decoder.lite.onnx"}} if source.lite else {}),
+        },
         "files": {},
         "metrics": {
             **measure(source.model, source.dataset, recipe),
             "parameters": {n: count for n, m in networks.items() if (count := sum(p.numel() for p in m.parameters()))},
             "training_seconds": facts["training_seconds"],
             **({"paper": recipe.paper.model_dump()} if recipe.paper else {}),
+            **({"variants": _lite_metrics(source, source.lite)} if source.lite else {}),
         },
         "provenance": {**facts, "recipe": recipe.to_toml(), "export_versions": versions()},
     }
@@ -191,8 +218,59 @@ def _write_graphs(folder: Path, source: _Source, document: Mapping[str, Any]) ->
         (folder / f"{role}.onnx").write_bytes(content)
     _say("comparing them with PyTorch")
     report = gate(folder, expected)
+    if source.lite:
+        expected |= _write_lite(folder, source.lite.eval(), networks, inputs, document, report)
     save_npz(folder / "golden.npz", {k: v for k, v in expected.items() if not k.endswith(".float64")})
     return report
+
+
+def _write_lite(
+    folder: Path,
+    lite: LiteDecoder,
+    networks: Mapping[str, nn.Module],
+    inputs: Mapping[str, Mapping[str, torch.Tensor]],
+    document: Mapping[str, Any],
+    report: dict[str, Any],
+) -> References:
+    """Write the lite decoder's graph, passed through the gate in the decoder's place: some of its golden outputs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for role in ("encoder", "prior"):
+            shutil.copy(folder / f"{role}.onnx", scratch)
+        content = to_onnx(lite, inputs["decoder"], ["image"], _metadata(document, "decoder") | {"precision": "lite"})
+        (Path(scratch) / "decoder.onnx").write_bytes(content)
+        expected = references({**networks, "decoder": lite}, inputs)
+        rows = gate(Path(scratch), expected)["rows"]
+    report["rows"] += [{**row, "graph": "decoder.lite"} for row in rows if row["graph"] == "decoder"]
+    (folder / "decoder.lite.onnx").write_bytes(content)
+    names = (*inputs["decoder"], "image")
+    return {f"decoder.lite.{name}": expected[f"decoder.{name}"][::_LITE_ROWS] for name in names}
+
+
+def _lite_metrics(source: _Source, lite: LiteDecoder) -> dict[str, Any]:
+    return {"decoder.lite": measure_lite(source.model, lite, source.dataset, source.run)}
+
+
+def _write_variants(folder: Path, source: _Source, document: dict[str, Any], precisions: Sequence[str]) -> None:
+    """Write the graphs of other precisions that win something, and tell of all of them."""
+    plain = _exported(folder, document)
+    was = quality(plain, source.dataset)
+    given = calibration(plain, source.dataset.train_images.numpy())
+    for precision, role in itertools.product(precisions, VARIANT_ROLES):
+        content, path = (folder / f"{role}.onnx").read_bytes(), folder / f"{role}.{precision}.onnx"
+        path.write_bytes(make_variant(content, precision, given[role]))
+        # Judged together with what of that precision is published already, as it will be used.
+        graphs = {**document["graphs"], role: {**document["graphs"][role], precision: path.name}}
+        with_it = {**document, "graphs": graphs, "files": _records(folder)}
+        found = quality(_exported(folder, with_it, precision), source.dataset)
+        faster = speedups(content, path.read_bytes(), given[role])
+        said = verdict(path.stat().st_size / len(content), faster, found, was)
+        _say(f"{path.name}: {said}")
+        if said.startswith("published"):
+            document["graphs"][role][precision] = path.name
+            document["metrics"].setdefault("variants", {})[path.stem] = found
+        else:
+            path.unlink()
+    document["files"] = _records(folder)
 
 
 def _metadata(document: Mapping[str, Any], role: str) -> dict[str, str]:
@@ -213,10 +291,10 @@ def _metadata(document: Mapping[str, Any], role: str) -> dict[str, str]:
     }
 
 
-def _exported(folder: Path, document: Mapping[str, Any]) -> Model:
+def _exported(folder: Path, document: Mapping[str, Any], precision: str = "fp32") -> Model:
     """The model that a bundle becomes, as far as it is written: its own graphs draw and measure."""
     manifest = parse_manifest(json.dumps(document).encode(), str(folder))
-    return Model(Bundle(folder, manifest, ""), device="cpu", threads=None, precision="fp32")
+    return Model(Bundle(folder, manifest, ""), device="cpu", threads=None, precision=precision)
 
 
 def _write_pictures(folder: Path, source: _Source, model: Model) -> None:
