@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell test $$(id -u) = 0 || echo sudo)
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
-.PHONY: sample install install-engines engines test lint bench zoo generated clean
+.PHONY: sample install install-engines engines test lint bench variants zoo generated clean
 
 sample:
 	test -d $(RUNTIME) || $(PYTHON) -m venv $(RUNTIME)
@@ -42,6 +42,10 @@ engines: install-engines
 # Rewrites docs/benchmarks.md; needs MNIST (see README).
 bench: install
 	$(BIN)/python tests/benchmarks/run.py docs/benchmarks.md
+
+# Rewrites docs/variants.md; needs the shipped models' data sets.
+variants: install
+	$(BIN)/python tests/benchmarks/variants.py docs/variants.md
 
 # Trains, measures and exports every shipped model: hours. What is done is left alone, what was interrupted goes on.
 zoo: install

@@ -304,11 +304,16 @@ def _write_pictures(folder: Path, source: _Source, model: Model) -> None:
     both = np.concatenate([images, model.reconstruct(images)])
     grid(both, len(images)).save(folder / "reconstructions.png", optimize=True)
     if model.manifest.noise == 2:
-        grid(model.manifold(20), gap=0).save(folder / "manifold.png", optimize=True)
+        _shades(grid(model.manifold(20), gap=0)).save(folder / "manifold.png", optimize=True)
     if model.manifest.labels:
         grid(_every_label(model), len(model.manifest.labels)).save(folder / "labels.png", optimize=True)
     if model.manifest.latent == 2:
         _codes(source, model).save(folder / "codes.png", optimize=True)
+
+
+def _shades(picture: Image) -> Image:
+    """A gray picture in 16 shades: the largest of a bundle has half the bytes then."""
+    return picture.point(lambda value: round(value / 17) * 17).quantize(16) if picture.mode == "L" else picture
 
 
 def _every_label(model: Model, rows: int = 8) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ from aae_zoo.zoo.training import load_model
 
 FILE: Final = "lite.safetensors"
 STEPS: Final = 8000
-_HIDDEN: Final = (64, 64, 64)
+_HIDDEN: Final = (96, 96, 96)
 _RANK: Final = 64
 _BATCH: Final = 256
 _LEARNING_RATE: Final = 3e-3
