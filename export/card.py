@@ -149,8 +149,8 @@ def _variants(document: Mapping[str, Any]) -> list[str]:
     lines = [
         "## Variants",
         "",
-        "`load(name, precision=...)` and `--precision` take `int8`, `fp16` or `lite`; what the model lacks of it runs in",
-        "float32. The figures are those of the test set with the variant.",
+        "`load(name, precision=...)` and `--precision` run these graphs, and float32's where there is none. The",
+        "figures are those of the test set with the variant.",
         "",
         f"| graph | bytes | {' | '.join(METRIC_NAMES[name] for name in names)} |",
         "|---|---|" + "---|" * len(names),

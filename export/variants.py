@@ -164,7 +164,12 @@ def _float16(content: bytes) -> ModelProto:
     model = _plain(content)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights too small for float16 become zeros
-        return _tidy(convert_float_to_float16(model, keep_io_types=True), model)
+        variant = convert_float_to_float16(model, keep_io_types=True)
+    # It adds the casts of the inputs behind the nodes that take them.
+    nodes = sorted(variant.graph.node, key=lambda node: not node.name.startswith("graph_input_cast"))
+    del variant.graph.node[:]
+    variant.graph.node.extend(nodes)
+    return _tidy(variant, model)
 
 
 def _int8(content: bytes, inputs: Arrays) -> ModelProto:

@@ -13,6 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +36,7 @@ from aae_zoo.zoo.training import load_model
 
 FILE: Final = "lite.safetensors"
 STEPS: Final = 8000
-_HIDDEN: Final = (96, 96, 96)
+_HIDDEN: Final = (128, 128, 128)
 _RANK: Final = 64
 _BATCH: Final = 256
 _LEARNING_RATE: Final = 3e-3
@@ -61,8 +62,18 @@ class LiteDecoder(BaseDecoder):
         images: Tensor = self.components(self.coefficients(code)).unflatten(1, self.image)
         return images
 
+    @torch.no_grad()
+    def round_components(self) -> None:
+        """Round the components, which are most weights, to whole numbers to 127; the layer before has their scales."""
+        scales = self.components.weight.abs().amax(0).clamp(min=1e-12) / 127
+        self.components.weight.copy_((self.components.weight / scales).round())
+        before = self.coefficients[-1]
+        assert isinstance(before, nn.Linear)  # noqa: S101 - the constructor put it there
+        before.weight.mul_(scales[:, None])
+        before.bias.mul_(scales)
 
-def distil(folder: Path, *, data: Path | None = None, steps: int = STEPS) -> dict[str, Any]:
+
+def distil(folder: Path, *, data: Path | None = None, steps: int | None = None) -> dict[str, Any]:
     """Teach a lite decoder what a finished run's decoder draws, write it into the run, and measure it on the test set.
 
     The same run gives the same decoder. Of the metrics of `metrics.evaluate` and `samples.sample_quality`, those are
@@ -76,8 +87,10 @@ def distil(folder: Path, *, data: Path | None = None, steps: int = STEPS) -> dic
     dataset = load_data(run.recipe.data, data)
     model, _ = load_model(run, dataset.image_shape)
     kept = dataset.train_images[: -run.recipe.data.validation_count(len(dataset.train_images))]
-    lite = _train(model, kept, steps)
-    facts = {"teacher_sha256": _sha256(run.weights), "steps": str(steps)}
+    with _one_thread():
+        lite = _train(model, kept, steps or STEPS)
+    lite.round_components()
+    facts = {"teacher_sha256": _sha256(run.weights), "steps": str(steps or STEPS)}
     with atomic_file(run.folder / FILE) as temporary:
         temporary.write_bytes(save(lite.state_dict(), facts))
     return measure_lite(model, lite, dataset, run)
@@ -112,6 +125,17 @@ def measure_lite(model: Autoencoder, lite: LiteDecoder, dataset: Dataset, run: R
     found = evaluate(changed, dataset.test_images)
     quality = sample_quality(changed, dataset, validation_images(run.recipe.data, dataset))
     return {"mse": found["mse"], "bce": found["bce"]} | {n: v for n, v in quality.items() if isinstance(v, float)}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: several would add numbers in other orders, and give other weights."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(model: Autoencoder, images: Tensor, steps: int) -> LiteDecoder:
