@@ -29,11 +29,15 @@ lint:
 	$(BIN)/mypy tests/*.py tests/benchmarks/*.py tests/engines/*.py
 
 # Other engines that the tests run the graphs in: Python's, Node's, a browser and a C compiler.
-install-engines: install
+install-engines: install tests/engines/node_modules/.package-lock.json
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[engines]'
-	npm ci --prefix tests/engines --ignore-scripts --no-audit --no-fund
-	command -v chromium && command -v cc || { $(SUDO) apt-get update -qq && \
+	command -v chromium >/dev/null && command -v cc >/dev/null || { $(SUDO) apt-get update -qq && \
 	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc libc6-dev; }
+
+# No scripts: one would download a GPU's libraries.
+tests/engines/node_modules/.package-lock.json: tests/engines/package-lock.json
+	npm ci --prefix tests/engines --ignore-scripts --no-audit --no-fund
+	touch $@
 
 # Rewrites the README's table of engines.
 engines: install-engines
