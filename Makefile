@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell test $$(id -u) = 0 || echo sudo)
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
-.PHONY: sample install install-engines engines test lint bench zoo generated screenshots clean
+.PHONY: sample install install-engines engines test lint bench variants zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || $(PYTHON) -m venv $(RUNTIME)
@@ -29,11 +29,15 @@ lint:
 	$(BIN)/mypy tests/*.py tests/benchmarks/*.py tests/engines/*.py
 
 # What tests run graphs, programs and pages in: other engines for Python, Node's packages, a browser, C and C++.
-install-engines: install
+install-engines: install tests/node_modules/.package-lock.json
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[engines]'
-	npm ci --prefix tests/engines --ignore-scripts --no-audit --no-fund
-	command -v chromium && command -v cc || { $(SUDO) apt-get update -qq && \
+	command -v chromium >/dev/null && command -v c++ >/dev/null || { $(SUDO) apt-get update -qq && \
 	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc g++ libc6-dev; }
+
+# No scripts: one would download a GPU's libraries.
+tests/node_modules/.package-lock.json: tests/package-lock.json
+	npm ci --prefix tests --ignore-scripts --no-audit --no-fund
+	touch $@
 
 # Rewrites the README's table of engines.
 engines: install-engines
@@ -46,6 +50,10 @@ bench: install
 # Rewrites the screenshots of docs/: what the test of the pages sees.
 screenshots: install install-engines
 	SCREENSHOTS=docs $(BIN)/pytest tests/test_explore.py
+
+# Rewrites docs/variants.md; needs the shipped models' data sets.
+variants: install
+	$(BIN)/python tests/benchmarks/variants.py docs/variants.md
 
 # Trains, measures and exports every shipped model: hours. What is done is left alone, what was interrupted goes on.
 zoo: install

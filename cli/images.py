@@ -17,6 +17,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[
     int | None, typer.Option(help="Threads of one operator [default: the CPUs this process may use].", min=1)
 ]
+Precision = Annotated[
+    str, typer.Option(help="auto, fp32, fp16, int8 or lite: what the model has of it, fp32 for the rest; auto is fp32.")
+]
 ImagesIn = Annotated[
     Path, typer.Argument(metavar="INPUT", help="A picture, a folder of pictures, or an .npy, .npz or idx file.")
 ]
@@ -36,9 +39,10 @@ def sample(
     output: ImagesOut = "samples.png",
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
 ) -> None:
     """Draw new images from a model."""
-    model = _load(name, device, threads)
+    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import save_images
 
     save_images(model.sample(count, seed=seed, label=label), output)
@@ -55,11 +59,12 @@ def encode(
     json: Json = False,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
 ) -> None:
     """Encode images into codes, and tell their classes where the model has them."""
     if json and output == "-":
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
-    model = _load(name, device, threads)
+    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.classes import most_probable
     from aae_zoo.runtime.pictures import image_names, read_images, save_arrays
     from aae_zoo.runtime.tables import rows
@@ -86,9 +91,10 @@ def decode(
     output: ImagesOut,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
 ) -> None:
     """Decode codes into images."""
-    model = _load(name, device, threads)
+    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import read_codes, save_images
 
     codes = read_codes(input_)
@@ -104,9 +110,10 @@ def reconstruct(
     resize: Resize = False,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
 ) -> None:
     """Encode images and decode their codes again."""
-    model = _load(name, device, threads)
+    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import read_images, save_images
 
     images = model.reconstruct(read_images(input_, model.manifest.image, resize=resize))
@@ -122,9 +129,10 @@ def interpolate(
     resize: Resize = False,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
 ) -> None:
     """Walk in code space from each image to the next; in a .png, each walk is one row."""
-    model = _load(name, device, threads)
+    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import read_images, save_images
 
     images = model.interpolate(read_images(input_, model.manifest.image, resize=resize), steps)
@@ -138,9 +146,10 @@ def manifold(
     side: Annotated[int, typer.Option(help="The grid has SIDE x SIDE images.", min=1)] = 20,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
 ) -> None:
     """Draw the images over the percentiles of a 2-D prior."""
-    model = _load(name, device, threads)
+    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import save_images
 
     save_images(model.manifold(side), output, gap=0)
@@ -157,9 +166,10 @@ def score(
     json: Json = False,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
 ) -> None:
     """Score how unlike a model's training images each image is, and tell which are anomalous."""
-    model = _load(name, device, threads)
+    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import image_names, read_images
     from aae_zoo.runtime.tables import rows, save_table
 
@@ -188,10 +198,10 @@ def _print_highest(records: list[dict[str, Any]]) -> None:
     print_records(records)
 
 
-def _load(name: str, device: str, threads: int | None) -> "Model":
+def _load(name: str, device: str, threads: int | None, precision: str) -> "Model":
     from aae_zoo.runtime import load
 
-    return load(name, device=device, threads=threads)
+    return load(name, device=device, threads=threads, precision=precision)
 
 
 def _say(what: str, output: str) -> None:

@@ -1,4 +1,4 @@
-"""aae-zoo train, evaluate and export: from a recipe to a bundle. These need the extra `train`."""
+"""aae-zoo train, evaluate, distil and export: from a recipe to a bundle. These need the extra `train`."""
 
 import os
 from pathlib import Path
@@ -55,6 +55,17 @@ def evaluate(
         _print_metrics(evaluate_run(Path(run), data=data), json)
 
 
+def distil(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Teach a smaller decoder what a run's decoder draws; an export of the run then has both."""
+    from aae_zoo.zoo.lite import distil as distil_run
+
+    _print_metrics(distil_run(run, data=data), json)
+
+
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
@@ -64,11 +75,14 @@ def export(
         list[Path] | None,
         typer.Option(help="A run of the same recipe with another seed, for figures over seeds; may be repeated."),
     ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="int8 or fp16: graphs beside float32's, where they win; may be repeated.")
+    ] = None,
 ) -> None:
     """Export a run to a bundle, if every graph equals its PyTorch model."""
     from aae_zoo.export.bundle import export_bundle
 
-    manifest = export_bundle(run, output, data=data, replace=replace, seeds=seed_run or ())
+    manifest = export_bundle(run, output, data=data, replace=replace, seeds=seed_run or (), variants=variant or ())
     print(
         f"{manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB, in {output}; next: aae-zoo sample {output}"
     )
@@ -81,4 +95,4 @@ def _print_metrics(metrics: dict[str, Any], json: bool) -> None:
         print_table(["metric", "value"], [[name, metric_text(value)] for name, value in metrics.items()])
 
 
-COMMANDS = (train, evaluate, export)
+COMMANDS = (train, evaluate, distil, export)

@@ -3,7 +3,9 @@
 import copy
 import dataclasses
 import hashlib
+import itertools
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,8 @@ from aae_zoo.export.layers import first_difference
 from aae_zoo.export.search import worst_input
 from aae_zoo.export.seeds import over_seeds
 from aae_zoo.export.through import compare_metrics
+from aae_zoo.export.variants import ROLES as VARIANT_ROLES
+from aae_zoo.export.variants import calibration, check_precisions, make_variant, quality, speedups, verdict
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.files import atomic_folder
@@ -39,6 +43,7 @@ from aae_zoo.runtime.parity import golden_of
 from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_data, to_float, validation_images
+from aae_zoo.zoo.lite import LiteDecoder, load_lite, measure_lite
 from aae_zoo.zoo.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.pictures import CODES, PRIOR_DRAWS, code_scatter
@@ -47,6 +52,8 @@ from aae_zoo.zoo.run import LABELS, Run
 from aae_zoo.zoo.training import load_model
 
 _RECONSTRUCTIONS: Final = 10
+# Of the golden rows the lite decoder keeps every fourth: a bundle has a budget.
+_LITE_ROWS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -57,29 +64,42 @@ class _Source:
     dataset: Dataset
     model: Autoencoder
     objective: BaseObjective
+    lite: LiteDecoder | None
 
 
 def export_bundle(
-    run_folder: Path, out: Path, *, data: Path | None = None, replace: bool = False, seeds: Sequence[Path] = ()
+    run_folder: Path,
+    out: Path,
+    *,
+    data: Path | None = None,
+    replace: bool = False,
+    seeds: Sequence[Path] = (),
+    variants: Sequence[str] = (),
 ) -> Manifest:
     """Export a finished run to the bundle folder `out`, which appears whole or not at all.
 
-    `seeds` are runs of the same recipe with other seeds, whose figures are given beside those of this one.
+    `seeds` are runs of the same recipe with other seeds, whose figures are given beside those of this one. `variants`
+    are precisions, of `variants.PRECISIONS`, whose graphs are added where they win something. A run with a lite
+    decoder gives a bundle with it.
 
     Raises:
         CheckpointError: a run is missing, unfinished or damaged, or one of `seeds` is of another recipe.
+        InvalidInput: one of `variants` is none that there is.
         DatasetError: a data set that the exported model is measured on is missing or damaged, or is not the one that
             the run was trained on.
         ParityError: an exported graph does not equal the PyTorch model.
         OutputError: `out` exists and `replace` is false, or cannot be written.
     """
+    check_precisions(variants)
     run = Run.open(run_folder)
     facts = run.read_json("run.json")
     others = {"over_seeds": over_seeds(run, seeds)} if seeds else {}
     dataset = _training_data(run, facts, data)
     model, objective = load_model(run, dataset.image_shape)
     round_weights(objective)
-    source = _Source(run, dataset, model, objective)
+    if lite := load_lite(run, dataset.image_shape):
+        round_weights(lite)
+    source = _Source(run, dataset, model, objective, lite)
     with atomic_folder(out, replace=replace) as folder:
         _say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
         document = _document(source, facts)
@@ -87,6 +107,9 @@ def export_bundle(
         _say("measuring the graphs")
         parity["metrics"] = compare_metrics(model, folder, dataset, run.recipe, document["metrics"])
         document["files"] = _records(folder)
+        if variants:
+            _say("making and measuring variants")
+            _write_variants(folder, source, document, variants)
         exported = _exported(folder, document)
         _say("drawing pictures")
         _write_pictures(folder, source, exported)
@@ -169,13 +192,17 @@ def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
         "noise": prior.noise,
         "labels": _labels(source),
         "label_coordinate": prior.label_coordinate,
-        "graphs": {role: {"fp32": f"{role}.onnx"} for role in ROLES},
+        "graphs": {
+            **{role: {"fp32": f"{role}.onnx"} for role in ROLES},
+            **({"decoder": {"fp32": "decoder.onnx", "lite": "decoder.lite.onnx"}} if source.lite else {}),
+        },
         "files": {},
         "metrics": {
             **measure(source.model, source.dataset, recipe),
             "parameters": {n: count for n, m in networks.items() if (count := sum(p.numel() for p in m.parameters()))},
             "training_seconds": facts["training_seconds"],
             **({"paper": recipe.paper.model_dump()} if recipe.paper else {}),
+            **({"variants": _lite_metrics(source, source.lite)} if source.lite else {}),
         },
         "provenance": {**facts, "recipe": recipe.to_toml(), "export_versions": versions()},
     }
@@ -225,8 +252,61 @@ def _write_graphs(folder: Path, source: _Source, document: Mapping[str, Any]) ->
     _say("comparing them with PyTorch")
     expected = references(networks, inputs)
     report = gate(folder, expected, networks)
-    save_npz(folder / "golden.npz", golden_file(expected))
+    kept = golden_file(expected)
+    if source.lite:
+        kept |= _write_lite(folder, source.lite.eval(), networks, inputs, document, report)
+    save_npz(folder / "golden.npz", kept)
     return {**report, "search": search}
+
+
+def _write_lite(
+    folder: Path,
+    lite: LiteDecoder,
+    networks: Mapping[str, nn.Module],
+    inputs: Mapping[str, Mapping[str, torch.Tensor]],
+    document: Mapping[str, Any],
+    report: dict[str, Any],
+) -> References:
+    """Write the lite decoder's graph, passed through the gate in the decoder's place: some of its golden outputs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for role in ("encoder", "prior"):
+            shutil.copy(folder / f"{role}.onnx", scratch)
+        content = to_onnx(lite, inputs["decoder"], ["image"], _metadata(document, "decoder") | {"precision": "lite"})
+        (Path(scratch) / "decoder.onnx").write_bytes(content)
+        with_lite = {**networks, "decoder": lite}
+        expected = references(with_lite, inputs)
+        rows = gate(Path(scratch), expected, with_lite)["rows"]
+    report["rows"] += [{**row, "graph": "decoder.lite"} for row in rows if row["graph"] == "decoder"]
+    (folder / "decoder.lite.onnx").write_bytes(content)
+    names = (*inputs["decoder"], "image")
+    return {f"decoder.lite.{name}": expected[f"decoder.{name}"][::_LITE_ROWS] for name in names}
+
+
+def _lite_metrics(source: _Source, lite: LiteDecoder) -> dict[str, Any]:
+    return {"decoder.lite": measure_lite(source.model, lite, source.dataset, source.run)}
+
+
+def _write_variants(folder: Path, source: _Source, document: dict[str, Any], precisions: Sequence[str]) -> None:
+    """Write the graphs of other precisions that win something, and tell of all of them."""
+    plain = _exported(folder, document)
+    was = quality(plain, source.dataset)
+    given = calibration(plain, source.dataset.train_images.numpy())
+    for precision, role in itertools.product(precisions, VARIANT_ROLES):
+        content, path = (folder / f"{role}.onnx").read_bytes(), folder / f"{role}.{precision}.onnx"
+        path.write_bytes(make_variant(content, precision, given[role]))
+        # Judged together with what of that precision is published already, as it will be used.
+        graphs = {**document["graphs"], role: {**document["graphs"][role], precision: path.name}}
+        with_it = {**document, "graphs": graphs, "files": _records(folder)}
+        found = quality(_exported(folder, with_it, precision), source.dataset)
+        faster = speedups(content, path.read_bytes(), given[role])
+        said = verdict(path.stat().st_size / len(content), faster, found, was)
+        _say(f"{path.name}: {said}")
+        if said.startswith("published"):
+            document["graphs"][role][precision] = path.name
+            document["metrics"].setdefault("variants", {})[path.stem] = found
+        else:
+            path.unlink()
+    document["files"] = _records(folder)
 
 
 def _metadata(document: Mapping[str, Any], role: str) -> dict[str, str]:
@@ -247,10 +327,10 @@ def _metadata(document: Mapping[str, Any], role: str) -> dict[str, str]:
     }
 
 
-def _exported(folder: Path, document: Mapping[str, Any]) -> Model:
+def _exported(folder: Path, document: Mapping[str, Any], precision: str = "fp32") -> Model:
     """The model that a bundle becomes, as far as it is written: its own graphs draw and measure."""
     manifest = parse_manifest(json.dumps(document).encode(), str(folder))
-    return Model(Bundle(folder, manifest, ""), device="cpu", threads=None, precision="fp32")
+    return Model(Bundle(folder, manifest, ""), device="cpu", threads=None, precision=precision)
 
 
 def _write_pictures(folder: Path, source: _Source, model: Model) -> None:
@@ -260,11 +340,16 @@ def _write_pictures(folder: Path, source: _Source, model: Model) -> None:
     both = np.concatenate([images, model.reconstruct(images)])
     grid(both, len(images)).save(folder / "reconstructions.png", optimize=True)
     if model.manifest.noise == 2:
-        grid(model.manifold(20), gap=0).save(folder / "manifold.png", optimize=True)
+        _shades(grid(model.manifold(20), gap=0)).save(folder / "manifold.png", optimize=True)
     if model.manifest.labels:
         grid(_every_label(model), len(model.manifest.labels)).save(folder / "labels.png", optimize=True)
     if model.manifest.latent == 2:
         _codes(source, model).save(folder / "codes.png", optimize=True)
+
+
+def _shades(picture: Image) -> Image:
+    """A gray picture in 16 shades: the largest of a bundle has half the bytes then."""
+    return picture.point(lambda value: round(value / 17) * 17).quantize(16) if picture.mode == "L" else picture
 
 
 def _every_label(model: Model, rows: int = 8) -> NDArray[np.float32]:

@@ -25,6 +25,8 @@ METRIC_NAMES = {
     "anomaly_auroc": "AUROC of the score, the test images against theirs",
 }
 
+VARIANT_METRICS = ("mse", "error", "frechet", "parzen")
+
 PICTURES = {
     "samples": "64 samples",
     "labels": "Samples of every class, class by class along a row; those of a row have all other noise in common",
@@ -45,6 +47,7 @@ def model_card(document: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
                 _pictures(document),
                 _use(document),
                 _results(document),
+                *_variants(document),
                 _training(document),
                 _parity(parity),
                 _limits(document),
@@ -139,6 +142,25 @@ def _results(document: Mapping[str, Any]) -> str:
             table.append(f"| {name}, trained anew | {values} |")
         table += ["", f"{paper['source']} gives {paper['figure']} for the {name}. What differs: {paper['differs']}."]
     return "\n".join(table)
+
+
+def _variants(document: Mapping[str, Any]) -> list[str]:
+    """The section on the graphs beside those of float32, if there are any."""
+    variants = document["metrics"].get("variants", {})
+    names = [name for name in VARIANT_METRICS if any(name in found for found in variants.values())]
+    lines = [
+        "## Variants",
+        "",
+        "`load(name, precision=...)` and `--precision` run these graphs, and float32's where there is none. The",
+        "figures are those of the test set with the variant.",
+        "",
+        f"| graph | bytes | {' | '.join(METRIC_NAMES[name] for name in names)} |",
+        "|---|---|" + "---|" * len(names),
+    ]
+    for stem, found in variants.items():
+        values = [metric_text(found[name]) if name in found else "-" for name in names]
+        lines.append(f"| `{stem}.onnx` | {document['files'][f'{stem}.onnx']['size']:,} | {' | '.join(values)} |")
+    return ["\n".join(lines)] if variants else []
 
 
 def _training(document: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
@@ -67,7 +68,7 @@ def to_onnx(
     model = program.model_proto
     _strip(model)
     _plain_reshapes(model)
-    _store_float16(model)
+    _store_small(model)
     model.ir_version = IR_VERSION
     helper.set_model_props(model, {METADATA_PREFIX + key: value for key, value in metadata.items()})
     onnx.checker.check_model(model, full_check=True)
@@ -96,19 +97,26 @@ def _plain_reshapes(model: ModelProto) -> None:
             node.attribute.extend(kept)
 
 
-def _store_float16(model: ModelProto) -> None:
-    """Store the large weights that float16 holds exactly as float16 with a Cast, which runtimes fold when they load."""
+def _store_small(model: ModelProto) -> None:
+    """Store large weights as int8 or float16 with a Cast, which runtimes fold when they load, where those hold them."""
     casts = []
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT:
             continue
         values = numpy_helper.to_array(tensor)
-        half = values.astype(np.float16)
-        if values.size < _FLOAT16_FROM or not np.array_equal(half.astype(np.float32), values):
+        small = _smaller(values)
+        if values.size < _FLOAT16_FROM or small is None:
             continue
-        name, stored = tensor.name, f"{tensor.name}.float16"
-        tensor.CopyFrom(numpy_helper.from_array(half, stored))
+        name, stored = tensor.name, f"{tensor.name}.{small.dtype}"
+        tensor.CopyFrom(numpy_helper.from_array(small, stored))
         casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def _smaller(values: NDArray[np.float32]) -> NDArray[np.generic] | None:
+    """The same values in the smallest type that holds them exactly, if there is one."""
+    with np.errstate(invalid="ignore", over="ignore"):  # what a type does not hold becomes another number
+        candidates = (values.astype(np.int8), values.astype(np.float16))
+    return next((small for small in candidates if np.array_equal(small.astype(np.float32), values)), None)

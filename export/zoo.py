@@ -7,18 +7,24 @@ run from the root of a checkout, trains into runs/ and exports into runtime/mode
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aae_zoo.export.bundle import export_bundle
 from aae_zoo.export.seeds import FIGURES
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.errors import AaeZooError, Interrupted
 from aae_zoo.runtime.manifest import metric_text
+from aae_zoo.zoo.lite import FILE as LITE_FILE
+from aae_zoo.zoo.lite import distil
 from aae_zoo.zoo.recipe import RECIPES, Recipe, load_recipe
 from aae_zoo.zoo.run import Run
 from aae_zoo.zoo.training import train
+
+# Models with more than the graphs of float32: those with a lite decoder, and those with graphs of other precisions.
+LITE: Final = ("mnist-gauss",)
+VARIANTS: Final[Mapping[str, Sequence[str]]] = {"mnist-gauss8": ("int8",)}
 
 
 def make(recipes: Sequence[Recipe], runs: Path, models: Path) -> bool:
@@ -57,8 +63,12 @@ def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
     others = [Run(folder.with_name(f"{folder.name}-{r.training.seed}"), r) for r in _other_seeds(recipe)]
     for other in others:
         done += [f"{what} with seed {other.recipe.training.seed}" for what in _train(other)]
+    if recipe.name in LITE and not (folder / LITE_FILE).exists():
+        distil(folder)
+        done.append("distilled")
     if not _is_exported(run, bundle, len(others)):
-        export_bundle(folder, bundle, replace=True, seeds=[other.folder for other in others])
+        variants = VARIANTS.get(recipe.name, ())
+        export_bundle(folder, bundle, replace=True, seeds=[other.folder for other in others], variants=variants)
         done.append("exported")
     metrics = open_bundle(bundle).manifest.metrics
     figures = [f"{name} {metric_text(metrics[name])}" for name in FIGURES if name in metrics]
@@ -96,6 +106,8 @@ def _is_exported(run: Run, folder: Path, seeds: int) -> bool:
         return False
     facts: dict[str, Any] = {**run.read_json("run.json"), "recipe": run.recipe.to_toml()}
     counted = len(bundle.manifest.metrics.get("over_seeds", {}).get("seeds", [0])) - 1
+    if (run.folder / LITE_FILE).exists() != ("lite" in bundle.manifest.graphs["decoder"]):
+        return False
     return counted == seeds and facts.items() <= dict(bundle.manifest.provenance).items()
 
 

@@ -12,7 +12,8 @@ SCHEMA: Final = 1
 MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 1 << 30
 ROLES: Final = ("encoder", "decoder", "prior")
-PRECISIONS: Final = ("fp32", "fp16", "int8")
+# Those of a graph; lite is a smaller network that was taught to give what the graph gives.
+PRECISIONS: Final = ("fp32", "fp16", "int8", "lite")
 # PyTorch's weights are half of a bundle, and only fine-tuning needs them: wheels leave them out.
 WEIGHTS: Final = "model.safetensors"
 
@@ -90,6 +91,21 @@ class Manifest:
     def size(self) -> int:
         """The bytes of all files but the manifest itself."""
         return sum(record.size for record in self.files.values())
+
+    def precision_of(self, role: str, precision: str) -> str:
+        """The precision that a graph is run in where `precision` is asked for: fp32 where it lacks that one.
+
+        "auto" is fp32, which alone gives the same images on every machine and the figures of `metrics`.
+
+        Raises:
+            InvalidBundle: no graph of the bundle has that precision.
+        """
+        if precision == "auto":
+            return "fp32"
+        has = sorted({p for files in self.graphs.values() for p in files}, key=PRECISIONS.index)
+        if precision not in has:
+            raise InvalidBundle(f"{self.name} has no {precision} graphs; its precisions are {', '.join(has)}")
+        return precision if precision in self.graphs[role] else "fp32"
 
     def graph_file(self, role: str, precision: str = "fp32") -> str:
         """The file name of a graph.

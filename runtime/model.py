@@ -39,12 +39,14 @@ class _Graph(NamedTuple):
 
 
 def load(
-    name: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None, precision: str = "fp32"
+    name: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None, precision: str = "auto"
 ) -> "Model":
     """Load a model by catalogue name, bundle folder, or "org/repo[@revision]" in the cache.
 
     `device` is "auto", "cpu" or "cuda"; `threads` those of one operator, by default the CPUs that this process
-    may use. No network is used. Graphs are read, checked against their SHA-256 and opened on first use.
+    may use. `precision` is "fp32", which "auto" is too, or another that the bundle has, "fp16", "int8" or "lite":
+    graphs that it has not in that precision are run in fp32. No network is used. Graphs are read, checked against
+    their SHA-256 and opened on first use.
 
     Raises:
         ModelNotFound: there is no such model on this machine.
@@ -52,7 +54,7 @@ def load(
     """
     bundle = find_model(name)
     for role in bundle.manifest.graphs:
-        bundle.manifest.graph_file(role, precision)
+        bundle.manifest.precision_of(role, precision)
     return Model(bundle, device=device, threads=threads, precision=precision)
 
 
@@ -282,7 +284,7 @@ class Model:
         return graph
 
     def _open(self, role: str) -> _Graph:
-        name = self.manifest.graph_file(role, self._precision)
+        name = self.manifest.graph_file(role, self.manifest.precision_of(role, self._precision))
         content = self._bundle.read(name)
         check_graph(content, name, role, self.manifest)
         session = open_session(content, name, device=self._device, threads=self._threads)

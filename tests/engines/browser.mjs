@@ -16,7 +16,7 @@ function fileOf(path) {
   const [top, ...rest] = path.slice(1).split("/");
   if (top === "graphs") return graphs[rest.join("/")];
   if (top === "cases") return `${folder}/${rest.join("/")}`;
-  if (top === "ort") return `${here}node_modules/onnxruntime-web/dist/${rest.join("/")}`;
+  if (top === "ort") return `${here}../node_modules/onnxruntime-web/dist/${rest.join("/")}`;
   return ["page.html", "run.mjs"].includes(top) ? here + top : undefined;
 }
 

@@ -21,14 +21,19 @@ Case = dict[str, Any]
 
 
 def write_cases(bundles: Iterable[Bundle], folder: Path, rows: int | None = None) -> None:
-    """Write the cases of bundles, with every golden row or with about so many of them, evenly taken."""
+    """Write the cases of bundles, with every golden row or with about so many of them, evenly taken.
+
+    Graphs of int8 and float16 are none: engines round in their own ways.
+    """
     cases: list[Case] = []
     for bundle in bundles:
         with np.load(bundle.folder / "golden.npz", allow_pickle=False) as golden:
             arrays = {name: golden[name] for name in golden.files}
-        for role in bundle.manifest.graphs:
-            path = bundle.folder / bundle.manifest.graph_file(role)
-            cases.append(_case(f"{bundle.manifest.name}/{role}", path, role, arrays, rows, folder))
+        for role, files in bundle.manifest.graphs.items():
+            for precision, key in (("fp32", role), ("lite", f"{role}.lite")):
+                if precision in files:
+                    path = bundle.folder / files[precision]
+                    cases.append(_case(f"{bundle.manifest.name}/{path.stem}", path, key, arrays, rows, folder))
     (folder / "cases.json").write_text(json.dumps(cases, indent=1))
 
 
@@ -38,13 +43,13 @@ def read_cases(folder: Path) -> list[Case]:
     return cases
 
 
-def _case(name: str, path: Path, role: str, golden: Mapping[str, NDArray[Any]], rows: int | None, folder: Path) -> Case:
+def _case(name: str, path: Path, key: str, golden: Mapping[str, NDArray[Any]], rows: int | None, folder: Path) -> Case:
     graph = onnx.load(path).graph
     case: Case = {"name": name, "graph": str(path.resolve()), "inputs": {}, "outputs": {}}
     for kind, values in (("inputs", graph.input), ("outputs", graph.output)):
         for value in values:
-            array = _floats(golden[f"{role}.{value.name}"])
-            array = array[:: len(array) // rows] if rows else array
+            array = _floats(golden[f"{key}.{value.name}"])
+            array = array[:: max(1, len(array) // rows)] if rows else array
             file = f"{name.replace('/', '.')}.{value.name}.f32"
             case[kind][value.name] = {"file": file, "shape": list(array.shape)}
             array.tofile(folder / file)

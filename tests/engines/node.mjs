@@ -10,5 +10,5 @@ const failed = await runAll(ort, JSON.parse(await readFile(`${cases}/cases.json`
   read: async (file) => new Uint8Array(await readFile(`${cases}/${file}`)).buffer,
   write: (file, array) => writeFile(`${out}/${file}`, array),
 });
-const { version } = JSON.parse(await readFile(new URL(`node_modules/${name}/package.json`, import.meta.url)));
+const { version } = JSON.parse(await readFile(new URL(`../node_modules/${name}/package.json`, import.meta.url)));
 console.log(JSON.stringify({ version, failed }));

@@ -78,7 +78,7 @@ def _node(package: str, folder: Path, out: Path) -> Answer:
 
 
 def _chromium(folder: Path, out: Path) -> Answer:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    browser = shutil.which("chromium")
     if not browser:
         raise RuntimeError("there is no Chromium on the path; apt-get install chromium")
     return _json_engine("node", HERE / "browser.mjs", browser, folder=folder, out=out)

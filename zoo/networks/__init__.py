@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,11 @@ class BaseEncoder(nn.Module, ABC):
         outputs = self.outputs(image)
         if len(self.heads) == 1:
             return dict.fromkeys(self.heads, outputs)
-        return dict(zip(self.heads, outputs.split(list(self.heads.values()), dim=1), strict=True))
+        # Slices, as some engines know Split of older opsets alone.
+        ends = accumulate(self.heads.values())
+        return {
+            name: outputs[:, end - width : end] for (name, width), end in zip(self.heads.items(), ends, strict=True)
+        }
 
 
 class BaseDecoder(nn.Module, ABC):

@@ -41,7 +41,8 @@ class Prior(BasePrior):
     def forward(self, u: Tensor) -> dict[str, Tensor]:
         """Codes z [n, size] of noise u [n, size + 1]."""
         below = 1 - (u[:, -1:] > self.until[:-1]).to(u.dtype)  # [n, components - 1]: ones from component k on
-        chosen = torch.nn.functional.pad(below, (0, 1), value=1.0) - torch.nn.functional.pad(below, (1, 0))
+        first = u[:, -1:]
+        chosen = torch.cat([below, torch.ones_like(first)], 1) - torch.cat([torch.zeros_like(first), below], 1)
         factors = (chosen @ self.factors.flatten(1)).unflatten(1, (self.latent, self.latent))
         return {"z": chosen @ self.means + (factors * normal_quantile(u[:, :-1])[:, None]).sum(2)}
 

@@ -1,0 +1,224 @@
+"""Variants of a graph in other precisions: int8 for CPUs with integer instructions, float16 for GPUs.
+
+A variant is published where it wins something and loses next to nothing (`verdict`): the graphs of float32 already
+keep their weights as float16, so that one of float16 is no smaller, and on CPUs no faster.
+"""
+
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
+
+from aae_zoo.export.graphs import OPSET
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.model import Arrays, Model
+from aae_zoo.runtime.noise import uniform_noise
+from aae_zoo.runtime.session import open_session
+from aae_zoo.zoo.classifier import load_classifier
+from aae_zoo.zoo.data import Dataset, to_float
+from aae_zoo.zoo.samples import batch_size, frechet_distance
+
+PRECISIONS: Final = ("fp16", "int8")
+ROLES: Final = ("encoder", "decoder")
+FASTER: Final = 1.2
+SMALLER: Final = 0.5
+LOSS: Final = 0.02
+LITE_LOSS: Final = 0.05
+# Of 10,000 test images: so few more with a wrong class are luck.
+ERROR_SLACK: Final = 0.1
+ROUNDS: Final = 15
+_CALIBRATION: Final = 1000
+_SAMPLES: Final = 10_000
+
+
+def check_precisions(precisions: Sequence[str]) -> None:
+    """Refuse precisions that no variants are made in.
+
+    Raises:
+        InvalidInput: one is none of `PRECISIONS`.
+    """
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise InvalidInput(f"the variant is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+
+
+def calibration(model: Model, images: NDArray[np.uint8]) -> dict[str, Arrays]:
+    """Ordinary inputs of the encoder and the decoder: training images, uint8 [n, C, H, W], their codes, prior draws."""
+    some = images[:_CALIBRATION].astype(np.float32) / np.float32(255)
+    draws = model._run("prior", {"u": uniform_noise(_CALIBRATION, model.manifest.noise, 0)})
+    codes = model.codes(some)
+    if draws.keys() <= codes.keys():
+        draws = {n: np.concatenate([values[::2], codes[n][1::2]]) for n, values in draws.items()}
+    return {"encoder": {"image": some}, "decoder": draws}
+
+
+def make_variant(content: bytes, precision: str, inputs: Arrays) -> bytes:
+    """The graph in another precision, float32 at its boundary; int8 is calibrated on the inputs."""
+    variant = _float16(content) if precision == "fp16" else _int8(content, inputs)
+    onnx.checker.check_model(variant, full_check=True)
+    data: bytes = variant.SerializeToString(deterministic=True)
+    return data
+
+
+def quality(model: Model, dataset: Dataset) -> dict[str, float]:
+    """The test metrics of a model through ONNX Runtime: `mse`, and where they can be had `error` and `frechet`."""
+    images = dataset.test_images.numpy()
+    found = {"mse": float(model.score_parts(images)[0].mean())}
+    if "error" in model.manifest.metrics:
+        clusters = np.asarray(model.manifest.metrics.get("clusters", range(len(model.manifest.labels))))
+        classes = clusters[model.codes(images)["y"].argmax(1)]
+        found["error"] = 100 * float((classes != dataset.test_labels.numpy()).mean())
+    if loaded := load_classifier(dataset.name):
+        features = partial(_features, loaded[0])
+        samples = torch.from_numpy(model.sample(_SAMPLES, seed=0))
+        found["frechet"] = frechet_distance(features(samples), features(dataset.test_images))
+    return found
+
+
+def verdict(
+    ratio: float,
+    faster: Mapping[int, float],
+    found: Mapping[str, float],
+    was: Mapping[str, float],
+    loss: float = LOSS,
+) -> str:
+    """Why a variant is not published, or what it wins.
+
+    `ratio` is its bytes over float32's, `faster` how many times as fast it is at each batch size, `found` and `was`
+    the test metrics with it and without. It must be at least 1.2 times as fast at some batch size, or have at most
+    half the bytes, and no metric may be worse by more than the share `loss`, nor an error by more than that and 0.1
+    points.
+    """
+    for name, value in was.items():
+        if found[name] > value * (1 + loss) + (ERROR_SLACK if name == "error" else 0):
+            return f"not published: {name} {found[name]:.4g} instead of {value:.4g}"
+    best = max(faster.values())
+    if best >= FASTER:
+        return f"published: {best:.1f} times as fast"
+    if ratio <= SMALLER:
+        return f"published: {ratio:.0%} of the bytes"
+    return f"not published: at most {best:.2f} times as fast, {ratio:.0%} of the bytes"
+
+
+def speedups(plain: bytes, variant: bytes, inputs: Arrays) -> dict[int, float]:
+    """How many times as fast as the plain graph the variant is on one thread, at batches of 1 and 64.
+
+    Both are measured in turn; the figure is the median of the pairs' ratios.
+    """
+    sessions = [open_session(content, "a graph", device="cpu", threads=1) for content in (plain, variant)]
+    found = {}
+    for batch, repeat in ((1, 100), (64, 10)):
+        given = {name: values[:batch] for name, values in inputs.items()}
+        ratios = []
+        for _ in range(ROUNDS):
+            a, b = (_seconds(session, given, repeat) for session in sessions)
+            ratios.append(a / b)
+        found[batch] = statistics.median(ratios)
+    return found
+
+
+def _seconds(session: Any, inputs: Arrays, repeat: int) -> float:
+    session.run(None, inputs)
+    started = time.perf_counter()
+    for _ in range(repeat):
+        session.run(None, inputs)
+    return time.perf_counter() - started
+
+
+@torch.no_grad()
+def _features(classifier: Any, images: torch.Tensor) -> torch.Tensor:
+    batches = images.split(batch_size(images))
+    return torch.cat([classifier.features(b if b.is_floating_point() else to_float(b)) for b in batches])
+
+
+def _plain(content: bytes) -> ModelProto:
+    """The graph with its weights stored as float32, as tools that rewrite graphs want them."""
+    model = onnx.load_from_string(content)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0] in stored:
+            values = numpy_helper.to_array(stored[node.input[0]]).astype(np.float32)
+            stored[node.input[0]].CopyFrom(numpy_helper.from_array(values, node.output[0]))
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _float16(content: bytes) -> ModelProto:
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = _plain(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # weights too small for float16 become zeros
+        variant = convert_float_to_float16(model, keep_io_types=True)
+    # It adds the casts of the inputs behind the nodes that take them.
+    nodes = sorted(variant.graph.node, key=lambda node: not node.name.startswith("graph_input_cast"))
+    del variant.graph.node[:]
+    variant.graph.node.extend(nodes)
+    return _tidy(variant, model)
+
+
+def _int8(content: bytes, inputs: Arrays) -> ModelProto:
+    """Static quantisation (QDQ): weights int8 by channel, activations uint8 between their extremes."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # it comes without types
+        """The inputs in batches."""
+
+        def __init__(self) -> None:
+            self.batches = _batches(inputs)
+
+        def get_next(self) -> Arrays | None:
+            return next(self.batches, None)
+
+    model = _plain(content)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it recommends a preparation that changes nothing here
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+            onnx.save(model, source)
+            quantize_static(
+                source,
+                target,
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+            return _tidy(onnx.load(target), model)
+    finally:
+        logging.disable(disabled)
+
+
+def _batches(inputs: Arrays, size: int = 100) -> Iterator[Arrays]:
+    for start in range(0, len(next(iter(inputs.values()))), size):
+        yield {name: values[start : start + size] for name, values in inputs.items()}
+
+
+def _tidy(variant: ModelProto, model: ModelProto) -> ModelProto:
+    """A rewritten graph without the rewriter's name and notes, its metadata and opset as they were."""
+    variant.producer_name, variant.producer_version, variant.doc_string = model.producer_name, "", ""
+    variant.ir_version = model.ir_version
+    del variant.metadata_props[:], variant.graph.value_info[:]
+    variant.metadata_props.extend(model.metadata_props)
+    kept = [(entry.domain, entry.version) for entry in variant.opset_import if entry.domain in ("", "ai.onnx")]
+    assert kept == [("", OPSET)]  # noqa: S101 - the rewriters keep the opset
+    del variant.opset_import[:]
+    variant.opset_import.extend(model.opset_import)
+    return variant

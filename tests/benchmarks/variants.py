@@ -1,0 +1,128 @@
+"""Make every variant of the shipped models, measure its speed, size and quality, and write the table.
+
+    python tests/benchmarks/variants.py docs/variants.md [NAMES...]
+
+Speed is the median of ratios of calls taken in turn, on one thread; quality is the test metrics through ONNX Runtime.
+Needs the models' data sets where aae-zoo train finds them.
+"""
+
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from aae_zoo.export.variants import (
+    ERROR_SLACK,
+    FASTER,
+    LITE_LOSS,
+    LOSS,
+    PRECISIONS,
+    ROLES,
+    ROUNDS,
+    SMALLER,
+    calibration,
+    make_variant,
+    quality,
+    speedups,
+    verdict,
+)
+from aae_zoo.runtime import Model, list_models
+from aae_zoo.runtime.bundle import Bundle, open_bundle
+from aae_zoo.runtime.catalogue import SHIPPED
+from aae_zoo.runtime.files import atomic_file
+from aae_zoo.zoo.data import load_dataset
+
+
+@dataclass(frozen=True)
+class Candidate(Bundle):
+    """A shipped bundle with one graph more, `content`, in the place of a file."""
+
+    name: str
+    content: bytes
+
+    def read(self, name: str) -> bytes:
+        return self.content if name == self.name else super().read(name)
+
+
+def measure(bundle: Bundle) -> Iterator[str]:
+    """The lines of one model's table, each printed as soon as it is measured."""
+    dataset, plain = load_dataset(bundle.manifest.dataset), model_of(bundle, "fp32")
+    was, given = quality(plain, dataset), calibration(plain, dataset.train_images.numpy())
+    for role in ROLES:
+        content = bundle.read(bundle.manifest.graph_file(role))
+        yield line(bundle, role, len(content), "", {}, was, "")
+        for precision, variant in variants(bundle, role, content, given):
+            candidate = add(bundle, role, precision, variant)
+            found, faster = quality(model_of(candidate, precision), dataset), speedups(content, variant, given[role])
+            ratio = len(variant) / len(content)
+            said = verdict(ratio, faster, found, was, loss=LITE_LOSS if precision == "lite" else LOSS)
+            yield line(bundle, f"{role}.{precision}", len(variant), f"{ratio:.0%}", faster, found, said)
+
+
+def variants(bundle: Bundle, role: str, content: bytes, given: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """The variants of a graph: made anew, but for a lite one, which is the bundle's."""
+    if lite := bundle.manifest.graphs[role].get("lite"):
+        yield "lite", bundle.read(lite)
+    for precision in PRECISIONS:
+        yield precision, make_variant(content, precision, given[role])
+
+
+def add(bundle: Bundle, role: str, precision: str, content: bytes) -> Candidate:
+    """The bundle with one graph of another precision alone."""
+    name, graphs = f"{role}.{precision}.onnx", {r: {"fp32": f["fp32"]} for r, f in bundle.manifest.graphs.items()}
+    manifest = replace(bundle.manifest, graphs={**graphs, role: {**graphs[role], precision: name}})
+    return Candidate(bundle.folder, manifest, "", name, content)
+
+
+def model_of(bundle: Bundle, precision: str) -> Model:
+    return Model(bundle, device="cpu", threads=None, precision=precision)
+
+
+def line(
+    bundle: Bundle,
+    graph: str,
+    size: int,
+    ratio: str,
+    faster: Mapping[int, float],
+    found: Mapping[str, float],
+    said: str,
+) -> str:
+    speeds = [f"{faster[batch]:.2f} x" if faster else "" for batch in (1, 64)]
+    figures = [f"{found[name]:.4g}" if name in found else "-" for name in ("mse", "error", "frechet")]
+    cells = [f"`{bundle.manifest.name}`", f"`{graph}`", f"{size:,}", ratio, *speeds, *figures, said]
+    text = f"| {' | '.join(cells)} |"
+    print(text, flush=True)
+    return text
+
+
+def main() -> None:
+    """Measure all models, or those that are named, and write the table."""
+    target, names = Path(sys.argv[1]), sys.argv[2:] or [entry.name for entry in list_models() if entry.shipped]
+    lines = [text for name in names for text in measure(open_bundle(SHIPPED / name))]
+    text = f"""# Variants
+
+Written by `make variants`: every graph of the shipped models in other precisions, and the lite decoders. Speed is how
+many times as fast as float32 the variant is, the median of {ROUNDS} pairs of measurements taken in turn on one thread;
+MSE, error and Fréchet distance are those of the test images through ONNX Runtime, with this one graph in the place of
+float32's. This table: {platform.machine()}, ONNX Runtime {ort.__version__}.
+
+A variant is published with a model that asks for it where no figure is more than {LOSS:.0%} worse (a lite decoder's:
+{LITE_LOSS:.0%}; an error's may be {ERROR_SLACK:g} points too), and it is {FASTER:g} times as fast at batch 1 or 64, or
+has at most {SMALLER:.0%} of the bytes. The graphs of float32 keep their weights as float16 already, so that one of
+float16 is no smaller; on CPUs it is no faster, and no GPU was there to time it on. Any of them can be made with
+`aae-zoo export RUN -o BUNDLE --variant int8 --variant fp16`, which judges it in the same way.
+
+| model | graph | bytes | of float32's | speed, batch 1 | batch 64 | MSE | error | Fréchet | verdict |
+|---|---|---|---|---|---|---|---|---|---|
+{chr(10).join(lines)}
+"""
+    with atomic_file(target) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
