@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.arrays import check_classes, check_codes, check_images
 from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.catalogue import find_model
 from aae_zoo.runtime.classes import Classes, most_probable
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
 from aae_zoo.runtime.manifest import Manifest, ScoreLimits
 from aae_zoo.runtime.noise import choose_label, percentile_grid, uniform_noise
+from aae_zoo.runtime.pull import obtain
 from aae_zoo.runtime.score import DRAWS, Scores, distance_from_prior, judge
 from aae_zoo.runtime.session import open_session
 
@@ -40,16 +40,19 @@ class _Graph(NamedTuple):
 def load(
     name: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None, precision: str = "fp32"
 ) -> "Model":
-    """Load a model by catalogue name, bundle folder, or "org/repo[@revision]" in the cache.
+    """Load a model by catalogue name, bundle folder, or Hub repository "org/repo[@revision]".
 
     `device` is "auto", "cpu" or "cuda"; `threads` those of one operator, by default the CPUs that this process
-    may use. No network is used. Graphs are read, checked against their SHA-256 and opened on first use.
+    may use. A model that is neither shipped nor in the cache is pulled: its graphs of that precision. One that is
+    there is taken as it was pulled, and no network is used. Graphs are read, checked against their SHA-256 and
+    opened on first use.
 
     Raises:
-        ModelNotFound: there is no such model on this machine.
+        ModelNotFound: there is no such model.
         InvalidBundle: its manifest is malformed, or it has no graphs of that precision.
+        HubError, OutputError: it is not here and cannot be pulled, or the cache cannot be written.
     """
-    bundle = find_model(name)
+    bundle = obtain(name, precision)
     for role in bundle.manifest.graphs:
         bundle.manifest.graph_file(role, precision)
     return Model(bundle, device=device, threads=threads, precision=precision)

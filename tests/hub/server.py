@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
+
 from hub.store import Store
 
 # What each token may do: the owner writes in its own namespace and in the organisation's.
@@ -273,8 +274,14 @@ class _Handler(BaseHTTPRequestHandler):
         files = self.hub.store.files(kind, repo, commit)
         date = "2026-01-01T00:00:00.000Z"
         return {
-            **{"id": repo, "author": repo.split("/")[0], "sha": commit, "tags": [], "createdAt": date},
-            **{"private": document["private"], "gated": document["gated"], "lastModified": date},
+            "id": repo,
+            "author": repo.split("/")[0],
+            "sha": commit,
+            "tags": [],
+            "createdAt": date,
+            "private": document["private"],
+            "gated": document["gated"],
+            "lastModified": date,
             "siblings": [{"rfilename": path, "blobId": e["oid"], "size": e["size"]} for path, e in files.items()],
         }
 
