@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from aae_zoo.runtime.errors import AaeZooError, HubError, InvalidBundle, InvalidInput, ModelNotFound
 
@@ -25,10 +26,22 @@ _LOGIN: Final = "log in with hf auth login, or set HF_TOKEN"
 
 
 def endpoint() -> str:
-    """The address of the Hub: $HF_ENDPOINT, a mirror or the Hub's own."""
+    """The address of the Hub: $HF_ENDPOINT, a mirror or the Hub's own.
+
+    Raises:
+        InvalidInput: HF_ENDPOINT is no address.
+    """
     from huggingface_hub import constants
 
-    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    address = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    try:
+        parts = urlsplit(address)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port that is no number
+        right = False
+    if not right:
+        raise InvalidInput(f"HF_ENDPOINT is {address!r}, expected an address such as https://huggingface.co")
+    return address
 
 
 @contextmanager
@@ -55,7 +68,8 @@ def hub_errors(what: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise _refusal(what, error) from None
     except (ValueError, RuntimeError) as error:  # refused metadata, a failed upload
-        raise HubError(f"{what}: {_line(error)}; mend it, and try again: what was done is not done twice") from None
+        cause = f" ({_line(error.__cause__)})" if error.__cause__ else ""
+        raise HubError(f"{what}: {_line(error)}{cause}; try again, and what was uploaded is not sent twice") from None
     except (_http_error(), OSError) as error:
         raise HubError(
             f"{what}: the Hub at {endpoint()} cannot be reached ({type(error).__name__}: {_line(error)}); "
@@ -212,7 +226,7 @@ class HubSource:
             yield bar.update
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """The first line of what went wrong; the server's own words where it sent some."""
     text = getattr(error, "server_message", None) or str(error)
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:200]

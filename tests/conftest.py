@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-# The Hub's client reads these when it is imported: no test sees the user's login, and the test hub has no Xet.
-os.environ |= {"HF_HOME": tempfile.mkdtemp(prefix="hf-"), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# The Hub's client reads these when it is imported: no test asks the real Hub or sees the user's login, and the test
+# hub has no Xet.
+os.environ |= {
+    "HF_ENDPOINT": "http://127.0.0.1:9",
+    "HF_HOME": tempfile.mkdtemp(prefix="hf-"),
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_XET": "1",
+}
 
 import hypothesis
 import numpy as np

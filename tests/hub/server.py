@@ -1,6 +1,7 @@
 """The test hub's HTTP: routes as the real Hub has them, tokens, and faults that a test orders."""
 
 import base64
+import contextlib
 import json
 import re
 import socket
@@ -46,13 +47,18 @@ class Fault:
 
 
 class Hub:
-    """A running hub at `url`; `requests` lists what was asked, as "METHOD /path", and with which tokens."""
+    """A running hub at `url`.
+
+    `requests` lists what was asked, as "METHOD /path"; beside it are `tokens` and `ranges`, the Range headers.
+    """
 
     def __init__(self, root: Path) -> None:
         self.store = Store(root)
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.tokens: list[str | None] = []
+        self.ranges: list[str] = []
+        self.ignores_ranges = False
         self.closing = threading.Event()
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -62,10 +68,16 @@ class Hub:
         self._thread.start()
 
     def close(self) -> None:
+        """Go down; a second time changes nothing."""
+        if self.closing.is_set():
+            return
         self.closing.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        for connection in self._server.connections:  # those that a client keeps for its next request
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def order(self, pattern: str, **fault: Any) -> Fault:
         """Order a fault."""
@@ -76,6 +88,13 @@ class Hub:
         """The requests that `pattern` finds."""
         return [request for request in self.requests if re.search(pattern, request)]
 
+    def add(self, repo: str, folder: Path) -> str:
+        """Put a folder into a model's repository, as one commit that somebody made: the commit."""
+        if not self.store.exists("models", repo):
+            self.store.create("models", repo, private=False)
+        entries = {path.name: self.store.put(path.read_bytes()) for path in folder.iterdir()}
+        return self.store.commit("models", repo, "main", "added", entries)
+
     def set(self, repo: str, **settings: Any) -> None:
         """Change a model's settings: private, gated, branches, tags."""
         self.store.save("models", repo, self.store.read("models", repo) | settings)
@@ -84,6 +103,14 @@ class Hub:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.connections: list[socket.socket] = []
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        self.connections.append(request)
+        super().finish_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was killed or stopped listening is no fault of the server."""
@@ -101,17 +128,17 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     body = b""
-    sent = False
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Nothing: requests are in the hub's list."""
 
     def _serve(self) -> None:
-        self.body, self.sent = self.rfile.read(int(self.headers.get("Content-Length") or 0)), False
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = f"{self.command} {self.path}"
         with self.hub.lock:
             self.hub.requests.append(request)
             self.hub.tokens.append(self._token())
+            self.hub.ranges.append(self.headers.get("Range") or "")
             self.fault = self._next_fault(request)
         try:
             if self.fault and self.fault.status:
@@ -402,7 +429,7 @@ class _Handler(BaseHTTPRequestHandler):
         if files[file]["lfs"]:
             headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(content))}
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        if asked is None:
+        if asked is None or self.hub.ignores_ranges:
             return 200, content, headers
         first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
         if first >= len(content):

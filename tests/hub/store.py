@@ -61,7 +61,7 @@ class Store:
         return (self.root / "contents" / oid).is_file()
 
     def content(self, entry: Mapping[str, Any]) -> bytes:
-        return (self.root / "contents" / entry["oid"]).read_bytes()
+        return (self.root / "contents" / str(entry["oid"])).read_bytes()
 
     def revision(self, kind: str, repo: str, name: str) -> str | None:
         """The commit of a branch, a tag or a commit's own name."""
