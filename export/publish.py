@@ -136,7 +136,8 @@ def _check_card(bundle: Bundle) -> None:
     try:
         data = ModelCard(bundle.read("README.md").decode()).data.to_dict()
     except Exception as error:  # yaml's own errors share no base with the others
-        raise InvalidBundle(f"{bundle.folder / 'README.md'} has no metadata that the Hub takes ({error})") from None
+        reason = " ".join(str(error).split())
+        raise InvalidBundle(f"{bundle.folder / 'README.md'} has no metadata that the Hub takes: {reason}") from None
     for key in ("license", "library_name", "tags"):
         if not data.get(key):
             raise InvalidBundle(f"{bundle.folder / 'README.md'} has no {key} in its metadata; export the model again")

@@ -68,8 +68,9 @@ def hub_errors(what: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise _refusal(what, error) from None
     except (ValueError, RuntimeError) as error:  # refused metadata, a failed upload
-        cause = f" ({_line(error.__cause__)})" if error.__cause__ else ""
-        raise HubError(f"{what}: {_line(error)}{cause}; try again, and what was uploaded is not sent twice") from None
+        if isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise _refusal(what, error.__cause__) from None
+        raise HubError(f"{what}: {_line(error)}; try again, and what was uploaded is not sent twice") from None
     except (_http_error(), OSError) as error:
         raise HubError(
             f"{what}: the Hub at {endpoint()} cannot be reached ({type(error).__name__}: {_line(error)}); "
@@ -226,7 +227,7 @@ class HubSource:
             yield bar.update
 
 
-def _line(error: BaseException) -> str:
+def _line(error: Exception) -> str:
     """The first line of what went wrong; the server's own words where it sent some."""
     text = getattr(error, "server_message", None) or str(error)
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:200]
