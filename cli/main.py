@@ -1,11 +1,12 @@
 """The command `aae-zoo`: its commands, and how errors end it."""
 
 import sys
+import warnings
 from typing import Annotated, NoReturn
 
 import typer
 
-from aae_zoo.cli import images, models, programs, proof, training
+from aae_zoo.cli import hub, images, models, programs, proof, training
 from aae_zoo.runtime.errors import AaeZooError
 
 app = typer.Typer(
@@ -15,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (models, images, programs, proof, training):
+for group in (models, hub, images, programs, proof, training):
     for command in group.COMMANDS:
         app.command(name=command.__name__.rstrip("_"))(command)
 
@@ -39,6 +40,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; every foreseen error is one sentence on stderr and exit status 1."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
     except AaeZooError as error:

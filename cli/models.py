@@ -1,4 +1,4 @@
-"""aae-zoo list, info, pull and doctor: what there is and where it is. Only doctor imports ONNX Runtime."""
+"""aae-zoo list, info and doctor: what there is and where it is. Only doctor imports ONNX Runtime."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from aae_zoo.cli.printing import print_json, print_table
 from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.catalogue import find_model, list_models, where
+from aae_zoo.runtime.catalogue import find_model, list_models, place_of, where
 from aae_zoo.runtime.manifest import metric_text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -22,10 +22,7 @@ def list_(json: Json = False) -> None:
     if json:
         print_json([asdict(entry) for entry in entries])
         return
-    rows = [
-        [e.name, "shipped" if e.shipped else "hub", f"{e.size / 1e6:.1f} MB", f"{e.metrics['mse']:.4f}", e.description]
-        for e in entries
-    ]
+    rows = [[e.name, place_of(e), f"{e.size / 1e6:.1f} MB", f"{e.metrics['mse']:.4f}", e.description] for e in entries]
     print_table(["name", "where", "size", "mse", "description"], rows)
 
 
@@ -56,18 +53,6 @@ def info(name: Name, json: Json = False) -> None:
         print(f"{key:<26}{value}")
 
 
-def pull(name: Name, json: Json = False) -> None:
-    """Make sure that a model is on this machine and that every file of it is as it should be."""
-    bundle = find_model(name)
-    bundle.check_files()
-    if json:
-        print_json({"name": bundle.manifest.name, "where": where(bundle), "folder": str(bundle.folder)})
-        return
-    name_version = f"{bundle.manifest.name} {bundle.manifest.version}"
-    left_out = "".join(f" (without {file})" for file in bundle.manifest.files if bundle.leaves_out(file))
-    print(f"{name_version} is {where(bundle)}, every file as it should be{left_out}: {bundle.folder}")
-
-
 def doctor(json: Json = False) -> None:
     """Show what is installed and would be used, and for each fault what mends it."""
     from aae_zoo.runtime.diagnosis import diagnose
@@ -88,4 +73,4 @@ def _file_text(bundle: Bundle, name: str) -> str:
     return f"{bundle.manifest.files[name].size:,} bytes{', left out here' if bundle.leaves_out(name) else ''}"
 
 
-COMMANDS = (list_, info, pull, doctor)
+COMMANDS = (list_, info, doctor)

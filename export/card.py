@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aae_zoo.export.metadata import front_matter
+from aae_zoo.export.usage import usage
 from aae_zoo.runtime.manifest import metric_text
 
 METRIC_NAMES = {
@@ -41,11 +43,11 @@ def model_card(document: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
     return (
         "\n\n".join(
             [
-                _front_matter(document),
+                front_matter(document, METRIC_NAMES),
                 f"# {document['title']}",
                 f"{document['description']}: **{document['name']}** {document['version']}, {_architecture(document)}.",
                 _pictures(document),
-                _use(document),
+                usage(document),
                 _results(document),
                 *_variants(document),
                 _training(document),
@@ -75,20 +77,6 @@ def _moments(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
     ]
 
 
-def _front_matter(document: Mapping[str, Any]) -> str:
-    return "\n".join(
-        [
-            "---",
-            f"license: {document['licence'].lower()}",
-            "library_name: aae-zoo",
-            "pipeline_tag: unconditional-image-generation",
-            f"datasets: [{document['dataset']}]",
-            "tags: [adversarial-autoencoder, autoencoder, generative-model, onnx]",
-            "---",
-        ]
-    )
-
-
 def _architecture(document: Mapping[str, Any]) -> str:
     image = " x ".join(map(str, document["image"].values()))
     parameters = metric_text(document["metrics"]["parameters"])
@@ -101,34 +89,6 @@ def _pictures(document: Mapping[str, Any]) -> str:
         for name, caption in PICTURES.items()
         if f"{name}.png" in document["files"]
     )
-
-
-def _use(document: Mapping[str, Any]) -> str:
-    name, labels = document["name"], document["labels"]
-    shape = ", ".join(map(str, document["image"].values()))
-    of_label, choice = "", ""
-    if labels:
-        of_label = f"\naae-zoo sample {name} -n 64 -o label.png --label '{labels[-1]}'"
-        coordinate = document["label_coordinate"]
-        choice = f"\nCoordinate {coordinate} of the noise chooses class k as (k + uniform) / {len(labels)}."
-    return f"""## Use
-
-```
-pip install 'aae-zoo[cpu]'
-aae-zoo sample {name} -n 64 -o samples.png{of_label}
-```
-
-```python
-from aae_zoo.runtime import load
-
-model = load("{name}")
-images = model.sample(64, seed=0)
-codes = model.encode(images)
-```
-
-Or without this package: uniform noise `u` [n, {document["noise"]}] in (0, 1) through `prior.onnx`, what comes out
-through `decoder.onnx`, and `image` [n, {shape}] in [0, 1] comes out of that.{choice}
-The graphs' own metadata (prefix `aae_zoo.`) gives names, sizes and version."""
 
 
 def _results(document: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ run from the root of a checkout, rewrites them, or with --check only says whethe
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +63,26 @@ def generate(root: Path) -> dict[Path, str]:
     bundles = [open_bundle(p) for p in sorted((root / "runtime" / "models").iterdir()) if p.is_dir()]
     for bundle in bundles:
         bundle.check_files()
-    readme = root / "README.md"
+    readme, listed = root / "README.md", root / "runtime" / "models" / "catalogue.json"
+    before = json.loads(listed.read_text("utf-8"))["models"] if listed.exists() else {}
     return {
-        root / "runtime" / "models" / "catalogue.json": catalogue(bundles),
+        listed: catalogue(bundles, before),
         readme: with_tables(readme.read_text("utf-8"), bundles),
         root / "docs" / "gallery.md": gallery(bundles),
     }
 
 
-def catalogue(bundles: list[Bundle]) -> str:
-    """The text of catalogue.json."""
+def catalogue(bundles: list[Bundle], before: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """The text of catalogue.json; of the models `before`, pins stay, and so do models that are on the Hub alone."""
+    before = before or {}
     models = {bundle.manifest.name: _entry(bundle) for bundle in bundles}
-    return json.dumps({"models": models}, indent=2) + "\n"
+    for name, entry in before.items():
+        if name not in models and entry["revision"]:
+            models[name] = {**entry, "shipped": False}
+        elif name in models:
+            pinned = entry["sha256"] == models[name]["sha256"]  # another manifest has not been published yet
+            models[name] |= {"repository": entry["repository"], "revision": entry["revision"] if pinned else None}
+    return json.dumps({"models": dict(sorted(models.items()))}, indent=2) + "\n"
 
 
 def gallery(bundles: list[Bundle]) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from aae_zoo.runtime.errors import (
         AaeZooError,
         DeviceUnavailable,
+        HubError,
         InvalidBundle,
         InvalidInput,
         MissingBackend,
@@ -31,6 +32,7 @@ __all__ = [
     "CatalogueEntry",
     "Classes",
     "DeviceUnavailable",
+    "HubError",
     "InvalidBundle",
     "InvalidInput",
     "Manifest",

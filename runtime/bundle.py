@@ -14,11 +14,15 @@ _PACKAGE: Final = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle folder and its checked manifest. Its files are checked when they are read."""
+    """A bundle folder and its checked manifest. Its files are checked when they are read.
+
+    `source` is what to pull it by, where that is not its manifest's name.
+    """
 
     folder: Path
     manifest: Manifest
     manifest_sha256: str
+    source: str = ""
 
     def read(self, name: str) -> bytes:
         """The content of a file, after its size and SHA-256 were found to be the manifest's.
@@ -30,18 +34,18 @@ class Bundle:
         path = self.folder / name
         if record is None:
             raise InvalidBundle(f"{self.folder} has no file {name!r} in its manifest")
-        if path.is_symlink() and _PACKAGE not in path.parents:
-            raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; {_mend(self.manifest)}")
+        if _leads_outside(path):
+            raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; {self._mend()}")
         size = path.stat().st_size if path.is_file() else None
         if size is None:
-            raise InvalidBundle(f"{path} is missing; {_mend(self.manifest)}")
+            raise InvalidBundle(f"{path} is missing; {self._mend()}")
         if size != record.size:
-            raise InvalidBundle(f"{path} has {size} bytes, expected {record.size}; {_mend(self.manifest)}")
+            raise InvalidBundle(f"{path} has {size} bytes, expected {record.size}; {self._mend()}")
         with path.open("rb") as stream:  # bounded, should it grow meanwhile
             content = stream.read(size)
         found = hashlib.sha256(content).hexdigest()
         if found != record.sha256:
-            raise InvalidBundle(f"{path} has SHA-256 {found}, expected {record.sha256}; {_mend(self.manifest)}")
+            raise InvalidBundle(f"{path} has SHA-256 {found}, expected {record.sha256}; {self._mend()}")
         return content
 
     def check_files(self) -> None:
@@ -58,6 +62,10 @@ class Bundle:
         """Whether a file of the manifest is PyTorch's weights and not here: only fine-tuning misses it."""
         return name == WEIGHTS and not (self.folder / name).exists()
 
+    def _mend(self) -> str:
+        name = self.source or self.manifest.name
+        return f"get {self.manifest.name} again (aae-zoo pull {name}, or reinstall aae-zoo if the model is shipped)"
+
 
 def open_bundle(folder: Path) -> Bundle:
     """Open a bundle folder and check its manifest.
@@ -70,12 +78,16 @@ def open_bundle(folder: Path) -> Bundle:
         raise InvalidBundle(
             f"{folder} is no bundle: it has no manifest.json; make one with aae-zoo export RUN -o BUNDLE"
         )
-    if path.is_symlink() and _PACKAGE not in path.parents:
+    if _leads_outside(path):
         raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; do not trust this bundle")
     with path.open("rb") as stream:  # bounded: one byte over the limit is enough to refuse it
         text = stream.read(MAX_MANIFEST_BYTES + 1)
     return Bundle(folder, parse_manifest(text, str(path)), hashlib.sha256(text).hexdigest())
 
 
-def _mend(manifest: Manifest) -> str:
-    return f"get {manifest.name} again (aae-zoo pull {manifest.name}, or reinstall aae-zoo if the model is shipped)"
+def _leads_outside(path: Path) -> bool:
+    """Whether a file is a link, but for an installer's, and for those of the Hub's cache into its own blobs."""
+    snapshots = path.absolute().parent.parent
+    blobs = snapshots.resolve().parent / "blobs"
+    of_hub = snapshots.name == "snapshots" and path.resolve().parent == blobs
+    return path.is_symlink() and _PACKAGE not in path.parents and not of_hub

@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.catalogue import SHIPPED, cache_folder, list_models
+from aae_zoo.runtime.cache import cache_folder
+from aae_zoo.runtime.catalogue import SHIPPED, list_models
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.session import available_cpus, import_onnxruntime
 

@@ -4,6 +4,7 @@ AaeZooError
 ├── InvalidInput        images, codes, labels or arguments that a model cannot take
 ├── ModelNotFound       no such model, or it is not on this machine
 ├── InvalidBundle       a bundle with a missing, truncated, altered or malformed file
+├── HubError            the Hub cannot be reached, refuses or fails
 ├── MissingBackend      a package that an extra installs is not installed
 ├── DeviceUnavailable   the device that was asked for cannot be had
 ├── OutputError         a file or folder that cannot be written
@@ -32,6 +33,10 @@ class ModelNotFound(AaeZooError, LookupError):
 
 class InvalidBundle(AaeZooError, ValueError):
     """A bundle with a missing, truncated, altered or malformed file."""
+
+
+class HubError(AaeZooError, ConnectionError):
+    """The Hub cannot be reached, refuses or fails."""
 
 
 class MissingBackend(AaeZooError, ImportError):

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.arrays import check_classes, check_codes, check_images
 from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.catalogue import find_model
 from aae_zoo.runtime.classes import Classes, most_probable
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.manifest import Manifest, ScoreLimits
 from aae_zoo.runtime.noise import choose_label, percentile_grid, uniform_noise
 from aae_zoo.runtime.onnxfile import check_graph
+from aae_zoo.runtime.pull import obtain
 from aae_zoo.runtime.score import DRAWS, Scores, distance_from_prior, judge
 from aae_zoo.runtime.session import open_session
 
@@ -41,18 +41,20 @@ class _Graph(NamedTuple):
 def load(
     name: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None, precision: str = "auto"
 ) -> "Model":
-    """Load a model by catalogue name, bundle folder, or "org/repo[@revision]" in the cache.
+    """Load a model by catalogue name, bundle folder, or Hub repository "org/repo[@revision]".
 
     `device` is "auto", "cpu" or "cuda"; `threads` those of one operator, by default the CPUs that this process
     may use. `precision` is "fp32", which "auto" is too, or another that the bundle has, "fp16", "int8" or "lite":
-    graphs that it has not in that precision are run in fp32. No network is used. Graphs are read, checked against
-    their SHA-256 and opened on first use.
+    graphs that it has not in that precision are run in fp32. A model that is neither shipped nor in the cache is
+    pulled: its graphs of that precision. One that is there is taken as it was pulled, and no network is used. Graphs
+    are read, checked against their SHA-256 and opened on first use.
 
     Raises:
-        ModelNotFound: there is no such model on this machine.
+        ModelNotFound: there is no such model.
         InvalidBundle: its manifest is malformed, or it has no graphs of that precision.
+        HubError, OutputError: it is not here and cannot be pulled, or the cache cannot be written.
     """
-    bundle = find_model(name)
+    bundle = obtain(name, precision)
     for role in bundle.manifest.graphs:
         bundle.manifest.precision_of(role, precision)
     return Model(bundle, device=device, threads=threads, precision=precision)

@@ -5,7 +5,9 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,11 +15,21 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+# The Hub's client reads these when it is imported: no test asks the real Hub or sees the user's login, and the test
+# hub has no Xet.
+os.environ |= {
+    "HF_ENDPOINT": "http://127.0.0.1:9",
+    "HF_HOME": tempfile.mkdtemp(prefix="hf-"),
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_XET": "1",
+}
+
 import hypothesis
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
+from hub import Hub
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -88,6 +100,16 @@ class Result:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own cache."""
     monkeypatch.setenv("AAE_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub on loopback, and a user who is logged in as the owner of `org`."""
+    server = Hub(tmp_path_factory.mktemp("hub"))
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+    yield server
+    server.close()
 
 
 def batch_of(image: Tensor, label: Tensor | None = None, known: int = 0) -> Batch:

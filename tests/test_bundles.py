@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, Model, ModelNotFound, load
 from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.catalogue import SHIPPED, cache_folder, list_models
+from aae_zoo.runtime.cache import model_folder
+from aae_zoo.runtime.catalogue import SHIPPED, list_models
 from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from aae_zoo.runtime.session import _cgroup_cpus, available_cpus
 
@@ -278,20 +279,12 @@ def test_unknown_models_and_the_nearest_name(refused: Callable[..., str], no_lef
     assert "there is no model 'mnist-gaus'; did you mean mnist-gauss?" in refused("sample", "mnist-gaus", "-o", output)
     assert "there is no model 'zzz'; there are: digits-gauss, " in refused("info", "zzz")
     assert "there is no folder ./nowhere" in refused("info", "./nowhere")
-    assert "org/nowhere is not in the cache" in refused("pull", "org/nowhere")
-    assert "org/nowhere@v1 is not in the cache" in refused("pull", "org/nowhere@v1")
+    assert "org/nowhere is not in the cache" in refused("info", "org/nowhere")
+    assert "org/nowhere@v1 is not in the cache" in refused("info", "org/nowhere@v1")
 
 
 def test_a_folder_that_is_no_bundle(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "is no bundle: it has no manifest.json" in refused("info", tmp_path)
-
-
-def test_repositories_are_found_in_the_cache(small_bundle: Path, aae_zoo: AaeZoo) -> None:
-    shutil.copytree(small_bundle, cache_folder() / "org" / "small@main")
-    shutil.copytree(small_bundle, cache_folder() / "org" / "small@v1.0")
-    assert load("org/small").manifest.name == "small"
-    result = aae_zoo("pull", "org/small@v1.0", "--json")
-    assert json.loads(result.out)["where"] == "cached"
 
 
 def test_a_shipped_manifest_must_be_the_catalogues(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -303,11 +296,13 @@ def test_a_shipped_manifest_must_be_the_catalogues(monkeypatch: pytest.MonkeyPat
     rewrite(copy / "mnist-gauss", lambda d: d.update(title="another"))
     with pytest.raises(InvalidBundle, match="the catalogue expects"):
         load("mnist-gauss")
-    shutil.copytree(SHIPPED / "mnist-gauss", cache_folder() / "mnist-gauss")
+    in_cache = shutil.copytree(
+        SHIPPED / "mnist-gauss", model_folder(open_bundle(SHIPPED / "mnist-gauss").manifest_sha256)
+    )
     shutil.rmtree(copy / "mnist-gauss")
     assert load("mnist-gauss").manifest.name == "mnist-gauss"
-    shutil.rmtree(cache_folder() / "mnist-gauss")
-    with pytest.raises(ModelNotFound, match="mnist-gauss is neither shipped with this package nor in the cache"):
+    shutil.rmtree(in_cache)
+    with pytest.raises(ModelNotFound, match="mnist-gauss is not shipped with this package, not in the cache .* ORG"):
         load("mnist-gauss")
     (copy / "catalogue.json").write_text("{")
     with pytest.raises(InvalidBundle, match="the catalogue .* is missing or damaged"):

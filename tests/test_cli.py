@@ -234,7 +234,7 @@ def test_version_and_help(aae_zoo: AaeZoo) -> None:
     from importlib.metadata import version
 
     assert aae_zoo("--version").out == f"aae-zoo {version('aae-zoo')}\n"
-    names = ("list", "info", "pull", "doctor", "sample", "encode", "decode", "reconstruct")
+    names = ("list", "info", "pull", "cache", "publish", "doctor", "sample", "encode", "decode", "reconstruct")
     for name in (*names, "interpolate", "manifold", "score", "train", "evaluate", "export"):
         assert name in aae_zoo("--help").out
         assert aae_zoo(name, "--help").status == 0

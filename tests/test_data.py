@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from aae_zoo.runtime.catalogue import cache_folder
+from aae_zoo.runtime.cache import cache_folder
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.idx import read_idx
 from aae_zoo.zoo import data

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from aae_zoo.runtime.catalogue import cache_folder
+from aae_zoo.runtime.cache import cache_folder
 from aae_zoo.runtime.errors import DatasetError
 
 

@@ -1,0 +1,268 @@
+"""Publishing to the Hub: checked before, in one commit, and never twice the same.
+
+The token is the Hub client's own, from `hf auth login` or HF_TOKEN: no function here takes, keeps or prints one. Files
+are uploaded first and one commit makes them visible together, so that whatever is interrupted leaves the repository as
+it was, and the next try sends only what lacks.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from aae_zoo.runtime import load
+from aae_zoo.runtime.bundle import Bundle, open_bundle
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
+from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.hub import endpoint, hub_errors
+
+_GOLDEN: Final = 1e-5
+# The Hub's own file, which it makes with the repository.
+_THEIRS: Final = ".gitattributes"
+
+
+@dataclass(frozen=True)
+class How:
+    """How to publish.
+
+    `private` makes a new repository private, `tag` names the commit, `create_pr` makes a pull request of it, and
+    `dry_run` only looks what would change.
+    """
+
+    private: bool = False
+    tag: str | None = None
+    create_pr: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a repository has now: its newest commit (of a dry run None), where to see it, and what changed.
+
+    `url` is the commit's page, or the pull request's; `added` and `removed` are the names of files, both empty where
+    everything was there already and no commit was made.
+    """
+
+    repository: str
+    commit: str | None
+    url: str
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def publish_bundle(folder: Path, repository: str, how: How) -> Published:
+    """Publish a bundle as a model repository "ORG/NAME", in one commit.
+
+    Raises:
+        InvalidBundle, ParityError: the bundle is not whole, does not give its golden outputs, or has a card that the
+            Hub would not take; nothing was sent.
+        InvalidInput: the tag names another commit, or --private is asked of a public repository.
+        HubError: the Hub cannot be reached, refuses or fails.
+    """
+    bundle = verified(folder)
+    files = {name: folder / name for name in (*bundle.manifest.files, "manifest.json")}
+    message = f"{bundle.manifest.name} {bundle.manifest.version}"
+    return publish_files(repository, files, message, how)
+
+
+def publish_all(folder: Path, namespace: str, how: How) -> Iterator[Published]:
+    """Publish every bundle of a folder with a catalogue, as NAMESPACE/NAME, and pin each in the catalogue at once.
+
+    Raises: as `publish_bundle` does, and
+        InvalidBundle: the catalogue is missing, or is not that of the bundles.
+    """
+    path = folder / "catalogue.json"
+    if not path.is_file():
+        raise InvalidBundle(f"{path} is missing; run aae-zoo publish --all from the root of a checkout")
+    bundles = [open_bundle(p) for p in sorted(folder.iterdir()) if (p / "manifest.json").is_file()]
+    for bundle in bundles:
+        name = bundle.manifest.name
+        entry = json.loads(path.read_text("utf-8"))["models"].get(name, {})
+        if entry.get("sha256") != bundle.manifest_sha256:
+            raise InvalidBundle(f"{path} does not have {name} as it is in {bundle.folder}; make generated, and again")
+        done = publish_bundle(bundle.folder, f"{namespace}/{name}", how)
+        if done.commit:
+            _pin(path, name, {"repository": done.repository, "revision": done.commit})
+        yield done
+
+
+def verified(folder: Path) -> Bundle:
+    """The bundle in a folder, after all of it was checked: hashes, parity report, golden outputs and card.
+
+    Raises:
+        InvalidBundle: a file is missing or altered, or the card's metadata are not what the Hub takes.
+        ParityError: the parity report has a comparison that failed, or the graphs do not give their golden outputs.
+    """
+    bundle = open_bundle(folder)
+    for name in bundle.manifest.files:
+        bundle.read(name)
+    report = json.loads(bundle.read("parity.json"))
+    if not report.get("passed") or not all(row["passed"] for row in report["rows"]):
+        raise ParityError(f"{folder / 'parity.json'} has comparisons with PyTorch that failed; export the model again")
+    _replay(bundle)
+    _check_card(bundle)
+    return bundle
+
+
+def _replay(bundle: Bundle) -> None:
+    """Compare what the graphs give on this machine with the golden outputs."""
+    model = load(bundle.folder, device="cpu")
+    with np.load(bundle.folder / "golden.npz", allow_pickle=False) as golden:
+        pairs = {
+            "encoder": (model.encode(golden["encoder.image"]), golden["encoder.z"]),
+            "decoder": (
+                model.decode(golden["decoder.z"], golden["decoder.y"] if model.conditional else None),
+                golden["decoder.image"],
+            ),
+        }
+    for role, (found, expected) in pairs.items():
+        error = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+        if not error <= _GOLDEN:
+            raise ParityError(
+                f"the {role} of {bundle.manifest.name} differs from its golden outputs by {error:.3g} of their size, "
+                f"expected at most {_GOLDEN:g}; export the model again"
+            )
+
+
+def _check_card(bundle: Bundle) -> None:
+    from huggingface_hub import ModelCard
+
+    try:
+        data = ModelCard(bundle.read("README.md").decode()).data.to_dict()
+    except Exception as error:  # yaml's own errors share no base with the others
+        reason = " ".join(str(error).split())
+        raise InvalidBundle(f"{bundle.folder / 'README.md'} has no metadata that the Hub takes: {reason}") from None
+    for key in ("license", "library_name", "tags"):
+        if not data.get(key):
+            raise InvalidBundle(f"{bundle.folder / 'README.md'} has no {key} in its metadata; export the model again")
+
+
+def publish_files(
+    repository: str, files: Mapping[str, Path], message: str, how: How, *, kind: str = "model"
+) -> Published:
+    """Make a repository have exactly these files, in one commit or, where it has them already, in none.
+
+    `files` maps each name in the repository to the file; `kind` is "model" or "space" (a static one).
+
+    Raises: as `publish_bundle` does for the Hub.
+    """
+    with hub_errors(repository), _quiet():
+        target = _Repository(repository, kind, how)
+        theirs = target.contents()
+        added = tuple(name for name, path in files.items() if theirs.get(name) not in _hashes(path))
+        removed = tuple(name for name in theirs if name not in files and name != _THEIRS)
+        changes = bool(added or removed)
+        target.check_tag(changes)
+        if how.dry_run:
+            return Published(repository, None, target.url, added, removed)
+        commit, url = target.head, target.url
+        if changes or commit is None:
+            commit, url = target.commit({name: files[name] for name in added}, removed, message)
+        target.tag(commit)
+    return Published(repository, commit, url, added, removed)
+
+
+class _Repository:
+    """A repository that is published to. `head` is its newest commit, None where there is no such repository."""
+
+    def __init__(self, name: str, kind: str, how: How) -> None:
+        from huggingface_hub import HfApi
+
+        self.name, self.kind, self.how = name, kind, how
+        self.url = f"{endpoint()}/{'' if kind == 'model' else f'{kind}s/'}{name}"
+        # A dry run reads only, and does without a token.
+        self.api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
+        self.head = self._head()
+
+    def _head(self) -> str | None:
+        """A look that does not wait for ever."""
+        from huggingface_hub import constants
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+        try:
+            info = self.api.repo_info(self.name, repo_type=self.kind, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError:
+            return None
+        if self.how.private and not info.private:
+            raise InvalidInput(
+                f"{self.name} is public, and --private makes only a new repository private; "
+                f"make it private in its settings, {self.url}/settings"
+            )
+        return info.sha
+
+    def contents(self) -> dict[str, str]:
+        """The hash of every file: the SHA-256 of a large one, else git's."""
+        from huggingface_hub.hf_api import RepoFile
+
+        if self.head is None:
+            return {}
+        entries = self.api.list_repo_tree(self.name, repo_type=self.kind, revision=self.head, recursive=True)
+        return {e.path: e.lfs.sha256 if e.lfs else e.blob_id for e in entries if isinstance(e, RepoFile)}
+
+    def check_tag(self, changes: bool) -> None:
+        """Refuse a tag that names another commit than it is to; with changes, that is one still to come."""
+        if self.how.tag is None or self.head is None:
+            return
+        for known in self.api.list_repo_refs(self.name, repo_type=self.kind).tags:
+            if known.name == self.how.tag and (changes or known.target_commit != self.head):
+                raise InvalidInput(
+                    f"the tag {known.name} of {self.name} is at commit {known.target_commit} already, which has "
+                    "other files; give a new tag"
+                )
+
+    def commit(self, added: Mapping[str, Path], removed: tuple[str, ...], message: str) -> tuple[str, str]:
+        """One commit with everything, in a repository that is made if need be: its name and its page."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        if self.head is None and not self.how.create_pr:
+            sdk = "static" if self.kind == "space" else None
+            private = self.how.private or None
+            self.api.create_repo(self.name, repo_type=self.kind, private=private, exist_ok=True, space_sdk=sdk)
+        operations: list[Any] = [CommitOperationAdd(name, path) for name, path in added.items()]
+        operations += [CommitOperationDelete(name) for name in removed]
+        info = self.api.create_commit(
+            self.name,
+            operations,
+            commit_message=message,
+            repo_type=self.kind,
+            create_pr=self.how.create_pr,
+            parent_commit=None if self.how.create_pr else self.head,
+        )
+        return info.oid, info.pr_url or info.commit_url
+
+    def tag(self, commit: str) -> None:
+        """Give the commit its tag, if one is asked for."""
+        if self.how.tag:
+            self.api.create_tag(self.name, repo_type=self.kind, tag=self.how.tag, revision=commit, exist_ok=True)
+
+
+def _hashes(path: Path) -> tuple[str, str]:
+    """The SHA-256 of a file, and git's name for it."""
+    content = path.read_bytes()
+    git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    return hashlib.sha256(content).hexdigest(), git.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Bars of the upload are for terminals: the client draws them everywhere."""
+    from huggingface_hub.utils import disable_progress_bars
+
+    bars: AbstractContextManager[Any] = nullcontext() if sys.stderr.isatty() else disable_progress_bars()
+    with bars:
+        yield
+
+
+def _pin(path: Path, name: str, pin: Mapping[str, str]) -> None:
+    document = json.loads(path.read_text("utf-8"))
+    document["models"][name] |= pin
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n", "utf-8")

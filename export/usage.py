@@ -1,0 +1,74 @@
+"""How to use a model, as its card says it: with this package, without it, and in the browser."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def usage(document: Mapping[str, Any]) -> str:
+    """The card's section on use, from a manifest. Its programs draw images from the files of the bundle."""
+    return "\n\n".join([_package(document), _onnxruntime(document), _browser(document)])
+
+
+def _package(document: Mapping[str, Any]) -> str:
+    name, labels = document["name"], document["labels"]
+    of_label = f"\naae-zoo sample {name} -n 64 -o label.png --label '{labels[-1]}'" if labels else ""
+    return f"""## Use
+
+```
+pip install 'aae-zoo[cpu]'
+aae-zoo sample {name} -n 64 -o samples.png{of_label}
+```
+
+```python
+from aae_zoo.runtime import load
+
+model = load("{name}")  # or this repository: load("ORG/NAME"), or a folder: load("./{name}")
+images = model.sample(64, seed=0)
+codes = model.encode(images)
+```"""
+
+
+def _onnxruntime(document: Mapping[str, Any]) -> str:
+    labels, shape = document["labels"], ", ".join(map(str, document["image"].values()))
+    coordinate = document["label_coordinate"]
+    choice = f"\nCoordinate {coordinate} of `u` chooses class k as (k + uniform) / {len(labels)}." if labels else ""
+    return f"""### Without this package
+
+Uniform noise `u` [n, {document["noise"]}] in (0, 1) through `prior.onnx`, what comes out through `decoder.onnx`, and
+`image` [n, {shape}] in [0, 1] comes out of that; `encoder.onnx` goes back.{choice}
+The graphs' own metadata (prefix `aae_zoo.`) gives names, sizes and version. Beside the files of this repository:
+
+```python
+import numpy as np
+import onnxruntime as ort
+
+prior, decoder = (ort.InferenceSession(f"{{role}}.onnx") for role in ("prior", "decoder"))
+u = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (64, {document["noise"]})).astype(np.float32)
+codes = dict(zip((output.name for output in prior.get_outputs()), prior.run(None, {{"u": u}})))
+(images,) = decoder.run(None, codes)  # float32 [64, {shape}]
+```"""
+
+
+def _browser(document: Mapping[str, Any]) -> str:
+    noise = document["noise"]
+    return f"""### In the browser
+
+```html
+<canvas></canvas>
+<script type="module">
+  import * as ort from "https://cdn.jsdelivr.net/npm/onnxruntime-web/dist/ort.min.mjs";
+
+  const open = (role) => ort.InferenceSession.create(`${{role}}.onnx`);
+  const [prior, decoder] = [await open("prior"), await open("decoder")];
+  const u = Float32Array.from({{ length: {noise} }}, () => 1e-6 + Math.random() * (1 - 2e-6));
+  const codes = await prior.run({{ u: new ort.Tensor("float32", u, [1, {noise}]) }});
+  const {{ image }} = await decoder.run(codes);
+  const [, channels, height, width] = image.dims;
+  const pixels = new ImageData(width, height);
+  for (let i = 0; i < width * height; i++)
+    for (let c = 0; c < 4; c++)
+      pixels.data[4 * i + c] = c === 3 ? 255 : 255 * image.data[(channels === 3 ? c : 0) * width * height + i];
+  const canvas = Object.assign(document.querySelector("canvas"), {{ width, height }});
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+</script>
+```"""

@@ -1,0 +1,233 @@
+"""The Hub: its repositories as a source of models, and its failures as our errors.
+
+The one file of the runtime that imports huggingface_hub, and only inside functions. That client's session, token,
+look-up and errors are used as they are, with our own patience (its own waits 23 s for a server that is down and for
+ever for one that says nothing), and streams are ours: they resume after a kill, and what they bring is checked.
+"""
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from aae_zoo.runtime.errors import AaeZooError, HubError, InvalidBundle, InvalidInput, ModelNotFound
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+# Seconds before each further try after a failure that may pass; a server that asks for more than LONGEST is believed.
+WAITS: Final = [0.5, 1.0, 2.0, 4.0]
+LONGEST: Final = 30.0
+_PASSING: Final = (429, 500, 502, 503, 504)
+_LOGIN: Final = "log in with hf auth login, or set HF_TOKEN"
+
+
+def endpoint() -> str:
+    """The address of the Hub: $HF_ENDPOINT, a mirror or the Hub's own.
+
+    Raises:
+        InvalidInput: HF_ENDPOINT is no address.
+    """
+    from huggingface_hub import constants
+
+    address = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    try:
+        parts = urlsplit(address)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port that is no number
+        right = False
+    if not right:
+        raise InvalidInput(f"HF_ENDPOINT is {address!r}, expected an address such as https://huggingface.co")
+    return address
+
+
+@contextmanager
+def hub_errors(what: str) -> Iterator[None]:
+    """Turn whatever the Hub's client raises into one error of ours that begins with `what`, such as org/name@main.
+
+    Raises:
+        ModelNotFound: no such repository or revision.
+        InvalidBundle: the repository lacks a file.
+        HubError: the Hub cannot be reached, refuses, or fails; no or a wrong token; HF_HUB_OFFLINE is set.
+    """
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except AaeZooError:
+        raise
+    except errors.OfflineModeIsEnabled:
+        raise HubError(f"{what}: HF_HUB_OFFLINE is set, so that the Hub is not asked; unset it") from None
+    except errors.HFValidationError as error:
+        raise InvalidInput(f"{what}: {_line(error)}; expected a repository ORG/NAME") from None
+    except errors.LocalTokenNotFoundError:
+        raise HubError(f"{what}: there is no token; {_LOGIN}") from None
+    except errors.HfHubHTTPError as error:
+        raise _refusal(what, error) from None
+    except (ValueError, RuntimeError) as error:  # refused metadata, a failed upload
+        if isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise _refusal(what, error.__cause__) from None
+        raise HubError(f"{what}: {_line(error)}; try again, and what was uploaded is not sent twice") from None
+    except (_http_error(), OSError) as error:
+        raise HubError(
+            f"{what}: the Hub at {endpoint()} cannot be reached ({type(error).__name__}: {_line(error)}); "
+            "see whether the network and HF_ENDPOINT are right, and try again"
+        ) from None
+
+
+def _http_error() -> type[Exception]:
+    """The base of the client's HTTP errors, its HTTP library's, which has changed its name once: not imported here."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    base: type[Exception] = HfHubHTTPError.__mro__[1]
+    return base
+
+
+def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
+    """The error for an answer of the Hub that is one."""
+    from huggingface_hub import errors
+
+    status = error.response.status_code
+    if isinstance(error, errors.GatedRepoError):
+        page = f"{endpoint()}/{what.partition('@')[0]}"
+        return HubError(f"{what} is gated: ask for access at {page}, then {_LOGIN}")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return ModelNotFound(
+            f"{what}: {endpoint()} has no such repository, or it is private; see to the name, or {_LOGIN}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return ModelNotFound(f"{what}: the repository has no such revision; give another branch, tag or commit")
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return InvalidBundle(
+            f"{what}: the repository lacks a file that a bundle has ({str(error.response.url).rpartition('/')[2]}); "
+            "publish it with aae-zoo publish, or pull another revision"
+        )
+    if status in (401, 403):
+        return HubError(f"{what}: the Hub forbids it ({status}: {_line(error)}); {_LOGIN} of one who may")
+    wait = retry_after(error)
+    mend = "try again later" if wait is None else f"try again in {wait:.0f} s"
+    return HubError(f"{what}: the Hub at {endpoint()} failed ({status}: {_line(error)}); {mend}")
+
+
+def retry_after(error: Exception) -> float | None:
+    """The seconds that an answer asks to wait, if it does."""
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    try:
+        return max(0.0, float(headers.get("Retry-After", "")))
+    except ValueError:
+        return None
+
+
+class _Patience:
+    """How often a failure that may pass is tried again, since the last progress."""
+
+    def __init__(self, *, transport: bool) -> None:
+        self.transport = transport
+        self.progress()
+
+    def progress(self) -> None:
+        self.left = list(WAITS)
+
+    def wait(self, error: Exception) -> None:
+        """Wait before another try, or raise `error` where none makes sense."""
+        response = getattr(error, "response", None)
+        broken = self.transport and isinstance(error, _http_error())
+        passing = broken if response is None else response.status_code in _PASSING
+        asked = retry_after(error)
+        if not passing or not self.left or (asked or 0) > LONGEST:
+            raise error
+        pause = self.left.pop(0)
+        time.sleep(pause if asked is None else asked)
+
+
+class HubSource:
+    """A repository at one commit: what `revision` names when this is made.
+
+    Raises (all methods): what `hub_errors` raises.
+    """
+
+    def __init__(self, repository: str, revision: str) -> None:
+        self.repository, self.revision = repository, revision
+        self.where = f"{repository}@{revision}"
+        self._token: bool | None = None  # the client's own: from the environment or its login
+        with hub_errors(self.where):
+            self.commit = self._look_up()
+
+    def _look_up(self) -> str:
+        """The commit, within the client's own short limit of seconds ($HF_HUB_ETAG_TIMEOUT)."""
+        from huggingface_hub import HfApi, constants
+
+        api, timeout = HfApi(endpoint=endpoint()), constants.HF_HUB_ETAG_TIMEOUT
+        patience = _Patience(transport=False)
+        while True:
+            try:
+                info = api.model_info(self.repository, revision=self.revision, timeout=timeout, token=self._token)
+                return str(info.sha)
+            except Exception as error:
+                if not self._goes_without_token(error):
+                    patience.wait(error)
+
+    def _goes_without_token(self, error: Exception) -> bool:
+        """Whether to ask again without the token: one that expired must not stand in the way of a public model."""
+        from huggingface_hub import get_token
+
+        response = getattr(error, "response", None)
+        if response is None or response.status_code != 401 or self._token is False or not get_token():
+            return False
+        warnings.warn(
+            f"{endpoint()} refuses the token that is set, going on without it; {_LOGIN}", RuntimeWarning, stacklevel=2
+        )
+        self._token = False
+        return True
+
+    def chunks(self, name: str, start: int) -> Iterator[bytes]:
+        """The content of a file from byte `start` on; where the connection breaks, it goes on from there."""
+        patience = _Patience(transport=True)
+        with hub_errors(self.where):
+            while True:
+                try:
+                    for chunk in self._stream(name, start):
+                        start += len(chunk)
+                        patience.progress()
+                        yield chunk
+                    return
+                except Exception as error:
+                    patience.wait(error)
+
+    def _stream(self, name: str, start: int) -> Iterator[bytes]:
+        from huggingface_hub import constants, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        url = hf_hub_url(self.repository, name, revision=self.commit, endpoint=endpoint())
+        # As it is: a compressed stream could not be resumed.
+        headers = build_hf_headers(token=self._token) | {"Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        with get_session().stream("GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT) as response:
+            if start and response.status_code == 416:
+                return  # there is no more
+            hf_raise_for_status(response)
+            skip = start if response.status_code == 200 else 0  # a mirror without ranges sends all of it
+            for chunk in response.iter_bytes():
+                rest = chunk[skip:]
+                skip -= len(chunk) - len(rest)
+                if rest:
+                    yield rest
+
+    @contextmanager
+    def progress(self, name: str, total: int, done: int) -> Iterator[Callable[[int], object]]:
+        """A bar of the bytes on a terminal's stderr: gives what to call with the bytes of each chunk."""
+        from huggingface_hub.utils import tqdm
+
+        options: dict[str, Any] = {"unit": "B", "unit_scale": True, "disable": None}
+        with tqdm(desc=name, total=total, initial=done, **options) as bar:
+            yield bar.update
+
+
+def _line(error: Exception) -> str:
+    """The first line of what went wrong; the server's own words where it sent some."""
+    text = getattr(error, "server_message", None) or str(error)
+    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:200]

@@ -1,0 +1,377 @@
+"""Everything that goes wrong between a machine and the Hub: one sentence each, and never half a model."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import AaeZoo
+from hub import Fault, Hub
+from huggingface_hub import constants
+
+from aae_zoo.runtime import HubError, InvalidBundle, load
+from aae_zoo.runtime import hub as runtime_hub
+from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.cache import cache_folder, cached_models, model_folder, partial_folder
+from aae_zoo.runtime.pull import pull
+
+ROOT = Path(__file__).parents[1]
+BUNDLE = ROOT / "runtime" / "models" / "digits-gauss"
+SHA256 = open_bundle(BUNDLE).manifest_sha256
+SIZE = (BUNDLE / "decoder.onnx").stat().st_size
+AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
+LOOK_UP = "GET /api/models/org/small/"
+DECODER = "GET .*decoder.onnx"
+
+pytestmark = pytest.mark.filterwarnings("default::RuntimeWarning")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries follow each other at once."""
+    monkeypatch.setattr(runtime_hub, "WAITS", [0.0] * 4)
+
+
+@pytest.fixture
+def commit(hub: Hub) -> str:
+    return hub.add("org/small", BUNDLE)
+
+
+@pytest.fixture
+def closed(hub: Hub, commit: str) -> Hub:
+    """A hub that is down, after org/small was pulled from it."""
+    pull("org/small")
+    hub.close()
+    return hub
+
+
+@pytest.fixture
+def fails(refused: Callable[..., str]) -> Callable[..., str]:
+    """Pull org/small, which must fail with one sentence and leave no model; the sentence is returned."""
+
+    def call(*arguments: object) -> str:
+        message = refused("pull", *(arguments or ["org/small"]))
+        assert not (cache_folder() / "models").exists()
+        return message
+
+    return call
+
+
+def is_whole() -> bool:
+    folder = model_folder(SHA256)
+    return {p.name: p.read_bytes() for p in folder.iterdir()} == {p.name: p.read_bytes() for p in BUNDLE.iterdir()}
+
+
+class TestNoAnswer:
+    def test_a_server_that_is_down(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
+        hub.close()
+        message = fails()
+        assert f"org/small@main: the Hub at {hub.url} cannot be reached (ConnectError: " in message
+        assert "see whether the network and HF_ENDPOINT are right" in message
+
+    def test_a_server_that_is_down_when_the_model_is_here(self, closed: Hub, commit: str, aae_zoo: AaeZoo) -> None:
+        assert load("org/small").sample(1).shape == (1, 1, 8, 8)
+        assert "is cached" in aae_zoo("pull", f"org/small@{commit}").out
+        with pytest.warns(RuntimeWarning, match="cannot be reached .*; org/small is as it was when it was last pulled"):
+            assert pull("org/small").where == "cached"
+        with pytest.raises(HubError):
+            pull("org/small", force=True)
+
+    def test_a_look_up_that_is_never_answered(
+        self, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.1)
+        hub.order(LOOK_UP, hold=0)
+        assert "cannot be reached (ReadTimeout: " in fails()
+        assert len(hub.asked(LOOK_UP)) == 1
+
+    def test_a_download_that_stands_still(
+        self, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+        stuck = hub.order(DECODER, hold=0)
+        assert "cannot be reached (ReadTimeout: " in fails()
+        assert len(hub.asked(DECODER)) == 5
+        stuck.times = 0
+        hub.order(DECODER, hold=1000, times=1)
+        pull("org/small")
+        assert is_whole()
+
+    @pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:x"])
+    def test_an_endpoint_that_is_no_address(
+        self, address: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        assert f"HF_ENDPOINT is {address!r}, expected an address such as https://huggingface.co" in fails()
+
+
+class TestRefusals:
+    def test_a_model_that_there_is_not(self, hub: Hub, fails: Callable[..., str]) -> None:
+        assert f"org/small@main: {hub.url} has no such repository, or it is private; see to the name" in fails()
+
+    def test_a_revision_that_there_is_not(self, commit: str, fails: Callable[..., str]) -> None:
+        assert "org/small@v9: the repository has no such revision; give another" in fails("org/small@v9")
+
+    def test_a_repository_that_is_no_bundle(self, hub: Hub, tmp_path: Path, fails: Callable[..., str]) -> None:
+        hub.add("org/small", tmp_path)
+        assert "the repository lacks a file that a bundle has (manifest.json)" in fails()
+
+    @pytest.mark.parametrize("name", ["org/a--b", "org/small.git"])
+    def test_a_name_that_no_repository_has(self, name: str, hub: Hub, fails: Callable[..., str]) -> None:
+        assert "expected a repository ORG/NAME" in fails(name)
+
+    def test_a_private_model_without_a_token(
+        self, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub.set("org/small", private=True)
+        pull("org/small")
+        shutil.rmtree(cache_folder())
+        monkeypatch.delenv("HF_TOKEN")
+        assert "or it is private; see to the name, or log in with hf auth login, or set HF_TOKEN" in fails()
+
+    def test_a_gated_model(
+        self, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub.set("org/small", gated="manual")
+        monkeypatch.setenv("HF_TOKEN", "hf_reader")
+        assert f"org/small@main is gated: ask for access at {hub.url}/org/small, then log in" in fails()
+
+    def test_an_expired_token_and_a_public_model(self, hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_TOKEN", "hf_expired")
+        with pytest.warns(RuntimeWarning, match="refuses the token that is set, going on without it; log in"):
+            pull("org/small")
+        assert is_whole()
+        assert hub.tokens.count("hf_expired") == 1
+
+    def test_an_expired_token_and_a_private_model(
+        self, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub.set("org/small", private=True)
+        monkeypatch.setenv("HF_TOKEN", "hf_expired")
+        with pytest.warns(RuntimeWarning, match="refuses the token"):
+            assert "or it is private" in fails()
+
+    @pytest.mark.parametrize("pattern", [LOOK_UP, DECODER])
+    @pytest.mark.parametrize("status", [429, 503])
+    @pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}])
+    def test_a_server_that_is_busy_for_a_while(
+        self, pattern: str, status: int, headers: dict[str, str], hub: Hub, commit: str
+    ) -> None:
+        hub.order(pattern, status=status, headers=headers, times=2)
+        pull("org/small")
+        assert is_whole()
+        assert len(hub.asked(pattern)) == 3
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_a_server_that_stays_busy(self, status: int, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
+        order = hub.order(LOOK_UP, status=status)
+        assert f"failed ({status}: ordered); try again later" in fails()
+        assert len(hub.asked(LOOK_UP)) == 5
+        order.headers = {"Retry-After": "3600"}
+        assert "try again in 3600 s" in fails()
+        assert len(hub.asked(LOOK_UP)) == 6  # an hour is not waited for
+
+    def test_a_wait_that_is_asked_for_is_kept(self, hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        waited: list[float] = []
+        monkeypatch.setattr(time, "sleep", waited.append)
+        hub.order(LOOK_UP, status=429, headers={"Retry-After": "7"}, times=1)
+        pull("org/small")
+        assert 7 in waited
+
+
+class TestBytes:
+    def test_a_connection_cut_in_the_middle_goes_on(self, hub: Hub, commit: str) -> None:
+        hub.order(DECODER, cut=50_000, times=2)
+        pull("org/small")
+        assert is_whole()
+        ranges = [r for r, asked in zip(hub.ranges, hub.requests, strict=True) if "decoder.onnx" in asked]
+        assert ranges == ["", "bytes=50000-", "bytes=100000-"]
+
+    def test_one_that_is_cut_again_and_again(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
+        always = hub.order(DECODER, cut=0)
+        assert "cannot be reached (RemoteProtocolError: " in fails()
+        always.times = 0
+        pull("org/small")
+        assert is_whole()
+
+    def test_wrong_bytes_with_the_right_length(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
+        hub.order(DECODER, altered=True, times=1)
+        assert "decoder.onnx has come with SHA-256 " in fails()
+        pull("org/small")
+        assert is_whole()
+        assert len(hub.asked(r"GET .*encoder\.onnx")) == 1  # what was right has stayed
+
+    def test_a_file_shorter_than_announced(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
+        hub.order(DECODER, shorter=100)
+        message = fails()
+        assert f"decoder.onnx has come with {SIZE - 100} bytes, expected {SIZE}; pull again, and if it stays" in message
+
+    def test_a_manifest_that_was_altered(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
+        hub.order("GET .*manifest.json", shorter=100)
+        assert "org/small@main/manifest.json is not JSON" in fails()
+
+    def test_a_manifest_without_end(self, hub: Hub, commit: str, tmp_path: Path, fails: Callable[..., str]) -> None:
+        (tmp_path / "manifest.json").write_bytes(b" " * (3 << 20))
+        hub.add("org/small", tmp_path)
+        assert "a manifest has at most" in fails()
+
+    def test_a_mirror_that_knows_no_ranges(self, hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        hub.order(DECODER, cut=50_000, times=1)
+        hub.ignores_ranges = True
+        pull("org/small")
+        assert is_whole()
+
+
+class TestDisks:
+    def test_a_full_disk(self, hub: Hub, commit: str) -> None:
+        """No file may grow beyond 100 kB: the write fails half-way, as on a full disk."""
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731
+        result = subprocess.run([AAE_ZOO, "pull", "org/small"], capture_output=True, text=True, preexec_fn=limit)
+        assert result.returncode == 1
+        assert f"cannot write to the cache {cache_folder()}: File too large; make room there, or set" in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert not (cache_folder() / "models").exists()
+        pull("org/small")
+        assert is_whole()
+
+    def test_a_cache_that_cannot_be_written(
+        self, commit: str, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AAE_ZOO_CACHE", "/proc/cache")
+        for command in (["pull", "org/small"], ["sample", "org/small"]):
+            assert "cannot write to the cache /proc/cache: " in refused(*command)
+
+    def test_a_warm_cache_need_not_be_writable(self, hub: Hub, commit: str, aae_zoo: AaeZoo) -> None:
+        """Nothing is written there, so that it may be on a read-only file system."""
+        pull("org/small")
+        before = {path: path.stat().st_mtime_ns for path in cache_folder().rglob("*")}
+        load("org/small").sample(1)
+        for name in ("org/small", f"org/small@{commit}"):
+            assert aae_zoo("pull", name).status == 0
+        assert {path: path.stat().st_mtime_ns for path in cache_folder().rglob("*")} == before
+
+
+class TestDamage:
+    """A cache in which somebody has worked by hand."""
+
+    @pytest.fixture
+    def folder(self, commit: str) -> Path:
+        return pull("org/small").bundle.folder
+
+    @pytest.mark.parametrize("name", ["decoder.onnx", "manifest.json"])
+    @pytest.mark.parametrize("how", ["altered", "truncated", "missing"])
+    def test_it_is_refused_and_pull_mends_it(self, name: str, how: str, folder: Path, hub: Hub) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        if how != "missing":
+            (folder / name).write_bytes(content[:-2] + b"\n" if how == "truncated" else content.replace(b"0", b"1", 1))
+        hub.requests.clear()
+        if (name, how) != ("manifest.json", "missing"):  # which is no model, and pulled like one
+            with pytest.raises(InvalidBundle, match="aae-zoo pull org/small|pull or export the model again"):
+                load("org/small").sample(1)
+            assert not hub.requests
+        pull("org/small")
+        assert is_whole()
+        assert not hub.asked(r"GET .*encoder\.onnx")
+
+    def test_a_damaged_record_of_names_is_none(self, folder: Path, hub: Hub) -> None:
+        for path in (cache_folder() / "names" / "org").iterdir():
+            path.write_text('{"commit": ')
+        assert load("org/small").sample(1).shape == (1, 1, 8, 8)
+        assert not hub.asked(r"\.onnx")[3:]
+
+    def test_a_download_that_was_altered_meanwhile(self, hub: Hub, commit: str) -> None:
+        partial_folder(SHA256).mkdir(parents=True)
+        (partial_folder(SHA256) / "decoder.onnx").write_bytes(b"x" * 1000)
+        (partial_folder(SHA256) / "encoder.onnx").write_bytes(b"x" * 10**6)
+        pull("org/small")
+        assert is_whole()
+
+
+class TestOffline:
+    """HF_HUB_OFFLINE, which the client reads when it is imported."""
+
+    def sample(self, name: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+        command: list[str | Path] = [AAE_ZOO, "sample", name, "-n", "1", "-o", tmp_path / "x.npy"]
+        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    def test_cold_and_warm(self, hub: Hub, commit: str, tmp_path: Path) -> None:
+        cold = self.sample("org/small", tmp_path)
+        assert cold.returncode == 1
+        assert cold.stderr == ("error: org/small@main: HF_HUB_OFFLINE is set, so that the Hub is not asked; unset it\n")
+        assert not hub.requests
+        pull("org/small")
+        hub.requests.clear()
+        assert self.sample("org/small", tmp_path).returncode == 0
+        assert np.array_equal(np.load(tmp_path / "x.npy"), load(BUNDLE).sample(1))
+        assert not hub.requests
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    while not true():
+        time.sleep(0.01)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+class TestProcesses:
+    def test_a_pull_that_is_killed_goes_on_the_next_time(self, hub: Hub, commit: str) -> None:
+        hub.order(DECODER, hold=100_000, times=1)
+        process = subprocess.Popen([AAE_ZOO, "pull", "org/small"])
+        part = partial_folder(SHA256) / "decoder.onnx"
+        wait_until(lambda: part.is_file() and part.stat().st_size == 100_000)
+        kill(process)
+        assert not (cache_folder() / "models").exists()
+        assert [model.state for model in cached_models()] == ["interrupted"]
+        pull("org/small")
+        assert is_whole()
+        assert "bytes=100000-" in hub.ranges
+        assert not partial_folder(SHA256).exists()
+
+    def test_a_publish_that_is_killed_before_its_commit(
+        self, hub: Hub, fails: Callable[..., str], aae_zoo: AaeZoo
+    ) -> None:
+        upload = f"PUT /upload/{open_bundle(BUNDLE).manifest.files['decoder.onnx'].sha256}"
+        self.publish_and_kill(hub.order(upload, hold=0))
+        assert [c["title"] for c in self.history(hub)] == ["initial commit"]
+        assert "the repository lacks a file that a bundle has (manifest.json)" in fails()
+        assert aae_zoo("publish", BUNDLE, "--repo", "org/small").status == 0
+        assert [c["title"] for c in self.history(hub)] == ["digits-gauss 1.0.0", "initial commit"]
+        assert len(hub.asked(upload)) == 1  # what was uploaded is not sent again
+        pull("org/small")
+        assert is_whole()
+
+    def test_a_publish_that_is_killed_before_it_hears_of_its_commit(self, hub: Hub, aae_zoo: AaeZoo) -> None:
+        self.publish_and_kill(hub.order("POST .*/commit/", hold=0))
+        assert aae_zoo("publish", BUNDLE, "--repo", "org/small").status == 0
+        assert [c["title"] for c in self.history(hub)] == ["digits-gauss 1.0.0", "initial commit"]
+
+    def publish_and_kill(self, fault: Fault) -> None:
+        command: list[str | Path] = [AAE_ZOO, "publish", BUNDLE, "--repo", "org/small"]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        fault.reached.wait()
+        kill(process)
+        fault.times = 0
+
+    def history(self, hub: Hub) -> list[dict[str, str]]:
+        return hub.store.history("models", "org/small", hub.store.revision("models", "org/small", "main"))
+
+    def test_several_that_pull_the_same_model_download_it_once(self, hub: Hub, commit: str) -> None:
+        command: list[str | Path] = [AAE_ZOO, "pull", "org/small"]
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+        outputs = [process.communicate()[0] for process in processes]
+        assert [process.returncode for process in processes] == [0] * 3
+        assert all("every file as it should be" in output for output in outputs)
+        assert len(hub.asked(DECODER)) == 1
+        assert is_whole()
