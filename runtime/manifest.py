@@ -64,7 +64,8 @@ class Manifest:
 
     `graphs` maps a role ("encoder", "decoder", "prior") to its file for each precision ("fp32", ...);
     `labels` names the classes, empty where the model has none; `label_coordinate` is the coordinate of the
-    prior's noise that chooses the class, or None; `score` is None where it was not measured; `metrics` and
+    prior's noise that chooses the class, or None; `choices` are all coordinates that choose a class, a component or a
+    bit instead of spreading codes; `score` is None where it was not measured; `metrics` and
     `provenance` are as the export wrote them.
     """
 
@@ -80,6 +81,7 @@ class Manifest:
     noise: int
     labels: tuple[str, ...]
     label_coordinate: int | None
+    choices: tuple[int, ...]
     graphs: Mapping[str, Mapping[str, str]]
     files: Mapping[str, FileRecord]
     score: ScoreLimits | None
@@ -193,6 +195,9 @@ def _manifest(fields: _Fields) -> Manifest:
         raise fields.wrong("schema", f"{SCHEMA}, the one this version of aae-zoo reads (pip install -U aae-zoo)")
     noise = fields.integer("noise", 1, 1 << 16)
     files = _files(fields.fields("files"))
+    label_coordinate = (
+        None if fields.document.get("label_coordinate") is None else fields.integer("label_coordinate", 0, noise - 1)
+    )
     return Manifest(
         schema=SCHEMA,
         name=fields.text("name", _PLAIN_NAME, "a plain name"),
@@ -205,17 +210,24 @@ def _manifest(fields: _Fields) -> Manifest:
         latent=fields.integer("latent", 1, 1 << 16),
         noise=noise,
         labels=fields.texts("labels"),
-        label_coordinate=(
-            None
-            if fields.document.get("label_coordinate") is None
-            else fields.integer("label_coordinate", 0, noise - 1)
-        ),
+        label_coordinate=label_coordinate,
+        choices=_choices(fields, noise, label_coordinate),
         graphs=_graphs(fields.fields("graphs"), files),
         files=files,
         score=None if fields.document.get("score") is None else _score(fields.fields("score")),
         metrics=fields.table("metrics"),
         provenance=fields.table("provenance"),
     )
+
+
+def _choices(fields: _Fields, noise: int, label_coordinate: int | None) -> tuple[int, ...]:
+    """The coordinates that choose; where the manifest does not say, the one that chooses the class."""
+    if fields.document.get("choices") is None:
+        return () if label_coordinate is None else (label_coordinate,)
+    values = fields.document["choices"]
+    if not isinstance(values, list) or not all(type(v) is int and 0 <= v < noise for v in values):
+        raise fields.wrong("choices", f"a list of whole numbers from 0 to {noise - 1}")
+    return tuple(values)
 
 
 def _image(fields: _Fields) -> ImageShape:

@@ -100,7 +100,7 @@ def sessions() -> Iterator[Row]:
             ("encode", partial(model.encode, image), {"image": image}),
         ):
             # The very session that the model runs: two sessions' thread pools would get in each other's way.
-            bare = model._graph(f"{role}r").session
+            bare = model._engine.graph(f"{role}r").session
             result = pairs(ours, partial(bare.run, None, inputs), 41, repeat)
             promised = target if role == "decode" else ""
             yield row(f"`{role}`, batch {batch}, against a bare `InferenceSession.run`", result, promised)
