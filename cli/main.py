@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from aae_zoo.cli import images, models, training
+from aae_zoo.cli import bench, images, models, training
 from aae_zoo.runtime.errors import AaeZooError
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (models, images, training):
+for group in (models, images, bench, training):
     for command in group.COMMANDS:
         app.command(name=command.__name__.rstrip("_"))(command)
 

@@ -29,7 +29,7 @@ def _in_child() -> None:
 
 
 def _leave_without_clean_up() -> None:
-    """Let a child that ends as programs do, after Python's own clean-up, skip ONNX Runtime's, which would wait for ever.
+    """Let a child that ends as programs do skip ONNX Runtime's clean-up, which would wait for ever.
 
     Children of multiprocessing skip it anyway. glibc calls what `on_exit` registers last first, with the exit status.
     """

@@ -99,7 +99,9 @@ def to_pixels(picture: "Image", shape: ImageShape, name: str, *, resize: bool) -
 
 
 def _pictures(images: Any) -> "Sequence[Image]":
-    """The Pillow images among what a user gave, if that is what it is, without importing Pillow."""
+    """The Pillow images that a user gave, if that is what they are, without importing Pillow."""
+    if type(images) is np.ndarray:
+        return []
     given = images if isinstance(images, list | tuple) else [images]
     is_picture = [hasattr(image, "getbands") and hasattr(image, "convert") for image in given[:1]]
     return given if any(is_picture) else []

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from aae_zoo.runtime.errors import InvalidBundle
@@ -31,7 +32,7 @@ class ImageShape:
     def __str__(self) -> str:
         return f"{self.channels} x {self.height} x {self.width}"
 
-    @property
+    @cached_property
     def axes(self) -> tuple[int, int, int]:
         """The shape as a tuple (C, H, W)."""
         return (self.channels, self.height, self.width)
