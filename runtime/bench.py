@@ -66,13 +66,13 @@ def bench(name: str | os.PathLike[str], *, device: Device = "auto", threads: int
 
 
 def compare(
-    ours: Callable[[], object], other: Callable[[], object], rounds: int = _ROUNDS
+    ours: Callable[[], object], other: Callable[[], object], rounds: int | None = None
 ) -> tuple[float, float, float]:
     """Medians in seconds of ours, of the other, and of ours / other pair by pair, the order changing."""
     slower = max(seconds(work) for work in (ours, other, ours, other))
     repeat = max(1, round(_SECONDS / slower))
     measured = []
-    for number in range(rounds):
+    for number in range(rounds or _ROUNDS):
         if number % 2:
             b, a = seconds(other, repeat), seconds(ours, repeat)
         else:

@@ -119,7 +119,7 @@ def _eager() -> Engine:
 
     def decode(z: Array) -> Array:
         with torch.inference_mode():
-            return np.asarray(network.decode({"z": torch.from_numpy(z)}))
+            return np.asarray(network.logits({"z": torch.from_numpy(z)}).sigmoid())
 
     return decode
 
