@@ -1,4 +1,4 @@
-"""aae-zoo sample, encode, decode, reconstruct, interpolate, manifold and score: a model at work on images and codes."""
+"""A model at work: aae-zoo sample, encode, decode, reconstruct, interpolate, traverse, manifold, nearest and score."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ from aae_zoo.runtime.errors import InvalidInput
 if TYPE_CHECKING:
     from aae_zoo.runtime import Model
 
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:n], tensorrt, coreml, dml or openvino.")]
 Threads = Annotated[
     int | None, typer.Option(help="Threads of one operator [default: the CPUs this process may use].", min=1)
 ]
@@ -36,6 +36,11 @@ def sample(
     count: Annotated[int, typer.Option("--number", "-n", help="How many images.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images on every machine.", min=0)] = 0,
     label: Annotated[str | None, typer.Option(help="The class to draw, where the model has labels.")] = None,
+    temperature: Annotated[
+        float, typer.Option(help="Scales how far codes are from the middle of the prior.", min=0, max=10)
+    ] = 1.0,
+    truncation: Annotated[float, typer.Option(help="Draws from this central share of the prior.", max=1)] = 1.0,
+    quasi: Annotated[bool, typer.Option("--quasi", help="Quasi-random noise: more even than chance.")] = False,
     output: ImagesOut = "samples.png",
     device: Device = "auto",
     threads: Threads = None,
@@ -45,7 +50,8 @@ def sample(
     model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import save_images
 
-    save_images(model.sample(count, seed=seed, label=label), output)
+    chosen = {"seed": seed, "label": label, "temperature": temperature, "truncation": truncation, "quasi": quasi}
+    save_images(model.stream("sample", count, **chosen), output)
     _say(f"{count} images of {model.manifest.name}", output)
 
 
@@ -69,7 +75,7 @@ def encode(
     from aae_zoo.runtime.pictures import image_names, read_images, save_arrays
     from aae_zoo.runtime.tables import rows
 
-    codes = model.codes(read_images(input_, model.manifest.image, resize=resize))
+    codes = model.codes(read_images(input_, model.manifest.image, resize=resize), resize=resize)
     save_arrays(codes, output)
     columns: dict[str, Any] = {"image": image_names(input_, len(codes["z"]))}
     classes = most_probable(codes["y"], model.manifest.labels) if "y" in codes else None
@@ -98,9 +104,9 @@ def decode(
     from aae_zoo.runtime.pictures import read_codes, save_images
 
     codes = read_codes(input_)
-    images = model.decode(codes["z"], codes.get("y") if model.conditional else None)
+    images = model.stream("decode", codes["z"], codes.get("y") if model.conditional else None)
     save_images(images, output)
-    _say(f"{len(images)} images", output)
+    _say(f"{images.shape[0]} images", output)
 
 
 def reconstruct(
@@ -116,9 +122,9 @@ def reconstruct(
     model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import read_images, save_images
 
-    images = model.reconstruct(read_images(input_, model.manifest.image, resize=resize))
+    images = model.stream("reconstruct", read_images(input_, model.manifest.image, resize=resize), resize=resize)
     save_images(images, output)
-    _say(f"{len(images)} reconstructions", output)
+    _say(f"{images.shape[0]} reconstructions", output)
 
 
 def interpolate(
@@ -126,6 +132,7 @@ def interpolate(
     input_: ImagesIn,
     output: ImagesOut,
     steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2)] = 9,
+    spherical: Annotated[bool, typer.Option("--spherical", help="Along great arcs instead of straight lines.")] = False,
     resize: Resize = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -135,9 +142,28 @@ def interpolate(
     model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import read_images, save_images
 
-    images = model.interpolate(read_images(input_, model.manifest.image, resize=resize), steps)
+    ends = read_images(input_, model.manifest.image, resize=resize)
+    images = model.interpolate(ends, steps, spherical=spherical, resize=resize)
     save_images(images, output, columns=steps)
     _say(f"{len(images) // steps} walks of {steps} images", output)
+
+
+def traverse(
+    name: Name,
+    input_: ImagesIn,
+    output: ImagesOut,
+    steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2)] = 9,
+    resize: Resize = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Show what each coordinate of the code does: each image with one at a time moved through the prior."""
+    model = _load(name, device, threads)
+    from aae_zoo.runtime.pictures import read_images, save_images
+
+    images = model.traverse(read_images(input_, model.manifest.image, resize=resize), steps, resize=resize)
+    save_images(images, output, columns=steps)
+    _say(f"{len(images) // steps} traversals of {steps} images", output)
 
 
 def manifold(
@@ -154,6 +180,37 @@ def manifold(
 
     save_images(model.manifold(side), output, gap=0)
     _say(f"{side} x {side} images of {model.manifest.name}", output)
+
+
+def nearest(
+    name: Name,
+    input_: ImagesIn,
+    among: Annotated[Path, typer.Argument(metavar="AMONG", help="The images to choose from, as INPUT.")],
+    k: Annotated[int, typer.Option("-k", help="How many for each image.", min=1)] = 1,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Every row: .csv, .json, or .npz arrays by column.")
+    ] = None,
+    resize: Resize = False,
+    json: Json = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Find the images of a set whose codes are nearest to those of other images."""
+    model = _load(name, device, threads)
+    from aae_zoo.runtime.pictures import image_names, read_images
+    from aae_zoo.runtime.tables import rows, save_table
+
+    given, choice = (read_images(path, model.manifest.image, resize=resize) for path in (input_, among))
+    found = model.nearest(given, choice, k, resize=resize)
+    columns = found.columns(image_names(input_, len(given)), image_names(among, len(choice)))
+    if output:
+        save_table(columns, output)
+    if json:
+        print_json({"name": model.manifest.name, "nearest": rows(columns)})
+    elif output:
+        _say(f"{found.numbers.size} neighbours", output)
+    else:
+        print_records(rows(columns))
 
 
 def score(
@@ -173,7 +230,7 @@ def score(
     from aae_zoo.runtime.pictures import image_names, read_images
     from aae_zoo.runtime.tables import rows, save_table
 
-    scores = model.score(read_images(input_, model.manifest.image, resize=resize))
+    scores = model.score(read_images(input_, model.manifest.image, resize=resize), resize=resize)
     columns = {"image": image_names(input_, len(scores.score)), **scores._asdict()}
     if output:
         save_table(columns, output)
@@ -212,4 +269,4 @@ def _say(what: str, output: str) -> None:
         print(f"{what} in {Path(output).resolve()}")
 
 
-COMMANDS = (sample, encode, decode, reconstruct, interpolate, manifold, score)
+COMMANDS = (sample, encode, decode, reconstruct, interpolate, traverse, manifold, nearest, score)

@@ -192,6 +192,7 @@ def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
         "noise": prior.noise,
         "labels": _labels(source),
         "label_coordinate": prior.label_coordinate,
+        "choices": list(prior.choices),
         "graphs": {
             **{role: {"fp32": f"{role}.onnx"} for role in ROLES},
             **({"decoder": {"fp32": "decoder.onnx", "lite": "decoder.lite.onnx"}} if source.lite else {}),

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.runtime.catalogue import cache_folder
+from aae_zoo.runtime.cache import cache_folder
 from aae_zoo.runtime.errors import InvalidInput, MissingBackend
 from aae_zoo.runtime.files import atomic_folder
 

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     )
     from aae_zoo.runtime.manifest import Manifest
     from aae_zoo.runtime.model import Model, load
+    from aae_zoo.runtime.neighbours import Neighbours
     from aae_zoo.runtime.score import Scores
+    from aae_zoo.runtime.session import share_threads
+    from aae_zoo.runtime.stream import Stream
 
 __all__ = [
     "AaeZooError",
@@ -39,10 +42,13 @@ __all__ = [
     "MissingBackend",
     "Model",
     "ModelNotFound",
+    "Neighbours",
     "OutputError",
     "Scores",
+    "Stream",
     "list_models",
     "load",
+    "share_threads",
 ]
 
 _HOME = {
@@ -52,7 +58,10 @@ _HOME = {
     "Manifest": "manifest",
     "Model": "model",
     "load": "model",
+    "Neighbours": "neighbours",
     "Scores": "score",
+    "Stream": "stream",
+    "share_threads": "session",
 }
 
 

@@ -10,10 +10,17 @@ from pathlib import Path
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.cache import cache_folder
 from aae_zoo.runtime.catalogue import SHIPPED, list_models
+from aae_zoo.runtime.devices import MENDS, PROVIDERS
 from aae_zoo.runtime.errors import AaeZooError
-from aae_zoo.runtime.session import available_cpus, import_onnxruntime
+from aae_zoo.runtime.session import available_cpus, import_onnxruntime, open_session
 
-_ONNXRUNTIME_WHEELS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+# All of them write the folder onnxruntime.
+_ONNXRUNTIME_WHEELS = (
+    "onnxruntime",
+    *("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn", "onnxruntime-rocm"),
+    *("onnxruntime-migraphx", "onnxruntime-webgpu", "onnxruntime-training", "onnxruntime-silicon", "ort-nightly"),
+)
+_INSTALL = "pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'"
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ def _installed(name: str) -> str | None:
 def _versions() -> Iterator[Finding]:
     yield Finding("aae-zoo", _installed("aae-zoo") or "not installed as a package")
     yield Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    for name in ("numpy", "pillow"):
+    for name in ("numpy", "pillow", "typer", "huggingface-hub"):
         yield Finding(name, _installed(name) or "missing", None if _installed(name) else f"pip install {name}")
     torch = _installed("torch")
     yield Finding(
@@ -53,23 +60,62 @@ def _onnxruntime() -> Iterator[Finding]:
     text = ", ".join(f"{name} {found}" for name, found in wheels.items()) or "not installed"
     mend = None
     if not wheels:
-        mend = "pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'"
+        mend = _INSTALL
     elif len(wheels) > 1:
         mend = f"these wheels overwrite each other: pip uninstall {' '.join(wheels)}, then install one of them"
+    elif (loaded := _loaded_version()) not in (None, *wheels.values()):
+        text += f", but the module that is imported is {loaded}"
+        mend = f"pip uninstall {' '.join(wheels)}, then {_INSTALL}"
     yield Finding("ONNX Runtime", text, mend)
 
 
-def _devices() -> Iterator[Finding]:
+def _loaded_version() -> str | None:
     try:
-        providers = import_onnxruntime().get_available_providers()
+        return str(import_onnxruntime().__version__)
+    except AaeZooError:
+        return None
+
+
+def _devices() -> Iterator[Finding]:
+    """Each device, tried with a small graph where ONNX Runtime has it; one that is built in and fails is a fault."""
+    try:
+        ort = import_onnxruntime()
     except AaeZooError as error:
         yield Finding("devices", "none", str(error))
         return
-    cuda = "CUDAExecutionProvider" in providers
+    available = ort.get_available_providers()
     yield Finding("device cpu", f"{available_cpus()} threads")
-    yield Finding(
-        "device cuda", "built in, tried first" if cuda else "not used: this ONNX Runtime is built without CUDA"
-    )
+    used = "cpu"
+    for device, providers in PROVIDERS.items():
+        if providers[0] not in available:
+            yield Finding(f"device {device}", f"not used: this ONNX Runtime is built without it ({MENDS[device]})")
+        elif device != "cpu":
+            fault = _try(device)
+            used = device if device == "cuda" and fault is None else used
+            # TensorRT comes in the wheel for CUDA, and needs libraries that not everyone wants.
+            mend = _mend(device) if fault and device != "tensorrt" else None
+            yield Finding(f"device {device}", f"cannot be used: {fault}" if fault else "works", mend)
+    yield Finding("device auto", f"is {used}")
+
+
+def _try(device: str) -> str | None:
+    """Why the smallest shipped model cannot be run on a device, or None."""
+    try:
+        entry = min((e for e in list_models() if e.shipped), key=lambda e: e.size)
+        bundle = open_bundle(SHIPPED / entry.name)
+        name = bundle.manifest.graph_file("prior")
+        open_session(bundle.read(name), name, device=device)
+    except (AaeZooError, ValueError) as error:
+        return str(error).partition("cannot be used: ")[2].partition("; aae-zoo doctor")[0] or str(error)
+    return None
+
+
+def _mend(device: str) -> str:
+    if device == "cuda":
+        return "update NVIDIA's driver, and pip install 'aae-zoo[gpu]' for CUDA's libraries; without a GPU, " + (
+            "pip uninstall onnxruntime-gpu, then pip install 'aae-zoo[cpu]'"
+        )
+    return MENDS[device]
 
 
 def _models() -> Iterator[Finding]:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from aae_zoo.runtime.errors import InvalidBundle
@@ -32,7 +33,7 @@ class ImageShape:
     def __str__(self) -> str:
         return f"{self.channels} x {self.height} x {self.width}"
 
-    @property
+    @cached_property
     def axes(self) -> tuple[int, int, int]:
         """The shape as a tuple (C, H, W)."""
         return (self.channels, self.height, self.width)
@@ -65,7 +66,8 @@ class Manifest:
 
     `graphs` maps a role ("encoder", "decoder", "prior") to its file for each precision ("fp32", ...);
     `labels` names the classes, empty where the model has none; `label_coordinate` is the coordinate of the
-    prior's noise that chooses the class, or None; `score` is None where it was not measured; `metrics` and
+    prior's noise that chooses the class, or None; `choices` are all coordinates that choose a class, a component or a
+    bit instead of spreading codes; `score` is None where it was not measured; `metrics` and
     `provenance` are as the export wrote them.
     """
 
@@ -81,6 +83,7 @@ class Manifest:
     noise: int
     labels: tuple[str, ...]
     label_coordinate: int | None
+    choices: tuple[int, ...]
     graphs: Mapping[str, Mapping[str, str]]
     files: Mapping[str, FileRecord]
     score: ScoreLimits | None
@@ -91,6 +94,17 @@ class Manifest:
     def size(self) -> int:
         """The bytes of all files but the manifest itself."""
         return sum(record.size for record in self.files.values())
+
+    @property
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of a row of each input and output that a graph may have, by name."""
+        return {
+            "image": self.image.axes,
+            "z": (self.latent,),
+            "log_var": (self.latent,),
+            "y": (len(self.labels),),
+            "u": (self.noise,),
+        }
 
     def precision_of(self, role: str, precision: str) -> str:
         """The precision that a graph is run in where `precision` is asked for: fp32 where it lacks that one.
@@ -222,6 +236,9 @@ def _manifest(fields: _Fields) -> Manifest:
         raise fields.wrong("schema", f"{SCHEMA}, the one this version of aae-zoo reads (pip install -U aae-zoo)")
     noise = fields.integer("noise", 1, 1 << 16)
     files = _files(fields.fields("files"))
+    label_coordinate = (
+        None if fields.document.get("label_coordinate") is None else fields.integer("label_coordinate", 0, noise - 1)
+    )
     return Manifest(
         schema=SCHEMA,
         name=fields.text("name", _PLAIN_NAME, "a plain name"),
@@ -234,17 +251,24 @@ def _manifest(fields: _Fields) -> Manifest:
         latent=fields.integer("latent", 1, 1 << 16),
         noise=noise,
         labels=fields.texts("labels"),
-        label_coordinate=(
-            None
-            if fields.document.get("label_coordinate") is None
-            else fields.integer("label_coordinate", 0, noise - 1)
-        ),
+        label_coordinate=label_coordinate,
+        choices=_choices(fields, noise, label_coordinate),
         graphs=_graphs(fields.fields("graphs"), files),
         files=files,
         score=None if fields.document.get("score") is None else _score(fields.fields("score")),
         metrics=fields.table("metrics"),
         provenance=fields.table("provenance"),
     )
+
+
+def _choices(fields: _Fields, noise: int, label_coordinate: int | None) -> tuple[int, ...]:
+    """The coordinates that choose; where the manifest does not say, the one that chooses the class."""
+    if fields.document.get("choices") is None:
+        return () if label_coordinate is None else (label_coordinate,)
+    values = fields.document["choices"]
+    if not isinstance(values, list) or not all(type(v) is int and 0 <= v < noise for v in values):
+        raise fields.wrong("choices", f"a list of whole numbers from 0 to {noise - 1}")
+    return tuple(values)
 
 
 def _image(fields: _Fields) -> ImageShape:

@@ -1,53 +1,48 @@
 """A model that runs: encode, decode, sample and reconstruct through ONNX Runtime, whatever its prior is."""
 
 import os
-import threading
-from collections.abc import Iterator
-from functools import cached_property
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.arrays import check_classes, check_codes, check_images
+from aae_zoo.runtime.arrays import check_classes, check_codes, check_output
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.classes import Classes, most_probable
+from aae_zoo.runtime.devices import Device
+from aae_zoo.runtime.engine import Engine
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.graph import Arrays
+from aae_zoo.runtime.inputs import Images
 from aae_zoo.runtime.manifest import Manifest, ScoreLimits
-from aae_zoo.runtime.noise import choose_label, percentile_grid, uniform_noise
-from aae_zoo.runtime.onnxfile import check_graph
+from aae_zoo.runtime.neighbours import Neighbours, nearest_codes
+from aae_zoo.runtime.noise import percentile_grid
 from aae_zoo.runtime.pull import obtain
-from aae_zoo.runtime.score import DRAWS, Scores, distance_from_prior, judge
-from aae_zoo.runtime.session import open_session
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-# Work is cut into batches of this many rows, so that memory beyond the result stays bounded.
-BATCH: Final = 256
-
-Arrays = dict[str, NDArray[np.float32]]
-
-
-class _Graph(NamedTuple):
-    """An open session and the names of its inputs and outputs, which are slow to ask it for."""
-
-    session: "InferenceSession"
-    inputs: frozenset[str]
-    outputs: list[str]
+from aae_zoo.runtime.sampling import Draw
+from aae_zoo.runtime.score import Scores, judge
+from aae_zoo.runtime.stream import Stream
+from aae_zoo.runtime.walks import arcs, lines, traversals
 
 
 def load(
-    name: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None, precision: str = "auto"
+    name: str | os.PathLike[str],
+    *,
+    device: Device = "auto",
+    threads: int | None = None,
+    precision: str = "auto",
+    tf32: bool = False,
 ) -> "Model":
     """Load a model by catalogue name, bundle folder, or Hub repository "org/repo[@revision]".
 
-    `device` is "auto", "cpu" or "cuda"; `threads` those of one operator, by default the CPUs that this process
-    may use. `precision` is "fp32", which "auto" is too, or another that the bundle has, "fp16", "int8" or "lite":
-    graphs that it has not in that precision are run in fp32. A model that is neither shipped nor in the cache is
-    pulled: its graphs of that precision. One that is there is taken as it was pulled, and no network is used. Graphs
-    are read, checked against their SHA-256 and opened on first use.
+    `device` is "auto" (a GPU where ONNX Runtime has CUDA, else the CPU), "cpu", "cuda", "cuda:1", "tensorrt",
+    "coreml", "dml", "openvino", or a list of ONNX Runtime's providers, each a name or a name and its options.
+    `threads` are those of one operator, by default the CPUs that this process may use. `precision` is "fp32", which
+    "auto" is too, or another that the bundle has, "fp16", "int8" or "lite": graphs that it has not in that precision
+    are run in fp32. `tf32` lets CUDA compute with fewer digits.
+
+    A model that is neither shipped nor in the cache is pulled: its graphs of that precision. One that is there is taken
+    as it was pulled, and no network is used. Graphs are read, checked against their SHA-256 and opened on first use.
 
     Raises:
         ModelNotFound: there is no such model.
@@ -57,39 +52,61 @@ def load(
     bundle = obtain(name, precision)
     for role in bundle.manifest.graphs:
         bundle.manifest.precision_of(role, precision)
-    return Model(bundle, device=device, threads=threads, precision=precision)
+    return Model(bundle, device=device, threads=threads, precision=precision, tf32=tf32)
 
 
 class Model:
-    """A loaded model. Safe to call from many threads at once.
+    """A loaded model. Safe to call from many threads at once, to pickle, and to use in forked processes.
 
-    Images are float32 [n, C, H, W] in [0, 1], codes z float32 [n, latent], classes y float32 [n, classes].
+    Images are float32 [n, C, H, W] in [0, 1], codes z float32 [n, latent], classes y float32 [n, classes]. What is
+    given may also be uint8, other floats, channels last, gray or colour, a list of Pillow images, or tensors of torch
+    and others; with `resize=True` images of any size. `with load(...) as model` frees threads and memory at the end.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str, threads: int | None, precision: str) -> None:
+    def __init__(
+        self, bundle: Bundle, *, device: Device, threads: int | None, precision: str, tf32: bool = False
+    ) -> None:
         self.manifest: Manifest = bundle.manifest
-        self._bundle = bundle
-        self._device, self._threads, self._precision = device, threads, precision
-        self._graphs: dict[str, _Graph] = {}
-        self._lock = threading.Lock()
+        self._engine = Engine(bundle, device=device, threads=threads, precision=precision, tf32=tf32)
 
     def __repr__(self) -> str:
         m = self.manifest
-        return f"<Model {m.name} {m.version}: images {m.image}, {m.latent}-D code, on {self._device}>"
+        return f"<Model {m.name} {m.version}: images {m.image}, {m.latent}-D code, on {self._engine.device}>"
 
-    def sample(self, count: int, *, seed: int = 0, label: int | str | None = None) -> NDArray[np.float32]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the sessions with their threads and memory; a later call opens them again."""
+        self._engine.close()
+
+    def sample(
+        self,
+        count: int,
+        *,
+        seed: int = 0,
+        label: int | str | None = None,
+        temperature: float = 1.0,
+        truncation: float = 1.0,
+        quasi: bool = False,
+    ) -> NDArray[np.float32]:
         """Draw `count` images from the model: noise -> prior -> decoder.
 
         The same seed gives the same images on every machine. `label`, a class's number or name, chooses the class.
+        `temperature` scales how far codes are from the middle of the prior (or of their class), `truncation` draws
+        from that central share of it, `quasi` spreads the samples more evenly than chance (see `sampling.Draw`).
 
         Raises:
-            InvalidInput: a count below 1, a seed out of range, or a label that the model does not have.
+            InvalidInput: a number out of range, a label that the model does not have, or a temperature or truncation
+                where the prior is discrete.
         """
-        noise = uniform_noise(count, self.manifest.noise, seed)
-        if label is not None:
-            coordinate, index = self._label_place(label)
-            choose_label(noise, coordinate, index, len(self.manifest.labels))
-        return self.sample_from(noise)
+        draw = Draw(self.manifest, count, seed, label, temperature, truncation, quasi)
+        return self._engine.sampling(draw).collect()["image"]
 
     def sample_from(self, noise: Any) -> NDArray[np.float32]:
         """The images of given noise [n, noise], each number in the open interval (0, 1).
@@ -102,75 +119,95 @@ class Model:
             raise InvalidInput(
                 f"u has values from {noise.min():g} to {noise.max():g}, expected the open interval (0, 1)"
             )
-        return self._run("decoder", self._run("prior", {"u": noise}))["image"]
+        return self._engine.decoding_noise(noise).collect()["image"]
 
-    def encode(self, images: Any) -> NDArray[np.float32]:
-        """The codes z [n, latent] of images, uint8 or floats in [0, 1] of shape [n, C, H, W] (or gray [n, H, W]).
+    def encode(self, images: Any, *, resize: bool = False) -> NDArray[np.float32]:
+        """The codes z [n, latent] of images.
 
         Raises:
             InvalidInput: wrong rank, size, dtype or range, or a NaN.
         """
-        return self.codes(images)["z"]
+        return self.codes(images, resize=resize)["z"]
 
-    def codes(self, images: Any) -> Arrays:
+    def codes(self, images: Any, *, resize: bool = False) -> Arrays:
         """Every output of the encoder by name: z, and log_var or y where the model has them.
 
         Raises:
             InvalidInput: as for `encode`.
         """
-        return self._run("encoder", {"image": check_images(images, self.manifest.image)})
+        return self._engine.encoding(self._images(images, resize=resize)).collect()
 
-    def classify(self, images: Any) -> Classes:
+    def classify(self, images: Any, *, resize: bool = False) -> Classes:
         """The most probable class of each image, by the encoder's categorical head.
 
         Raises:
             InvalidInput: the model has no such head, or images as for `encode`.
         """
-        if "y" not in self._graph("encoder").outputs:
-            given = ", ".join(self._graph("encoder").outputs)
+        outputs = self._engine.graph("encoder").outputs
+        if "y" not in outputs:
+            given = ", ".join(outputs)
             raise InvalidInput(f"{self.manifest.name} tells no classes: its encoder gives {given}, expected y too")
-        return most_probable(self.codes(images)["y"], self.manifest.labels)
+        return most_probable(self.codes(images, resize=resize)["y"], self.manifest.labels)
 
     @property
     def conditional(self) -> bool:
         """Whether the decoder takes the class y beside the code z."""
-        return "y" in self._graph("decoder").inputs
+        return self._engine.conditional
 
-    def decode(self, z: Any, y: Any = None) -> NDArray[np.float32]:
+    @property
+    def batch(self) -> int:
+        """How many images are worked on at a time; any number may be given."""
+        return self._engine.batch
+
+    def decode(self, z: Any, y: Any = None, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """The images of codes z [n, latent], and of classes where the decoder is conditional.
 
-        The classes y are [n, classes], such as an encoder's probabilities, or class numbers, integers [n].
+        The classes y are [n, classes], such as an encoder's probabilities, or class numbers, integers [n]. With `out`,
+        an array float32 [n, C, H, W], the images are written into it, and it is given back.
 
         Raises:
             InvalidInput: wrong shape or dtype, a value that is not finite, or y missing or not wanted.
         """
-        given = {"z"} if y is None else {"z", "y"}
-        if given != self._graph("decoder").inputs:
-            names = (", ".join(sorted(words, reverse=True)) for words in (self._graph("decoder").inputs, given))
-            raise InvalidInput("the decoder of {} takes {}, given {}".format(self.manifest.name, *names))
-        inputs = {"z": check_codes(z, self.manifest.latent, "z")}
-        if y is not None:
-            inputs["y"] = check_classes(y, len(self.manifest.labels))
-            if len(inputs["y"]) != len(inputs["z"]):
-                raise InvalidInput(f"z has {len(inputs['z'])} rows and y has {len(inputs['y'])}, expected as many")
-        return self._run("decoder", inputs)["image"]
+        job = self._engine.decoding(self._checked_codes(z, y))
+        given = None if out is None else {"image": check_output(out, (job.rows, *job.outputs["image"]))}
+        return job.collect(given)["image"]
 
-    def reconstruct(self, images: Any) -> NDArray[np.float32]:
+    def reconstruct(self, images: Any, *, resize: bool = False) -> NDArray[np.float32]:
         """The images decoded from the codes of `images`.
 
         Raises:
             InvalidInput: as for `encode`.
         """
-        return self._run("decoder", self._decoder_inputs(self.codes(images)))["image"]
+        return self._engine.reconstructing(self._images(images, resize=resize)).collect()["image"]
 
-    def score(self, images: Any) -> Scores:
+    def stream(self, work: Literal["sample", "encode", "decode", "reconstruct"], *given: Any, **options: Any) -> Stream:
+        """The result of `sample`, `encode`, `decode` or `reconstruct`, batch by batch while it is asked for.
+
+        `model.stream("sample", 100_000, seed=1)` takes the arguments of `model.sample`, and so on. Iterate over it,
+        or `save` it to an .npy file: memory stays that of one batch.
+
+        Raises:
+            InvalidInput: there is no such work, or as for the work itself.
+        """
+        if work == "sample":
+            return self._engine.sampling(Draw(self.manifest, *given, **options)).stream("image")
+        if work == "decode":
+            return self._engine.decoding(self._checked_codes(*given, **options)).stream("image")
+        if work not in ("encode", "reconstruct"):
+            raise InvalidInput(f"the work to stream is {work!r}, expected sample, encode, decode or reconstruct")
+        images = self._images(*given, **options)
+        if work == "encode":
+            return self._engine.encoding(images).stream("z")
+        return self._engine.reconstructing(images).stream("image")
+
+    def score(self, images: Any, *, resize: bool = False) -> Scores:
         """How unlike the model's training images each image is, and whether that makes it anomalous.
 
         Raises:
             InvalidInput: the bundle does not say what is usual, or images as for `encode`.
         """
         limits = self.score_limits
-        return judge(*self.score_parts(images), limits)
+        return judge(*self.score_parts(images, resize=resize), limits)
 
     @property
     def score_limits(self) -> ScoreLimits:
@@ -185,33 +222,57 @@ class Model:
             )
         return self.manifest.score
 
-    def score_parts(self, images: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def score_parts(self, images: Any, *, resize: bool = False) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What the score is made of, each [n]: squared error per pixel, and distance of the code from the prior.
 
         Raises:
             InvalidInput: as for `encode`.
         """
-        images = check_images(images, self.manifest.image)
-        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        errors, distances = zip(*map(self._score_batch, batches), strict=True)
-        return np.concatenate(errors), np.concatenate(distances)
+        parts = self._engine.scoring(self._images(images, resize=resize)).collect()
+        return parts["error"], parts["distance"]
 
-    def interpolate(self, images: Any, steps: int = 9) -> NDArray[np.float32]:
-        """Images along straight lines in code space, from each image to the next: [(n - 1) * steps, C, H, W].
+    def interpolate(
+        self, images: Any, steps: int = 9, *, spherical: bool = False, resize: bool = False
+    ) -> NDArray[np.float32]:
+        """Images along lines in code space, from each image to the next: [(n - 1) * steps, C, H, W].
 
-        Each line has `steps` images, its two ends among them.
+        Each line has `steps` images, its two ends among them; it is straight, or with `spherical` a great arc.
 
         Raises:
             InvalidInput: fewer than two images or steps, or images as for `encode`.
         """
-        codes = self._decoder_inputs(self.codes(images))
+        codes = self._engine.decoder_inputs(self.codes(images, resize=resize))
         if len(codes["z"]) < 2 or steps < 2:
             raise InvalidInput(
                 f"interpolate has {len(codes['z'])} images and {steps} steps, expected 2 or more of each"
             )
-        t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
-        lines = {name: np.concatenate([(1 - t) * a + t * b for a, b in pairwise(c)]) for name, c in codes.items()}
-        return self._run("decoder", lines)["image"]
+        walk = {name: (arcs if spherical and name == "z" else lines)(c, steps) for name, c in codes.items()}
+        return self._engine.decoding(walk).collect()["image"]
+
+    def traverse(self, images: Any, steps: int = 9, *, resize: bool = False) -> NDArray[np.float32]:
+        """What each coordinate of the code does: each image with one at a time moved, [n * latent * steps, C, H, W].
+
+        A coordinate goes in even steps from the first to the 99th percentile of the prior, the others stay.
+
+        Raises:
+            InvalidInput: fewer than two steps, or images as for `encode`.
+        """
+        if steps < 2:
+            raise InvalidInput(f"traverse has {steps} steps, expected 2 or more")
+        codes = self._engine.decoder_inputs(self.codes(images, resize=resize))
+        walk = {name: np.repeat(c, self.manifest.latent * steps, axis=0) for name, c in codes.items()}
+        walk["z"] = traversals(codes["z"], self._engine.prior_draws, steps)
+        return self._engine.decoding(walk).collect()["image"]
+
+    def nearest(self, images: Any, among: Any, k: int = 1, *, resize: bool = False) -> Neighbours:
+        """The `k` images of `among` whose codes z are nearest to that of each image: numbers and distances, [n, k].
+
+        Each of the two may also be codes [n, latent].
+
+        Raises:
+            InvalidInput: `k` is not from 1 to the number of `among`, or images as for `encode`.
+        """
+        return nearest_codes(self._as_codes(images, resize), self._as_codes(among, resize), k)
 
     def manifold(self, side: int = 20) -> NDArray[np.float32]:
         """The images of a regular grid of percentiles of a 2-D prior: [side * side, C, H, W], row by row from the top.
@@ -225,70 +286,24 @@ class Model:
             raise InvalidInput(f"the side of the grid is {side}, expected 1 or more")
         return self.sample_from(percentile_grid(side))
 
-    def _label_place(self, label: int | str) -> tuple[int, int]:
-        """The coordinate of the noise that chooses the class, and the number of the class `label`."""
-        labels, coordinate = self.manifest.labels, self.manifest.label_coordinate
-        if coordinate is None:
-            raise InvalidInput(f"{self.manifest.name} has no labels to choose from; sample it without one")
-        if isinstance(label, str) and label in labels:
-            return coordinate, labels.index(label)
-        if str(label).isdigit() and int(label) < len(labels):
-            return coordinate, int(label)
-        raise InvalidInput(f"{self.manifest.name} has no label {label!r}, expected one of {', '.join(labels)}")
+    def _images(self, images: Any, *, resize: bool = False) -> Images:
+        return Images(images, self.manifest.image, resize=resize)
 
-    def _score_batch(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        codes = self._run("encoder", {"image": images})
-        again = (self._run("decoder", inputs)["image"] for inputs in self._readings(codes))
-        errors = [np.square(image - images).mean((1, 2, 3)) for image in again]
-        return np.minimum.reduce(errors), distance_from_prior(codes["z"], self._prior_draws)
+    def _checked_codes(self, z: Any, y: Any = None) -> Arrays:
+        """The decoder's inputs as a user gives them."""
+        given = {"z"} if y is None else {"z", "y"}
+        inputs = self._engine.graph("decoder").inputs
+        if given != inputs:
+            names = (", ".join(sorted(words, reverse=True)) for words in (inputs, given))
+            raise InvalidInput("the decoder of {} takes {}, given {}".format(self.manifest.name, *names))
+        codes = {"z": check_codes(z, self.manifest.latent, "z")}
+        if y is not None:
+            codes["y"] = check_classes(y, len(self.manifest.labels))
+            if len(codes["y"]) != len(codes["z"]):
+                raise InvalidInput(f"z has {len(codes['z'])} rows and y has {len(codes['y'])}, expected as many")
+        return codes
 
-    def _readings(self, codes: Arrays) -> Iterator[Arrays]:
-        """The decoder's inputs for codes: one set, or one a class where the encoder leaves the class open."""
-        if not self.conditional or "y" in codes:
-            yield self._decoder_inputs(codes)
-            return
-        for row in np.eye(len(self.manifest.labels), dtype=np.float32):
-            yield {"z": codes["z"], "y": np.tile(row, (len(codes["z"]), 1))}
-
-    @cached_property
-    def _prior_draws(self) -> NDArray[np.float32]:
-        """The codes [1000, latent] that stand for the prior, the same for a model on every machine."""
-        return self._run("prior", {"u": uniform_noise(DRAWS, self.manifest.noise, 0)})["z"]
-
-    def _decoder_inputs(self, codes: Arrays) -> Arrays:
-        if self.conditional and "y" not in codes:
-            raise InvalidInput(
-                f"the decoder of {self.manifest.name} takes y, which its encoder does not give; decode its z with a y"
-            )
-        return {name: codes[name] for name in self._graph("decoder").inputs}
-
-    def _run(self, role: str, inputs: Arrays) -> Arrays:
-        session, _, names = self._graph(role)
-        count = len(next(iter(inputs.values())))
-        if count <= BATCH:
-            return dict(zip(names, session.run(names, inputs)))  # noqa: B905 - a session gives what was asked for
-        results: Arrays = {}
-        for start in range(0, count, BATCH):
-            part = slice(start, start + BATCH)
-            outputs = session.run(names, {name: values[part] for name, values in inputs.items()})
-            for name, values in zip(names, outputs, strict=True):
-                if start == 0:
-                    results[name] = np.empty((count, *values.shape[1:]), np.float32)
-                results[name][part] = values
-        return results
-
-    def _graph(self, role: str) -> _Graph:
-        graph = self._graphs.get(role)
-        if graph is None:
-            with self._lock:  # whoever comes second finds what the first has opened
-                graph = self._graphs.get(role) or self._open(role)
-                self._graphs[role] = graph
-        return graph
-
-    def _open(self, role: str) -> _Graph:
-        name = self.manifest.graph_file(role, self.manifest.precision_of(role, self._precision))
-        content = self._bundle.read(name)
-        check_graph(content, name, role, self.manifest)
-        session = open_session(content, name, device=self._device, threads=self._threads)
-        inputs = frozenset(i.name for i in session.get_inputs())
-        return _Graph(session, inputs, [o.name for o in session.get_outputs()])
+    def _as_codes(self, given: Any, resize: bool) -> NDArray[np.float32]:
+        if getattr(given, "ndim", 0) == 2:
+            return check_codes(given, self.manifest.latent, "z")
+        return self.encode(given, resize=resize)

@@ -12,8 +12,8 @@ _MAX_COUNT: Final = 1 << 31
 _BORDER: Final = 2.0**-12
 
 
-def uniform_noise(count: int, size: int, seed: int) -> NDArray[np.float32]:
-    """Uniform noise [count, size] in the open interval (0, 1).
+def uniform_noise(count: int, size: int, seed: int, start: int = 0) -> NDArray[np.float32]:
+    """Uniform noise [count, size] in the open interval (0, 1): rows `start` to `start + count` of the seed's.
 
     The raw 64-bit stream of the counter-based generator Philox4x64-10 with the seed as its key (Salmon et al.,
     "Parallel random numbers: as easy as 1, 2, 3", SC 2011), which numpy promises never to change, unlike the
@@ -23,13 +23,23 @@ def uniform_noise(count: int, size: int, seed: int) -> NDArray[np.float32]:
     Raises:
         InvalidInput: `count` is below 1 or above 2^31, or `seed` not in [0, 2^64).
     """
+    check_draw(count, seed)
+    blocks, skipped = divmod(start * size, 4)
+    raw = np.random.Philox(key=seed, counter=blocks).random_raw(skipped + count * size)[skipped:]
+    odd = (raw >> np.uint64(40)) | np.uint64(1)
+    return (odd.astype(np.float32) * np.float32(_STEP)).reshape(count, size)
+
+
+def check_draw(count: int, seed: int) -> None:
+    """See that a number of samples and a seed are ones that there are.
+
+    Raises:
+        InvalidInput: `count` is below 1 or above 2^31, or `seed` not in [0, 2^64).
+    """
     if not 1 <= count <= _MAX_COUNT:
         raise InvalidInput(f"the number of samples is {count}, expected 1 to {_MAX_COUNT}")
     if not 0 <= seed < 1 << 64:
         raise InvalidInput(f"the seed is {seed}, expected a whole number from 0 to 2^64 - 1")
-    raw = np.random.Philox(key=seed).random_raw(count * size)
-    odd = (raw >> np.uint64(40)) | np.uint64(1)
-    return (odd.astype(np.float32) * np.float32(_STEP)).reshape(count, size)
 
 
 def choose_label(noise: NDArray[np.float32], coordinate: int, label: int, classes: int) -> None:

@@ -6,7 +6,6 @@ Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/on
 """
 
 import math
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from aae_zoo.runtime.errors import InvalidBundle
@@ -286,13 +285,7 @@ def _dimension(data: memoryview, where: str) -> int | str:
 
 def _check_signature(role: str, inputs: list[_Declared], outputs: list[_Declared], manifest: Manifest) -> None:
     """Refuse a graph whose inputs and outputs are not those that the manifest promises for its role."""
-    sizes: Mapping[str, tuple[int, ...]] = {
-        "image": manifest.image.axes,
-        "z": (manifest.latent,),
-        "log_var": (manifest.latent,),
-        "y": (len(manifest.labels),),
-        "u": (manifest.noise,),
-    }
+    sizes = manifest.row_shapes
     takes, gives, needed = _SIGNATURES[role]
     found = [value.name for value in (*inputs, *outputs)]
     for values, names in ((inputs, takes), (outputs, gives)):

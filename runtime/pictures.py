@@ -15,11 +15,16 @@ from PIL import Image
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
 from aae_zoo.runtime.idx import is_idx, read_idx
+from aae_zoo.runtime.inputs import to_pixels
 from aae_zoo.runtime.manifest import ImageShape
+from aae_zoo.runtime.stream import Stream
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 _GRID_WIDTH: Final = 480
+
+# Images, or those that a stream gives batch by batch.
+Results = NDArray[np.float32] | Stream
 
 
 def read_images(path: Path, shape: ImageShape, *, resize: bool = False) -> NDArray[np.generic]:
@@ -51,7 +56,7 @@ def image_names(path: Path, count: int) -> list[str]:
     return [path.name] if path.suffix.lower() in SUFFIXES else list(map(str, range(count)))
 
 
-def read_array(path: Path, names: tuple[str, ...]) -> NDArray[np.generic]:
+def read_array(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
     """Read an .npy array, or from an .npz the first array with one of `names`, or its only one. No pickles.
 
     Raises:
@@ -79,10 +84,10 @@ def read_codes(path: Path) -> dict[str, NDArray[np.generic]]:
     return codes
 
 
-def save_images(images: NDArray[np.float32], output: str, *, columns: int | None = None, gap: int = 2) -> None:
+def save_images(images: Results, output: str, *, columns: int | None = None, gap: int = 2) -> None:
     """Write images [n, C, H, W] in [0, 1]: name.png one grid, folder/ one file each, .npy or .npz arrays, - to stdout.
 
-    `columns` and `gap` are those of the grid.
+    `columns` and `gap` are those of the grid. A stream goes into an .npy file or a folder without being held whole.
 
     Raises:
         InvalidInput: the output has a suffix that is none of these.
@@ -90,14 +95,16 @@ def save_images(images: NDArray[np.float32], output: str, *, columns: int | None
     """
     path = Path(output)
     if output == "-" or path.suffix == ".png":
-        picture = grid(images, columns, gap=gap)
+        picture = grid(_whole(images), columns, gap=gap)
         write_file(output, lambda stream: picture.save(stream, "PNG"))
+    elif path.suffix == ".npy" and isinstance(images, Stream):
+        images.save(path)
     elif path.suffix in (".npy", ".npz"):
-        save_arrays({"image": images}, output)
+        save_arrays({"image": _whole(images)}, output)
     elif output.endswith("/") or not path.suffix or path.is_dir():
         with atomic_folder(path) as folder:
-            width = max(4, len(str(len(images) - 1)))
-            for number, pixels in enumerate(to_uint8(images)):
+            width = max(4, len(str(images.shape[0] - 1)))
+            for number, pixels in enumerate(_each(images)):
                 Image.fromarray(pixels).save(folder / f"{number:0{width}}.png")
     else:
         raise InvalidInput(f"the output {output} ends in {path.suffix}, expected .png, .npy, .npz, a folder/ or -")
@@ -157,12 +164,27 @@ def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     return pixels[:, 0] if pixels.shape[1] == 1 else np.moveaxis(pixels, 1, -1)
 
 
+def _whole(images: Results) -> NDArray[np.float32]:
+    return np.concatenate(list(images)) if isinstance(images, Stream) else images
+
+
+def _each(images: Results) -> Iterator[NDArray[np.uint8]]:
+    for part in images if isinstance(images, Stream) else [images]:
+        yield from to_uint8(part)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """What numpy.load gives for a file, without pickles; its errors, then or later, become InvalidInput."""
+    """What numpy.load gives for a file, without pickles; its errors, then or later, become InvalidInput.
+
+    An .npy array stays on disk until its rows are asked for.
+    """
     from zipfile import BadZipFile  # slow to import, and drawing needs it not
 
     try:
+        if path.suffix == ".npy":
+            yield np.load(path, mmap_mode="r", allow_pickle=False)
+            return
         with path.open("rb") as stream:
             yield np.load(stream, allow_pickle=False)
     except InvalidInput:
@@ -177,19 +199,10 @@ def _picture_files(folder: Path) -> list[Path]:
 
 def _read_picture(path: Path, shape: ImageShape, resize: bool) -> NDArray[np.uint8]:
     """One picture as uint8 [C, H, W]."""
-    from PIL import ImageOps  # slow to import, and drawing needs it not
-
     try:
         with Image.open(path, formats=_FORMATS) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("L" if shape.channels == 1 else "RGB")
+            return to_pixels(opened, shape, str(path), resize=resize)
+    except InvalidInput:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{path} cannot be read as a picture ({error}); give a PNG or JPEG file") from None
-    if resize:
-        picture = picture.resize((shape.width, shape.height), Image.Resampling.LANCZOS)
-    if picture.size != (shape.width, shape.height):
-        raise InvalidInput(
-            f"{path} is {picture.width} x {picture.height} pixels, expected {shape.width} x {shape.height}; "
-            "resize it, or pass --resize"
-        )
-    pixels = np.asarray(picture)
-    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)

@@ -1,28 +1,36 @@
 """ONNX Runtime sessions: threads by what this process may use, and devices that are what was asked for."""
 
+import contextlib
 import os
 import warnings
+from collections.abc import Sequence
+from functools import cache, partial
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from aae_zoo.runtime.devices import CPU, Device, Provider, missing_providers, wanted_providers
 from aae_zoo.runtime.errors import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-DEVICES: Final = ("auto", "cpu", "cuda")
-_CUDA: Final = "CUDAExecutionProvider"
-_CPU: Final = "CPUExecutionProvider"
+# ONNX Runtime's levels of its log; warnings are its default.
+_WARNING: Final = 2
+_FATAL: Final = 4
+
+_shared_threads: int | None = None
+_auto_is_cpu = False
 
 
 def open_session(
-    graph: bytes, name: str, *, device: str = "auto", threads: int | None = None, tf32: bool = True
+    graph: bytes, name: str, *, device: Device = "auto", threads: int | None = None, tf32: bool = False
 ) -> "InferenceSession":
     """Make a session for the bytes of a graph; `name` is said in errors.
 
-    `threads` are those of one operator: by default the CPUs that this process may use. `tf32` says whether CUDA may
-    multiply float32 matrices with the ten bits of TF32, as ONNX Runtime does unless told otherwise.
+    `threads` are those of one operator: by default the CPUs that this process may use, or the pool that
+    `share_threads` made. `tf32` lets CUDA compute with fewer digits.
 
     Raises:
         MissingBackend: ONNX Runtime is not installed.
@@ -30,23 +38,56 @@ def open_session(
         InvalidInput: `device` or `threads` is none that there is.
         InvalidBundle: ONNX Runtime refuses the graph.
     """
+    global _auto_is_cpu  # what one session has found out, the next need not try
     ort = import_onnxruntime()
-    if device not in DEVICES:
-        raise InvalidInput(f"device is {device!r}, expected one of {', '.join(DEVICES)}")
-    if threads is not None and threads < 1:
-        raise InvalidInput(f"threads is {threads}, expected 1 or more")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or available_cpus()
-    options.log_severity_level = 3  # errors only: they reach the user as exceptions
-    wanted = _wanted_providers(ort, device)
-    providers = [(p, {"use_tf32": "0"}) if p == _CUDA and not tf32 else p for p in wanted]
+    wanted = [(CPU, {})] if device == "auto" and _auto_is_cpu else wanted_providers(ort, device, tf32=tf32)
+    if wanted[0][0] == CPU:
+        return _session(ort, graph, name, wanted, threads)
     try:
-        session: InferenceSession = ort.InferenceSession(graph, options, providers=providers)
-    except Exception as error:  # the module's exceptions share no base class but Exception
-        raise InvalidBundle(f"ONNX Runtime {ort.__version__} refuses {name}: {_first_line(error)}") from None
-    if session.get_providers()[0] != wanted[0]:
-        _fell_back(device)
-    return session
+        return _on_device(ort, graph, name, wanted, threads)
+    except (InvalidBundle, DeviceUnavailable) as error:
+        on_cpu = _session(ort, graph, name, [(CPU, {})], threads)  # raises where the graph, not the device, is at fault
+        if device != "auto":
+            raise DeviceUnavailable(
+                f"device {device} was asked for, but cannot be used: {error}; "
+                "aae-zoo doctor shows what is missing, device='cpu' runs without it"
+            ) from None
+        _auto_is_cpu = True
+        warnings.warn(
+            f"no GPU can be used, running on the CPU: {error} (aae-zoo doctor shows more)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return on_cpu
+
+
+def share_threads(threads: int | None = None) -> int:
+    """Let all models of this process share one pool of threads, by default as many as the CPUs it may use.
+
+    For a program with several models; without it every encoder and decoder has a pool of its own. Call it once, before
+    the first model runs. ONNX Runtime then refuses sessions that insist on their own threads, in other libraries too,
+    unless they set `use_per_session_threads = False`: that is why it is not done unasked. Gives the pool's size.
+
+    Raises:
+        MissingBackend: ONNX Runtime is missing, or too old for it.
+        InvalidInput: `threads` is below 1, or not the size of the pool that there is.
+    """
+    global _shared_threads  # ONNX Runtime has one such pool a process
+    ort = import_onnxruntime()
+    size = threads or _shared_threads or available_cpus()
+    if size < 1 or size != (_shared_threads or size):
+        raise InvalidInput(f"threads is {threads}, expected {_shared_threads or '1 or more'}; the pool is made once")
+    if not hasattr(ort, "set_global_thread_pool_sizes"):
+        raise MissingBackend(f"ONNX Runtime {ort.__version__} cannot share threads; pip install -U onnxruntime")
+    if _shared_threads is None:
+        ort.set_global_thread_pool_sizes(size, 1)
+        _shared_threads = size
+    return size
+
+
+def pool_is_shared() -> bool:
+    """Whether `share_threads` was called."""
+    return _shared_threads is not None
 
 
 def import_onnxruntime() -> ModuleType:
@@ -69,7 +110,22 @@ def import_onnxruntime() -> ModuleType:
 def available_cpus() -> int:
     """The CPUs that this process may use: the smaller of its affinity mask and its cgroup's quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, _cgroup_cpus(Path("/sys/fs/cgroup/cpu.max"), affinity)))
+    return max(1, min(_cgroup_cpus(path, affinity) for path in _quota_files(Path("/sys/fs/cgroup"), _own_cgroup())))
+
+
+def _own_cgroup() -> str:
+    """The path of this process's group among those of version 2, such as /user.slice; / where there is none."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        return next(line[3:] for line in lines if line.startswith("0::/"))
+    except (OSError, StopIteration):
+        return "/"
+
+
+def _quota_files(root: Path, group: str) -> list[Path]:
+    """Where quotas may stand: in a group and in all groups around it, or at the root of a container's own view."""
+    folder = root / group.strip("/")
+    return [around / "cpu.max" for around in (folder, *folder.parents) if root in (around, *around.parents)]
 
 
 def _cgroup_cpus(cpu_max: Path, default: int) -> int:
@@ -80,27 +136,60 @@ def _cgroup_cpus(cpu_max: Path, default: int) -> int:
         return default
 
 
-def _wanted_providers(ort: ModuleType, device: str) -> list[str]:
-    has_cuda = _CUDA in ort.get_available_providers()
-    if device == "cpu" or (device == "auto" and not has_cuda):
-        return [_CPU]
-    if not has_cuda:
-        raise DeviceUnavailable(
-            f"device cuda was asked for, but this ONNX Runtime {ort.__version__} is built without CUDA; "
-            "pip uninstall onnxruntime, then pip install 'aae-zoo[gpu]'"
-        )
-    ort.preload_dlls()
-    return [_CUDA, _CPU]
+def _on_device(
+    ort: ModuleType, graph: bytes, name: str, wanted: Sequence[Provider], threads: int | None
+) -> "InferenceSession":
+    """A session on other providers than the CPU's, or an error with what is known of the reason."""
+    missing = preload_libraries(ort)
+    ort.set_default_logger_severity(_FATAL)  # what goes wrong is said in one sentence, not by ONNX Runtime on stderr
+    try:
+        session = _session(ort, graph, name, wanted, threads)
+    finally:
+        ort.set_default_logger_severity(_WARNING)
+    if absent := missing_providers(session, wanted):
+        raise DeviceUnavailable(f"ONNX Runtime left out {absent}" + (f" ({missing})" if missing else ""))
+    return session
 
 
-def _fell_back(device: str) -> None:
-    if device != "auto":
-        raise DeviceUnavailable(
-            f"device {device} was asked for, but ONNX Runtime fell back to the CPU; "
-            "aae-zoo doctor shows what is missing, device='cpu' runs without it"
-        )
-    warnings.warn("no GPU could be used, running on the CPU (aae-zoo doctor shows why)", RuntimeWarning, stacklevel=2)
+@cache
+def preload_libraries(ort: ModuleType) -> str:
+    """Load CUDA's libraries from the packages that pip installed; gives the first that is missing, or nothing."""
+    said = StringIO()
+    with contextlib.redirect_stdout(said):  # it prints what it cannot load
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()
+    failed = [line for line in said.getvalue().splitlines() if line.startswith("Failed to load")]
+    return failed[0].removeprefix("Failed to load ").partition(":")[2].strip() if failed else ""
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+def _session(
+    ort: ModuleType, graph: bytes, name: str, wanted: Sequence[Provider], threads: int | None
+) -> "InferenceSession":
+    options = _options(ort, threads)
+    make = partial(ort.InferenceSession, graph, options, providers=list(wanted))
+    try:
+        try:
+            session: InferenceSession = make(enable_fallback=0)  # its own way to fall back prints to stdout
+        except RuntimeError as error:
+            if "use_per_session_threads" not in str(error):
+                raise
+            options.use_per_session_threads = False  # another library has made all of this process share one pool
+            session = make(enable_fallback=0)
+    except Exception as error:  # the module's exceptions share no base class but Exception
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise InvalidBundle(f"ONNX Runtime {ort.__version__} refuses {name}: {reason}") from None
+    return session
+
+
+def _options(ort: ModuleType, threads: int | None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors only: they reach the user as exceptions
+    if _shared_threads is None:
+        if threads is not None and threads < 1:
+            raise InvalidInput(f"threads is {threads}, expected 1 or more")
+        options.intra_op_num_threads = threads or available_cpus()
+    elif threads in (None, _shared_threads):
+        options.use_per_session_threads = False
+    else:
+        raise InvalidInput(f"threads is {threads}, but the models of this process share a pool of {_shared_threads}")
+    return options

@@ -94,10 +94,10 @@ def _verify(bundle: Bundle, role: str, precision: str, device: str, golden: Arra
 
 def _sessions(content: bytes, name: str, device: str, precision: str) -> Iterator[tuple["InferenceSession", str]]:
     """A session on the device, and what to call that; on CUDA, in float32, one without TF32 and one with it."""
-    session = open_session(content, name, device=device)
+    session = open_session(content, name, device=device, tf32=True)
     where = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
     if where == "cuda" and precision not in _ROUGH:
-        yield open_session(content, name, device=device, tf32=False), _NO_TF32
+        yield open_session(content, name, device=device), _NO_TF32
     yield session, where
 
 

@@ -16,7 +16,7 @@ from conftest import AaeZoo
 from numpy.typing import NDArray
 from PIL import Image
 
-from aae_zoo.runtime import Model, list_models
+from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.pictures import grid
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
@@ -132,6 +132,72 @@ def test_doctor_finds_each_fault(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatc
     assert catalogue.SHIPPED.exists()
 
 
+def test_doctor_tries_what_is_built_in(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU wheel without a GPU: CUDA is a fault, what is not built in and TensorRT are not."""
+    import onnxruntime
+
+    from aae_zoo.runtime import diagnosis, session
+
+    original = diagnosis._installed
+    wheels = {"onnxruntime": None, "onnxruntime-gpu": onnxruntime.__version__}
+    monkeypatch.setattr(diagnosis, "_installed", lambda name: wheels[name] if name in wheels else original(name))
+    built_in = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built_in)
+    missing = "libcublas.so.13: cannot open shared object file"
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print(f"Failed to load libcublas.so.13: {missing}"))
+    session.preload_libraries.cache_clear()
+    result = aae_zoo("doctor", "--json")
+    session.preload_libraries.cache_clear()
+    findings = {finding["name"]: finding for finding in json.loads(result.out)}
+    assert result.status == 1
+    assert "pip install 'aae-zoo[gpu]'" in findings["device cuda"]["mend"]
+    assert "cannot be used" in findings["device tensorrt"]["found"]
+    assert "built without it" in findings["device coreml"]["found"]
+    assert findings["device auto"]["found"] == "is cpu"
+    assert [name for name, finding in findings.items() if finding["mend"]] == ["device cuda"]
+
+
+def test_doctor_finds_a_wheel_that_another_has_overwritten(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "__version__", "1.19.0")
+    result = aae_zoo("doctor")
+    assert result.status == 1
+    assert "but the module that is imported is 1.19.0" in result.out
+
+
+def test_samples_by_every_choice(aae_zoo: AaeZoo, tmp_path: Path) -> None:
+    chosen = ["--label", "7", "--temperature", "0.5", "--truncation", "0.9", "--quasi", "--seed", "3"]
+    assert aae_zoo("sample", "mnist-mixture", "-n", 300, *chosen, "-o", tmp_path / "x.npy").status == 0
+    model = load("mnist-mixture")
+    expected = model.sample(300, label=7, temperature=0.5, truncation=0.9, quasi=True, seed=3)
+    assert np.allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-6)
+
+
+def test_traverse_nearest_and_great_arcs(
+    shipped: Model, digits: NDArray[np.float32], two_digits: Path, aae_zoo: AaeZoo, tmp_path: Path
+) -> None:
+    name = "mnist-gauss"
+    result = aae_zoo("traverse", name, two_digits, "--steps", 3, "-o", tmp_path / "x.npy")
+    assert result.out == f"4 traversals of 3 images in {tmp_path / 'x.npy'}\n"
+    pixels = np.round(digits[:2] * 255).astype(np.uint8)
+    assert np.allclose(np.load(tmp_path / "x.npy"), shipped.traverse(pixels, 3), atol=1e-5)
+    assert aae_zoo("interpolate", name, two_digits, "--spherical", "-o", tmp_path / "x.npy").status == 0
+    assert np.allclose(np.load(tmp_path / "x.npy"), shipped.interpolate(pixels, spherical=True), atol=1e-5)
+    np.save(tmp_path / "all.npy", digits)
+    rows = json.loads(aae_zoo("nearest", name, two_digits, tmp_path / "all.npy", "-k", 2, "--json").out)["nearest"]
+    assert [(row["image"], row["rank"], row["nearest"]) for row in rows[::2]] == [("0.png", 1, "0"), ("1.png", 1, "1")]
+    assert "distance" in aae_zoo("nearest", name, two_digits, tmp_path / "all.npy").out
+    result = aae_zoo("nearest", name, two_digits, tmp_path / "all.npy", "-o", tmp_path / "near.csv")
+    assert result.out == f"2 neighbours in {tmp_path / 'near.csv'}\n"
+
+
+def test_arrays_are_resized_too(aae_zoo: AaeZoo, refused: Callable[..., str], tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 50, 40, 3), np.uint8))
+    assert "or resize=True" in refused("encode", "mnist-gauss", tmp_path / "x.npy", "-o", tmp_path / "z.npy")
+    assert aae_zoo("encode", "mnist-gauss", tmp_path / "x.npy", "-o", tmp_path / "z.npy", "--resize").status == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -235,6 +301,7 @@ def test_version_and_help(aae_zoo: AaeZoo) -> None:
 
     assert aae_zoo("--version").out == f"aae-zoo {version('aae-zoo')}\n"
     names = ("list", "info", "pull", "cache", "publish", "doctor", "sample", "encode", "decode", "reconstruct")
-    for name in (*names, "interpolate", "manifold", "score", "train", "evaluate", "export"):
+    more = ("interpolate", "traverse", "manifold", "nearest", "score", "verify", "bench", "embed", "explore")
+    for name in (*names, *more, "train", "evaluate", "distil", "export"):
         assert name in aae_zoo("--help").out
         assert aae_zoo(name, "--help").status == 0

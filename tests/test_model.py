@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from aae_zoo.runtime import InvalidInput, Model, load
-from aae_zoo.runtime.model import BATCH
+
+BATCH = 256  # what a model of small images works on at a time
 
 
 def test_sample_gives_images_of_the_models_shape(shipped: Model) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime import InvalidInput, Model
-from aae_zoo.runtime.arrays import check_codes, check_images
+from aae_zoo.runtime.arrays import check_codes
+from aae_zoo.runtime.inputs import check_images
 from aae_zoo.runtime.manifest import ImageShape
 from aae_zoo.runtime.noise import choose_label, percentile_grid, uniform_noise
 from aae_zoo.runtime.pictures import grid, read_images, to_uint8

@@ -18,10 +18,11 @@ from aae_zoo.export import anomaly
 from aae_zoo.export.anomaly import anomaly_metrics
 from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, Scores, load
 from aae_zoo.runtime.manifest import ScoreLimits
-from aae_zoo.runtime.model import BATCH
 from aae_zoo.runtime.noise import uniform_noise
 from aae_zoo.runtime.score import DRAWS, distance_from_prior, judge, score_limits
 from aae_zoo.zoo.data import FILES, load_dataset
+
+BATCH = 256  # what a model of small images works on at a time
 
 Pixels = NDArray[np.uint8]
 
@@ -106,7 +107,7 @@ class TestModel:
         scores = small.score(test_images)
         images = test_images / np.float32(255)
         error = np.square(small.reconstruct(images) - images).mean((1, 2, 3))
-        draws = small._run("prior", {"u": uniform_noise(DRAWS, 2, 0)})["z"]
+        draws = small._engine.graph("prior").run({"u": uniform_noise(DRAWS, 2, 0)})["z"]
         assert np.allclose(scores.reconstruction, error, rtol=1e-5)
         assert np.allclose(scores.distance, distance_from_prior(small.encode(images), draws), atol=1e-4)
         assert [len(column) for column in scores] == [300] * 4

@@ -3,7 +3,8 @@
     python tests/benchmarks/run.py docs/benchmarks.md
 
 Every time is compared with another taken in turn with it, A B A B ..., as the median of the pairs' ratios, since
-machines are noisy. Needs MNIST where aae-zoo train finds it.
+machines are noisy. Needs MNIST where aae-zoo train finds it. Of other engines those that are installed are measured:
+pip install openvino opencv-python-headless.
 """
 
 import gzip
@@ -15,25 +16,34 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+import onnx
 import torch
 import tutorial
+from numpy.typing import NDArray
+from safetensors.torch import load_file
 
-from aae_zoo.runtime import load
-from aae_zoo.runtime.catalogue import SHIPPED
+from aae_zoo.runtime import Model, load
+from aae_zoo.runtime.bench import bench, compare, seconds
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.session import available_cpus
 from aae_zoo.zoo.data import FILES, TORCHVISION, find_dataset, load_dataset
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import load_recipe
-from aae_zoo.zoo.training import Trainer
+from aae_zoo.zoo.training import Trainer, build
 
 ROOT = Path(__file__).parents[2]
-BUNDLE = SHIPPED / "mnist-gauss"
+# A checkout's own bundle has PyTorch's weights too.
+BUNDLE = ROOT / "runtime" / "models" / "mnist-gauss"
+
+Array = NDArray[np.float32]
+Engine = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -43,29 +53,6 @@ class Row:
     other: str
     ratio: str
     target: str
-
-
-def seconds(work: Callable[[], object], repeat: int = 1) -> float:
-    started = time.perf_counter()
-    for _ in range(repeat):
-        work()
-    return (time.perf_counter() - started) / repeat
-
-
-def pairs(
-    ours: Callable[[], object], other: Callable[[], object], rounds: int, repeat: int = 1
-) -> tuple[float, float, float]:
-    """Medians of ours, of the other, and of ours / other pair by pair, the order changing from pair to pair."""
-    ours(), other()
-    measured = []
-    for number in range(rounds):
-        if number % 2:
-            b, a = seconds(other, repeat), seconds(ours, repeat)
-        else:
-            a, b = seconds(ours, repeat), seconds(other, repeat)
-        measured.append((a, b))
-    a, b = (statistics.median(column) for column in zip(*measured, strict=True))
-    return a, b, statistics.median(x / y for x, y in measured)
 
 
 def row(what: str, result: tuple[float, float, float], target: str) -> Row:
@@ -85,25 +72,139 @@ def whole_process() -> Iterator[Row]:
         def run(command: list[object]) -> None:
             subprocess.run([str(word) for word in command], check=True, capture_output=True)
 
-        result = pairs(lambda: run([*ours]), lambda: run([*bare]), 21)
-        yield row("`aae-zoo sample -n 64`, whole process, against a bare script", result, "<= 1.3")
+        result = compare(lambda: run([*ours]), lambda: run([*bare]), 21)
+        yield row("`aae-zoo sample -n 64`, whole process, against a bare script", result, "<= 1.25")
+        aae_zoo = str(ours[0])
+        for command in (["list"], ["info", "mnist-gauss"], ["--help"]):
+            nothing = partial(run, [sys.executable, "-c", "pass"])
+            result = compare(partial(run, [aae_zoo, *command]), nothing, 21)
+            yield row(f"`aae-zoo {' '.join(command)}`, whole process, against `python -c pass`", result, "< 250 ms")
 
 
-def sessions() -> Iterator[Row]:
-    """`decode` and `encode` against a bare `InferenceSession.run`."""
+def calls() -> Iterator[Row]:
+    """What `aae-zoo bench mnist-gauss` measures: start, decode and encode against a bare `InferenceSession.run`."""
+    for t in bench("mnist-gauss", device="cpu"):
+        if t.bare is None or t.ratio is None:
+            print(f"{t.what}: {t.seconds * 1e3:.1f} ms")
+            yield Row(t.what, f"{t.seconds * 1e3:.1f} ms", "", "", "")
+            continue
+        target = "<= 1.05" if "images" in t.what else "<= 1.10" if t.what.endswith("batch 1") else "<= 1.03"
+        against = "" if "against" in t.what else ", against a bare `InferenceSession.run`"
+        yield row(t.what + against, (t.seconds, t.bare, t.ratio), target)
+
+
+def engines() -> Iterator[Row]:
+    """`decode` against other engines on the same graph, each with as many threads: those that are installed."""
     model = load("mnist-gauss", device="cpu")
-    for batch, repeat, target in ((1, 300, "<= 1.15"), (64, 60, "<= 1.05")):
-        image = model.sample(batch)
-        z = model.encode(image)
-        for role, ours, inputs in (
-            ("decode", partial(model.decode, z), {"z": z}),
-            ("encode", partial(model.encode, image), {"image": image}),
-        ):
-            # The very session that the model runs: two sessions' thread pools would get in each other's way.
-            bare = model._graph(f"{role}r").session
-            result = pairs(ours, partial(bare.run, None, inputs), 41, repeat)
-            promised = target if role == "decode" else ""
-            yield row(f"`{role}`, batch {batch}, against a bare `InferenceSession.run`", result, promised)
+    for name, make in (("PyTorch eager", _eager), ("OpenVINO", _openvino), ("OpenCV", _opencv)):
+        try:
+            other = make()
+        except ImportError:
+            print(f"{name} is not installed")
+            continue
+        for batch in (1, 64, 1024):
+            z = model.encode(model.sample(batch))
+            assert np.allclose(other(z), model.decode(z), atol=1e-4), name
+            target = "" if name != "PyTorch eager" else "<= 0.5" if batch == 1 else "<= 1"
+            result = compare(partial(model.decode, z), partial(other, z), 31)
+            yield row(f"`decode`, batch {batch}, against {name}", result, target)
+
+
+def _eager() -> Engine:
+    """The decoder as a PyTorch model, with the bundle's own weights."""
+    network, _ = build(load_recipe("mnist-gauss"), (1, 28, 28))
+    weights = load_file(BUNDLE / "model.safetensors")
+    network.load_state_dict({name: value.float() for name, value in weights.items()}, strict=False)
+    network.eval()
+
+    def decode(z: Array) -> Array:
+        with torch.inference_mode():
+            return np.asarray(network.logits({"z": torch.from_numpy(z)}).sigmoid())
+
+    return decode
+
+
+def _openvino() -> Engine:
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": available_cpus()}
+    compiled = openvino.Core().compile_model(BUNDLE / "decoder.onnx", "CPU", settings)
+    request = compiled.create_infer_request()
+    return lambda z: request.infer([z])[0]
+
+
+def _opencv() -> Engine:
+    import cv2
+
+    cv2.setNumThreads(available_cpus())
+    network = cv2.dnn.readNetFromONNX(str(BUNDLE / "decoder.onnx"))
+
+    def run(z: Array) -> Array:
+        network.setInput(z)
+        return np.asarray(network.forward())
+
+    return run
+
+
+def peak() -> Iterator[Row]:
+    """The MLP decoder's share of the machine's matrix-multiply peak, at batch 1,024.
+
+    The peak is the most floating-point operations a second of numpy's and PyTorch's own products of large matrices.
+    """
+    model = load("mnist-gauss", device="cpu")
+    z = model.encode(model.sample(1024))
+    operations = 2 * 1024 * sum(rows * columns for rows, columns in _matrices(BUNDLE / "decoder.onnx"))
+    size = 2048
+    a = np.random.default_rng(0).random((size, size), np.float32)
+    b, out = torch.from_numpy(a), np.empty_like(a)
+    products = (partial(np.matmul, a, a, out), partial(torch.mm, b, b, out=torch.from_numpy(out)))
+    model.decode(z)
+    shares = []
+    for _ in range(31):
+        decoding = operations / seconds(partial(model.decode, z))
+        shares.append((decoding, max(2 * size**3 / seconds(product) for product in products)))
+    ours = statistics.median(x for x, _ in shares) / 1e9
+    machine = max(y for _, y in shares) / 1e9
+    share = ours / machine
+    print(f"decode, batch 1024: {ours:.1f} of {machine:.1f} GFLOP/s, {share:.2f}")
+    what = "`decode`, batch 1024, share of the matrix-multiply peak"
+    yield Row(what, f"{ours:.1f} GFLOP/s", f"{machine:.1f} GFLOP/s", f"{share:.2f}", ">= 0.85")
+
+
+def _matrices(path: Path) -> Iterator[tuple[int, int]]:
+    for tensor in onnx.load(path).graph.initializer:
+        if len(tensor.dims) == 2:
+            yield tensor.dims[0], tensor.dims[1]
+
+
+def callers() -> Iterator[Row]:
+    """Many threads of a program on one model: images a second, against one caller."""
+    model = load("mnist-gauss", device="cpu")
+    for batch in (1, 64):
+        z = model.encode(model.sample(batch))
+        alone = _rate(model, z, 1)
+        for number in (2, 4, 8):
+            rates = [_rate(model, z, number) / _rate(model, z, 1) for _ in range(7)]
+            rate, ratio = _rate(model, z, number), statistics.median(rates)
+            print(f"{number} callers, batch {batch}: {rate:,.0f} images/s, {ratio:.2f}")
+            what = f"{number} callers of `decode`, batch {batch}, against one"
+            yield Row(
+                what, f"{rate:,.0f} images/s", f"{alone:,.0f} images/s", f"{ratio:.2f}", ">= 1" if number > 1 else ""
+            )
+
+
+def _rate(model: Model, z: Array, number: int) -> float:
+    """Images a second of so many threads, each calling for a quarter of a second."""
+    end = time.perf_counter() + 0.25
+
+    def work(_: int) -> int:
+        done = 0
+        while time.perf_counter() < end:
+            done += len(model.decode(z))
+        return done
+
+    with ThreadPoolExecutor(number) as pool:
+        return sum(pool.map(work, range(number))) / 0.25
 
 
 def training() -> Iterator[Row]:
@@ -116,7 +217,7 @@ def training() -> Iterator[Row]:
         trainer.objective.train()
         batches = itertools.chain.from_iterable(trainer.batches() for _ in itertools.count())
         other = tutorial.steps(Path(folder))
-        result = pairs(lambda: trainer.objective.step(next(batches), trainer.noise), lambda: next(other), 21, repeat=20)
+        result = compare(lambda: trainer.objective.step(next(batches), trainer.noise), lambda: next(other), 21)
         trainer.log.close()
         yield row("one training step, batch 100, against the tutorial's loop", result, "<= 0.667 (1.5 x as fast)")
 
@@ -142,7 +243,7 @@ def installed() -> Iterator[Row]:
 def main() -> None:
     """Measure everything and write the table."""
     torch.set_num_threads(available_cpus())
-    rows = [r for part in (whole_process, sessions, training, installed) for r in part()]
+    rows = [r for part in (whole_process, calls, engines, peak, callers, training, installed) for r in part()]
     facts = {"Python": platform.python_version()} | {n: version(n) for n in ("onnxruntime", "numpy", "torch")}
     text = "\n".join(
         [

@@ -15,7 +15,8 @@ class BasePrior(nn.Module, ABC):
     """A distribution of codes: forward maps noise u [n, noise] in the open interval (0, 1) to z [n, latent].
 
     Where `classes` is not 0 the prior knows classes, and coordinate `label_coordinate` of the noise chooses one:
-    class k is u = (k + uniform) / classes. Where `conditional` is true the decoder gets the class too, as y. Where
+    class k is u = (k + uniform) / classes. `choices` are all coordinates that choose, a class, a component or a bit,
+    instead of spreading the codes. Where `conditional` is true the decoder gets the class too, as y. Where
     `fitted` is true the prior is fitted to codes of training images after every epoch.
     """
 
@@ -25,6 +26,11 @@ class BasePrior(nn.Module, ABC):
     label_coordinate: int | None = None
     conditional: bool = False
     fitted: bool = False
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """The coordinates of the noise that choose: by default the one that chooses the class."""
+        return () if self.label_coordinate is None else (self.label_coordinate,)
 
     @abstractmethod
     def forward(self, u: Tensor) -> dict[str, Tensor]:

@@ -28,6 +28,11 @@ class Prior(BasePrior):
         super().__init__()
         self.noise = self.latent = settings.size
 
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """All coordinates: each chooses a bit."""
+        return tuple(range(self.noise))
+
     def forward(self, u: Tensor) -> dict[str, Tensor]:
         """Codes z [n, size] of noise u [n, size]."""
         return {"z": _bits(u - 0.5)}

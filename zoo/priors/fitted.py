@@ -38,6 +38,11 @@ class Prior(BasePrior):
         self.register_buffer("means", torch.zeros(count, size))
         self.register_buffer("factors", torch.eye(size).repeat(count, 1, 1))
 
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """The last coordinate, which chooses the Gaussian."""
+        return (self.latent,)
+
     def forward(self, u: Tensor) -> dict[str, Tensor]:
         """Codes z [n, size] of noise u [n, size + 1]."""
         below = 1 - (u[:, -1:] > self.until[:-1]).to(u.dtype)  # [n, components - 1]: ones from component k on

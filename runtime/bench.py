@@ -1,0 +1,140 @@
+"""How fast a model is here: import, session and run apart, and each call beside a bare `InferenceSession.run`.
+
+Two sides are timed in turn, A B, B A, ..., and compared pair by pair, since machines are noisy.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from aae_zoo.runtime.devices import Device
+from aae_zoo.runtime.graph import Arrays, Graph
+from aae_zoo.runtime.model import Model, load
+from aae_zoo.runtime.noise import uniform_noise
+
+BATCHES: Final = (1, 64, 256, 1024)
+_ROUNDS: Final = 15
+_STARTS: Final = 5
+# One side of a pair takes about this long, so that the clock and the other side's leftovers do not count.
+_SECONDS: Final = 0.02
+
+_START: Final = """
+import json, os, sys, time
+name, device, threads = json.loads(sys.argv[1])
+times = [time.perf_counter()]
+import numpy, onnxruntime
+from aae_zoo.runtime.model import load
+times.append(time.perf_counter())
+model = load(name, device=device, threads=threads)
+model.batch, model._engine.graph("prior")
+times.append(time.perf_counter())
+model.sample(64)
+times.append(time.perf_counter())
+print(json.dumps([b - a for a, b in zip(times, times[1:])]))
+"""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured, in seconds a call; `bare` and `ratio`, ours by the bare session's, where there is one."""
+
+    what: str
+    seconds: float
+    bare: float | None = None
+    ratio: float | None = None
+    images_per_second: float | None = None
+
+
+def bench(name: str | os.PathLike[str], *, device: Device = "auto", threads: int | None = None) -> list[Timing]:
+    """Measure a model: the parts of a fresh process that draws 64 images, then decode and encode at several batches.
+
+    Raises:
+        AaeZooError: as for `load` and the calls.
+    """
+    model = load(name, device=device, threads=threads)
+    model.sample(2)  # what is wrong with the model or the device is said before anything is measured
+    return [*_start(os.fspath(name), device, threads), *_calls(model), *_batches(model)]
+
+
+def compare(
+    ours: Callable[[], object], other: Callable[[], object], rounds: int | None = None
+) -> tuple[float, float, float]:
+    """Medians in seconds of ours, of the other, and of ours / other pair by pair, the order changing."""
+    slower = max(seconds(work) for work in (ours, other, ours, other))
+    repeat = max(1, round(_SECONDS / slower))
+    measured = []
+    for number in range(rounds or _ROUNDS):
+        if number % 2:
+            b, a = seconds(other, repeat), seconds(ours, repeat)
+        else:
+            a, b = seconds(ours, repeat), seconds(other, repeat)
+        measured.append((a, b))
+    a, b = (statistics.median(column) for column in zip(*measured, strict=True))
+    return a, b, statistics.median(x / y for x, y in measured)
+
+
+def seconds(work: Callable[[], object], repeat: int = 1) -> float:
+    """The seconds of one call, the mean of `repeat`."""
+    started = time.perf_counter()
+    for _ in range(repeat):
+        work()
+    return (time.perf_counter() - started) / repeat
+
+
+def _start(name: str, device: Device, threads: int | None) -> Iterator[Timing]:
+    """A fresh process, part by part: the medians of some."""
+    command = [sys.executable, "-c", _START, json.dumps([name, device, threads])]
+    runs = []
+    for _ in range(_STARTS):
+        started = time.perf_counter()
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - this Python
+        runs.append([*json.loads(output.splitlines()[-1]), time.perf_counter() - started])
+    parts = ("import of numpy, ONNX Runtime and aae_zoo", "opening prior and decoder", "first sample(64)")
+    for what, column in zip((*parts, "a process that does these three"), zip(*runs, strict=True), strict=True):
+        yield Timing(what, statistics.median(column))
+
+
+def _calls(model: Model) -> Iterator[Timing]:
+    """Each call against the very session that it runs: two sessions' thread pools would get in each other's way."""
+    for batch in BATCHES:
+        for role, call, inputs in _roles(model, batch):
+            graph = model._engine.graph(f"{role}r")
+            bare = partial(graph.session.run, graph.names, inputs)
+            ours, other, ratio = compare(partial(call, *inputs.values()), bare)
+            yield Timing(f"{role}, batch {batch}", ours, other, ratio, batch / ours)
+
+
+def _batches(model: Model) -> Iterator[Timing]:
+    """A large call, cut as the runtime chooses, against the same session at the best of fixed batches."""
+    rows = 8 * max(BATCHES)
+    for role, call, inputs in _roles(model, rows):
+        graph = model._engine.graph(f"{role}r")
+        fixed = {batch: partial(_in_batches, graph, inputs, batch) for batch in (32, 64, 128, 256, 512, 1024)}
+        best = min(fixed, key=lambda batch: min(seconds(fixed[batch]) for _ in range(2)))
+        ours, other, ratio = compare(partial(call, *inputs.values()), fixed[best])
+        what = f"{role}, {rows:,} images, {model.batch} at a time, against the best batch, {best}"
+        yield Timing(what, ours, other, ratio, rows / ours)
+
+
+def _roles(model: Model, rows: int) -> Iterator[tuple[str, Callable[..., object], Arrays]]:
+    codes = model._engine.graph("prior").run({"u": uniform_noise(rows, model.manifest.noise, 0)})
+    yield "decode", model.decode, {name: codes[name] for name in ("z", "y") if name in codes}
+    yield "encode", model.encode, {"image": model.decode(**codes)}
+
+
+def _in_batches(graph: Graph, inputs: Arrays, batch: int) -> dict[str, Any]:
+    rows = len(next(iter(inputs.values())))
+    parts = [
+        graph.session.run(graph.names, {name: values[start : start + batch] for name, values in inputs.items()})
+        for start in range(0, rows, batch)
+    ]
+    return dict(zip(graph.names, map(np.concatenate, zip(*parts, strict=True)), strict=True))

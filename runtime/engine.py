@@ -1,0 +1,182 @@
+"""What a model's calls have in common: its open graphs, and the jobs that they do batch by batch.
+
+Nothing is checked here; what users give has been.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.bundle import Bundle
+from aae_zoo.runtime.devices import Device
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.forks import forget_sessions_in_children
+from aae_zoo.runtime.graph import Arrays, Graph, batch_rows
+from aae_zoo.runtime.inputs import Images
+from aae_zoo.runtime.noise import uniform_noise
+from aae_zoo.runtime.sampling import Draw
+from aae_zoo.runtime.score import DRAWS, distance_from_prior
+from aae_zoo.runtime.onnxfile import check_graph
+from aae_zoo.runtime.session import open_session, pool_is_shared
+from aae_zoo.runtime.stream import Job
+
+
+class Engine:
+    """The graphs of a bundle, each opened when it is first needed, by whichever thread comes first."""
+
+    def __init__(
+        self, bundle: Bundle, *, device: Device, threads: int | None, precision: str, tf32: bool = False
+    ) -> None:
+        self.manifest = bundle.manifest
+        self.device = device
+        self._bundle = bundle
+        self._threads, self._precision, self._tf32 = threads, precision, tf32
+        self._graphs: dict[str, Graph] = {}
+        self._lock = threading.Lock()
+        forget_sessions_in_children(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("manifest", "device", "_bundle", "_threads", "_precision", "_tf32")
+        return {name: getattr(self, name) for name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._graphs, self._lock = {}, threading.Lock()
+        forget_sessions_in_children(self)
+
+    def close(self) -> None:
+        """Free the sessions; a graph that is needed again is opened again."""
+        with self._lock:
+            self._graphs = {}
+
+    def graph(self, role: str) -> Graph:
+        """The open graph of a role.
+
+        Raises:
+            InvalidBundle: its file is not the manifest's, or it is not what the manifest says.
+            DeviceUnavailable: the device cannot be had.
+        """
+        graph = self._graphs.get(role)
+        if graph is None:
+            with self._lock:  # whoever comes second finds what the first has opened
+                graph = self._graphs.get(role) or self._open(role)
+                self._graphs[role] = graph
+        return graph
+
+    def _open(self, role: str) -> Graph:
+        name = self.manifest.graph_file(role, self.manifest.precision_of(role, self._precision))
+        content = self._bundle.read(name)
+        check_graph(content, name, role, self.manifest)
+        # The prior is a few sums a row: a pool of threads for it would only wait.
+        threads = 1 if role == "prior" and not pool_is_shared() else self._threads
+        session = open_session(content, name, device=self.device, threads=threads, tf32=self._tf32)
+        return Graph(session, self.manifest)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the decoder takes the class y beside the code z."""
+        return "y" in self.graph("decoder").inputs
+
+    @property
+    def batch(self) -> int:
+        """How many images are worked on at a time."""
+        return batch_rows(self.manifest, self.graph("decoder").memory[0])
+
+    @cached_property
+    def prior_draws(self) -> NDArray[np.float32]:
+        """The codes [1000, latent] that stand for the prior, the same for a model on every machine."""
+        return self.graph("prior").run({"u": uniform_noise(DRAWS, self.manifest.noise, 0)})["z"]
+
+    def sampling(self, draw: Draw) -> Job:
+        """Images of draws of the prior."""
+        return self._images(draw.count, lambda part, out: self._decode_draw(draw, part, out))
+
+    def decoding_noise(self, noise: NDArray[np.float32]) -> Job:
+        """Images of noise [n, noise]."""
+        return self._images(len(noise), lambda part, out: self._decode_noise(noise[part], out))
+
+    def encoding(self, images: Images) -> Job:
+        """Every output of the encoder."""
+        graph = self.graph("encoder")
+        batch = batch_rows(self.manifest, graph.memory[0])
+        return Job(len(images), batch, graph.outputs, lambda part, out: graph.run({"image": images.rows(part)}, out))
+
+    def decoding(self, codes: Arrays) -> Job:
+        """Images of the decoder's inputs."""
+        decoder = self.graph("decoder")
+        return self._images(
+            len(codes["z"]), lambda part, out: decoder.run({name: values[part] for name, values in codes.items()}, out)
+        )
+
+    def reconstructing(self, images: Images) -> Job:
+        """Images of the codes of images.
+
+        Raises:
+            InvalidInput: the encoder does not give all that the decoder takes.
+        """
+        encoder, decoder = self.graph("encoder"), self.graph("decoder")
+        self._check_told(encoder.outputs)
+        names = sorted(decoder.inputs)
+        return self._images(
+            len(images), lambda part, out: decoder.run(encoder.keep({"image": images.rows(part)}, names), out)
+        )
+
+    def scoring(self, images: Images) -> Job:
+        """The two parts of the anomaly score: error and distance."""
+
+        def step(part: slice, out: Arrays | None) -> Arrays:
+            parts = self._score(images.rows(part))
+            for name, values in (out or {}).items():
+                values[:] = parts[name]
+            return parts
+
+        return Job(len(images), self.batch, {"error": (), "distance": ()}, step)
+
+    def decoder_inputs(self, codes: Arrays) -> Arrays:
+        """What the decoder takes of the encoder's outputs.
+
+        Raises:
+            InvalidInput: the encoder does not give all of it.
+        """
+        self._check_told(codes)
+        return {name: codes[name] for name in self.graph("decoder").inputs}
+
+    def _images(self, count: int, step: Callable[[slice, Arrays | None], Arrays]) -> Job:
+        return Job(count, self.batch, self.graph("decoder").outputs, step)
+
+    def _decode_noise(self, noise: NDArray[np.float32], out: Arrays | None) -> Arrays:
+        decoder = self.graph("decoder")
+        return decoder.run(self.graph("prior").keep({"u": noise}, sorted(decoder.inputs)), out)
+
+    def _decode_draw(self, draw: Draw, part: slice, out: Arrays | None) -> Arrays:
+        noise = draw.noise(part)
+        if draw.temperature == 1:
+            return self._decode_noise(noise, out)
+        prior = self.graph("prior")
+        codes, middle = prior.run({"u": noise}), prior.run({"u": draw.middle(noise)})["z"]
+        z = middle + np.float32(draw.temperature) * (codes["z"] - middle)
+        return self.graph("decoder").run(codes | {"z": z}, out)
+
+    def _score(self, images: NDArray[np.float32]) -> Arrays:
+        codes = self.graph("encoder").run({"image": images})
+        again = (self.graph("decoder").run(inputs)["image"] for inputs in self._readings(codes))
+        errors = [np.square(image - images).mean((1, 2, 3)) for image in again]
+        return {"error": np.minimum.reduce(errors), "distance": distance_from_prior(codes["z"], self.prior_draws)}
+
+    def _readings(self, codes: Arrays) -> Iterator[Arrays]:
+        """The decoder's inputs for codes: one set, or one a class where the encoder leaves the class open."""
+        if not self.conditional or "y" in codes:
+            yield self.decoder_inputs(codes)
+            return
+        for row in np.eye(len(self.manifest.labels), dtype=np.float32):
+            yield {"z": codes["z"], "y": np.tile(row, (len(codes["z"]), 1))}
+
+    def _check_told(self, outputs: Collection[str]) -> None:
+        if self.conditional and "y" not in outputs:
+            raise InvalidInput(
+                f"the decoder of {self.manifest.name} takes y, which its encoder does not give; decode its z with a y"
+            )

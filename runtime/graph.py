@@ -1,0 +1,85 @@
+"""An open graph: a session, what goes in and comes out, and arrays that stay on its device."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.devices import CPU, memory_of
+from aae_zoo.runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, IOBinding, OrtValue
+
+Arrays = dict[str, NDArray[np.float32]]
+# Arrays of numpy, or values where the session computes: ONNX Runtime takes either.
+Values = Mapping[str, "NDArray[np.float32] | OrtValue"]
+
+# Work is cut into batches of images that take this many bytes, or fewer: on a CPU what comes of them then stays in its
+# caches (docs/benchmarks.md has other batches' speed); a GPU needs more to be busy. Not tuned by the clock, so that
+# the same call always does the same.
+_BYTES: Final = {"cpu": 1 << 20, "cuda": 1 << 24}
+_MOST_ROWS: Final = {"cpu": 256, "cuda": 4096}
+
+
+class Graph:
+    """A session and what the manifest promises of it: its inputs' names, its outputs' names and shapes of a row.
+
+    `binds` says whether arrays go in and out by I/O binding, as they do on a GPU; where the session has the CPU's
+    memory, plain runs are as good and have less to do.
+    """
+
+    def __init__(self, session: "InferenceSession", manifest: Manifest) -> None:
+        shapes = manifest.row_shapes
+        self.session = session
+        self.inputs = frozenset(i.name for i in session.get_inputs())
+        self.outputs = {o.name: shapes[o.name] for o in session.get_outputs()}
+        self.names = list(self.outputs)
+        self.memory = memory_of(session)
+        self.binds = session.get_providers()[0] != CPU
+
+    def run(self, inputs: Values, out: Arrays | None = None) -> Arrays:
+        """The outputs by name, written into the arrays `out` where they are given."""
+        if out is None and not self.binds:
+            return dict(zip(self.names, self.session.run(self.names, inputs)))  # noqa: B905 - it gives what was asked for
+        if out is None:
+            rows = _rows(inputs)
+            out = {name: np.empty((rows, *shape), np.float32) for name, shape in self.outputs.items()}
+        binding = self._bound(inputs)
+        for name in self.names:
+            binding.bind_output(name, "cpu", 0, np.float32, out[name].shape, out[name].ctypes.data)
+        self.session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return out
+
+    def keep(self, inputs: Values, names: Sequence[str]) -> Values:
+        """The outputs `names`, left where the session computes, for the next graph of the same device."""
+        if not self.binds:
+            return self.run(inputs)
+        binding = self._bound(inputs)
+        for name in names:
+            binding.bind_output(name, *self.memory)
+        self.session.run_with_iobinding(binding)
+        return dict(zip(names, binding.get_outputs(), strict=True))
+
+    def _bound(self, inputs: Values) -> "IOBinding":
+        binding = self.session.io_binding()
+        for name, value in inputs.items():
+            if isinstance(value, np.ndarray):
+                binding.bind_cpu_input(name, value)
+            else:
+                binding.bind_ortvalue_input(name, value)
+        return binding
+
+
+def batch_rows(manifest: Manifest, memory: str) -> int:
+    """How many images are worked on at a time: as many as their bytes allow, a power of two."""
+    channels, height, width = manifest.image.axes
+    fitting = max(1, _BYTES[memory] // (4 * channels * height * width))
+    return int(min(_MOST_ROWS[memory], 1 << (fitting.bit_length() - 1)))
+
+
+def _rows(inputs: Values) -> int:
+    value = next(iter(inputs.values()))
+    return int(value.shape[0] if isinstance(value, np.ndarray) else value.shape()[0])

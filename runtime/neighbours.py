@@ -1,0 +1,51 @@
+"""Nearest neighbours in code space: which images of a set are most like an image, as the model sees them."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.errors import InvalidInput
+
+# Distances are worked out for so many pairs at a time: 32 MB.
+_PAIRS: Final = 1 << 22
+
+
+class Neighbours(NamedTuple):
+    """For each code, nearest first, both [n, k]: the numbers of its neighbours, and their Euclidean distances."""
+
+    numbers: NDArray[np.int64]
+    distances: NDArray[np.float32]
+
+    def columns(self, names: Sequence[str], among: Sequence[str]) -> dict[str, Sequence[Any]]:
+        """A row for each pair, with the names of both: columns image, rank, nearest and distance."""
+        count, k = self.numbers.shape
+        return {
+            "image": [name for name in names for _ in range(k)],
+            "rank": list(range(1, k + 1)) * count,
+            "nearest": [among[number] for number in self.numbers.ravel().tolist()],
+            "distance": self.distances.ravel().tolist(),
+        }
+
+
+def nearest_codes(z: NDArray[np.float32], among: NDArray[np.float32], k: int) -> Neighbours:
+    """The `k` nearest of codes `among` [m, latent] to each code z [n, latent]; of equals the first.
+
+    Raises:
+        InvalidInput: `k` is below 1 or above m.
+    """
+    if not 1 <= k <= len(among):
+        raise InvalidInput(f"k is {k}, expected 1 to {len(among)}, as many as there are to choose from")
+    rows = max(1, _PAIRS // len(among))
+    parts = [_nearest(z[start : start + rows], among, k) for start in range(0, len(z), rows)]
+    return Neighbours(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _nearest(z: NDArray[np.float32], among: NDArray[np.float32], k: int) -> Neighbours:
+    a, b = z.astype(np.float64), among.astype(np.float64)
+    squared = np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T, 0)
+    numbers = np.argsort(squared, axis=1, kind="stable")[:, :k]
+    # Again for the few that are given: the sum above loses the digits of small distances.
+    distances = np.linalg.norm(a[:, None] - b[numbers], axis=2)
+    return Neighbours(numbers, distances.astype(np.float32))

@@ -1,0 +1,95 @@
+"""How samples are drawn: noise row by row, a class chosen, and draws kept near the middle of the prior.
+
+Truncation and temperature act on the coordinates of the noise that spread codes, never on those that choose a class
+or a component.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.manifest import Manifest
+from aae_zoo.runtime.noise import check_draw, choose_label, uniform_noise
+from aae_zoo.runtime.sobol import sobol_noise
+
+_HIGHEST_TEMPERATURE: Final = 10.0
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A number of samples of a model, by what a user may choose of them.
+
+    `truncation` draws from the central share of each coordinate's distribution: at 0.9 the outer 5 % at both ends are
+    left out, so that of a Gaussian its truncated kind remains (the truncation trick of Brock et al., "Large scale GAN
+    training for high fidelity natural image synthesis", ICLR 2019). `temperature` scales the distance of each code
+    from the middle of the prior or, where the noise chooses a class or component, of that one. `quasi` takes Sobol
+    points instead of pseudo-random noise.
+
+    Raises:
+        InvalidInput: any of these out of range, or not to be had of this model.
+    """
+
+    manifest: Manifest
+    count: int
+    seed: int = 0
+    label: int | str | None = None
+    temperature: float = 1.0
+    truncation: float = 1.0
+    quasi: bool = False
+
+    def __post_init__(self) -> None:
+        check_draw(self.count, self.seed)
+        if not 0 < self.truncation <= 1:
+            raise InvalidInput(f"truncation is {self.truncation}, expected more than 0 and at most 1")
+        if not 0 <= self.temperature <= _HIGHEST_TEMPERATURE:
+            raise InvalidInput(f"temperature is {self.temperature}, expected 0 to {_HIGHEST_TEMPERATURE:g}")
+        if (self.truncation, self.temperature) != (1, 1) and not self._spread.size:
+            raise InvalidInput(
+                f"{self.manifest.name} has a discrete prior, all of whose noise chooses; "
+                "sample it without temperature and truncation"
+            )
+        if self.label is not None:
+            label_place(self.manifest, self.label)
+
+    def noise(self, part: slice) -> Array:
+        """The rows `part` of the noise, [rows, noise]."""
+        draw = sobol_noise if self.quasi else uniform_noise
+        noise = draw(part.stop - part.start, self.manifest.noise, self.seed, part.start)
+        if self.truncation != 1:
+            share = self.truncation
+            noise[:, self._spread] = (1 - share) / 2 + share * noise[:, self._spread].astype(np.float64)
+        if self.label is not None:
+            coordinate, index = label_place(self.manifest, self.label)
+            choose_label(noise, coordinate, index, len(self.manifest.labels))
+        return noise
+
+    def middle(self, noise: Array) -> Array:
+        """Noise whose codes are the middles that `temperature` scales distances from, [rows, noise]."""
+        noise = noise.copy()
+        noise[:, self._spread] = 0.5
+        return noise
+
+    @property
+    def _spread(self) -> NDArray[Any]:
+        return np.setdiff1d(np.arange(self.manifest.noise), self.manifest.choices)
+
+
+def label_place(manifest: Manifest, label: int | str) -> tuple[int, int]:
+    """The coordinate of the noise that chooses the class, and the number of the class `label`.
+
+    Raises:
+        InvalidInput: the model has no labels to choose from, or not this one.
+    """
+    labels, coordinate = manifest.labels, manifest.label_coordinate
+    if coordinate is None:
+        raise InvalidInput(f"{manifest.name} has no labels to choose from; sample it without one")
+    if isinstance(label, str) and label in labels:
+        return coordinate, labels.index(label)
+    if str(label).isdigit() and int(label) < len(labels):
+        return coordinate, int(label)
+    raise InvalidInput(f"{manifest.name} has no label {label!r}, expected one of {', '.join(labels)}")

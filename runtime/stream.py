@@ -1,0 +1,76 @@
+"""Work on any number of rows in batches: collected into one result, or streamed without ever holding it all."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.graph import Arrays
+
+
+class Job(NamedTuple):
+    """So many `rows` of work, `batch` at a time: `step` does the rows of a slice, into arrays where they are given.
+
+    `outputs` are the results' names and the shapes of one row.
+    """
+
+    rows: int
+    batch: int
+    outputs: Mapping[str, tuple[int, ...]]
+    step: Callable[[slice, Arrays | None], Arrays]
+
+    def collect(self, out: Arrays | None = None) -> Arrays:
+        """All results by name; memory beyond them is that of one batch."""
+        if self.rows <= self.batch:
+            return self.step(slice(0, self.rows), out)
+        whole = out or {n: np.empty((self.rows, *shape), np.float32) for n, shape in self.outputs.items()}
+        for part in self.parts():
+            self.step(part, {name: values[part] for name, values in whole.items()})
+        return whole
+
+    def stream(self, name: str) -> "Stream":
+        """The results called `name`, batch by batch."""
+        return Stream(self, name)
+
+    def parts(self) -> Iterator[slice]:
+        """The rows of each batch."""
+        for start in range(0, self.rows, self.batch):
+            yield slice(start, min(start + self.batch, self.rows))
+
+
+class Stream:
+    """Results that are worked out while they are asked for: memory is that of one batch.
+
+    Iterating gives float32 arrays of some rows each, in order, every time from the beginning. `shape` is that of all
+    together.
+    """
+
+    def __init__(self, job: Job, name: str) -> None:
+        self._job, self._name = job, name
+        self.shape: tuple[int, ...] = (job.rows, *job.outputs[name])
+
+    def __repr__(self) -> str:
+        return f"<Stream of {self._name}, float32 {list(self.shape)}>"
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        for part in self._job.parts():
+            yield self._job.step(part, None)[self._name]
+
+    def save(self, path: str | Path) -> None:
+        """Write everything into one .npy file, which is there only when it is complete.
+
+        Raises:
+            InvalidInput: the file's name does not end in .npy, or as for the work itself.
+            OutputError: it cannot be written.
+        """
+        if Path(path).suffix != ".npy":
+            raise InvalidInput(f"the output {path} ends in {Path(path).suffix or 'nothing'}, expected .npy")
+        header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
+        with atomic_file(Path(path)) as temporary, temporary.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for rows in self:
+                file.write(np.ascontiguousarray(rows, "<f4").data)

@@ -1,0 +1,73 @@
+"""Streams: the same results batch by batch, into files too, in memory that does not grow."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aae_zoo.runtime import InvalidInput, Model, OutputError
+
+COUNTS = st.integers(1, 600)
+
+
+@settings(max_examples=15)
+@given(count=COUNTS, seed=st.integers(0, 9), temperature=st.sampled_from([0.5, 1.0]), quasi=st.booleans())
+def test_a_stream_is_the_result_in_parts(small: Model, count: int, seed: int, temperature: float, quasi: bool) -> None:
+    options: dict[str, Any] = {"seed": seed, "temperature": temperature, "quasi": quasi}
+    images = small.sample(count, **options)
+    works: list[tuple[Any, Any, dict[str, Any], Any]] = [
+        ("sample", count, options, images),
+        ("encode", images, {}, small.encode(images)),
+        ("decode", small.encode(images), {}, small.decode(small.encode(images))),
+        ("reconstruct", images, {}, small.reconstruct(images)),
+    ]
+    for work, source, chosen, expected in works:
+        stream = small.stream(work, source, **chosen)
+        parts = list(stream)
+        assert stream.shape == expected.shape
+        assert max(map(len, parts)) <= small.batch
+        assert np.allclose(np.concatenate(parts), expected, atol=1e-6)
+        assert len(list(stream)) == len(parts)  # again from the beginning
+
+
+def test_a_stream_becomes_a_file(small: Model, tmp_path: Path) -> None:
+    small.stream("sample", 600, seed=2).save(tmp_path / "images.npy")
+    assert np.array_equal(np.load(tmp_path / "images.npy"), small.sample(600, seed=2))
+    assert repr(small.stream("sample", 600)) == "<Stream of image, float32 [600, 1, 14, 14]>"
+
+
+def test_a_stream_that_fails_leaves_no_file(small: Model, no_leftovers: Path) -> None:
+    images = np.zeros((600, 1, 14, 14))
+    images[599] = 2
+    with pytest.raises(InvalidInput, match="values from 0 to 2"):
+        small.stream("encode", images).save(no_leftovers / "codes.npy")
+    with pytest.raises(InvalidInput, match=r"ends in \.npz, expected \.npy"):
+        small.stream("sample", 4).save(no_leftovers / "codes.npz")
+    with pytest.raises(OutputError):
+        small.stream("sample", 4).save("/proc/nowhere/x.npy")
+
+
+def test_works_that_cannot_be_streamed(small: Model) -> None:
+    with pytest.raises(InvalidInput, match="the work to stream is 'score', expected sample, encode, decode or"):
+        small.stream("score", 4)  # type: ignore[arg-type]
+
+
+def test_memory_of_a_stream_does_not_grow(small_bundle: Path, tmp_path: Path) -> None:
+    """Drawing into a file 100 times as many images takes no more memory; together they are 78 MB."""
+    program = f"""
+import resource
+from aae_zoo.runtime import load
+model = load({str(small_bundle)!r})
+model.stream("sample", 1000).save({str(tmp_path / "few.npy")!r})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+model.stream("sample", 100_000).save({str(tmp_path / "many.npy")!r})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    grown = int(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout)
+    assert grown < 4_000  # kB
+    assert np.load(tmp_path / "many.npy", mmap_mode="r").shape == (100_000, 1, 14, 14)

@@ -1,0 +1,85 @@
+"""Walks and neighbours in code space."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from aae_zoo.runtime import InvalidInput, Model
+from aae_zoo.runtime.neighbours import nearest_codes
+from aae_zoo.runtime.walks import arcs, lines, traversals
+
+Codes = NDArray[np.float32]
+codes = arrays.arrays(
+    np.float32, st.tuples(st.integers(2, 5), st.integers(1, 6)), elements=st.floats(-3, 3, width=32).filter(bool)
+)
+
+
+@given(codes=codes, steps=st.integers(2, 9))
+def test_both_kinds_of_walk_go_from_each_code_to_the_next(codes: Codes, steps: int) -> None:
+    for walk in (lines, arcs):
+        points = walk(codes, steps)
+        assert points.dtype == np.float32
+        assert points.shape == ((len(codes) - 1) * steps, codes.shape[1])
+        assert np.allclose(points[::steps], codes[:-1], atol=1e-4)
+        assert np.allclose(points[steps - 1 :: steps], codes[1:], atol=1e-4)
+        assert np.isfinite(points).all()
+
+
+def test_arcs_keep_their_distance_from_the_middle() -> None:
+    ends = np.array([[3, 0], [0, 3]], np.float32)
+    assert np.allclose(np.linalg.norm(arcs(ends, 7), axis=1), 3)
+    assert np.allclose(arcs(ends, 3)[1], [3 / np.sqrt(2)] * 2)
+    assert np.linalg.norm(lines(ends, 3)[1]) < 2.2
+
+
+@pytest.mark.parametrize("ends", [[[1, 2], [2, 4]], [[1, 2], [-1, -2]], [[0, 0], [1, 2]], [[1, 1], [1, 1]]])
+def test_where_there_is_no_one_arc_it_is_the_line(ends: list[list[float]]) -> None:
+    array = np.array(ends, np.float32)
+    assert np.allclose(arcs(array, 5), lines(array, 5))
+
+
+def test_interpolations_of_a_model(shipped: Model, digits: NDArray[np.float32]) -> None:
+    codes = shipped.encode(digits[:3])
+    walks = shipped.interpolate(digits[:3], 5, spherical=True)
+    assert np.allclose(walks, shipped.decode(arcs(codes, 5)), atol=1e-5)
+    assert not np.allclose(walks, shipped.interpolate(digits[:3], 5), atol=1e-2)
+
+
+def test_a_traversal_moves_one_coordinate_through_the_prior(shipped: Model, digits: NDArray[np.float32]) -> None:
+    images = shipped.traverse(digits[:2], 5)
+    assert images.shape == (2 * 2 * 5, 1, 28, 28)
+    codes, draws = shipped.encode(digits[:2]), shipped._engine.prior_draws
+    walks = traversals(codes, draws, 5).reshape(2, 2, 5, 2)
+    assert np.allclose(images, shipped.decode(walks.reshape(-1, 2)), atol=1e-5)
+    assert (walks[:, 0, :, 1] == codes[:, 1:]).all()
+    assert (walks[:, 1, :, 0] == codes[:, :1]).all()
+    assert np.allclose(walks[0, 1, [0, -1], 1], np.quantile(draws[:, 1], [0.01, 0.99]), atol=1e-5)
+    with pytest.raises(InvalidInput, match="traverse has 1 steps, expected 2 or more"):
+        shipped.traverse(digits[:1], 1)
+
+
+@given(seed=st.integers(0, 99), rows=st.integers(1, 30), among=st.integers(1, 40), data=st.data())
+def test_neighbours_are_the_nearest_in_order(seed: int, rows: int, among: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, among))
+    random = np.random.default_rng(seed)
+    a, b = (random.standard_normal((n, 3)).astype(np.float32) for n in (rows, among))
+    found = nearest_codes(a, b, k)
+    distances = np.linalg.norm(a[:, None].astype(float) - b, axis=2)
+    assert np.allclose(found.distances, np.sort(distances, axis=1)[:, :k], atol=1e-5)
+    assert np.allclose(np.take_along_axis(distances, found.numbers, 1), found.distances, atol=1e-5)
+    assert found.distances.dtype == np.float32
+
+
+def test_nearest_takes_images_or_codes(shipped: Model, digits: NDArray[np.float32]) -> None:
+    codes = shipped.encode(digits)
+    found = shipped.nearest(digits[5:8], digits, k=3)
+    assert found.numbers[:, 0].tolist() == [5, 6, 7]
+    assert np.allclose(found.distances[:, 0], 0, atol=1e-4)
+    for given_, among in ((codes[5:8], digits), (digits[5:8], codes), (codes[5:8], codes)):
+        assert np.array_equal(shipped.nearest(given_, among, k=3).numbers, found.numbers)
+    for k in (0, 301):
+        with pytest.raises(InvalidInput, match=f"k is {k}, expected 1 to 300"):
+            shipped.nearest(codes, codes, k)
