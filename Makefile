@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
-.PHONY: sample install test lint bench zoo generated clean
+.PHONY: sample install test lint bench bench-serve zoo generated clean
 
 sample:
 	test -d $(RUNTIME) || $(PYTHON) -m venv $(RUNTIME)
@@ -16,7 +16,7 @@ sample:
 
 install:
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[cpu,train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[cpu,serve,train,dev]'
 
 test: install lint
 	$(BIN)/pytest
@@ -30,6 +30,10 @@ lint:
 # Rewrites docs/benchmarks.md; needs MNIST (see README).
 bench: install
 	$(BIN)/python tests/benchmarks/run.py docs/benchmarks.md
+
+# Rewrites the table of docs/serving.md; needs wrk (apt install wrk).
+bench-serve: install
+	$(BIN)/python tests/benchmarks/serve.py docs/serving.md
 
 # Trains, measures and exports every shipped model: hours. What is done is left alone, what was interrupted goes on.
 zoo: install

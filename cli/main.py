@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from aae_zoo.cli import images, models, training
+from aae_zoo.cli import images, models, serving, training
 from aae_zoo.runtime.errors import AaeZooError
 
 app = typer.Typer(
@@ -15,9 +15,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (models, images, training):
+for group in (models, images, serving, training):
     for command in group.COMMANDS:
-        app.command(name=command.__name__.rstrip("_"))(command)
+        app.command(name=command.__name__.rstrip("_").replace("_", "-"))(command)
 
 
 def _show_version(show: bool) -> None:
