@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell test $$(id -u) = 0 || echo sudo)
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
-.PHONY: sample install install-engines engines test lint bench variants zoo generated screenshots clean
+.PHONY: sample install install-engines engines test lint bench bench-serve variants zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || $(PYTHON) -m venv $(RUNTIME)
@@ -17,7 +17,7 @@ sample:
 
 install:
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[cpu,train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[cpu,serve,train,dev]'
 
 test: install install-engines lint
 	$(BIN)/pytest
@@ -54,6 +54,10 @@ screenshots: install install-engines
 # Rewrites docs/variants.md; needs the shipped models' data sets.
 variants: install
 	$(BIN)/python tests/benchmarks/variants.py docs/variants.md
+
+# Rewrites the table of docs/serving.md; needs wrk (apt install wrk).
+bench-serve: install
+	$(BIN)/python tests/benchmarks/serve.py docs/serving.md
 
 # Trains, measures and exports every shipped model: hours. What is done is left alone, what was interrupted goes on.
 zoo: install

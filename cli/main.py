@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from aae_zoo.cli import bench, hub, images, models, programs, proof, training
+from aae_zoo.cli import bench, hub, images, models, programs, proof, serving, training
 from aae_zoo.runtime.errors import AaeZooError
 
 app = typer.Typer(
@@ -16,9 +16,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (models, hub, images, programs, proof, bench, training):
+for group in (models, hub, images, proof, bench, programs, serving, training):
     for command in group.COMMANDS:
-        app.command(name=command.__name__.rstrip("_"))(command)
+        app.command(name=command.__name__.rstrip("_").replace("_", "-"))(command)
 
 
 def _show_version(show: bool) -> None:

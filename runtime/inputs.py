@@ -92,7 +92,7 @@ def to_pixels(picture: "Image", shape: ImageShape, name: str, *, resize: bool) -
     if upright.size != size and not resize:
         raise InvalidInput(
             f"{name} is {upright.width} x {upright.height} pixels, expected {size[0]} x {size[1]}; "
-            "resize it, or pass --resize (in Python resize=True)"
+            "resize it, or ask for it (--resize, in Python resize=True, over HTTP resize=true)"
         )
     pixels = np.asarray(upright if upright.size == size else upright.resize(size, Image.Resampling.LANCZOS))
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)

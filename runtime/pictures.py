@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
@@ -39,14 +39,14 @@ def read_images(path: Path, shape: ImageShape, *, resize: bool = False) -> NDArr
         files = _picture_files(path)
         if not files:
             raise InvalidInput(f"the folder {path} holds no picture, expected at least one of {', '.join(SUFFIXES)}")
-        return np.stack([_read_picture(p, shape, resize) for p in files])
+        return np.stack([read_picture(p, shape, resize) for p in files])
     if not path.exists():
         raise InvalidInput(f"there is no file {path}; give a picture, a folder of them, an .npy, .npz or idx file")
     if path.suffix in (".npy", ".npz"):
         return read_array(path, ("image", "images"))
     if is_idx(path):
         return read_idx(path)
-    return _read_picture(path, shape, resize)[None]
+    return read_picture(path, shape, resize)[None]
 
 
 def image_names(path: Path, count: int) -> list[str]:
@@ -197,12 +197,18 @@ def _picture_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
 
 
-def _read_picture(path: Path, shape: ImageShape, resize: bool) -> NDArray[np.uint8]:
-    """One picture as uint8 [C, H, W]."""
+def read_picture(source: Path | IO[bytes], shape: ImageShape, resize: bool) -> NDArray[np.uint8]:
+    """One picture, a file or its content, as uint8 [C, H, W].
+
+    Raises:
+        InvalidInput: it is no picture, or has another size and `resize` is false.
+    """
+    name = str(source) if isinstance(source, Path) else "the picture"
     try:
-        with Image.open(path, formats=_FORMATS) as opened:
-            return to_pixels(opened, shape, str(path), resize=resize)
+        with Image.open(source, formats=_FORMATS) as opened:
+            return to_pixels(opened, shape, name, resize=resize)
     except InvalidInput:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidInput(f"{path} cannot be read as a picture ({error}); give a PNG or JPEG file") from None
+        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+        raise InvalidInput(f"{name} cannot be read as a picture ({reason}); give a PNG or JPEG file") from None

@@ -12,13 +12,14 @@ from aae_zoo import cli, export, runtime, zoo
 from aae_zoo.zoo import parts
 
 ROOT = Path(__file__).parents[1]
+# What the HTTP service is made of, which the extra `serve` installs: only runtime/serving/ knows it.
+FRAMEWORK = ("fastapi", "httptools", "orjson", "pydantic", "starlette", "uvicorn", "aae_zoo.runtime.serving")
 FORBIDDEN = {
     "runtime": (
         "torch",
         "torchvision",
         "onnx",
         "safetensors",
-        "pydantic",
         "aae_zoo.zoo",
         "aae_zoo.export",
         "aae_zoo.cli",
@@ -41,6 +42,12 @@ def test_no_folder_imports_what_it_must_not(folder: str) -> None:
     for path in (ROOT / folder).rglob("*.py"):
         for name in imports(path):
             assert not any(name == f or name.startswith(f"{f}.") for f in FORBIDDEN[folder]), f"{path}: {name}"
+
+
+def test_only_the_service_knows_its_framework() -> None:
+    for path in (ROOT / "runtime").glob("*.py"):
+        for name in imports(path):
+            assert not any(name == f or name.startswith(f"{f}.") for f in FRAMEWORK), f"{path}: {name}"
 
 
 def test_no_file_ever_unpickles() -> None:
@@ -75,6 +82,12 @@ def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
 
 def test_sample_loads_neither_torch_nor_the_hub(tmp_path: Path) -> None:
     loaded = loaded_by("sample", "-n", "2", "-o", str(tmp_path / "x.png"))
+    assert "onnxruntime" in loaded
+    assert not {"torch", "onnx", "huggingface_hub", "pydantic"} & loaded
+
+
+def test_export_to_triton_needs_no_torch(tmp_path: Path) -> None:
+    loaded = loaded_by("export-triton", "mnist-ae", "-o", str(tmp_path / "models"))
     assert "onnxruntime" in loaded
     assert not {"torch", "onnx", "huggingface_hub", "pydantic"} & loaded
 

@@ -1,0 +1,53 @@
+"""aae-zoo serve and export-triton: a model for others to ask over a network."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aae_zoo.cli.images import Device, Threads
+from aae_zoo.cli.models import Name
+from aae_zoo.runtime.errors import MissingBackend
+
+
+def serve(
+    name: Name,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = 8000,
+    requests: Annotated[int, typer.Option(help="Requests in work at once; more are told to try again.", min=1)] = 128,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Serve a model over HTTP: sample, encode, decode, and the Open Inference Protocol."""
+    from aae_zoo.runtime import load
+
+    model = load(name, device=device, threads=threads)
+    try:
+        from aae_zoo.runtime.serving import server
+    except ModuleNotFoundError as error:
+        raise MissingBackend(f"{error.name} is not installed; pip install 'aae-zoo[cpu,serve]'") from None
+    server.serve(
+        model,
+        host=host,
+        port=port,
+        requests=requests,
+        announce=lambda url: print(f"serving {model.manifest.name} on {url} (its pages: {url}/docs)", flush=True),
+    )
+
+
+def export_triton(
+    name: Name,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new folder of the model repository.")],
+) -> None:
+    """Write a model repository for NVIDIA's Triton Inference Server."""
+    from aae_zoo.export.triton import export_triton as export
+    from aae_zoo.runtime.catalogue import find_model
+
+    bundle = find_model(name)
+    export(bundle, output)
+    print(
+        f"{bundle.manifest.name} for Triton in {output.resolve()}; tritonserver --model-repository={output.resolve()}"
+    )
+
+
+COMMANDS = (serve, export_triton)

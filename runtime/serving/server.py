@@ -1,0 +1,47 @@
+"""The service as a process: listening, announcing itself, and ending in good order."""
+
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import uvicorn
+
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.serving.app import create_app
+
+# Requests in work when the process is told to end have so many seconds to be answered.
+_GRACE: Final = 30
+
+
+def serve(model: Model, *, host: str, port: int, requests: int, announce: Callable[[str], None]) -> None:
+    """Serve a model until the process is sent SIGTERM or SIGINT, then answer what is in work, and return.
+
+    Port 0 takes a free one; `announce` is called with the URL as soon as connections are taken.
+
+    Raises:
+        InvalidInput: the address cannot be listened on.
+        InvalidBundle: a graph that cannot be opened.
+    """
+    app, close = create_app(model, requests=requests)
+    try:
+        with _listen(host, port) as listener:
+            config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=_GRACE, server_header=False)
+            # uvicorn ends in good order and then raises the signal again, for whoever had a handler before.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+            shown = f"[{host}]" if ":" in host else host
+            announce(f"http://{shown}:{listener.getsockname()[1]}")
+            uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # create_server adds the address
+        raise InvalidInput(f"cannot listen on {host} port {port}: {reason}; give another --host or --port") from None
