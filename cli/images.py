@@ -156,9 +156,10 @@ def traverse(
     resize: Resize = False,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
 ) -> None:
     """Show what each coordinate of the code does: each image with one at a time moved through the prior."""
-    model = _load(name, device, threads)
+    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import read_images, save_images
 
     images = model.traverse(read_images(input_, model.manifest.image, resize=resize), steps, resize=resize)
@@ -194,9 +195,10 @@ def nearest(
     json: Json = False,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
 ) -> None:
     """Find the images of a set whose codes are nearest to those of other images."""
-    model = _load(name, device, threads)
+    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.pictures import image_names, read_images
     from aae_zoo.runtime.tables import rows, save_table
 

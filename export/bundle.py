@@ -137,7 +137,8 @@ def _training_data(run: Run, facts: Mapping[str, Any], data: Path | None) -> Dat
     if dataset.md5s != facts["dataset_md5"]:
         raise DatasetError(
             f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "
-            f"{', '.join(dataset.md5s.values())}, expected {', '.join(facts['dataset_md5'].values())}; give it with --data"
+            f"{', '.join(dataset.md5s.values())}, expected {', '.join(facts['dataset_md5'].values())}; "
+            "give it with --data"
         )
     return dataset
 

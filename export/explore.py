@@ -22,11 +22,11 @@ from PIL import Image
 
 from aae_zoo.export.card import METRIC_NAMES
 from aae_zoo.export.web_runtime import copy_web_runtime
-from aae_zoo.runtime.arrays import check_images
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.catalogue import find_model, list_models
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
 from aae_zoo.runtime.files import atomic_folder
+from aae_zoo.runtime.golden import GOLDEN, read_golden
 from aae_zoo.runtime.manifest import Manifest, metric_text
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.noise import choose_label, uniform_noise
@@ -238,13 +238,9 @@ def _rounded(values: NDArray[np.floating[Any]]) -> list[Any]:
 
 def _test_pictures(bundle: Bundle, model: Model) -> NDArray[np.float32]:
     """A few images to encode: the golden file's real ones, which come first in it, or else samples."""
-    if "golden.npz" not in bundle.manifest.files:
+    if GOLDEN not in bundle.manifest.files:
         return model.sample(_PICTURES)
-    try:
-        with np.load(io.BytesIO(bundle.read("golden.npz")), allow_pickle=False) as golden:
-            return check_images(golden["encoder.image"][:_PICTURES], bundle.manifest.image)
-    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
-        raise InvalidBundle(f"golden.npz of {bundle.manifest.name} is damaged ({error}); pull it again") from None
+    return read_golden(bundle)["encoder.image"][:_PICTURES]
 
 
 def _card(bundle: Bundle, folder: Path) -> str:

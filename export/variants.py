@@ -22,7 +22,8 @@ from onnx import ModelProto, numpy_helper
 
 from aae_zoo.export.graphs import OPSET
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.model import Arrays, Model
+from aae_zoo.runtime.graph import Arrays
+from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.noise import uniform_noise
 from aae_zoo.runtime.session import open_session
 from aae_zoo.zoo.classifier import load_classifier
@@ -56,7 +57,7 @@ def check_precisions(precisions: Sequence[str]) -> None:
 def calibration(model: Model, images: NDArray[np.uint8]) -> dict[str, Arrays]:
     """Ordinary inputs of the encoder and the decoder: training images, uint8 [n, C, H, W], their codes, prior draws."""
     some = images[:_CALIBRATION].astype(np.float32) / np.float32(255)
-    draws = model._run("prior", {"u": uniform_noise(_CALIBRATION, model.manifest.noise, 0)})
+    draws = model._engine.graph("prior").run({"u": uniform_noise(_CALIBRATION, model.manifest.noise, 0)})
     codes = model.codes(some)
     if draws.keys() <= codes.keys():
         draws = {n: np.concatenate([values[::2], codes[n][1::2]]) for n, values in draws.items()}

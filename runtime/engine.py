@@ -18,9 +18,9 @@ from aae_zoo.runtime.forks import forget_sessions_in_children
 from aae_zoo.runtime.graph import Arrays, Graph, batch_rows
 from aae_zoo.runtime.inputs import Images
 from aae_zoo.runtime.noise import uniform_noise
+from aae_zoo.runtime.onnxfile import check_graph
 from aae_zoo.runtime.sampling import Draw
 from aae_zoo.runtime.score import DRAWS, distance_from_prior
-from aae_zoo.runtime.onnxfile import check_graph
 from aae_zoo.runtime.session import open_session, pool_is_shared
 from aae_zoo.runtime.stream import Job
 

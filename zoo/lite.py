@@ -123,7 +123,8 @@ def measure_lite(model: Autoencoder, lite: LiteDecoder, dataset: Dataset, run: R
     changed = copy.deepcopy(model)
     changed.decoder = lite
     found = evaluate(changed, dataset.test_images)
-    quality = sample_quality(changed, dataset, validation_images(run.recipe.data, dataset))
+    validation = validation_images(run.recipe.data, dataset)
+    quality = sample_quality(changed, dataset, validation, labelled=run.recipe.data.labels != 0)
     return {"mse": found["mse"], "bce": found["bce"]} | {n: v for n, v in quality.items() if isinstance(v, float)}
 
 

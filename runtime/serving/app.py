@@ -16,9 +16,10 @@ from pydantic import AfterValidator, BaseModel, ValidationError, WithJsonSchema
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
-from aae_zoo.runtime.arrays import check_classes, check_codes, check_images
+from aae_zoo.runtime.arrays import check_classes, check_codes
 from aae_zoo.runtime.classes import most_probable
 from aae_zoo.runtime.errors import AaeZooError, InvalidInput
+from aae_zoo.runtime.inputs import check_images
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.noise import choose_label, uniform_noise
 from aae_zoo.runtime.serving import bodies, protocol
