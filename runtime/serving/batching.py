@@ -84,8 +84,8 @@ class Batcher:
             return taken
 
     def _run(self, batch: list[_Request]) -> None:
-        joined = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
         try:
+            joined = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
             outputs: Mapping[str, Any] = self._works[batch[0].work](joined)
         except Exception as error:  # whatever it is, it belongs to those who wait for the result
             for request in batch:

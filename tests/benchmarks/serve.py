@@ -89,8 +89,10 @@ def serving() -> Iterator[str]:
     command = [sys.executable, "-m", "aae_zoo.cli.main", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield process.stdout.readline().split()[3]
-        process.send_signal(signal.SIGTERM)
+        try:
+            yield process.stdout.readline().split()[3]
+        finally:
+            process.send_signal(signal.SIGTERM)
 
 
 def measure(url: str, work: Load, clients: int, seconds: int) -> dict[str, Any]:

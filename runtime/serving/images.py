@@ -1,0 +1,115 @@
+"""The routes for people and scripts: sample, encode and decode, with pictures and .npy arrays."""
+
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ValidationError, WithJsonSchema
+
+from aae_zoo.runtime.classes import most_probable
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.noise import choose_label, uniform_noise
+from aae_zoo.runtime.serving import bodies, refusals
+from aae_zoo.runtime.serving.batching import ROWS
+from aae_zoo.runtime.serving.protocol import to_float32
+from aae_zoo.runtime.serving.service import Service
+
+_JSON: Final = "application/json"
+_PNG: Final = "image/png"
+_BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
+_IMAGES: Final[refusals.Answers] = {200: {"content": {_PNG: _BINARY, bodies.NPY: _BINARY}}}
+
+
+def add_sample(app: FastAPI, service: Service) -> None:
+    """GET /sample."""
+    manifest = service.manifest
+
+    def known_label(label: str | None) -> str | None:
+        if label is not None and label not in manifest.labels:
+            raise ValueError(f"no label of {manifest.name}, which has {', '.join(manifest.labels)}")
+        return label
+
+    @app.get("/sample", response_class=Response, responses={**refusals.LIMITED, **_IMAGES})
+    async def sample(
+        n: Annotated[int, Query(ge=1, le=ROWS)] = 1,
+        seed: Annotated[int, Query(ge=0, lt=1 << 64)] = 0,
+        label: Annotated[
+            str | None,
+            AfterValidator(known_label),
+            WithJsonSchema({"type": "string", "enum": list(manifest.labels)}),
+            Query(include_in_schema=manifest.label_coordinate is not None),
+        ] = None,
+        format: Literal["png", "npy"] = "png",  # noqa: A002 - the parameter's name
+    ) -> Response:
+        """New images: a .png with all of them, or an .npy array float32 [n, C, H, W]. A seed gives the same again."""
+        noise = uniform_noise(n, manifest.noise, seed)
+        if label is not None and manifest.label_coordinate is not None:
+            choose_label(noise, manifest.label_coordinate, manifest.labels.index(label), len(manifest.labels))
+        return await _image_response((await service.run("draw", {"u": noise}))["image"], format)
+
+
+def add_encode(app: FastAPI, service: Service) -> None:
+    """POST /encode."""
+    manifest = service.manifest
+    types = dict.fromkeys((*bodies.PICTURES, bodies.NPY), _BINARY)
+    encoded: refusals.Answers = {200: {"model": bodies.Encoded, "content": {_JSON: {}, bodies.NPY: _BINARY}}}
+
+    @app.post(
+        "/encode",
+        response_class=Response,
+        responses={**refusals.BODY, **encoded},
+        openapi_extra={"requestBody": {"required": True, "content": types}},
+    )
+    async def encode(request: Request, resize: bool = False, format: Literal["json", "npy"] = "json") -> Response:  # noqa: A002
+        """Codes of images: of one picture, or of an .npy array [n, C, H, W], uint8 or floats in [0, 1]."""
+        kind, body = refusals.media_type(request, types), await request.body()
+        if kind == bodies.NPY:
+            images = bodies.read_npy(body)
+        else:
+            images = await run_in_threadpool(bodies.read_upload, body, manifest.image, resize=resize)
+        codes: dict[str, Any] = {**await service.run("encode", {"image": images})}
+        if format == "npy":
+            return Response(bodies.npy(codes["z"]), media_type=bodies.NPY)
+        if "y" in codes:
+            codes["label"] = most_probable(codes["y"], manifest.labels).names
+        return Response(bodies.json(codes), media_type=_JSON)
+
+
+def add_decode(app: FastAPI, service: Service) -> None:
+    """POST /decode."""
+    codes = bodies.codes_model(service.manifest, conditional=service.conditional)
+    types = {_JSON: {"schema": codes.model_json_schema()}, bodies.NPY: _BINARY}
+
+    @app.post(
+        "/decode",
+        response_class=Response,
+        responses={**refusals.BODY, **_IMAGES},
+        openapi_extra={"requestBody": {"required": True, "content": types}},
+    )
+    async def decode(request: Request, format: Literal["png", "npy"] = "png") -> Response:  # noqa: A002
+        """Images of codes: of z (and y, where the decoder takes it) in JSON, or of an .npy array z [n, latent]."""
+        kind, body = refusals.media_type(request, types), await request.body()
+        inputs = {"z": bodies.read_npy(body)} if kind == bodies.NPY else _json_codes(codes, body)
+        if service.conditional and "y" not in inputs:
+            raise InvalidInput(f"the decoder of {service.manifest.name} takes y too; send JSON with z and y")
+        return await _image_response((await service.run("decode", inputs))["image"], format)
+
+
+async def _image_response(images: NDArray[np.float32], kind: str) -> Response:
+    if kind == "npy":
+        return Response(bodies.npy(images), media_type=bodies.NPY)
+    return Response(await run_in_threadpool(bodies.png, images), media_type=_PNG)
+
+
+def _json_codes(kind: type[BaseModel], body: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        codes = kind.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from None
+    arrays = {name: np.asarray(values) for name, values in codes.model_dump().items()}
+    if len({len(values) for values in arrays.values()}) > 1:
+        raise InvalidInput(f"z has {len(arrays['z'])} rows and y has {len(arrays['y'])}, expected as many")
+    return {name: values if values.ndim == 1 else to_float32(values) for name, values in arrays.items()}

@@ -1,0 +1,86 @@
+"""The routes of the Open Inference Protocol, version 2: health, metadata, and tensors in and out."""
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Response
+
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.serving import bodies, protocol, refusals
+from aae_zoo.runtime.serving.limits import HEALTH
+from aae_zoo.runtime.serving.service import Part, Service
+
+
+def add_health(app: FastAPI) -> None:
+    """GET /v2/health/live and /v2/health/ready: the model ran before anybody could ask."""
+
+    @app.get(f"{HEALTH}/live", responses=refusals.QUERY)
+    async def live() -> protocol.Live:
+        """Whether the server answers."""
+        return protocol.Live(live=True)
+
+    @app.get(f"{HEALTH}/ready", responses=refusals.QUERY)
+    async def ready() -> protocol.Ready:
+        """Whether the model can run."""
+        return protocol.Ready(ready=True)
+
+
+def add_metadata(app: FastAPI, service: Service) -> None:
+    """GET /v2 and /v2/models/NAME[/versions/VERSION][/ready]."""
+    shapes = protocol.shapes_of(service.manifest)
+    answers = {**refusals.LIMITED, **refusals.UNKNOWN}
+
+    @app.get("/v2", responses=refusals.LIMITED)
+    async def server_metadata() -> protocol.ServerMetadata:
+        """What the server is."""
+        return protocol.ServerMetadata(name="aae-zoo", version=version("aae-zoo"), extensions=[])
+
+    @app.get("/v2/models/{name}", responses=answers)
+    @app.get("/v2/models/{name}/versions/{version_}", responses=answers)
+    async def model_metadata(name: str, version_: str | None = None) -> protocol.ModelMetadata:
+        """What a model takes and gives."""
+        part = _find(service, name, version_)
+        return protocol.ModelMetadata(
+            name=name,
+            versions=[service.manifest.version],
+            platform=protocol.PLATFORM,
+            inputs=protocol.describe(part.inputs, shapes),
+            outputs=protocol.describe(part.outputs, shapes),
+        )
+
+    @app.get("/v2/models/{name}/ready", responses=answers)
+    @app.get("/v2/models/{name}/versions/{version_}/ready", responses=answers)
+    async def model_ready(name: str, version_: str | None = None) -> protocol.ModelReady:
+        """Whether a model can run."""
+        _find(service, name, version_)
+        return protocol.ModelReady(name=name, ready=True)
+
+
+def add_infer(app: FastAPI, service: Service) -> None:
+    """POST /v2/models/NAME[/versions/VERSION]/infer."""
+    shapes = protocol.shapes_of(service.manifest)
+    answers: refusals.Answers = {**refusals.BODY, **refusals.UNKNOWN, 200: {"model": protocol.InferResponse}}
+
+    @app.post("/v2/models/{name}/infer", response_class=Response, responses=answers)
+    @app.post("/v2/models/{name}/versions/{version_}/infer", response_class=Response, responses=answers)
+    async def infer(name: str, request: protocol.InferRequest, version_: str | None = None) -> Response:
+        """Run a model on tensors."""
+        part = _find(service, name, version_)
+        wanted = [output.name for output in request.outputs or []] or part.outputs
+        if unknown := set(wanted) - set(part.outputs):
+            raise InvalidInput(f"{name} has no output {', '.join(sorted(unknown))}, it has {', '.join(part.outputs)}")
+        outputs = await service.run(part.work, protocol.read_tensors(request, part.inputs, shapes))
+        answer: dict[str, Any] = {"model_name": name, "model_version": service.manifest.version}
+        if request.id is not None:
+            answer["id"] = request.id
+        answer["outputs"] = protocol.write_tensors({output: outputs[output] for output in wanted})
+        return Response(bodies.json(answer), media_type="application/json")
+
+
+def _find(service: Service, name: str, asked: str | None) -> Part:
+    if name not in service.parts:
+        raise HTTPException(404, f"there is no model {name!r}; there are: {', '.join(service.parts)}")
+    there = service.manifest.version
+    if asked not in (None, there):
+        raise HTTPException(404, f"there is no version {asked!r} of {name}; there is {there}")
+    return service.parts[name]

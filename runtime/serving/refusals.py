@@ -1,0 +1,81 @@
+"""What the service refuses, and how it says so: one sentence, whatever was wrong."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
+
+from aae_zoo.runtime.errors import AaeZooError, InvalidInput
+from aae_zoo.runtime.serving.limits import MAX_BODY
+from aae_zoo.runtime.serving.protocol import Error
+
+Answers = dict[int | str, dict[str, Any]]
+
+# What the OpenAPI description says of routes: those that look at the query alone, are limited, and take a body.
+QUERY: Final[Answers] = {422: {"model": Error, "description": "A parameter that is not known or not valid"}}
+LIMITED: Final[Answers] = {
+    **QUERY,
+    503: {
+        "model": Error,
+        "description": "As many requests as the limit are in work",
+        "headers": {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "string"}}},
+    },
+}
+BODY: Final[Answers] = {
+    **LIMITED,
+    400: {"model": Error, "description": "No JSON"},
+    413: {"model": Error, "description": f"A body of more than {MAX_BODY} bytes"},
+    415: {"model": Error, "description": "A body of another type"},
+    422: {"model": Error, "description": "What the model cannot take"},
+}
+UNKNOWN: Final[Answers] = {404: {"model": Error, "description": "No such model or version"}}
+
+
+def add_refusals(app: FastAPI) -> None:
+    """Have every error of a request answered with one sentence."""
+    app.add_exception_handler(RequestValidationError, _request)
+    app.add_exception_handler(StarletteHTTPException, _http)
+    app.add_exception_handler(AaeZooError, _model)
+    app.add_exception_handler(ClientDisconnect, _nobody_waits)
+
+
+def only_known_parameters(request: Request) -> None:
+    """Refuse a parameter with a slip in its name, which would silently do nothing."""
+    parameters = request.scope["route"].dependant.query_params
+    known = [parameter.alias for parameter in parameters if parameter.field_info.include_in_schema]
+    if unknown := sorted(set(request.query_params) - set(known)):
+        raise HTTPException(422, f"there is no parameter {unknown[0]!r}, expected {' or '.join(known) or 'none'}")
+
+
+def media_type(request: Request, known: Mapping[str, object]) -> str:
+    """The type of a request's body, which must be among `known`."""
+    kind = request.headers.get("content-type", "nothing").split(";")[0].strip().lower()
+    if kind not in known:
+        raise HTTPException(415, f"the body's Content-Type is {kind}, expected one of {', '.join(known)}")
+    return kind
+
+
+async def _request(_: Request, error: Exception) -> Response:
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+    where = ".".join(str(step) for step in first.get("loc", ()))
+    found = repr(first.get("input"))[:80]
+    return JSONResponse({"error": f"{where}: {first.get('msg')}, found {found}"}, 422)
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    if not isinstance(error, StarletteHTTPException):
+        raise error
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _model(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 422 if isinstance(error, InvalidInput) else 500)
+
+
+async def _nobody_waits(_: Request, __: Exception) -> Response:
+    """The client has gone before its body was whole: no fault of the service's, and nobody reads this."""
+    return Response(status_code=400)

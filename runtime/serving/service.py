@@ -1,0 +1,74 @@
+"""A model behind a batcher: every request's arrays are checked alone, and run together with those of others."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.arrays import check_classes, check_codes
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.inputs import check_images
+from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.serving.batching import Arrays, Batcher
+
+
+class Part(NamedTuple):
+    """A model of the inference protocol: what it does, and the tensors that it takes and gives."""
+
+    work: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Service:
+    """What the routes ask: `run` does the works "encode" (image), "decode" (z, y) and "draw" (u).
+
+    `parts` are the models of the inference protocol by name, the names being those of the Triton repository too.
+    """
+
+    def __init__(self, model: Model) -> None:
+        # The first run opens the graphs: what is wrong with them is said before anybody is told that all is ready.
+        codes = model.codes(model.sample(1))
+        self.manifest, self.conditional = model.manifest, model.conditional
+        name = model.manifest.name
+        self.parts = {
+            name: Part("draw", ("u",), ("image",)),
+            f"{name}-encoder": Part("encode", ("image",), tuple(codes)),
+            f"{name}-decoder": Part("decode", ("z", "y") if model.conditional else ("z",), ("image",)),
+        }
+        self._batcher = Batcher(
+            {
+                "encode": lambda arrays: model.codes(arrays["image"]),
+                "decode": lambda arrays: {"image": model.decode(arrays["z"], arrays.get("y"))},
+                "draw": lambda arrays: {"image": model.sample_from(arrays["u"])},
+            }
+        )
+
+    async def run(self, work: str, inputs: Arrays) -> Arrays:
+        """The outputs by name for inputs of 1 to ROWS rows.
+
+        Raises:
+            InvalidInput: inputs that the model cannot take, or that it makes no finite numbers of.
+        """
+        outputs = await asyncio.wrap_future(self._batcher.submit(work, self._checked(inputs)))
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            raise InvalidInput("the result is not finite; give numbers such as the encoder gives")
+        return outputs
+
+    def close(self) -> None:
+        """Return when all that waits is done."""
+        self._batcher.close()
+
+    def _checked(self, inputs: Arrays) -> Arrays:
+        checks: dict[str, Callable[[Any], NDArray[np.float32]]] = {
+            "image": lambda values: check_images(values, self.manifest.image),
+            "z": lambda values: check_codes(values, self.manifest.latent, "z"),
+            "y": lambda values: check_classes(values, len(self.manifest.labels)),
+            "u": lambda values: check_codes(values, self.manifest.noise, "u"),
+        }
+        arrays = {name: checks[name](values) for name, values in inputs.items()}
+        if "u" in arrays and not (arrays["u"].min() > 0 and arrays["u"].max() < 1):
+            raise InvalidInput("u has values outside the open interval (0, 1)")
+        return arrays
