@@ -33,8 +33,9 @@ def worst_input(network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], 
     """Climb from the rows of `inputs` to the row at which the graph's outputs differ most from the module's.
 
     64 rows, or fewer of large images, are changed at random, in a few places or all and by little or much; each is
-    replaced by what became of it where that differs more, and every 20 rounds the worse half by the better one. Images
-    stay bytes / 255, noise in the open interval (0, 1), classes probabilities, and codes within the largest of `inputs`.
+    replaced by what became of it where that differs more, and every 20 rounds the worse half by the better one.
+    Images stay bytes / 255, noise in the open interval (0, 1), classes probabilities, and codes within the largest of
+    `inputs`.
     """
     generator = Generator().manual_seed(seed)
     session = open_session(graph, "the graph", device="cpu")
