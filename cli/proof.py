@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aae_zoo.cli.images import Device
 from aae_zoo.cli.models import Json, Name
 from aae_zoo.cli.printing import note, print_json, print_table
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def verify(
     name: Name,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8 [default: all that there are].")] = None,
     test_data: Annotated[
         Path | None,

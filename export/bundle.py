@@ -103,9 +103,10 @@ def export_bundle(
     with atomic_folder(out, replace=replace) as folder:
         _say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
         document = _document(source, facts)
-        parity = _write_graphs(folder, source, document)
+        networks = _networks(source)
+        parity = _write_graphs(folder, source, networks, document)
         _say("measuring the graphs")
-        parity["metrics"] = compare_metrics(model, folder, dataset, run.recipe, document["metrics"])
+        parity["metrics"] = compare_metrics(model, networks, folder, dataset, run.recipe, document["metrics"])
         document["files"] = _records(folder)
         if variants:
             _say("making and measuring variants")
@@ -229,16 +230,17 @@ def _labels(source: _Source) -> list[str]:
     return [f"cluster {k}" for k in range(classes)]
 
 
-def _write_graphs(folder: Path, source: _Source, document: Mapping[str, Any]) -> dict[str, Any]:
+def _networks(source: _Source) -> dict[str, nn.Module]:
+    """What each graph is made from, by its role."""
+    model = source.model
+    networks: dict[str, nn.Module] = {"encoder": _Encoder(model), "decoder": model.decoder, "prior": model.prior}
+    return {role: network.eval() for role, network in networks.items()}
+
+
+def _write_graphs(
+    folder: Path, source: _Source, networks: Mapping[str, nn.Module], document: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write graphs and golden outputs, and pass them through the gate: its report."""
-    networks: dict[str, nn.Module] = {
-        role: module.eval()
-        for role, module in (
-            ("encoder", _Encoder(source.model)),
-            ("decoder", source.model.decoder),
-            ("prior", source.model.prior),
-        )
-    }
     inputs = golden_inputs(source.model, source.dataset.test_images)
     _say("writing graphs")
     search = {}

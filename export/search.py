@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
 from aae_zoo.runtime.session import open_session
 
 _ROWS: Final = 64
+_NUMBERS: Final = 1 << 22
 _ROUNDS: Final = 100
 _CULL: Final = 20
 _LEAST: Final = 2.0**-24
@@ -32,22 +32,27 @@ class Worst(NamedTuple):
 def worst_input(network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], seed: int = 0) -> Worst:
     """Climb from the rows of `inputs` to the row at which the graph's outputs differ most from the module's.
 
-    64 rows at a time are changed at random, in a few places or all and by little or much; each is replaced by what
-    became of it where that differs more, and every 20 rounds the worse half by the better one. Images stay bytes / 255,
-    noise in the open interval (0, 1), classes probabilities, and codes within the largest of `inputs`.
+    64 rows, or fewer of large images, are changed at random, in a few places or all and by little or much; each is
+    replaced by what became of it where that differs more, and every 20 rounds the worse half by the better one.
+    Images stay bytes / 255, noise in the open interval (0, 1), classes probabilities, and codes within the largest of
+    `inputs`.
     """
     generator = Generator().manual_seed(seed)
     session = open_session(graph, "the graph", device="cpu")
-    names = [output.name for output in session.get_outputs()]
 
     def errors(rows: Inputs) -> Tensor:
         wanted = network(**rows)
-        found = session.run(names, {name: values.numpy() for name, values in rows.items()})
-        each = [_row_errors(torch.from_numpy(np.asarray(f)), wanted[n]) for n, f in zip(names, found, strict=True)]
+        try:
+            found = session.run(list(wanted), {name: values.numpy() for name, values in rows.items()})
+        except Exception:  # whatever ONNX Runtime raises, the graph does not run: the gate will say why
+            return torch.full((count,), torch.inf)
+        each = [_row_errors(torch.from_numpy(f), w) for f, w in zip(found, wanted.values(), strict=True)]
         return torch.stack(each).amax(0)
 
+    one = {name: values[:1] for name, values in inputs.items()}
+    count = max(2, min(_ROWS, _NUMBERS // max(v.numel() for v in {**one, **network(**one)}.values())))
     limits = {name: float(values.abs().max()) for name, values in inputs.items()}
-    order = torch.arange(_ROWS) % len(next(iter(inputs.values())))
+    order = torch.arange(count) % len(next(iter(inputs.values())))
     rows = {name: values[order] for name, values in inputs.items()}
     best = errors(rows)
     for round_ in range(1, _ROUNDS + 1):
@@ -58,10 +63,10 @@ def worst_input(network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], 
         for name, values in rows.items():
             values[better] = changed[name][better]
         if round_ % _CULL == 0:
-            ranking = best.argsort(descending=True, stable=True)[: _ROWS // 2].repeat(2)
+            ranking = best.argsort(descending=True, stable=True)[: (count + 1) // 2].repeat(2)[:count]
             best, rows = best[ranking], {name: values[ranking] for name, values in rows.items()}
     place = int(best.argmax())
-    return Worst({n: v[place : place + 1] for n, v in rows.items()}, float(best[place]), _ROWS * (_ROUNDS + 1))
+    return Worst({n: v[place : place + 1] for n, v in rows.items()}, float(best[place]), count * (_ROUNDS + 1))
 
 
 def _row_errors(found: Tensor, wanted: Tensor) -> Tensor:

@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from aae_zoo.export.gate import GATE
+from aae_zoo.export.layers import first_difference
 from aae_zoo.runtime.errors import ParityError
+from aae_zoo.runtime.parity import relative_error
 from aae_zoo.runtime.session import open_session
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.classes import class_error
 from aae_zoo.zoo.classifier import load_classifier
 from aae_zoo.zoo.data import Dataset, to_float
 from aae_zoo.zoo.metrics import evaluate
-from aae_zoo.zoo.priors import BasePrior
+from aae_zoo.zoo.priors import BasePrior, open_uniform
 from aae_zoo.zoo.recipe import Recipe
 from aae_zoo.zoo.samples import batch_size, frechet_distance
 
@@ -23,6 +26,7 @@ METRICS: Final = ("mse", "mmd2", "code_mean", "code_covariance", "prior_covarian
 _RELATIVE: Final = 1e-3
 _ABSOLUTE: Final = 1e-4
 _SAMPLES: Final = 10_000
+_LOOKED_AT: Final = 500
 
 
 class _Graph(nn.Module):
@@ -66,20 +70,30 @@ class Exported(Autoencoder):
 
     def logits(self, codes: Mapping[str, Tensor]) -> Tensor:
         """The images of codes, back from the sigmoid."""
-        names = ("z", "y") if self.prior.conditional else ("z",)
-        image: Tensor = self.decoder_graph(**{name: codes[name] for name in names})["image"]
+        image: Tensor = self.decoder_graph(**self.decoder_inputs(codes))["image"]
         return image.logit()
+
+    def decoder_inputs(self, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of the codes, what the decoder takes."""
+        return {name: codes[name] for name in (("z", "y") if self.prior.conditional else ("z",))}
 
 
 def compare_metrics(
-    model: Autoencoder, folder: Path, dataset: Dataset, recipe: Recipe, metrics: Mapping[str, Any]
+    model: Autoencoder,
+    networks: Mapping[str, nn.Module],
+    folder: Path,
+    dataset: Dataset,
+    recipe: Recipe,
+    metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Measure the graphs of a folder as the model was, `metrics`: for each of `METRICS` there is, both figures.
+
+    `networks` are what the graphs are made from, by role.
 
     They are alike within a thousandth and 1e-4, and an error within one image.
 
     Raises:
-        ParityError: a figure is not that of PyTorch.
+        ParityError: a figure is not that of PyTorch. It names the layer at which the first graph begins to differ.
     """
     exported = Exported(model, folder)
     found = evaluate(exported, dataset.test_images)
@@ -94,10 +108,25 @@ def compare_metrics(
         if not (np.abs(a - b) <= slack + _RELATIVE * np.abs(a)).all():
             raise ParityError(
                 f"through ONNX Runtime {name} is {found[name]}, with PyTorch {metrics[name]}, no bundle was written; "
-                "export again, and if it stays so a graph computes something else on the test set"
+                f"{_where(networks, exported, folder, dataset)}"
             )
         report[name] = {"pytorch": metrics[name], "onnxruntime": found[name]}
     return report
+
+
+@torch.no_grad()
+def _where(networks: Mapping[str, nn.Module], exported: Exported, folder: Path, dataset: Dataset) -> str:
+    """The first graph that differs on test images, their codes or noise, and its layer."""
+    image = to_float(dataset.test_images[:_LOOKED_AT])
+    codes = networks["encoder"](image=image)
+    u = open_uniform(_LOOKED_AT, exported.prior.noise, Generator().manual_seed(0))
+    given = {"encoder": {"image": image}, "decoder": exported.decoder_inputs(codes), "prior": {"u": u}}
+    for role, inputs in given.items():
+        found = _Graph(folder / f"{role}.onnx")(**inputs)
+        wanted = networks[role](**inputs)
+        if max(relative_error(found[name].numpy(), wanted[name].numpy()) for name in wanted) > GATE:
+            return f"{role}: {first_difference(networks[role], inputs, (folder / f'{role}.onnx').read_bytes())}"
+    return f"no graph differs on the first {_LOOKED_AT} test images"
 
 
 @torch.no_grad()

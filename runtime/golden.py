@@ -14,7 +14,9 @@ from aae_zoo.runtime.manifest import ROLES
 from aae_zoo.runtime.parity import Array, Arrays, golden_of
 
 GOLDEN: Final = "golden.npz"
-_MOST_BYTES: Final = 1 << 28
+# For each number of an image, a code, noise and classes: eight times what export writes.
+_MOST_BYTES: Final = 4096
+_PACKED: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DTYPES: Final = (np.dtype(np.float32), np.dtype(np.uint8))
 
 
@@ -24,14 +26,19 @@ def read_golden(bundle: Bundle) -> Arrays:
     Images that are kept as bytes are given as floats in [0, 1].
 
     Raises:
-        InvalidBundle: the file is missing or altered, no .npz of such arrays, or would unpack to more than 256 MiB.
+        InvalidBundle: the file is missing or altered, no .npz of such arrays, or would unpack to far more than those
+            take.
     """
     content = bundle.read(GOLDEN)
+    m = bundle.manifest
+    most = _MOST_BYTES * (math.prod(m.image.axes) + m.latent + m.noise + len(m.labels))
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
-            if sum(entry.file_size for entry in entries) > _MOST_BYTES:
-                raise ValueError(f"its arrays have more than {_MOST_BYTES} bytes")
+            if sum(entry.file_size for entry in entries) > most:
+                raise ValueError(f"its arrays have more than {most} bytes")
+            if any(entry.compress_type not in _PACKED for entry in entries):
+                raise ValueError("its arrays are not packed as .npz files are")
             arrays = {e.filename.removesuffix(".npy"): _array(archive.read(e)) for e in entries}
     except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is no file of arrays ({error})") from None

@@ -20,6 +20,8 @@ WEIGHTS: Final = "model.safetensors"
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+# What would command a terminal, turn text about, or is no character.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -197,9 +199,11 @@ class _Fields:
         found = repr(self.document[key])[:80] if key in self.document else "missing"
         return InvalidBundle(f"{self.where}: {key} is {found}, expected {expected}; pull or export the model again")
 
-    def text(self, key: str, pattern: re.Pattern[str] | None = None, expected: str = "a text") -> str:
+    def text(
+        self, key: str, pattern: re.Pattern[str] | None = None, expected: str = "a text without control characters"
+    ) -> str:
         value: str = self._get(key, str, expected)
-        if len(value) > 10_000 or not value.isprintable() or (pattern and not pattern.fullmatch(value)):
+        if len(value) > 10_000 or _CONTROL.search(value) or (pattern and not pattern.fullmatch(value)):
             raise self.wrong(key, expected)
         return value
 
@@ -226,8 +230,8 @@ class _Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         values: list[object] = self._get(key, list, "a list of texts")
-        if len(values) > 100_000 or not all(isinstance(v, str) and v.isprintable() for v in values):
-            raise self.wrong(key, "a list of texts")
+        if len(values) > 100_000 or not all(isinstance(v, str) and not _CONTROL.search(v) for v in values):
+            raise self.wrong(key, "a list of texts without control characters")
         return tuple(str(v) for v in values)
 
 

@@ -268,13 +268,35 @@ class TestGate:
         assert torch.equal(again.inputs["image"], worst.inputs["image"])
         assert torch.equal((worst.inputs["image"] * 255).round() / 255, worst.inputs["image"])
 
-    def test_other_metrics(self, bundle: Path, small_run: Path, small_data: Path, model: Autoencoder) -> None:
+    def test_the_search_leaves_graphs_that_do_not_run_to_the_gate(self, bundle: Path, model: Autoencoder) -> None:
+        graph = onnx.load(bundle / "encoder.onnx")
+        graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 65
+        worst = worst_input(model.encoder, graph.SerializeToString(), {"image": torch.rand(3, 1, 14, 14)})
+        assert worst.error == np.inf
+
+    def test_other_metrics(
+        self,
+        bundle: Path,
+        small_run: Path,
+        small_data: Path,
+        model: Autoencoder,
+        networks: Mapping[str, nn.Module],
+    ) -> None:
         dataset, metrics = load_dataset("small", small_data), dict(open_bundle(bundle).manifest.metrics)
-        recipe = Run.open(small_run).recipe
-        report = compare_metrics(model, bundle, dataset, recipe, metrics)
+        rest = (dataset, Run.open(small_run).recipe)
+        report = compare_metrics(model, networks, bundle, *rest, metrics)
         assert report["mse"]["onnxruntime"] == pytest.approx(metrics["mse"], rel=1e-5)
-        with pytest.raises(ParityError, match="through ONNX Runtime mse is 0.* with PyTorch 0.*no bundle was written"):
-            compare_metrics(model, bundle, dataset, recipe, metrics | {"mse": 1.01 * metrics["mse"]})
+        message = "through ONNX Runtime mse is 0.* with PyTorch 0.*no bundle was written; "
+        with pytest.raises(ParityError, match=message + "no graph differs on the first 500 test images"):
+            compare_metrics(model, networks, bundle, *rest, metrics | {"mse": 1.01 * metrics["mse"]})
+
+        def brighten(graph: onnx.ModelProto) -> None:
+            bias = next(t for t in graph.graph.initializer if len(t.dims) == 1 and t.data_type == 1)
+            bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
+
+        rewrite(bundle / "decoder.onnx", brighten)
+        with pytest.raises(ParityError, match=message + r"decoder: the difference first appears in layers.0 \(addmm\)"):
+            compare_metrics(model, networks, bundle, *rest, metrics)
 
 
 def rename_output(model: onnx.ModelProto, name: str) -> None:

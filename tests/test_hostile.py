@@ -319,7 +319,7 @@ def npy(header: str, data: bytes = b"") -> bytes:
         (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,)}\n")), "has 0 bytes"),
         (npz(a=npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n", b"\x80")), "is no file of arrays"),
         (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}\n", b"\x80")), "is no file of arrays"),
-        (npz(a=b"\x00" * (1 << 28), b=b"0"), "its arrays have more than 268435456 bytes"),
+        (npz(a=b"\x00" * (1 << 24), b=b"0"), "its arrays have more than .* bytes"),
         (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}\n", b"1234")), "lacks inputs or outputs"),
     ],
     ids=["no zip", "a gigantic shape", "pickles", "a negative shape", "a bomb", "others"],
