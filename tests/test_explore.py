@@ -115,6 +115,7 @@ def test_a_picture_file_is_encoded_as_python_encodes_it(seen: Seen, digit: Path)
     image = np.asarray(Image.open(digit))[None, None]
     found = desktop(seen, "plane")
     assert np.allclose(found["file"]["z"], load(PLANE).encode(image)[0], atol=1e-4)
+    assert found["dropped"] == found["file"]
     error = np.square(load(PLANE).reconstruct(image) - image / 255).mean()
     assert f"Squared error per pixel: {error:.4f}." in found["live"]
 

@@ -309,7 +309,7 @@ def rename_output(model: onnx.ModelProto, name: str) -> None:
 class TestBundle:
     def test_its_files(self, small_bundle: Path) -> None:
         names = {p.name for p in small_bundle.iterdir()}
-        graphs = {"encoder.onnx", "decoder.onnx", "prior.onnx", "model.safetensors", "golden.npz"}
+        graphs = {"encoder.onnx", "decoder.onnx", "prior.onnx", "model.safetensors", "golden.npz", "codes.npz"}
         pictures = {"samples.png", "manifold.png", "codes.png", "reconstructions.png"}
         assert names == {*graphs, *pictures, "parity.json", "README.md", "manifest.json"}
         bundle = open_bundle(small_bundle)
@@ -372,6 +372,15 @@ class TestBundle:
         ]
         for path in small_bundle.iterdir():
             assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+    def test_codes_are_those_of_test_images_with_their_classes(
+        self, small_bundle: Path, small: Model, small_data: Path
+    ) -> None:
+        dataset = load_dataset("small", small_data)
+        with np.load(small_bundle / "codes.npz", allow_pickle=False) as saved:
+            assert np.allclose(saved["z"], small.encode(dataset.test_images.numpy()), atol=1e-6)
+            assert saved["label"].tolist() == dataset.test_labels.tolist()
+            assert saved["names"].tolist() == list(dataset.label_names)
 
     def test_a_failed_gate_leaves_no_bundle(
         self,

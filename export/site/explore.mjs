@@ -136,7 +136,10 @@ function placePoint(z) {
   $("handle").setAttribute("aria-valuetext", text(z));
 }
 
-const moveTo = (x, y) => show(Float32Array.of(inside(x), inside(y)), shown?.y ?? null);
+function moveTo(x, y) {
+  if (!shown.y) $("label").value = ""; // it was the code's class that was chosen
+  show(Float32Array.of(inside(x), inside(y)), shown.y);
+}
 
 function setUpPlane() {
   $("plane-board").hidden = false;
@@ -224,6 +227,7 @@ const paintPlane = newest(async (y) => {
 
 function setUpNoise() {
   $("noise-board").hidden = false;
+  document.querySelector(".stage").classList.add("noise");
   for (let i = 0; i < model.noise; i++) {
     if (i === chooses) continue;
     const label = document.createElement("label");
@@ -301,6 +305,7 @@ const encode = newest(async (image) => {
   const codes = await encoder.run({ image: tensor(image, channels, height, width) });
   const conditional = decoder.inputNames.includes("y");
   const y = conditional ? (codes.y?.data ?? shown.y) : null;
+  $("label").value = "";
   await show(codes.z.data, y);
   const again = await decode(codes.z.data, y);
   paint($("given"), image);
@@ -453,7 +458,10 @@ async function start() {
   $("save").addEventListener("click", save);
   $("set-a").addEventListener("click", () => setEnd("a"));
   $("set-b").addEventListener("click", () => setEnd("b"));
-  $("between").addEventListener("input", () => show(...along($("between").valueAsNumber / 100)));
+  $("between").addEventListener("input", () => {
+    $("label").value = "";
+    show(...along($("between").valueAsNumber / 100));
+  });
   await showNoise();
   performance.mark("first picture");
   $("status").hidden = true;

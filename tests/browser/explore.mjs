@@ -85,6 +85,16 @@ async function drag(page, x, y) {
   await page.mouse.up();
 }
 
+/** Drops a file on the panel, as from a file manager. */
+async function drop(page, file) {
+  const data = await page.evaluateHandle((content) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([Uint8Array.from(content)], "dropped.png", { type: "image/png" }));
+    return transfer;
+  }, [...(await readFile(file))]);
+  await page.dispatchEvent("#encode", "drop", { dataTransfer: data });
+}
+
 async function plane(page) {
   await ready(page, "plane");
   const seen = { frame: await withinAFrame(page) };
@@ -97,6 +107,7 @@ async function plane(page) {
   seen.file = await after(page, () => page.getByLabel("Open a picture file").setInputFiles(picture));
   await page.waitForFunction(() => document.getElementById("live").textContent.startsWith("Encoded"));
   seen.live = await page.locator("#live").textContent();
+  seen.dropped = await after(page, () => drop(page, picture));
   const save = page.getByRole("button", { name: "Save" });
   const [download] = await Promise.all([page.waitForEvent("download"), save.click()]);
   seen.saved = [download.suggestedFilename(), await readFile(await download.path(), "base64")];
