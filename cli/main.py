@@ -1,6 +1,7 @@
 """The command `aae-zoo`: its commands, and how errors end it."""
 
 import sys
+import warnings
 from typing import Annotated, NoReturn
 
 import typer
@@ -38,7 +39,8 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; every foreseen error is one sentence on stderr and exit status 1."""
+    """Run the command line; every foreseen error is one sentence on stderr and exit status 1, a warning one too."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
     except AaeZooError as error:
