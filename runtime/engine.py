@@ -68,9 +68,10 @@ class Engine:
 
     def _open(self, role: str) -> Graph:
         name = self.manifest.graph_file(role, self._precision)
+        content = self._bundle.read(name)
         # The prior is a few sums a row: a pool of threads for it would only wait.
         threads = 1 if role == "prior" and not pool_is_shared() else self._threads
-        session = open_session(self._bundle.read(name), name, device=self.device, threads=threads, tf32=self._tf32)
+        session = open_session(content, name, device=self.device, threads=threads, tf32=self._tf32)
         return Graph(role, session, self.manifest)
 
     @property
