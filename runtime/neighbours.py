@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
 
-# Distances are worked out for so many pairs at a time: 32 MB.
-_PAIRS: Final = 1 << 22
+# Distances are worked out for so many pairs at a time: 8 MB.
+_PAIRS: Final = 1 << 20
 
 
 class Neighbours(NamedTuple):
@@ -30,7 +30,7 @@ class Neighbours(NamedTuple):
 
 
 def nearest_codes(z: NDArray[np.float32], among: NDArray[np.float32], k: int) -> Neighbours:
-    """The `k` nearest of codes `among` [m, latent] to each code z [n, latent]; of equals the first.
+    """The `k` nearest of codes `among` [m, latent] to each code z [n, latent].
 
     Raises:
         InvalidInput: `k` is below 1 or above m.
@@ -44,8 +44,10 @@ def nearest_codes(z: NDArray[np.float32], among: NDArray[np.float32], k: int) ->
 
 def _nearest(z: NDArray[np.float32], among: NDArray[np.float32], k: int) -> Neighbours:
     a, b = z.astype(np.float64), among.astype(np.float64)
-    squared = np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T, 0)
-    numbers = np.argsort(squared, axis=1, kind="stable")[:, :k]
+    squared = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
+    numbers = np.sort(np.argpartition(squared, k - 1, axis=1)[:, :k], axis=1)
     # Again for the few that are given: the sum above loses the digits of small distances.
     distances = np.linalg.norm(a[:, None] - b[numbers], axis=2)
-    return Neighbours(numbers, distances.astype(np.float32))
+    order = np.argsort(distances, axis=1, kind="stable")
+    ordered = np.take_along_axis(distances, order, axis=1).astype(np.float32)
+    return Neighbours(np.take_along_axis(numbers, order, axis=1), ordered)

@@ -67,6 +67,21 @@ def test_however_work_is_cut_the_result_is_the_same(small: Model, count: int, cu
     assert np.array_equal(neighbours.numbers[: len(parts[0])], small.nearest(parts[0], images[: max(1, cut)]).numbers)
 
 
+@settings(max_examples=5)
+@given(count=st.integers(2, 300), cut=st.integers(1, 299))
+def test_so_it_is_where_there_are_classes(labelled_bundle: Callable[..., Path], count: int, cut: int) -> None:
+    model = load(labelled_bundle())
+    images = model.sample(count, seed=1)
+    codes = model.codes(images)
+    cut = min(cut, count - 1)
+    for part in (slice(0, cut), slice(cut, count)):
+        assert model.classify(images[part]).names == model.classify(images).names[part]
+        assert np.array_equal(model.codes(images[part])["y"], codes["y"][part])
+        decoded = np.concatenate(list(model.stream("decode", codes["z"][part], codes["y"][part])))
+        assert np.array_equal(decoded, model.decode(**codes)[part])
+    assert np.array_equal(model.sample(count, label=1)[:, 0, 0, :3], np.tile([0, 1, 0], (count, 1)))
+
+
 def test_a_model_is_pickled_with_its_choices_and_without_its_sessions(small_bundle: Path) -> None:
     model = load(small_bundle, device="cpu", threads=1)
     images = model.sample(5)
