@@ -90,9 +90,8 @@ def distil(folder: Path, *, data: Path | None = None, steps: int | None = None) 
     with _one_thread():
         lite = _train(model, kept, steps or STEPS)
     lite.round_components()
-    facts = {"teacher_sha256": _sha256(run.weights), "steps": str(steps or STEPS)}
     with atomic_file(run.folder / FILE) as temporary:
-        temporary.write_bytes(save(lite.state_dict(), facts))
+        temporary.write_bytes(save(lite.state_dict(), {"teacher_sha256": _sha256(run.weights)}))
     return measure_lite(model, lite, dataset, run)
 
 
