@@ -60,7 +60,8 @@ def measure(bundle: Bundle) -> Iterator[str]:
             found, faster = quality(model_of(candidate, precision), dataset), speedups(content, variant, given[role])
             ratio = len(variant) / len(content)
             said = verdict(ratio, faster, found, was, loss=LITE_LOSS if precision == "lite" else LOSS)
-            yield line(bundle, f"{role}.{precision}", len(variant), f"{ratio:.0%}", faster, found, said)
+            graph = f"{role}.{precision}" + (", shipped" if precision in bundle.manifest.graphs[role] else "")
+            yield line(bundle, graph, len(variant), f"{ratio:.0%}", faster, found, said)
 
 
 def variants(bundle: Bundle, role: str, content: bytes, given: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
@@ -93,7 +94,7 @@ def line(
 ) -> str:
     speeds = [f"{faster[batch]:.2f} x" if faster else "" for batch in (1, 64)]
     figures = [f"{found[name]:.4g}" if name in found else "-" for name in ("mse", "error", "frechet")]
-    cells = [f"`{bundle.manifest.name}`", f"`{graph}`", f"{size:,}", ratio, *speeds, *figures, said]
+    cells = [f"`{bundle.manifest.name}`", graph, f"{size:,}", ratio, *speeds, *figures, said]
     text = f"| {' | '.join(cells)} |"
     print(text, flush=True)
     return text
@@ -114,7 +115,8 @@ A variant is published with a model that asks for it where no figure is more tha
 {LITE_LOSS:.0%}; an error's may be {ERROR_SLACK:g} points too), and it is {FASTER:g} times as fast at batch 1 or 64, or
 has at most {SMALLER:.0%} of the bytes. The graphs of float32 keep their weights as float16 already, so that one of
 float16 is no smaller; on CPUs it is no faster, and no GPU was there to time it on. Any of them can be made with
-`aae-zoo export RUN -o BUNDLE --variant int8 --variant fp16`, which judges it in the same way.
+`aae-zoo export RUN -o BUNDLE --variant int8 --variant fp16`, which judges it in the same way; those that say so come
+with the package, which has room for few.
 
 | model | graph | bytes | of float32's | speed, batch 1 | batch 64 | MSE | error | Fréchet | verdict |
 |---|---|---|---|---|---|---|---|---|---|
