@@ -105,10 +105,14 @@ class TestVariants:
         self, small_run: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(bundle_module, "speedups", lambda *_: {1: 1.0, 64: 1.19})
-        bundle = export_bundle(small_run, tmp_path / "bundle", data=small_data, variants=["fp16"])
+        bundle = export_bundle(small_run, tmp_path / "bundle", data=small_data, variants=["int8"])
         assert all(set(files) == {"fp32"} for files in bundle.graphs.values())
-        assert not list((tmp_path / "bundle").glob("*.fp16.onnx"))
+        assert not list((tmp_path / "bundle").glob("*.int8.onnx"))
         open_bundle(tmp_path / "bundle").check_files()
+
+    def test_float16_is_not_timed_on_a_cpu(self) -> None:
+        assert verdict(1.0, {}, {"mse": 1.02}, {"mse": 1.0}) == "published: for GPUs, not timed on one"
+        assert verdict(1.0, {}, {"mse": 1.03}, {"mse": 1.0}).startswith("not published: mse")
 
     def test_an_unknown_one_is_refused_at_once(
         self, run_folder: Path, refused: Callable[..., str], tmp_path: Path
