@@ -267,7 +267,7 @@ def _write_variants(folder: Path, source: _Source, document: dict[str, Any], pre
         _say(f"{path.name}: {said}")
         if said.startswith("published"):
             document["graphs"][role][precision] = path.name
-            document["metrics"].setdefault("variants", {})[path.stem] = found
+            document["metrics"].setdefault("variants", {})[path.stem] = {**found, "float32": was}
         else:
             path.unlink()
     document["files"] = _records(folder)
