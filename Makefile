@@ -1,6 +1,6 @@
 # Everything on a fresh machine with Python 3.11 or newer, pip and make:
 #   make sample   the runtime alone, without PyTorch: 64 digits from the shipped model into samples.png
-#   make test     everything: lint, types and tests
+#   make test     everything: lint, types and tests; needs npm too
 PYTHON ?= python3
 RUNTIME := .venv-runtime
 VENV := .venv

@@ -302,12 +302,12 @@ def _write_variants(folder: Path, source: _Source, document: dict[str, Any], pre
         graphs = {**document["graphs"], role: {**document["graphs"][role], precision: path.name}}
         with_it = {**document, "graphs": graphs, "files": _records(folder)}
         found = quality(_exported(folder, with_it, precision), source.dataset)
-        faster = speedups(content, path.read_bytes(), given[role])
+        faster = {} if precision == "fp16" else speedups(content, path.read_bytes(), given[role])
         said = verdict(path.stat().st_size / len(content), faster, found, was)
         _say(f"{path.name}: {said}")
         if said.startswith("published"):
             document["graphs"][role][precision] = path.name
-            document["metrics"].setdefault("variants", {})[path.stem] = found
+            document["metrics"].setdefault("variants", {})[path.stem] = {**found, "float32": was}
         else:
             path.unlink()
     document["files"] = _records(folder)

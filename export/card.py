@@ -112,15 +112,23 @@ def _variants(document: Mapping[str, Any]) -> list[str]:
         "## Variants",
         "",
         "`load(name, precision=...)` and `--precision` run these graphs, and float32's where there is none. The",
-        "figures are those of the test set with the variant.",
+        "figures are those of the test set with the variant; those in brackets float32's on the same draws.",
         "",
         f"| graph | bytes | {' | '.join(METRIC_NAMES[name] for name in names)} |",
         "|---|---|" + "---|" * len(names),
     ]
     for stem, found in variants.items():
-        values = [metric_text(found[name]) if name in found else "-" for name in names]
+        values = [_beside(found, name) for name in names]
         lines.append(f"| `{stem}.onnx` | {document['files'][f'{stem}.onnx']['size']:,} | {' | '.join(values)} |")
     return ["\n".join(lines)] if variants else []
+
+
+def _beside(found: Mapping[str, Any], name: str) -> str:
+    """A figure of a variant, and float32's where the two were measured in another way than the card's others."""
+    if name not in found:
+        return "-"
+    plain = found.get("float32", {})
+    return metric_text(found[name]) + (f" ({metric_text(plain[name])})" if name in plain else "")
 
 
 def _training(document: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Variants of a graph in other precisions: int8 for CPUs with integer instructions, float16 for GPUs.
 
-A variant is published where it wins something and loses next to nothing (`verdict`): the graphs of float32 already
-keep their weights as float16, so that one of float16 is no smaller, and on CPUs no faster.
+A variant is published where it is asked for, wins something and loses next to nothing (`verdict`). The graphs of
+float32 already keep their weights as float16, so that one of float16 is no smaller, and on CPUs no faster.
 """
 
 import logging
@@ -97,13 +97,15 @@ def verdict(
     """Why a variant is not published, or what it wins.
 
     `ratio` is its bytes over float32's, `faster` how many times as fast it is at each batch size, `found` and `was`
-    the test metrics with it and without. It must be at least 1.2 times as fast at some batch size, or have at most
-    half the bytes, and no metric may be worse by more than the share `loss`, nor an error by more than that and 0.1
-    points.
+    the test metrics with it and without. No metric may be worse by more than the share `loss`, nor an error by more
+    than that and 0.1 points; and it must be at least 1.2 times as fast at some batch size, or have at most half the
+    bytes, unless it was not timed, as one of float16 is not: what that wins it wins on GPUs.
     """
     for name, value in was.items():
         if found[name] > value * (1 + loss) + (ERROR_SLACK if name == "error" else 0):
             return f"not published: {name} {found[name]:.4g} instead of {value:.4g}"
+    if not faster:
+        return "published: for GPUs, not timed on one"
     best = max(faster.values())
     if best >= FASTER:
         return f"published: {best:.1f} times as fast"

@@ -271,7 +271,7 @@ class TestLabelsOnTheCommandLine:
 
 
 def test_a_precision_that_is_not_there(small_bundle: Path) -> None:
-    with pytest.raises(InvalidBundle, match="small has no int8 encoder; it has encoder \\(fp32\\)"):
+    with pytest.raises(InvalidBundle, match="small has no int8 graphs; its precisions are fp32"):
         load(small_bundle, precision="int8")
 
 

@@ -14,8 +14,9 @@ from onnx import TensorProto
 
 from aae_zoo.export import bundle as bundle_module
 from aae_zoo.export.bundle import export_bundle
-from aae_zoo.export.variants import verdict
-from aae_zoo.runtime import InvalidBundle, Model, load
+from aae_zoo.export.variants import FASTER, LITE_LOSS, LOSS, quality, verdict
+from aae_zoo.export.zoo import LITE, VARIANTS
+from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.zoo import lite
 from aae_zoo.zoo.data import load_dataset
@@ -51,8 +52,9 @@ class TestPrecision:
     @pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 5e-3), ("int8", 0.2), ("lite", 0.8)])
     def test_each_precision_draws_nearly_the_same(self, rich: Path, precision: str, tolerance: float) -> None:
         ours, plain = load(rich, precision=precision).sample(64, seed=1), load(rich).sample(64, seed=1)
-        assert not np.array_equal(ours, plain)
         assert np.abs(ours - plain).max() <= tolerance
+        # On CPUs ONNX Runtime computes most of a float16 graph in float32.
+        assert precision == "fp16" or not np.array_equal(ours, plain)
 
     def test_what_a_precision_lacks_runs_in_float32(self, rich: Path, small_data: Path) -> None:
         images = load_dataset("small", small_data).test_images.numpy()
@@ -60,8 +62,6 @@ class TestPrecision:
         assert not np.array_equal(load(rich, precision="int8").encode(images), load(rich).encode(images))
 
     def test_one_that_no_graph_has_is_refused(self, small_bundle: Path, refused: Callable[..., str]) -> None:
-        with pytest.raises(InvalidBundle, match="small has no int8 graphs; its precisions are fp32"):
-            load(small_bundle, precision="int8")
         assert "has no lite graphs" in refused("sample", small_bundle, "--precision", "lite")
 
     def test_the_command_line_takes_it(self, rich: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
@@ -97,16 +97,21 @@ class TestVariants:
         }
         card = (rich / "README.md").read_text("utf-8")
         for name, found in variants.items():
-            assert f"| `{name}.onnx` | {(rich / f'{name}.onnx').stat().st_size:,} | {found['mse']:.4g} |" in card
+            plain = f" ({found['float32']['mse']:.4g})" if "float32" in found else ""
+            assert f"| `{name}.onnx` | {(rich / f'{name}.onnx').stat().st_size:,} | {found['mse']:.4g}{plain} |" in card
 
     def test_one_that_wins_nothing_is_left_out(
         self, small_run: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(bundle_module, "speedups", lambda *_: {1: 1.0, 64: 1.19})
-        bundle = export_bundle(small_run, tmp_path / "bundle", data=small_data, variants=["fp16"])
+        bundle = export_bundle(small_run, tmp_path / "bundle", data=small_data, variants=["int8"])
         assert all(set(files) == {"fp32"} for files in bundle.graphs.values())
-        assert not list((tmp_path / "bundle").glob("*.fp16.onnx"))
+        assert not list((tmp_path / "bundle").glob("*.int8.onnx"))
         open_bundle(tmp_path / "bundle").check_files()
+
+    def test_float16_is_not_timed_on_a_cpu(self) -> None:
+        assert verdict(1.0, {}, {"mse": 1.02}, {"mse": 1.0}) == "published: for GPUs, not timed on one"
+        assert verdict(1.0, {}, {"mse": 1.03}, {"mse": 1.0}).startswith("not published: mse")
 
     def test_an_unknown_one_is_refused_at_once(
         self, run_folder: Path, refused: Callable[..., str], tmp_path: Path
@@ -189,6 +194,24 @@ class TestLite:
         decoder = lite.LiteDecoder(5, (1, 8, 8))
         image = decoder(torch.zeros(3, 2), torch.zeros(3, 3))["image"]
         assert image.shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize("name", [e.name for e in list_models() if "variants" in load(e.name).manifest.metrics])
+def test_shipped_variants_are_nearly_as_good_as_float32(name: str) -> None:
+    """Measured again through ONNX Runtime; how fast they are is a benchmark's affair."""
+    plain = load(name)
+    dataset = load_dataset(plain.manifest.dataset)
+    was = quality(plain, dataset)
+    for precision in {p for files in plain.manifest.graphs.values() for p in files} - {"fp32"}:
+        loss = LITE_LOSS if precision == "lite" else LOSS
+        said = verdict(1.0, {1: FASTER}, quality(load(name, precision=precision), dataset), was, loss)
+        assert said.startswith("published"), said
+
+
+def test_models_that_have_more_than_float32() -> None:
+    precisions = {e.name: {p for f in load(e.name).manifest.graphs.values() for p in f} for e in list_models()}
+    more = {name: found - {"fp32"} for name, found in precisions.items() if len(found) > 1}
+    assert more == {**{name: {"lite"} for name in LITE}, **{name: set(found) for name, found in VARIANTS.items()}}
 
 
 def test_every_precision_is_safe_to_pull(rich: Path, aae_zoo: AaeZoo) -> None:

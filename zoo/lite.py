@@ -41,6 +41,7 @@ _RANK: Final = 64
 _BATCH: Final = 256
 _LEARNING_RATE: Final = 3e-3
 _DRAWS: Final = 60_000
+_NUMBERS: Final = 2**28  # in all images of a lesson: half a gigabyte
 _COMPONENTS_FROM: Final = 4000
 _SEED: Final = 0
 
@@ -90,9 +91,8 @@ def distil(folder: Path, *, data: Path | None = None, steps: int | None = None) 
     with _one_thread():
         lite = _train(model, kept, steps or STEPS)
     lite.round_components()
-    facts = {"teacher_sha256": _sha256(run.weights), "steps": str(steps or STEPS)}
     with atomic_file(run.folder / FILE) as temporary:
-        temporary.write_bytes(save(lite.state_dict(), facts))
+        temporary.write_bytes(save(lite.state_dict(), {"teacher_sha256": _sha256(run.weights)}))
     return measure_lite(model, lite, dataset, run)
 
 
@@ -108,12 +108,13 @@ def load_lite(run: Run, image: Sequence[int]) -> LiteDecoder | None:
     mend = f"make it again with aae-zoo distil {run.folder}, or remove it"
     try:
         with safe_open(path, "pt") as file:
-            facts, weights = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            teacher = (file.metadata() or {})["teacher_sha256"]
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         lite = LiteDecoder(weights["coefficients.0.weight"].shape[1], image)
         lite.load_state_dict(weights)
     except (SafetensorError, OSError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged ({type(error).__name__}); {mend}") from None
-    if facts["teacher_sha256"] != _sha256(run.weights):
+    if teacher != _sha256(run.weights):
         raise CheckpointError(f"{path} was taught by other weights than {run.weights}; {mend}")
     return lite.eval()
 
@@ -172,14 +173,16 @@ def _batches(count: int) -> Iterator[Tensor]:
 def _lesson(model: Autoencoder, images: Tensor) -> tuple[Tensor, Tensor]:
     """Codes [n, size], classes beside them where the decoder takes them, and their images, as float16 to save memory.
 
-    They are draws of the prior, shuffled with the codes of the images where the encoder gives all that is needed.
+    They are draws of the prior, shuffled with the codes of the images where the encoder gives all that is needed,
+    and of large images only some.
     """
     model.eval()
     draws = model.prior.draw(_DRAWS, Generator().manual_seed(_SEED + 1))
     found = [model.encode(to_float(batch)) for batch in images.split(batch_size(images))]
     sets = [draws, *found] if draws.keys() <= found[0].keys() else [draws]
     codes = torch.cat([torch.cat([part[name] for name in draws], 1) for part in sets])
-    codes = codes[torch.randperm(len(codes), generator=Generator().manual_seed(_SEED))]
+    order = torch.randperm(len(codes), generator=Generator().manual_seed(_SEED))
+    codes = codes[order[: _NUMBERS // images[0].numel()]]
     return codes, torch.cat([model.decoder.logits(part).sigmoid().half() for part in codes.split(1000)])
 
 

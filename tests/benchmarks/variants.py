@@ -59,8 +59,10 @@ def measure(bundle: Bundle) -> Iterator[str]:
             candidate = add(bundle, role, precision, variant)
             found, faster = quality(model_of(candidate, precision), dataset), speedups(content, variant, given[role])
             ratio = len(variant) / len(content)
-            said = verdict(ratio, faster, found, was, loss=LITE_LOSS if precision == "lite" else LOSS)
-            yield line(bundle, f"{role}.{precision}", len(variant), f"{ratio:.0%}", faster, found, said)
+            judged = {} if precision == "fp16" else faster
+            said = verdict(ratio, judged, found, was, loss=LITE_LOSS if precision == "lite" else LOSS)
+            graph = f"{role}.{precision}" + (", shipped" if precision in bundle.manifest.graphs[role] else "")
+            yield line(bundle, graph, len(variant), f"{ratio:.0%}", faster, found, said)
 
 
 def variants(bundle: Bundle, role: str, content: bytes, given: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
@@ -93,7 +95,7 @@ def line(
 ) -> str:
     speeds = [f"{faster[batch]:.2f} x" if faster else "" for batch in (1, 64)]
     figures = [f"{found[name]:.4g}" if name in found else "-" for name in ("mse", "error", "frechet")]
-    cells = [f"`{bundle.manifest.name}`", f"`{graph}`", f"{size:,}", ratio, *speeds, *figures, said]
+    cells = [f"`{bundle.manifest.name}`", graph, f"{size:,}", ratio, *speeds, *figures, said]
     text = f"| {' | '.join(cells)} |"
     print(text, flush=True)
     return text
@@ -103,18 +105,20 @@ def main() -> None:
     """Measure all models, or those that are named, and write the table."""
     target, names = Path(sys.argv[1]), sys.argv[2:] or [entry.name for entry in list_models() if entry.shipped]
     lines = [text for name in names for text in measure(open_bundle(SHIPPED / name))]
+    which = "some of the shipped models" if sys.argv[2:] else "the shipped models"
     text = f"""# Variants
 
-Written by `make variants`: every graph of the shipped models in other precisions, and the lite decoders. Speed is how
+Written by `make variants`: the graphs of {which} in other precisions, and the lite decoders. Speed is how
 many times as fast as float32 the variant is, the median of {ROUNDS} pairs of measurements taken in turn on one thread;
 MSE, error and Fréchet distance are those of the test images through ONNX Runtime, with this one graph in the place of
 float32's. This table: {platform.machine()}, ONNX Runtime {ort.__version__}.
 
-A variant is published with a model that asks for it where no figure is more than {LOSS:.0%} worse (a lite decoder's:
-{LITE_LOSS:.0%}; an error's may be {ERROR_SLACK:g} points too), and it is {FASTER:g} times as fast at batch 1 or 64, or
-has at most {SMALLER:.0%} of the bytes. The graphs of float32 keep their weights as float16 already, so that one of
-float16 is no smaller; on CPUs it is no faster, and no GPU was there to time it on. Any of them can be made with
-`aae-zoo export RUN -o BUNDLE --variant int8 --variant fp16`, which judges it in the same way.
+`aae-zoo export RUN -o BUNDLE --variant int8 --variant fp16` makes any of them, and publishes in the bundle those of
+which no figure is more than {100 * LOSS:g} % worse, an error's by more than that and {ERROR_SLACK:g} points (a lite
+decoder may lose {100 * LITE_LOSS:g} %), and which are {FASTER:g} times as fast at batch 1 or 64, or have at most
+{SMALLER:.0%} of the bytes. The graphs of float32 keep their weights as float16 already, so that one of float16 is no
+smaller, and on CPUs no faster, as ONNX Runtime computes most of it in float32 there: it is for GPUs, on none of which
+it was timed, and is published if it is no worse. What says "shipped" comes with the package, which has room for few.
 
 | model | graph | bytes | of float32's | speed, batch 1 | batch 64 | MSE | error | Fréchet | verdict |
 |---|---|---|---|---|---|---|---|---|---|
