@@ -39,7 +39,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; every foreseen error is one sentence on stderr and exit status 1, a warning one too."""
+    """Run the command line; a foreseen error is one sentence on stderr and exit status 1, a warning one sentence."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()

@@ -18,7 +18,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.catalogue import SHIPPED

@@ -37,7 +37,7 @@ from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.data import load_dataset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Candidate(Bundle):
     """A shipped bundle with one graph more, `content`, in the place of a file."""
 
@@ -77,7 +77,7 @@ def add(bundle: Bundle, role: str, precision: str, content: bytes) -> Candidate:
     """The bundle with one graph of another precision alone."""
     name, graphs = f"{role}.{precision}.onnx", {r: {"fp32": f["fp32"]} for r, f in bundle.manifest.graphs.items()}
     manifest = replace(bundle.manifest, graphs={**graphs, role: {**graphs[role], precision: name}})
-    return Candidate(bundle.folder, manifest, "", name, content)
+    return Candidate(bundle.folder, manifest, "", name=name, content=content)
 
 
 def model_of(bundle: Bundle, precision: str) -> Model:
