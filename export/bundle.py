@@ -52,8 +52,8 @@ from aae_zoo.zoo.run import LABELS, Run
 from aae_zoo.zoo.training import load_model
 
 _RECONSTRUCTIONS: Final = 10
-# Of the golden rows the lite decoder keeps every fourth: a bundle has a budget.
-_LITE_ROWS: Final = 4
+# Of the golden rows the lite decoder keeps every eighth: a bundle has a budget.
+_LITE_ROWS: Final = 8
 
 
 @dataclass(frozen=True)
