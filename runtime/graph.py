@@ -27,8 +27,8 @@ _MOST_ROWS: Final = {"cpu": 256, "cuda": 4096}
 class Graph:
     """A session and what the manifest promises of it: its inputs' names, its outputs' names and shapes of a row.
 
-    `batch` is how many rows are worked on at a time. `binds` says whether arrays go in and out by I/O binding, as they do on a GPU; where the session has the CPU's
-    memory, plain runs are as good and have less to do.
+    `batch` is how many rows are worked on at a time. `binds` says whether arrays go in and out by I/O binding, as they
+    do on a GPU; where the session has the CPU's memory, plain runs are as good and have less to do.
 
     Raises:
         InvalidBundle: inputs or outputs are not those that the manifest promises for the role.
