@@ -15,7 +15,7 @@ from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.devices import Device
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.forks import forget_sessions_in_children
-from aae_zoo.runtime.graph import Arrays, Graph, batch_rows
+from aae_zoo.runtime.graph import Arrays, Graph
 from aae_zoo.runtime.inputs import Images
 from aae_zoo.runtime.noise import uniform_noise
 from aae_zoo.runtime.onnxfile import check_graph
@@ -84,7 +84,7 @@ class Engine:
     @property
     def batch(self) -> int:
         """How many images are worked on at a time."""
-        return batch_rows(self.manifest, self.graph("decoder").memory[0])
+        return self.graph("decoder").batch
 
     @cached_property
     def prior_draws(self) -> NDArray[np.float32]:
@@ -102,8 +102,9 @@ class Engine:
     def encoding(self, images: Images) -> Job:
         """Every output of the encoder."""
         graph = self.graph("encoder")
-        batch = batch_rows(self.manifest, graph.memory[0])
-        return Job(len(images), batch, graph.outputs, lambda part, out: graph.run({"image": images.rows(part)}, out))
+        return Job(
+            len(images), graph.batch, graph.outputs, lambda part, out: graph.run({"image": images.rows(part)}, out)
+        )
 
     def decoding(self, codes: Arrays) -> Job:
         """Images of the decoder's inputs."""
@@ -146,7 +147,8 @@ class Engine:
         return {name: codes[name] for name in self.graph("decoder").inputs}
 
     def _images(self, count: int, step: Callable[[slice, Arrays | None], Arrays]) -> Job:
-        return Job(count, self.batch, self.graph("decoder").outputs, step)
+        decoder = self.graph("decoder")
+        return Job(count, decoder.batch, decoder.outputs, step)
 
     def _decode_noise(self, noise: NDArray[np.float32], out: Arrays | None) -> Arrays:
         decoder = self.graph("decoder")

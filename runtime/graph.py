@@ -26,8 +26,8 @@ _MOST_ROWS: Final = {"cpu": 256, "cuda": 4096}
 class Graph:
     """A session and what the manifest promises of it: its inputs' names, its outputs' names and shapes of a row.
 
-    `binds` says whether arrays go in and out by I/O binding, as they do on a GPU; where the session has the CPU's
-    memory, plain runs are as good and have less to do.
+    `batch` is how many rows are worked on at a time. `binds` says whether arrays go in and out by I/O binding, as they
+    do on a GPU; where the session has the CPU's memory, plain runs are as good and have less to do.
     """
 
     def __init__(self, session: "InferenceSession", manifest: Manifest) -> None:
@@ -37,6 +37,7 @@ class Graph:
         self.outputs = {o.name: shapes[o.name] for o in session.get_outputs()}
         self.names = list(self.outputs)
         self.memory = memory_of(session)
+        self.batch = _batch_rows(manifest, self.memory[0])
         self.binds = session.get_providers()[0] != CPU
 
     def run(self, inputs: Values, out: Arrays | None = None) -> Arrays:
@@ -73,7 +74,7 @@ class Graph:
         return binding
 
 
-def batch_rows(manifest: Manifest, memory: str) -> int:
+def _batch_rows(manifest: Manifest, memory: str) -> int:
     """How many images are worked on at a time: as many as their bytes allow, a power of two."""
     channels, height, width = manifest.image.axes
     fitting = max(1, _BYTES[memory] // (4 * channels * height * width))

@@ -42,7 +42,7 @@ class Images:
         self._array = array if array.shape[1:] == shape.axes else _channels_first(array, shape, resize)
         if self._count == 0:
             raise _wrong_shape(array, shape)
-        if array.dtype != np.uint8 and array.dtype.kind != "f":
+        if array.dtype.kind != "f" and array.dtype != np.uint8:
             raise InvalidInput(f"the images have dtype {array.dtype}, expected uint8 or floats in [0, 1]")
 
     def __len__(self) -> int:
@@ -58,12 +58,13 @@ class Images:
             numbers = range(*part.indices(self._count))
             return _unit(np.stack([self._pixels(number) for number in numbers]))
         array = self._array[part]
-        if array.dtype != np.uint8:
+        is_float = array.dtype.kind == "f"
+        if is_float:
             array = contiguous_float32(array)
             _check_range(array)
         if array.shape[1:] != self.shape.axes:
             array = _resized(_coloured(array, self.shape.channels), self.shape)
-        return _unit(array) if array.dtype == np.uint8 else array
+        return array if is_float else _unit(array)
 
     def _pixels(self, number: int) -> NDArray[np.uint8]:
         return to_pixels(self._pictures[number], self.shape, f"picture {number}", resize=self._resize)
@@ -164,7 +165,9 @@ def _unit(array: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _check_range(images: NDArray[np.float32]) -> None:
     # One pass instead of two: as unsigned integers, the bits of all floats in [0, 1] are at most those of 1, and
     # those of NaN, infinity and whatever is larger or negative are above (so are those of -0, hence the second look).
-    if np.maximum.reduce(images.view(np.uint32), axis=None) <= _BITS_OF_ONE:
+    # argmax has less to set up than max, which counts beside a run of 0.1 ms.
+    bits = images.view(np.uint32)
+    if bits.item(bits.argmax()) <= _BITS_OF_ONE:
         return
     low, high = images.min(), images.max()
     if not (low >= 0 and high <= 1):  # also false for NaN

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aae_zoo.runtime import InvalidInput, Model, OutputError
+from aae_zoo.runtime.graph import _batch_rows
+from aae_zoo.runtime.manifest import ImageShape
 
 COUNTS = st.integers(1, 600)
 
@@ -71,3 +74,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     grown = int(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout)
     assert grown < 4_000  # kB
     assert np.load(tmp_path / "many.npy", mmap_mode="r").shape == (100_000, 1, 14, 14)
+
+
+@pytest.mark.parametrize(
+    ("image", "memory", "rows"),
+    [((1, 28, 28), "cpu", 256), ((3, 64, 64), "cpu", 16), ((3, 4096, 4096), "cpu", 1), ((1, 28, 28), "cuda", 4096)],
+)
+def test_a_batch_is_what_fits(small: Model, image: tuple[int, int, int], memory: str, rows: int) -> None:
+    manifest = replace(small.manifest, image=ImageShape(*image))
+    assert _batch_rows(manifest, memory) == rows

@@ -46,8 +46,8 @@ def main() -> None:
     for wheel in WHEELS:
         with tempfile.TemporaryDirectory() as folder:
             rows = list(trials(wheel, Path(folder) / "environment"))
-            version = run(Path(folder) / "environment" / "bin" / "pip", "show", wheel).stdout.splitlines()[1]
-        lines += ["", f"## {wheel}, {version.lower()}", "", "| | what happens |", "|---|---|"]
+            version = run(Path(folder) / "environment" / "bin" / "pip", "show", wheel).stdout.splitlines()[1].split()[1]
+        lines += ["", f"## {wheel} {version}", "", "| | what happens |", "|---|---|"]
         lines += [f"| {what} | {happens} |" for what, happens in rows]
         print("\n".join(lines[-len(rows) :]))
     with atomic_file(Path(sys.argv[1])) as temporary:
