@@ -269,8 +269,10 @@ def test_all_of_the_catalogue_are_cards(aae_zoo: AaeZoo, tmp_path: Path) -> None
         assert (tmp_path / "site" / entry.name / "decoder.onnx").is_file()
 
 
-def test_a_name_and_all_are_too_much(refused: Callable[..., str]) -> None:
-    assert "both the model mnist-gauss and --all" in refused("explore", "mnist-gauss", "--all")
+def test_a_name_and_all_are_too_much(aae_zoo: AaeZoo) -> None:
+    result = aae_zoo("explore", "mnist-gauss", "--all")
+    assert result.status == 2
+    assert "either the model mnist-gauss or --all" in result.err
 
 
 def test_serve_opens_the_browser_at_a_page_on_loopback(
