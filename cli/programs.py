@@ -8,7 +8,6 @@ import typer
 
 from aae_zoo.cli.models import Name
 from aae_zoo.cli.printing import note
-from aae_zoo.runtime.errors import InvalidInput
 
 NodeModules = Annotated[
     Path | None,
@@ -42,7 +41,7 @@ def explore(
 ) -> None:
     """Write a static page that decodes a model in the browser."""
     if name and all_:
-        raise InvalidInput(f"explore was given both the model {name} and --all; give one of them")
+        raise typer.BadParameter(f"give either the model {name} or --all")
     from aae_zoo.export.explore import explore as write
     from aae_zoo.export.explore import explore_all
 

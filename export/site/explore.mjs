@@ -28,8 +28,17 @@ let shown = null; // { z, y, image }: the code, the class that a conditional dec
 
 const tensor = (values, ...shape) => new ort.Tensor("float32", values, [values.length / shape.reduce((a, b) => a * b, 1), ...shape]);
 
+let last = Promise.resolve();
+
+/** Runs a session after all runs before it: ONNX Runtime's one thread has one stack, and two runs would share it. */
+function run(session, inputs) {
+  const outputs = last.then(() => session.run(inputs));
+  last = outputs.catch(() => {});
+  return outputs;
+}
+
 async function drawPrior(noise) {
-  const { z, y } = await prior.run({ u: tensor(noise, model.noise) });
+  const { z, y } = await run(prior, { u: tensor(noise, model.noise) });
   return { z: z.data, y: decoder.inputNames.includes("y") ? y.data : null };
 }
 
@@ -41,7 +50,7 @@ async function decode(z, y) {
     for (let i = 0; i < all.length; i++) all[i] = y[i % y.length];
     inputs.y = tensor(all, model.labels.length);
   }
-  return (await decoder.run(inputs)).image.data;
+  return (await run(decoder, inputs)).image.data;
 }
 
 /** Runs the newest call only, one at a time, so that a fast hand never builds a queue. */
@@ -268,11 +277,6 @@ function placeDots(z) {
 
 // ---- labels and chance
 
-function chooseLabel(k) {
-  const within = 0.005 + 0.99 * Math.random();
-  u[chooses] = k === null ? Math.random() : (k + within) / model.labels.length;
-}
-
 const chosen = () => ($("label").value === "" ? null : Number($("label").value));
 
 async function labelChanged() {
@@ -293,7 +297,7 @@ async function labelChanged() {
 
 function random() {
   u = Float32Array.from(u, () => 0.001 + 0.998 * Math.random());
-  if (chooses !== null) chooseLabel(chosen());
+  if (chosen() !== null) u[chooses] = (chosen() + u[chooses]) / model.labels.length;
   tellNoise();
   showNoise("A random picture.");
 }
@@ -302,7 +306,7 @@ function random() {
 
 const encode = newest(async (image) => {
   encoder ??= await session("encoder");
-  const codes = await encoder.run({ image: tensor(image, channels, height, width) });
+  const codes = await run(encoder, { image: tensor(image, channels, height, width) });
   const conditional = decoder.inputNames.includes("y");
   const y = conditional ? (codes.y?.data ?? shown.y) : null;
   $("label").value = "";

@@ -124,7 +124,7 @@ async function noise(page) {
   seen.live = await page.locator("#live").textContent();
   seen.a = seen.test;
   await page.getByRole("button", { name: "A is here" }).click();
-  seen.relabelled = await after(page, () => page.getByLabel("Label").selectOption({ label: "7" }));
+  seen.relabelled = await after(page, () => page.getByLabel("Label").selectOption({ label: "4" }));
   await after(page, () => page.getByRole("button", { name: "Random" }).click());
   seen.b = await shown(page);
   await page.getByRole("button", { name: "B is here" }).click();
