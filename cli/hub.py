@@ -99,19 +99,17 @@ def publish(
 ) -> None:
     """Publish a bundle on the Hub, with the token of `hf auth login` or HF_TOKEN."""
     if all_ == (repo is not None) or (bundle is None and not all_):
-        raise typer.BadParameter("give either a BUNDLE and --repo ORG/NAME, or --all and --namespace ORG")
+        raise typer.BadParameter("give either a BUNDLE and --repo ORG/NAME, or --all")
     if create_pr and (all_ or tag):
         raise typer.BadParameter("--create-pr makes no commit that --tag or --all could pin")
-    namespace = namespace or os.environ.get("AAE_ZOO_NAMESPACE")
-    if all_ and not namespace:
-        raise typer.BadParameter("--all needs --namespace ORG, or AAE_ZOO_NAMESPACE, whose the repositories will be")
     from aae_zoo.export.publish import How, publish_all, publish_bundle
 
     how, done = How(private, tag, create_pr, dry_run), []
     if repo and bundle:
         todo: Iterable[Published] = [publish_bundle(bundle, repo, how)]
     else:
-        todo = publish_all(bundle or Path("runtime/models"), namespace or "", how)
+        namespace = namespace or os.environ.get("AAE_ZOO_NAMESPACE")
+        todo = publish_all(bundle or Path("runtime/models"), namespace, how)
     for published in todo:
         done.append(published)
         if not json:

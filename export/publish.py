@@ -71,11 +71,14 @@ def publish_bundle(folder: Path, repository: str, how: How) -> Published:
     return publish_files(repository, files, message, how)
 
 
-def publish_all(folder: Path, namespace: str, how: How) -> Iterator[Published]:
-    """Publish every bundle of a folder with a catalogue, as NAMESPACE/NAME, and pin each in the catalogue at once.
+def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Published]:
+    """Publish every bundle of a folder with a catalogue, and pin each in the catalogue at once.
+
+    The repositories are NAMESPACE/NAME, by default those that the catalogue has.
 
     Raises: as `publish_bundle` does, and
         InvalidBundle: the catalogue is missing, or is not that of the bundles.
+        InvalidInput: there is no namespace, and the catalogue has no repository.
     """
     path = folder / "catalogue.json"
     if not path.is_file():
@@ -86,7 +89,10 @@ def publish_all(folder: Path, namespace: str, how: How) -> Iterator[Published]:
         entry = json.loads(path.read_text("utf-8"))["models"].get(name, {})
         if entry.get("sha256") != bundle.manifest_sha256:
             raise InvalidBundle(f"{path} does not have {name} as it is in {bundle.folder}; make generated, and again")
-        done = publish_bundle(bundle.folder, f"{namespace}/{name}", how)
+        repository = f"{namespace}/{name}" if namespace else entry["repository"]
+        if repository is None:
+            raise InvalidInput(f"{path} has no repository of {name}; give --namespace ORG, or set AAE_ZOO_NAMESPACE")
+        done = publish_bundle(bundle.folder, repository, how)
         if done.commit:
             _pin(path, name, {"repository": done.repository, "revision": done.commit})
         yield done

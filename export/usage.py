@@ -56,7 +56,7 @@ def _browser(document: Mapping[str, Any]) -> str:
 ```html
 <canvas></canvas>
 <script type="module">
-  import * as ort from "https://cdn.jsdelivr.net/npm/onnxruntime-web/dist/ort.min.mjs";
+  import * as ort from "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/ort.wasm.min.mjs";
 
   const open = (role) => ort.InferenceSession.create(`${{role}}.onnx`);
   const [prior, decoder] = [await open("prior"), await open("decoder")];

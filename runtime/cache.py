@@ -16,16 +16,19 @@ Nothing here imports numpy, ONNX Runtime or huggingface_hub, and nothing goes to
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from aae_zoo.runtime.bundle import open_bundle
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, ModelNotFound, OutputError
 from aae_zoo.runtime.files import atomic_file
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Known(NamedTuple):
@@ -95,7 +98,8 @@ def is_cached(sha256: str) -> bool:
 def known(repository: str, revision: str) -> Known | None:
     """What the Hub had under a name when it was last asked, or None; a damaged record counts as none."""
     try:
-        return Known(**json.loads(_record(repository, revision).read_text("utf-8")))
+        found = Known(**json.loads(_record(repository, revision).read_text("utf-8")))
+        return found if _SHA256.fullmatch(found.sha256) else None
     except (OSError, ValueError, TypeError):
         return None
 

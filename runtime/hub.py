@@ -155,6 +155,7 @@ class HubSource:
         self._token: bool | None = None  # the client's own: from the environment or its login
         with hub_errors(self.where):
             self.commit = self._look_up()
+        self.exactly = f"{repository}@{self.commit}"
 
     def _look_up(self) -> str:
         """The commit, within the client's own short limit of seconds ($HF_HUB_ETAG_TIMEOUT)."""

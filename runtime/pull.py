@@ -37,10 +37,14 @@ Choice = Callable[[Manifest], list[str]]
 
 
 class Source(Protocol):
-    """Where a bundle's files come from: `where` is said in errors, `commit` is the Hub's, or empty."""
+    """Where a bundle's files come from.
+
+    `where` is said in errors; `commit` is the Hub's, or empty; `exactly` is where with the commit.
+    """
 
     where: str
     commit: str
+    exactly: str
 
     def chunks(self, name: str, start: int) -> Iterator[bytes]:
         """The content of a file from byte `start` on."""
@@ -151,7 +155,8 @@ class FolderSource:
         found = [folder / name for name in names if (folder / name / _MANIFEST).is_file()]
         if not found:
             raise ModelNotFound(f"there is no bundle {' or '.join(str(folder / name) for name in names)}")
-        self.folder, self.where = found[0], str(found[0])
+        self.folder = found[0]
+        self.where = self.exactly = str(found[0])
 
     def chunks(self, name: str, start: int) -> Iterator[bytes]:
         """The content of a file from byte `start` on."""
@@ -198,15 +203,8 @@ def _sound(sha256: str, choose: Choice) -> Bundle | None:
 
 
 def _fetch(place: Remote, choose: Choice, folder: Path | None, force: bool) -> Pulled:
-    try:
-        source = _source(place, folder)
-    except (HubError, ModelNotFound) as error:
-        if place.sha256 is None:
-            raise
-        raise ModelNotFound(
-            f"{place.name} is not shipped with this package, not in the cache {cache_folder()}, and not to be had "
-            f"elsewhere: {error}"
-        ) from None
+    """Ask for the manifest, and bring what lacks of the files that are chosen from it."""
+    source = _open_source(place, folder)
     text = _read_manifest(source)
     sha256 = hashlib.sha256(text).hexdigest()
     if place.sha256 not in (None, sha256):
@@ -215,21 +213,37 @@ def _fetch(place: Remote, choose: Choice, folder: Path | None, force: bool) -> P
             "pip install -U aae-zoo, or pull the repository by its own name to have what is there now"
         )
     manifest = parse_manifest(text, f"{source.where}/{_MANIFEST}")
-    names = choose(manifest)
+    names, found = choose(manifest), "cached"
     with cache_errors():
         bundle = None if force else _sound(sha256, choose)
         if bundle is None:
-            with _lock(sha256):  # another process may have done it meanwhile
-                bundle = (None if force else _sound(sha256, choose)) or _download(source, text, manifest, names, force)
-        if place.repository and (source.commit or place.sha256 is None):
-            for revision in {place.revision, source.commit or place.revision}:
-                if known(place.repository, revision) != (now := Known(source.commit, sha256)):
-                    remember(place.repository, revision, now)
-    return Pulled(replace(bundle, source=place.name), names, f"pulled from {_exactly(place, source)}")
+            with _lock(sha256):
+                bundle = None if force else _sound(sha256, choose)  # another process may have done it meanwhile
+                if bundle is None:
+                    bundle, found = _download(source, text, manifest, names, force), f"pulled from {source.exactly}"
+        _remember(place, source, sha256)
+    return Pulled(replace(bundle, source=place.name), names, found)
 
 
-def _exactly(place: Remote, source: Source) -> str:
-    return f"{place.repository}@{source.commit}" if source.commit else source.where
+def _remember(place: Remote, source: Source, sha256: str) -> None:
+    """Record what the repository's name, and the commit that it stands for, have."""
+    now = Known(source.commit, sha256)
+    of_repository = source.commit or place.sha256 is None  # and not of a catalogue's name, from a folder
+    for revision in {place.revision, source.commit or place.revision} if of_repository else ():
+        if place.repository and known(place.repository, revision) != now:
+            remember(place.repository, revision, now)
+
+
+def _open_source(place: Remote, folder: Path | None) -> Source:
+    try:
+        return _source(place, folder)
+    except (HubError, ModelNotFound) as error:
+        if place.sha256 is None:
+            raise
+        raise ModelNotFound(
+            f"{place.name} is not shipped with this package, not in the cache {cache_folder()}, and not to be had "
+            f"elsewhere: {error}"
+        ) from None
 
 
 def _source(place: Remote, folder: Path | None) -> Source:

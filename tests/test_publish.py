@@ -272,7 +272,6 @@ class TestTheHubRefuses:
             [],
             [digits_bundle],
             ["--repo", "org/x"],
-            ["--all"],
             [digits_bundle, "--repo", "org/x", "--all"],
             [digits_bundle, "--repo", "org/x", "--create-pr", "--tag", "v1"],
             ["--all", "--namespace", "org", "--create-pr"],
@@ -293,15 +292,18 @@ class TestAll:
         entries: dict[str, Any] = json.loads((models / "catalogue.json").read_text())["models"]
         return entries
 
-    def test_every_bundle_is_published_and_pinned(self, models: Path, hub: Hub, aae_zoo: AaeZoo) -> None:
+    def test_every_bundle_is_published_and_pinned(
+        self, models: Path, hub: Hub, aae_zoo: AaeZoo, refused: Callable[..., str]
+    ) -> None:
         command = ("publish", models, "--all", "--namespace", "org")
+        assert "has no repository of digits-gauss; give --namespace ORG" in refused(*command[:3])
         assert aae_zoo(*command).status == 0
         for name, entry in self.entries(models).items():
             assert entry["repository"] == f"org/{name}"
             assert entry["revision"] == hub.store.revision("models", f"org/{name}", "main")
             assert entry["sha256"] == hashlib.sha256((models / name / "manifest.json").read_bytes()).hexdigest()
         before = (models / "catalogue.json").read_bytes()
-        assert aae_zoo(*command).out.count("no commit was made") == 2
+        assert aae_zoo(*command[:3]).out.count("no commit was made") == 2  # where the catalogue has them
         assert (models / "catalogue.json").read_bytes() == before
 
     def test_what_failed_goes_on(

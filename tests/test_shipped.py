@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,16 @@ def test_the_readmes_python_runs() -> None:
 
 def test_every_command_of_the_readme_exists() -> None:
     """Each `aae-zoo ...` line of the README is understood: its command and every option are there."""
+
+    @cache
+    def usage(command: str) -> str:
+        return subprocess.run([AAE_ZOO, command, "--help"], capture_output=True, text=True, check=True).stdout
+
     for line in re.findall(r"^aae-zoo (.*)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE):
         words = line.split("#")[0].split()
-        command = subprocess.run([AAE_ZOO, words[0], "--help"], capture_output=True, text=True, check=True)
+        assert usage(words[0])
         for option in (word for word in words[1:] if word.startswith("-")):
-            assert re.search(rf"(^|[ ,]){option}\b", command.stdout), line
+            assert re.search(rf"(^|[ ,]){option}\b", usage(words[0])), line
 
 
 class TestMnistGauss:
