@@ -84,12 +84,14 @@ def cache(
 
 def publish(
     bundle: Annotated[
-        Path | None, typer.Argument(metavar="BUNDLE", help="A bundle's folder; with --all a folder of them.")
+        Path | None,
+        typer.Argument(metavar="BUNDLE", help="A bundle's folder; with --all a folder of them, with --space of pages."),
     ] = None,
     repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="The repository, made new or updated.")] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="Every bundle of runtime/models, pinned in its catalogue.")
     ] = False,
+    space: Annotated[bool, typer.Option("--space", help="Pages that explore wrote, as a static Space.")] = False,
     namespace: Namespace = None,
     private: Annotated[bool, typer.Option("--private", help="A new repository is private.")] = False,
     tag: Annotated[str | None, typer.Option(help="A tag for the commit, such as v1.0.0.")] = None,
@@ -97,34 +99,37 @@ def publish(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would change.")] = False,
     json: Json = False,
 ) -> None:
-    """Publish a bundle on the Hub, with the token of `hf auth login` or HF_TOKEN."""
+    """Publish a bundle, or pages, on the Hub, with the token of `hf auth login` or HF_TOKEN."""
     if all_ == (repo is not None) or (bundle is None and not all_):
         raise typer.BadParameter("give either a BUNDLE and --repo ORG/NAME, or --all")
+    if all_ and space:
+        raise typer.BadParameter("--space publishes one folder of pages, --all bundles; give one of them")
     if create_pr and (all_ or tag):
         raise typer.BadParameter("--create-pr makes no commit that --tag or --all could pin")
-    from aae_zoo.export.publish import How, publish_all, publish_bundle
+    from aae_zoo.export.publish import How, publish_all, publish_bundle, publish_space
 
     how, done = How(private, tag, create_pr, dry_run), []
     if repo and bundle:
-        todo: Iterable[Published] = [publish_bundle(bundle, repo, how)]
+        todo: Iterable[Published] = [(publish_space if space else publish_bundle)(bundle, repo, how)]
     else:
         namespace = namespace or os.environ.get("AAE_ZOO_NAMESPACE")
         todo = publish_all(bundle or Path("runtime/models"), namespace, how)
     for published in todo:
         done.append(published)
         if not json:
-            print(_published_text(published, dry_run))
+            print(_published_text(published, dry_run, pin=not space))
     if json:
         facts = [asdict(published) for published in done]
         print_json(facts if all_ else facts[0])
 
 
-def _published_text(published: "Published", dry_run: bool) -> str:
+def _published_text(published: "Published", dry_run: bool, *, pin: bool) -> str:
     changes = [f"{'would add' if dry_run else 'added'} {name}" for name in published.added]
     changes += [f"{'would remove' if dry_run else 'removed'} {name}" for name in published.removed]
     lines = changes or ["everything is there already, no commit was made"]
     if published.commit:
-        lines += [f"commit {published.commit}", f'pin    load("{published.repository}@{published.commit}")']
+        lines.append(f"commit {published.commit}")
+        lines += [f'pin    load("{published.repository}@{published.commit}")'] if pin else []
     return "\n".join([f"{published.repository}: {published.url}", *(f"  {line}" for line in lines)])
 
 

@@ -71,6 +71,19 @@ def publish_bundle(folder: Path, repository: str, how: How) -> Published:
     return publish_files(repository, files, message, how)
 
 
+def publish_space(folder: Path, repository: str, how: How) -> Published:
+    """Publish a folder of pages, as `explore` writes it, as a static Space "ORG/NAME", in one commit.
+
+    Raises:
+        InvalidInput: the folder is none; others as `publish_bundle` does for the Hub.
+    """
+    readme = folder / "README.md"
+    if not readme.is_file() or 'sdk: "static"' not in readme.read_text("utf-8").splitlines():
+        raise InvalidInput(f"{folder} is no folder of pages; write one with aae-zoo explore NAME -o {folder}")
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return publish_files(repository, files, "Pages that decode in the browser", how, kind="space")
+
+
 def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Published]:
     """Publish every bundle of a folder with a catalogue, and pin each in the catalogue at once.
 

@@ -1,0 +1,48 @@
+"""A folder of pages on the Hub, as a static Space."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import AaeZoo
+from hub.server import Hub
+from programs import NODE_MODULES
+
+from aae_zoo.export.explore import explore
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")  # of what the Hub's client calls
+
+
+@pytest.fixture(scope="module")
+def site(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("space") / "site"
+    explore(str(small_bundle), folder, node_modules=NODE_MODULES)
+    return folder
+
+
+def test_pages_become_a_static_space_in_one_commit(hub: Hub, aae_zoo: AaeZoo, site: Path) -> None:
+    result = aae_zoo("publish", site, "--space", "--repo", "org/pages")
+    assert result.status == 0, result.err
+    assert f"org/pages: {hub.url}/spaces/org/pages" in result.out
+    assert "load(" not in result.out
+    assert hub.store.repositories("spaces") == ["org/pages"]
+    commit = hub.store.revision("spaces", "org/pages", "main")
+    assert commit is not None
+    theirs = {
+        name: hub.store.content(entry)
+        for name, entry in hub.store.files("spaces", "org/pages", commit).items()
+        if name != ".gitattributes"
+    }
+    assert theirs == {p.relative_to(site).as_posix(): p.read_bytes() for p in site.rglob("*") if p.is_file()}
+    assert "everything is there already" in aae_zoo("publish", site, "--space", "--repo", "org/pages").out
+    assert len(hub.store.history("spaces", "org/pages", commit)) == 2  # theirs and ours
+
+
+def test_a_bundle_is_no_folder_of_pages(hub: Hub, refused: Callable[..., str], small_bundle: Path) -> None:
+    said = refused("publish", small_bundle, "--space", "--repo", "org/pages")
+    assert "write one with aae-zoo explore" in said
+    assert hub.asked() == []
+
+
+def test_a_space_is_not_all(aae_zoo: AaeZoo) -> None:
+    assert aae_zoo("publish", "--all", "--space", "--namespace", "org").status == 2
