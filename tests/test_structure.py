@@ -43,6 +43,11 @@ def test_no_folder_imports_what_it_must_not(folder: str) -> None:
             assert not any(name == f or name.startswith(f"{f}.") for f in FORBIDDEN[folder]), f"{path}: {name}"
 
 
+def test_one_file_of_the_runtime_knows_the_hubs_client() -> None:
+    files = [p for p in (ROOT / "runtime").glob("*.py") if any(n.startswith("huggingface_hub") for n in imports(p))]
+    assert [path.name for path in files] == ["hub.py"]
+
+
 def test_no_file_ever_unpickles() -> None:
     for folder in ("runtime", "zoo", "export", "cli"):
         for path in (ROOT / folder).rglob("*.py"):
