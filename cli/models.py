@@ -70,7 +70,7 @@ def doctor(json: Json = False) -> None:
 
 
 def _file_text(bundle: Bundle, name: str) -> str:
-    return f"{bundle.manifest.files[name].size:,} bytes{', left out here' if bundle.leaves_out(name) else ''}"
+    return f"{bundle.manifest.files[name].size:,} bytes{'' if (bundle.folder / name).exists() else ', left out here'}"
 
 
 COMMANDS = (list_, info, doctor)

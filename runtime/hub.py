@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -67,14 +68,20 @@ def hub_errors(what: str) -> Iterator[None]:
         raise HubError(f"{what}: there is no token; {_LOGIN}") from None
     except errors.HfHubHTTPError as error:
         raise _refusal(what, error) from None
-    except (ValueError, RuntimeError) as error:  # refused metadata, a failed upload
-        if isinstance(error.__cause__, errors.HfHubHTTPError):
-            raise _refusal(what, error.__cause__) from None
-        raise HubError(f"{what}: {_line(error)}; try again, and what was uploaded is not sent twice") from None
     except (_http_error(), OSError) as error:
+        raise _unreachable(what, error) from None
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        cause = error.__cause__  # of metadata that are refused, or of an upload that failed
+        if isinstance(error, ValueError) and isinstance(cause, errors.HfHubHTTPError):
+            reason = " ".join(str(error).split())
+            raise HubError(f"{what}: the Hub refuses what it was sent: {reason}; mend that and publish again") from None
+        if isinstance(cause, errors.HfHubHTTPError):
+            raise _refusal(what, cause) from None
+        if isinstance(cause, _http_error()):
+            raise _unreachable(what, cause) from None
         raise HubError(
-            f"{what}: the Hub at {endpoint()} cannot be reached ({type(error).__name__}: {_line(error)}); "
-            "see whether the network and HF_ENDPOINT are right, and try again"
+            f"{what}: {endpoint()} does not answer as a Hub ({type(error).__name__}: {_line(error)}); "
+            "see whether HF_ENDPOINT and the network are right"
         ) from None
 
 
@@ -84,6 +91,13 @@ def _http_error() -> type[Exception]:
 
     base: type[Exception] = HfHubHTTPError.__mro__[1]
     return base
+
+
+def _unreachable(what: str, error: Exception) -> HubError:
+    return HubError(
+        f"{what}: the Hub at {endpoint()} cannot be reached ({type(error).__name__}: {_line(error)}); "
+        "see whether the network and HF_ENDPOINT are right, and try again"
+    )
 
 
 def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
@@ -119,6 +133,16 @@ def retry_after(error: Exception) -> float | None:
         return max(0.0, float(headers.get("Retry-After", "")))
     except ValueError:
         return None
+
+
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process holds this lock, and hold it; a process that dies lets go of it."""
+    from huggingface_hub.utils import WeakFileLock
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):
+        yield
 
 
 class _Patience:

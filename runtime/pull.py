@@ -9,11 +9,10 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from aae_zoo.runtime.bundle import Bundle, open_bundle
 from aae_zoo.runtime.cache import (
@@ -29,28 +28,11 @@ from aae_zoo.runtime.cache import (
 from aae_zoo.runtime.catalogue import Remote, cached, remote, shipped_or_folder, where
 from aae_zoo.runtime.errors import HubError, InvalidBundle, InvalidInput, ModelNotFound
 from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, ROLES, FileRecord, Manifest, parse_manifest
+from aae_zoo.runtime.source import MANIFEST, FolderSource, Source
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-_MANIFEST: Final = "manifest.json"
 
 Choice = Callable[[Manifest], list[str]]
-
-
-class Source(Protocol):
-    """Where a bundle's files come from.
-
-    `where` is said in errors; `commit` is the Hub's, or empty; `exactly` is where with the commit.
-    """
-
-    where: str
-    commit: str
-    exactly: str
-
-    def chunks(self, name: str, start: int) -> Iterator[bytes]:
-        """The content of a file from byte `start` on."""
-
-    def progress(self, name: str, total: int, done: int) -> AbstractContextManager[Callable[[int], object]]:
-        """What to call with the bytes of each chunk, of a whole of `total` of which `done` are there."""
 
 
 @dataclass(frozen=True)
@@ -141,40 +123,6 @@ def chosen_files(manifest: Manifest, precision: str | None, only: Sequence[str])
     return list(dict.fromkeys(manifest.graph_file(role, manifest.precision_of(role, wanted)) for role in roles))
 
 
-class FolderSource:
-    """A bundle in a folder of bundles, for machines without a network: DIR/NAME, or DIR/ORG/NAME of a repository."""
-
-    commit = ""
-
-    def __init__(self, folder: Path, place: Remote) -> None:
-        if place.sha256 is None and place.revision != "main":
-            raise InvalidInput(
-                f"{place.name} asks for the revision {place.revision}, but a folder has one of each model; leave it out"
-            )
-        names = dict.fromkeys([place.name.partition("@")[0], (place.repository or place.name).rpartition("/")[2]])
-        found = [folder / name for name in names if (folder / name / _MANIFEST).is_file()]
-        if not found:
-            raise ModelNotFound(f"there is no bundle {' or '.join(str(folder / name) for name in names)}")
-        self.folder = found[0]
-        self.where = self.exactly = str(found[0])
-
-    def chunks(self, name: str, start: int) -> Iterator[bytes]:
-        """The content of a file from byte `start` on."""
-        try:
-            with (self.folder / name).open("rb") as stream:
-                stream.seek(start)
-                while block := stream.read(1 << 20):
-                    yield block
-        except OSError as error:
-            raise InvalidBundle(
-                f"{self.folder / name} cannot be read ({error.strerror or error}); copy the whole bundle there"
-            ) from None
-
-    def progress(self, *_: object) -> AbstractContextManager[Callable[[int], object]]:
-        """Nothing to show: copying takes no time."""
-        return nullcontext(lambda _: None)
-
-
 def _checked_here(bundle: Bundle, choose: Choice) -> Pulled:
     files = [name for name in choose(bundle.manifest) if not bundle.leaves_out(name)]
     for name in files:
@@ -212,12 +160,14 @@ def _fetch(place: Remote, choose: Choice, folder: Path | None, force: bool) -> P
             f"{source.where} has a manifest of SHA-256 {sha256}, the catalogue expects {place.sha256}; "
             "pip install -U aae-zoo, or pull the repository by its own name to have what is there now"
         )
-    manifest = parse_manifest(text, f"{source.where}/{_MANIFEST}")
+    manifest = parse_manifest(text, f"{source.where}/{MANIFEST}")
     names, found = choose(manifest), "cached"
     with cache_errors():
         bundle = None if force else _sound(sha256, choose)
         if bundle is None:
-            with _lock(sha256):
+            from aae_zoo.runtime.hub import one_at_a_time
+
+            with one_at_a_time(cache_folder() / "locks" / f"{sha256}.lock"):
                 bundle = None if force else _sound(sha256, choose)  # another process may have done it meanwhile
                 if bundle is None:
                     bundle, found = _download(source, text, manifest, names, force), f"pulled from {source.exactly}"
@@ -261,22 +211,11 @@ def _source(place: Remote, folder: Path | None) -> Source:
 
 def _read_manifest(source: Source) -> bytes:
     text = b""
-    for chunk in source.chunks(_MANIFEST, 0):
+    for chunk in source.chunks(MANIFEST, 0):
         text += chunk
         if len(text) > MAX_MANIFEST_BYTES:  # parsing says so
             break
     return text
-
-
-@contextmanager
-def _lock(sha256: str) -> Iterator[None]:
-    """Be the one process that downloads this model."""
-    from huggingface_hub.utils import WeakFileLock
-
-    path = cache_folder() / "locks" / f"{sha256}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(path):
-        yield
 
 
 def _download(source: Source, text: bytes, manifest: Manifest, names: Sequence[str], force: bool) -> Bundle:
@@ -290,8 +229,8 @@ def _download(source: Source, text: bytes, manifest: Manifest, names: Sequence[s
     with source.progress(manifest.name, total, done) as advance:
         for name in lacking:
             _grow(source, name, records[name], partial / name, advance)
-    (partial / _MANIFEST).write_bytes(text)
-    _show(partial, folder, [*lacking, _MANIFEST])
+    (partial / MANIFEST).write_bytes(text)
+    _show(partial, folder, [*lacking, MANIFEST])
     return open_bundle(folder)
 
 

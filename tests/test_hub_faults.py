@@ -104,6 +104,11 @@ class TestNoAnswer:
         pull("org/small")
         assert is_whole()
 
+    @pytest.mark.parametrize("body", [b"<p>Please log in to this network</p>", b"{}", b"[]"])
+    def test_somebody_else_who_answers(self, body: bytes, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
+        hub.order(LOOK_UP, status=200, body=body)
+        assert f"org/small@main: {hub.url} does not answer as a Hub" in fails()
+
     @pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:x"])
     def test_an_endpoint_that_is_no_address(
         self, address: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
@@ -143,10 +148,14 @@ class TestRefusals:
         monkeypatch.setenv("HF_TOKEN", "hf_reader")
         assert f"org/small@main is gated: ask for access at {hub.url}/org/small, then log in" in fails()
 
-    def test_an_expired_token_and_a_public_model(self, hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("HF_TOKEN", "hf_expired")
-        with pytest.warns(RuntimeWarning, match="refuses the token that is set, going on without it; log in"):
-            pull("org/small")
+    def test_an_expired_token_and_a_public_model(self, hub: Hub, commit: str) -> None:
+        environment = os.environ | {"HF_TOKEN": "hf_expired"}
+        command: list[str | Path] = [AAE_ZOO, "pull", "org/small"]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        assert result.stderr == (
+            f"warning: {hub.url} refuses the token that is set, going on without it; log in with hf auth login, "
+            "or set HF_TOKEN\n"
+        )
         assert is_whole()
         assert hub.tokens.count("hf_expired") == 1
 

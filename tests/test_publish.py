@@ -263,6 +263,13 @@ class TestTheHubRefuses:
         hub.order("PUT /upload", status=403)
         assert "org/digits: the Hub forbids it (403: ordered)" in fails()
 
+    def test_metadata_that_the_hub_knows_better(self, hub: Hub, fails: Callable[[], str]) -> None:
+        body = b'{"errors":[{"message":"license must be one of those"}],"warnings":[]}'
+        hub.order("POST /api/validate-yaml", status=400, body=body)
+        message = fails()
+        assert "org/digits: the Hub refuses what it was sent: " in message
+        assert "license must be one of those; mend that and publish again" in message
+
     def test_a_commit_that_somebody_was_faster_with(self, hub: Hub, fails: Callable[[], str]) -> None:
         hub.order("POST .*/commit/", status=412)
         assert "failed (412: " in fails()

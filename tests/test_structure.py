@@ -50,6 +50,11 @@ def test_only_the_service_knows_its_framework() -> None:
             assert not any(name == f or name.startswith(f"{f}.") for f in FRAMEWORK), f"{path}: {name}"
 
 
+def test_one_file_of_the_runtime_knows_the_hubs_client() -> None:
+    files = [p for p in (ROOT / "runtime").glob("*.py") if any(n.startswith("huggingface_hub") for n in imports(p))]
+    assert [path.name for path in files] == ["hub.py"]
+
+
 def test_no_file_ever_unpickles() -> None:
     for folder in ("runtime", "zoo", "export", "cli"):
         for path in (ROOT / folder).rglob("*.py"):

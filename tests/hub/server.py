@@ -30,13 +30,14 @@ _PAGE: Final = 7  # so that every list of a bundle's files has several pages
 class Fault:
     """What goes wrong with requests "METHOD /path" that `pattern` finds, `times` times (None: always).
 
-    `status` and `headers` are an answer instead of the right one. Else the right answer is spoilt: `cut` closes the
-    connection after so many bytes of the body, `hold` sends so many and then says nothing more until the hub
-    closes, `shorter` leaves out so many from the end and announces the rest alone, `altered` changes one byte.
+    `status`, `body` and `headers` are an answer instead of the right one. Else the right answer is spoilt: `cut`
+    closes the connection after so many bytes of the body, `hold` sends so many and then says nothing more until the
+    hub closes, `shorter` leaves out so many from the end and announces the rest alone, `altered` changes one byte.
     """
 
     pattern: str
     status: int | None = None
+    body: bytes = b'{"error":"ordered"}'
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
     hold: int | None = None
@@ -142,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.fault = self._next_fault(request)
         try:
             if self.fault and self.fault.status:
-                self._send(self.fault.status, b'{"error":"ordered"}', self.fault.headers)
+                self._send(self.fault.status, self.fault.body, self.fault.headers)
             else:
                 with self.hub.lock:  # one commit at a time, as the real one
                     answer = self._route()

@@ -1,0 +1,62 @@
+"""Where bundles are pulled from: what every source gives, and a folder of bundles as one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Final, Protocol
+
+from aae_zoo.runtime.catalogue import Remote
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
+
+MANIFEST: Final = "manifest.json"
+
+
+class Source(Protocol):
+    """Where a bundle's files come from.
+
+    `where` is said in errors; `commit` is the Hub's, or empty; `exactly` is where with the commit.
+    """
+
+    where: str
+    commit: str
+    exactly: str
+
+    def chunks(self, name: str, start: int) -> Iterator[bytes]:
+        """The content of a file from byte `start` on."""
+
+    def progress(self, name: str, total: int, done: int) -> AbstractContextManager[Callable[[int], object]]:
+        """What to call with the bytes of each chunk, of a whole of `total` of which `done` are there."""
+
+
+class FolderSource:
+    """A bundle in a folder of bundles, for machines without a network: DIR/NAME, or DIR/ORG/NAME of a repository."""
+
+    commit = ""
+
+    def __init__(self, folder: Path, place: Remote) -> None:
+        if place.sha256 is None and place.revision != "main":
+            raise InvalidInput(
+                f"{place.name} asks for the revision {place.revision}, but a folder has one of each model; leave it out"
+            )
+        names = dict.fromkeys([place.name.partition("@")[0], (place.repository or place.name).rpartition("/")[2]])
+        found = [folder / name for name in names if (folder / name / MANIFEST).is_file()]
+        if not found:
+            raise ModelNotFound(f"there is no bundle {' or '.join(str(folder / name) for name in names)}")
+        self.folder = found[0]
+        self.where = self.exactly = str(found[0])
+
+    def chunks(self, name: str, start: int) -> Iterator[bytes]:
+        """The content of a file from byte `start` on."""
+        try:
+            with (self.folder / name).open("rb") as stream:
+                stream.seek(start)
+                while block := stream.read(1 << 20):
+                    yield block
+        except OSError as error:
+            raise InvalidBundle(
+                f"{self.folder / name} cannot be read ({error.strerror or error}); copy the whole bundle there"
+            ) from None
+
+    def progress(self, *_: object) -> AbstractContextManager[Callable[[int], object]]:
+        """Nothing to show: copying takes no time."""
+        return nullcontext(lambda _: None)
