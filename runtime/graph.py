@@ -57,7 +57,8 @@ class Graph:
     def keep(self, inputs: Values, names: Sequence[str]) -> Values:
         """The outputs `names`, left where the session computes, for the next graph of the same device."""
         if not self.binds:
-            return self.run(inputs)
+            found = self.run(inputs)
+            return {name: found[name] for name in names}
         binding = self._bound(inputs)
         for name in names:
             binding.bind_output(name, *self.memory)
