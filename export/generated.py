@@ -64,12 +64,21 @@ def generate(root: Path) -> dict[Path, str]:
     for bundle in bundles:
         bundle.check_files()
     readme, listed = root / "README.md", root / "runtime" / "models" / "catalogue.json"
-    before = json.loads(listed.read_text("utf-8"))["models"] if listed.exists() else {}
+    before = _listed(listed) if listed.exists() else {}
     return {
         listed: catalogue(bundles, before),
         readme: with_tables(readme.read_text("utf-8"), bundles),
         root / "docs" / "gallery.md": gallery(bundles),
     }
+
+
+def _listed(path: Path) -> dict[str, dict[str, Any]]:
+    """The models of a catalogue, whose pins must not be lost."""
+    try:
+        models: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["models"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidBundle(f"{path} is damaged ({error}); git checkout {path}") from None
+    return models
 
 
 def catalogue(bundles: list[Bundle], before: Mapping[str, Mapping[str, Any]] | None = None) -> str:

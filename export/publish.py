@@ -99,7 +99,7 @@ def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Publi
     bundles = [open_bundle(p) for p in sorted(folder.iterdir()) if (p / "manifest.json").is_file()]
     for bundle in bundles:
         name = bundle.manifest.name
-        entry = json.loads(path.read_text("utf-8"))["models"].get(name, {})
+        entry = _read_json(path).get("models", {}).get(name, {})
         if entry.get("sha256") != bundle.manifest_sha256:
             raise InvalidBundle(f"{path} does not have {name} as it is in {bundle.folder}; make generated, and again")
         repository = f"{namespace}/{name}" if namespace else entry["repository"]
@@ -121,8 +121,8 @@ def verified(folder: Path) -> Bundle:
     bundle = open_bundle(folder)
     for name in bundle.manifest.files:
         bundle.read(name)
-    report = json.loads(bundle.read("parity.json"))
-    if not report.get("passed") or not all(row["passed"] for row in report["rows"]):
+    report = _read_json(folder / "parity.json")
+    if report.get("passed") is not True or not all(row.get("passed") for row in report.get("rows", [{}])):
         raise ParityError(f"{folder / 'parity.json'} has comparisons with PyTorch that failed; export the model again")
     _replay(bundle)
     _check_card(bundle)
@@ -281,7 +281,22 @@ def _quiet() -> Iterator[None]:
 
 
 def _pin(path: Path, name: str, pin: Mapping[str, str]) -> None:
-    document = json.loads(path.read_text("utf-8"))
+    document = _read_json(path)
     document["models"][name] |= pin
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """An object in JSON.
+
+    Raises:
+        InvalidBundle: it is none.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InvalidBundle(f"{path} is not JSON ({error}); export the model again") from None
+    if not isinstance(document, dict):
+        raise InvalidBundle(f"{path} holds {type(document).__name__}, expected an object; export the model again")
+    return document

@@ -163,6 +163,6 @@ def _checked(folder: Path, sha256: str, mend: str) -> Bundle | None:
     bundle = open_bundle(folder)
     if bundle.manifest_sha256 != sha256:
         raise InvalidBundle(
-            f"{folder / 'manifest.json'} has SHA-256 {bundle.manifest_sha256}, the catalogue expects {sha256}; {mend}"
+            f"{folder / 'manifest.json'} has SHA-256 {bundle.manifest_sha256}, expected {sha256}; {mend}"
         )
     return bundle

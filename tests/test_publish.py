@@ -196,6 +196,9 @@ class TestRefusals:
         report = json.loads((digits_bundle / "parity.json").read_text())
         put(digits_bundle, "parity.json", json.dumps(report | {"passed": False}))
         assert "parity.json has comparisons with PyTorch that failed; export the model again" in refuses()
+        for text in ("{", "[]"):
+            put(digits_bundle, "parity.json", text)
+            assert "parity.json " in refuses()
         report["rows"][0]["passed"] = False
         put(digits_bundle, "parity.json", json.dumps(report))
         assert "parity.json has comparisons with PyTorch that failed" in refuses()
