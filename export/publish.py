@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from aae_zoo.runtime import load
 from aae_zoo.runtime.bundle import Bundle, open_bundle
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.hub import endpoint, hub_errors
+from aae_zoo.runtime.verify import verify
 
-_GOLDEN: Final = 1e-5
 # The Hub's own file, which it makes with the repository.
 _THEIRS: Final = ".gitattributes"
 
@@ -131,22 +128,14 @@ def verified(folder: Path) -> Bundle:
 
 def _replay(bundle: Bundle) -> None:
     """Compare what the graphs give on this machine with the golden outputs."""
-    model = load(bundle.folder, device="cpu")
-    with np.load(bundle.folder / "golden.npz", allow_pickle=False) as golden:
-        pairs = {
-            "encoder": (model.encode(golden["encoder.image"]), golden["encoder.z"]),
-            "decoder": (
-                model.decode(golden["decoder.z"], golden["decoder.y"] if model.conditional else None),
-                golden["decoder.image"],
-            ),
-        }
-    for role, (found, expected) in pairs.items():
-        error = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
-        if not error <= _GOLDEN:
-            raise ParityError(
-                f"the {role} of {bundle.manifest.name} differs from its golden outputs by {error:.3g} of their size, "
-                f"expected at most {_GOLDEN:g}; export the model again"
-            )
+    failed = [comparison for comparison in verify(str(bundle.folder), device="cpu") if not comparison.passed]
+    if failed:
+        first = failed[0]
+        found = first.problem or f"a {first.measure} of {first.value:.3g}, expected {first.gate:g}"
+        raise ParityError(
+            f"the {first.graph} of {bundle.manifest.name} differs from its golden outputs at batch {first.batch}: "
+            f"{found}; export the model again"
+        )
 
 
 def _check_card(bundle: Bundle) -> None:
