@@ -375,7 +375,7 @@ def _codes(source: _Source, model: Model) -> Image:
     return code_scatter(z, dataset.test_labels[:CODES].numpy(), dataset.label_names, prior)
 
 
-def _write_codes(folder: Path, source: _Source, model: Model, most: int = 2000) -> None:
+def _write_codes(folder: Path, source: _Source, model: Model, most: int = 1000) -> None:
     """Write the test images' codes where they are 2-D, for pages that show them behind the plane."""
     if model.manifest.latent != 2:
         return

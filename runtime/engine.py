@@ -93,6 +93,7 @@ class Engine:
 
     def sampling(self, draw: Draw) -> Job:
         """Images of draws of the prior."""
+        self.graph("prior")  # before the decoder, which is large: a fault of the prior is told at once
         return self._images(draw.count, lambda part, out: self._decode_draw(draw, part, out))
 
     def decoding_noise(self, noise: NDArray[np.float32]) -> Job:

@@ -55,7 +55,7 @@ try {
   await page.goto(`http://127.0.0.1:${server.address().port}/page.html`);
   await page.waitForFunction(() => window.failed !== undefined, null, { timeout: 300_000 });
   const failed = await page.evaluate(() => window.failed);
-  const { version } = JSON.parse(await readFile(`${here}node_modules/onnxruntime-web/package.json`));
+  const { version } = JSON.parse(await readFile(`${here}../node_modules/onnxruntime-web/package.json`));
   console.log(JSON.stringify({ version: `${version}, Chromium ${browser.version()}`, failed }));
 } finally {
   await browser.close();
