@@ -19,8 +19,9 @@ install:
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[cpu,serve,train,dev]'
 
+# By whole files, which share what they train and export: two at a time take two cores.
 test: install install-engines lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint:
 	$(BIN)/ruff check .

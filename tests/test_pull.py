@@ -94,7 +94,7 @@ class TestRepositories:
         assert len(hub.asked(r"decoder\.onnx")) == 1
 
     def test_parts_that_there_are_not(self, commit: str, refused: Callable[..., str]) -> None:
-        assert "has no int8 encoder; it has encoder (fp32)" in refused("pull", "org/small", "--precision", "int8")
+        assert "has no int8 graphs; its precisions are fp32" in refused("pull", "org/small", "--precision", "int8")
         assert "only 'y' is asked for, expected one of encoder, " in refused("pull", "org/small", "--only", "y")
         assert cached_models() == []
 

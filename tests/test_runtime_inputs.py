@@ -162,7 +162,7 @@ def test_pictures_become_what_the_model_needs(tmp_path: Path) -> None:
 
 def test_resize_is_asked_for(tmp_path: Path) -> None:
     Image.new("L", (30, 40), 200).save(tmp_path / "large.jpg")
-    with pytest.raises(InvalidInput, match=r"large\.jpg is 30 x 40 pixels, expected 14 x 14; .* --resize"):
+    with pytest.raises(InvalidInput, match=r"large\.jpg is 30 x 40 pixels, expected 14 x 14; .*--resize"):
         read_images(tmp_path / "large.jpg", GRAY)
     assert read_images(tmp_path / "large.jpg", GRAY, resize=True).shape == (1, 1, 14, 14)
 

@@ -108,6 +108,9 @@ class TestVerify:
             def get_providers(self) -> list[str]:
                 return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
+            def get_provider_options(self) -> dict[str, dict[str, str]]:
+                return {name: {} for name in self.get_providers()}
+
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
         monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
         monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
