@@ -14,20 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL.Image import Image
 from safetensors.torch import save
 from torch import nn
 
 from aae_zoo.export.anomaly import anomaly_metrics, usual
 from aae_zoo.export.card import model_card
-from aae_zoo.export.explore import CODES_FILE
 from aae_zoo.export.gate import failures
 from aae_zoo.export.golden import References, golden_file, golden_inputs, references, save_npz
 from aae_zoo.export.graphs import round_weights, to_onnx
 from aae_zoo.export.layers import first_difference
+from aae_zoo.export.pictures import write_codes, write_pictures
 from aae_zoo.export.search import worst_input
 from aae_zoo.export.seeds import over_seeds
 from aae_zoo.export.through import compare_metrics
@@ -38,20 +35,16 @@ from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, ScoreLimits, parse_manifest
 from aae_zoo.runtime.model import Model
-from aae_zoo.runtime.noise import choose_label, uniform_noise
 from aae_zoo.runtime.parity import golden_of
-from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data import Dataset, load_data, to_float, validation_images
+from aae_zoo.zoo.data import Dataset, load_data, validation_images
 from aae_zoo.zoo.lite import LiteDecoder, load_lite, measure_lite
 from aae_zoo.zoo.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
-from aae_zoo.zoo.pictures import CODES, PRIOR_DRAWS, code_scatter
 from aae_zoo.zoo.provenance import versions
 from aae_zoo.zoo.run import LABELS, Run
 from aae_zoo.zoo.training import load_model
 
-_RECONSTRUCTIONS: Final = 10
 # Of the golden rows the lite decoder keeps every eighth: a bundle has a budget.
 _LITE_ROWS: Final = 8
 
@@ -113,24 +106,28 @@ def export_bundle(
             _write_variants(folder, source, document, variants)
         exported = _exported(folder, document)
         _say("drawing pictures")
-        _write_pictures(folder, source, exported)
-        _write_codes(folder, source, exported)
+        write_pictures(folder, exported, dataset, model.prior)
+        write_codes(folder, exported, dataset)
         _say("scoring anomalies")
         document["score"] = usual(exported, validation_images(run.recipe.data, dataset))
         exported.manifest = dataclasses.replace(exported.manifest, score=ScoreLimits(**document["score"]))
         document["metrics"] |= anomaly_metrics(exported, dataset) | others
-        weights = {
-            n: (v.half() if v.is_floating_point() else v).contiguous() for n, v in objective.state_dict().items()
-        }
-        if (run.folder / LABELS).exists():
-            (folder / LABELS).write_text(json.dumps(run.read_json(LABELS)) + "\n", "utf-8")
-        (folder / WEIGHTS).write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
+        _write_weights(folder, source)
         _write_json(folder / "parity.json", parity)
         document["files"] = _records(folder)
         (folder / "README.md").write_text(model_card(document, parity), "utf-8")
         document["files"] = _records(folder)
         _write_json(folder / "manifest.json", document)
         return parse_manifest((folder / "manifest.json").read_bytes(), str(out))
+
+
+def _write_weights(folder: Path, source: _Source) -> None:
+    """Write PyTorch's weights, to fine-tune from, and which labels they know."""
+    run, state = source.run, source.objective.state_dict()
+    weights = {name: (v.half() if v.is_floating_point() else v).contiguous() for name, v in state.items()}
+    (folder / WEIGHTS).write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
+    if (run.folder / LABELS).exists():
+        (folder / LABELS).write_text(json.dumps(run.read_json(LABELS)) + "\n", "utf-8")
 
 
 def _training_data(run: Run, facts: Mapping[str, Any], data: Path | None) -> Dataset:
@@ -335,65 +332,6 @@ def _exported(folder: Path, document: Mapping[str, Any], precision: str = "fp32"
     """The model that a bundle becomes, as far as it is written: its own graphs draw and measure."""
     manifest = parse_manifest(json.dumps(document).encode(), str(folder))
     return Model(Bundle(folder, manifest, ""), device="cpu", threads=None, precision=precision)
-
-
-def _write_pictures(folder: Path, source: _Source, model: Model) -> None:
-    """Draw the card's pictures with the exported graphs themselves."""
-    grid(model.sample(64, seed=0)).save(folder / "samples.png", optimize=True)
-    images = to_float(_one_of_each(source.dataset)).numpy()
-    both = np.concatenate([images, model.reconstruct(images)])
-    grid(both, len(images)).save(folder / "reconstructions.png", optimize=True)
-    if model.manifest.noise == 2:
-        _shades(grid(model.manifold(20), gap=0)).save(folder / "manifold.png", optimize=True)
-    if model.manifest.labels:
-        grid(_every_label(model), len(model.manifest.labels)).save(folder / "labels.png", optimize=True)
-    if model.manifest.latent == 2:
-        _codes(source, model).save(folder / "codes.png", optimize=True)
-
-
-def _shades(picture: Image) -> Image:
-    """A gray picture in 16 shades: the largest of a bundle has half the bytes then."""
-    return picture.point(lambda value: round(value / 17) * 17).quantize(16) if picture.mode == "L" else picture
-
-
-def _every_label(model: Model, rows: int = 8) -> NDArray[np.float32]:
-    """Samples of every class, class by class along a row; those of a row have all other noise in common."""
-    coordinate, count = model.manifest.label_coordinate, len(model.manifest.labels)
-    assert coordinate is not None  # noqa: S101 - a manifest with labels has one
-    noise = uniform_noise(rows, model.manifest.noise, seed=0).repeat(count, axis=0)
-    for k in range(count):
-        choose_label(noise[k::count], coordinate, k, count)
-    return model.sample_from(noise)
-
-
-def _codes(source: _Source, model: Model) -> Image:
-    """The plane of the test images' codes."""
-    dataset = source.dataset
-    z = model.encode(dataset.test_images[:CODES].numpy())
-    with torch.no_grad():
-        prior = source.model.prior.draw(PRIOR_DRAWS, torch.Generator().manual_seed(0))["z"].numpy()
-    return code_scatter(z, dataset.test_labels[:CODES].numpy(), dataset.label_names, prior)
-
-
-def _write_codes(folder: Path, source: _Source, model: Model, most: int = 1000) -> None:
-    """Write the test images' codes where they are 2-D, for pages that show them behind the plane."""
-    if model.manifest.latent != 2:
-        return
-    dataset = source.dataset
-    codes: References = {
-        "z": model.encode(dataset.test_images[:most].numpy()),
-        "label": dataset.test_labels[: most if dataset.label_names else 0].numpy().astype(np.uint16),
-        "names": np.array(dataset.label_names, dtype=np.str_),
-    }
-    save_npz(folder / CODES_FILE, codes)
-
-
-def _one_of_each(dataset: Dataset) -> torch.Tensor:
-    """The first test image of each class, at most ten; the first ten of all where there are no classes."""
-    if not dataset.label_names:
-        return dataset.test_images[:_RECONSTRUCTIONS]
-    first = [int((dataset.test_labels == label).nonzero()[0]) for label in dataset.test_labels.unique()]
-    return dataset.test_images[first[:_RECONSTRUCTIONS]]
 
 
 def _records(folder: Path) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,77 @@
+"""What a card and a page show of a model: pictures and codes, made with the exported graphs themselves."""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from aae_zoo.export.explore import CODES_FILE
+from aae_zoo.export.golden import References, save_npz
+from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.noise import choose_label, uniform_noise
+from aae_zoo.runtime.pictures import grid
+from aae_zoo.zoo.data import Dataset, to_float
+from aae_zoo.zoo.pictures import CODES, PRIOR_DRAWS, code_scatter
+from aae_zoo.zoo.priors import BasePrior
+
+_RECONSTRUCTIONS: Final = 10
+
+
+def write_pictures(folder: Path, model: Model, dataset: Dataset, prior: BasePrior) -> None:
+    """Draw the card's pictures with the exported graphs themselves."""
+    grid(model.sample(64, seed=0)).save(folder / "samples.png", optimize=True)
+    images = to_float(_one_of_each(dataset)).numpy()
+    both = np.concatenate([images, model.reconstruct(images)])
+    grid(both, len(images)).save(folder / "reconstructions.png", optimize=True)
+    if model.manifest.noise == 2:
+        _shades(grid(model.manifold(20), gap=0)).save(folder / "manifold.png", optimize=True)
+    if model.manifest.labels:
+        grid(_every_label(model), len(model.manifest.labels)).save(folder / "labels.png", optimize=True)
+    if model.manifest.latent == 2:
+        _codes(model, dataset, prior).save(folder / "codes.png", optimize=True)
+
+
+def _shades(picture: Image) -> Image:
+    """A gray picture in 16 shades: the largest of a bundle has half the bytes then."""
+    return picture.point(lambda value: round(value / 17) * 17).quantize(16) if picture.mode == "L" else picture
+
+
+def _every_label(model: Model, rows: int = 8) -> NDArray[np.float32]:
+    """Samples of every class, class by class along a row; those of a row have all other noise in common."""
+    coordinate, count = model.manifest.label_coordinate, len(model.manifest.labels)
+    assert coordinate is not None  # noqa: S101 - a manifest with labels has one
+    noise = uniform_noise(rows, model.manifest.noise, seed=0).repeat(count, axis=0)
+    for k in range(count):
+        choose_label(noise[k::count], coordinate, k, count)
+    return model.sample_from(noise)
+
+
+def _codes(model: Model, dataset: Dataset, prior: BasePrior) -> Image:
+    """The plane of the test images' codes, before draws of the prior."""
+    z = model.encode(dataset.test_images[:CODES].numpy())
+    with torch.no_grad():
+        draws = prior.draw(PRIOR_DRAWS, torch.Generator().manual_seed(0))["z"].numpy()
+    return code_scatter(z, dataset.test_labels[:CODES].numpy(), dataset.label_names, draws)
+
+
+def write_codes(folder: Path, model: Model, dataset: Dataset, most: int = 1000) -> None:
+    """Write the test images' codes where they are 2-D, for pages that show them behind the plane."""
+    if model.manifest.latent != 2:
+        return
+    codes: References = {
+        "z": model.encode(dataset.test_images[:most].numpy()),
+        "label": dataset.test_labels[: most if dataset.label_names else 0].numpy().astype(np.uint16),
+        "names": np.array(dataset.label_names, dtype=np.str_),
+    }
+    save_npz(folder / CODES_FILE, codes)
+
+
+def _one_of_each(dataset: Dataset) -> torch.Tensor:
+    """The first test image of each class, at most ten; the first ten of all where there are no classes."""
+    if not dataset.label_names:
+        return dataset.test_images[:_RECONSTRUCTIONS]
+    first = [int((dataset.test_labels == label).nonzero()[0]) for label in dataset.test_labels.unique()]
+    return dataset.test_images[first[:_RECONSTRUCTIONS]]
