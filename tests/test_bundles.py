@@ -129,9 +129,7 @@ def test_deep_and_huge_json_is_refused() -> None:
 
 def test_a_graph_that_is_not_what_the_manifest_says(bundle: Path) -> None:
     rewrite(bundle, lambda d: d.update(latent=3))
-    with pytest.raises(
-        InvalidBundle, match=r"the decoder of small has 'z' as tensor\(float\) \['batch', 2\], expected"
-    ):
+    with pytest.raises(InvalidBundle, match=r"the prior of small has 'z' as tensor\(float\) \['batch', 2\], expected"):
         load(bundle).sample(1)
 
 
