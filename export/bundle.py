@@ -54,6 +54,7 @@ class _Source:
     """What a bundle is made from."""
 
     run: Run
+    facts: Mapping[str, Any]
     dataset: Dataset
     model: Autoencoder
     objective: BaseObjective
@@ -85,17 +86,12 @@ def export_bundle(
     """
     check_precisions(variants)
     run = Run.open(run_folder)
-    facts = run.read_json("run.json")
     others = {"over_seeds": over_seeds(run, seeds)} if seeds else {}
-    dataset = _training_data(run, facts, data)
-    model, objective = load_model(run, dataset.image_shape)
-    round_weights(objective)
-    if lite := load_lite(run, dataset.image_shape):
-        round_weights(lite)
-    source = _Source(run, dataset, model, objective, lite)
+    source = _source(run, data)
+    dataset, model = source.dataset, source.model
     with atomic_folder(out, replace=replace) as folder:
         _say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
-        document = _document(source, facts)
+        document = _document(source)
         networks = _networks(source)
         parity = _write_graphs(folder, source, networks, document)
         _say("measuring the graphs")
@@ -130,15 +126,20 @@ def _write_weights(folder: Path, source: _Source) -> None:
         (folder / LABELS).write_text(json.dumps(run.read_json(LABELS)) + "\n", "utf-8")
 
 
-def _training_data(run: Run, facts: Mapping[str, Any], data: Path | None) -> Dataset:
-    dataset = load_data(run.recipe.data, data)
+def _source(run: Run, data: Path | None) -> _Source:
+    """A finished run with the data that it was trained on, and its networks with their weights rounded."""
+    facts, dataset = run.read_json("run.json"), load_data(run.recipe.data, data)
     if dataset.md5s != facts["dataset_md5"]:
         raise DatasetError(
             f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "
             f"{', '.join(dataset.md5s.values())}, expected {', '.join(facts['dataset_md5'].values())}; "
             "give it with --data"
         )
-    return dataset
+    model, objective = load_model(run, dataset.image_shape)
+    round_weights(objective)
+    if lite := load_lite(run, dataset.image_shape):
+        round_weights(lite)
+    return _Source(run, facts, dataset, model, objective, lite)
 
 
 def _say(what: str) -> None:
@@ -173,7 +174,7 @@ def gate(folder: Path, expected: References, networks: Mapping[str, nn.Module]) 
     return report
 
 
-def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _document(source: _Source) -> dict[str, Any]:
     """The manifest without its files. The metrics are those of the rounded weights, on the test set."""
     recipe, prior = source.run.recipe, source.model.prior
     channels, height, width = source.dataset.image_shape
@@ -200,11 +201,11 @@ def _document(source: _Source, facts: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": {
             **measure(source.model, source.dataset, recipe),
             "parameters": {n: count for n, m in networks.items() if (count := sum(p.numel() for p in m.parameters()))},
-            "training_seconds": facts["training_seconds"],
+            "training_seconds": source.facts["training_seconds"],
             **({"paper": recipe.paper.model_dump()} if recipe.paper else {}),
             **({"variants": _lite_metrics(source, source.lite)} if source.lite else {}),
         },
-        "provenance": {**facts, "recipe": recipe.to_toml(), "export_versions": versions()},
+        "provenance": {**source.facts, "recipe": recipe.to_toml(), "export_versions": versions()},
     }
 
 

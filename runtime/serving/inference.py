@@ -27,7 +27,7 @@ def add_health(app: FastAPI) -> None:
 
 def add_metadata(app: FastAPI, service: Service) -> None:
     """GET /v2 and /v2/models/NAME[/versions/VERSION][/ready]."""
-    shapes = protocol.shapes_of(service.manifest)
+    shapes = service.manifest.row_shapes
     answers = {**refusals.LIMITED, **refusals.UNKNOWN}
 
     @app.get("/v2", responses=refusals.LIMITED)
@@ -58,7 +58,7 @@ def add_metadata(app: FastAPI, service: Service) -> None:
 
 def add_infer(app: FastAPI, service: Service) -> None:
     """POST /v2/models/NAME[/versions/VERSION]/infer."""
-    shapes = protocol.shapes_of(service.manifest)
+    shapes = service.manifest.row_shapes
     answers: refusals.Answers = {**refusals.BODY, **refusals.UNKNOWN, 200: {"model": protocol.InferResponse}}
 
     @app.post("/v2/models/{name}/infer", response_class=Response, responses=answers)

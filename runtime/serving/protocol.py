@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.manifest import Manifest
 from aae_zoo.runtime.serving.batching import ROWS, Arrays
 
 PLATFORM: Final = "onnxruntime_onnx"
@@ -117,17 +116,6 @@ class InferResponse(_Message):
     model_version: str
     id: str | None = None
     outputs: list[OutputTensor]
-
-
-def shapes_of(manifest: Manifest) -> Shapes:
-    """The shape of one row of each tensor that a model's graphs know."""
-    return {
-        "image": manifest.image.axes,
-        "z": (manifest.latent,),
-        "log_var": (manifest.latent,),
-        "y": (len(manifest.labels),),
-        "u": (manifest.noise,),
-    }
 
 
 def describe(names: Iterable[str], shapes: Shapes) -> list[TensorMetadata]:
