@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
 
-_FLOAT32: Final = np.dtype(np.float32)
+FLOAT32: Final = np.dtype(np.float32)
 _FEW: Final = 64
 
 
@@ -72,7 +72,7 @@ def check_output(out: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
     Raises:
         InvalidInput: it is not.
     """
-    if not isinstance(out, np.ndarray) or out.dtype != _FLOAT32 or out.shape != shape:
+    if not isinstance(out, np.ndarray) or out.dtype != FLOAT32 or out.shape != shape:
         found = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
         raise InvalidInput(f"out is {found}, expected a numpy array float32 {list(shape)}")
     if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
@@ -82,7 +82,7 @@ def check_output(out: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 def contiguous_float32(array: NDArray[Any]) -> NDArray[np.float32]:
     """Floats as contiguous float32: the array itself where it is that already."""
-    if array.dtype is _FLOAT32 and array.flags.c_contiguous:
+    if array.dtype is FLOAT32 and array.flags.c_contiguous:
         return array
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as that
         return np.ascontiguousarray(array, dtype=np.float32)

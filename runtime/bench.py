@@ -22,7 +22,7 @@ from aae_zoo.runtime.model import Model, load
 from aae_zoo.runtime.noise import uniform_noise
 
 BATCHES: Final = (1, 64, 256, 1024)
-_ROUNDS: Final = 15
+_ROUNDS: Final = 31
 _STARTS: Final = 5
 # One side of a pair takes about this long, so that the clock and the other side's leftovers do not count.
 _SECONDS: Final = 0.02

@@ -16,7 +16,7 @@ from aae_zoo.runtime.devices import Device
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.forks import forget_sessions_in_children
 from aae_zoo.runtime.graph import Arrays, Graph
-from aae_zoo.runtime.inputs import Images
+from aae_zoo.runtime.inputs import Images, check_range, is_plain
 from aae_zoo.runtime.noise import uniform_noise
 from aae_zoo.runtime.onnxfile import check_graph
 from aae_zoo.runtime.sampling import Draw
@@ -70,11 +70,11 @@ class Engine:
     def _open(self, role: str) -> Graph:
         name = self.manifest.graph_file(role, self.manifest.precision_of(role, self._precision))
         content = self._bundle.read(name)
-        check_graph(content, name, role, self.manifest)
+        facts = check_graph(content, name, role, self.manifest)
         # The prior is a few sums a row: a pool of threads for it would only wait.
         threads = 1 if role == "prior" and not pool_is_shared() else self._threads
         session = open_session(content, name, device=self.device, threads=threads, tf32=self._tf32)
-        return Graph(session, self.manifest)
+        return Graph(session, self.manifest, facts.operators)
 
     @property
     def conditional(self) -> bool:
@@ -99,6 +99,26 @@ class Engine:
     def decoding_noise(self, noise: NDArray[np.float32]) -> Job:
         """Images of noise [n, noise]."""
         return self._images(len(noise), lambda part, out: self._decode_noise(noise[part], out))
+
+    def encode(self, images: Any, *, resize: bool) -> Arrays:
+        """Every output of the encoder.
+
+        Raises:
+            InvalidInput: as for `Images`.
+        """
+        graph, shape = self.graph("encoder"), self.manifest.image
+        # A batch of what needs no conversion is run at once: planning it counts beside a run of 0.06 ms.
+        if is_plain(images, shape.axes) and len(images) <= graph.batch:
+            check_range(images)
+            return graph.run({"image": images})
+        return self.encoding(Images(images, shape, resize=resize)).collect()
+
+    def decode(self, codes: Arrays, out: Arrays | None = None) -> Arrays:
+        """Images of the decoder's inputs, written into the arrays `out` where they are given."""
+        graph = self.graph("decoder")
+        if len(codes["z"]) <= graph.batch:
+            return graph.run(codes, out)
+        return self.decoding(codes).collect(out)
 
     def encoding(self, images: Images) -> Job:
         """Every output of the encoder."""

@@ -16,11 +16,11 @@ Arrays = dict[str, NDArray[np.float32]]
 # Arrays of numpy, or values where the session computes: ONNX Runtime takes either.
 Values = Mapping[str, "NDArray[np.float32] | OrtValue"]
 
-# Work is cut into batches of images that take this many bytes, or fewer: on a CPU what comes of them then stays in its
-# caches (docs/benchmarks.md has other batches' speed); a GPU needs more to be busy. Not tuned by the clock, so that
-# the same call always does the same.
-_BYTES: Final = {"cpu": 1 << 20, "cuda": 1 << 24}
-_MOST_ROWS: Final = {"cpu": 256, "cuda": 4096}
+# Work is cut into batches of images that take this many bytes, or fewer. On a CPU what a convolution makes of them then
+# stays in its caches, while matrix products are the faster the more rows read the weights once; a GPU needs more to be
+# busy. docs/benchmarks.md has other batches' speed; not tuned by the clock, so that the same call always does the same.
+_BYTES: Final = {"convolutions": 1 << 20, "products": 1 << 22, "cuda": 1 << 24}
+_MOST_ROWS: Final = {"convolutions": 256, "products": 1024, "cuda": 4096}
 
 
 class Graph:
@@ -30,14 +30,16 @@ class Graph:
     do on a GPU; where the session has the CPU's memory, plain runs are as good and have less to do.
     """
 
-    def __init__(self, session: "InferenceSession", manifest: Manifest) -> None:
+    def __init__(self, session: "InferenceSession", manifest: Manifest, operators: frozenset[str]) -> None:
         shapes = manifest.row_shapes
         self.session = session
         self.inputs = frozenset(i.name for i in session.get_inputs())
         self.outputs = {o.name: shapes[o.name] for o in session.get_outputs()}
         self.names = list(self.outputs)
         self.memory = memory_of(session)
-        self.batch = _batch_rows(manifest, self.memory[0])
+        convolves = not operators.isdisjoint(("Conv", "ConvTranspose", "ConvInteger", "QLinearConv"))
+        work = "cuda" if self.memory[0] == "cuda" else "convolutions" if convolves else "products"
+        self.batch = _batch_rows(manifest, work)
         self.binds = session.get_providers()[0] != CPU
 
     def run(self, inputs: Values, out: Arrays | None = None) -> Arrays:
@@ -75,11 +77,11 @@ class Graph:
         return binding
 
 
-def _batch_rows(manifest: Manifest, memory: str) -> int:
+def _batch_rows(manifest: Manifest, work: str) -> int:
     """How many images are worked on at a time: as many as their bytes allow, a power of two."""
     channels, height, width = manifest.image.axes
-    fitting = max(1, _BYTES[memory] // (4 * channels * height * width))
-    return int(min(_MOST_ROWS[memory], 1 << (fitting.bit_length() - 1)))
+    fitting = max(1, _BYTES[work] // (4 * channels * height * width))
+    return int(min(_MOST_ROWS[work], 1 << (fitting.bit_length() - 1)))
 
 
 def _rows(inputs: Values) -> int:

@@ -135,7 +135,7 @@ class Model:
         Raises:
             InvalidInput: as for `encode`.
         """
-        return self._engine.encoding(self._images(images, resize=resize)).collect()
+        return self._engine.encode(images, resize=resize)
 
     def classify(self, images: Any, *, resize: bool = False) -> Classes:
         """The most probable class of each image, by the encoder's categorical head.
@@ -168,9 +168,10 @@ class Model:
         Raises:
             InvalidInput: wrong shape or dtype, a value that is not finite, or y missing or not wanted.
         """
-        job = self._engine.decoding(self._checked_codes(z, y))
-        given = None if out is None else {"image": check_output(out, (job.rows, *job.outputs["image"]))}
-        return job.collect(given)["image"]
+        codes = self._checked_codes(z, y)
+        shape = (len(codes["z"]), *self.manifest.image.axes)
+        given = None if out is None else {"image": check_output(out, shape)}
+        return self._engine.decode(codes, given)["image"]
 
     def reconstruct(self, images: Any, *, resize: bool = False) -> NDArray[np.float32]:
         """The images decoded from the codes of `images`.
@@ -247,7 +248,7 @@ class Model:
                 f"interpolate has {len(codes['z'])} images and {steps} steps, expected 2 or more of each"
             )
         walk = {name: (arcs if spherical and name == "z" else lines)(c, steps) for name, c in codes.items()}
-        return self._engine.decoding(walk).collect()["image"]
+        return self._engine.decode(walk)["image"]
 
     def traverse(self, images: Any, steps: int = 9, *, resize: bool = False) -> NDArray[np.float32]:
         """What each coordinate of the code does: each image with one at a time moved, [n * latent * steps, C, H, W].
@@ -262,7 +263,7 @@ class Model:
         codes = self._engine.decoder_inputs(self.codes(images, resize=resize))
         walk = {name: np.repeat(c, self.manifest.latent * steps, axis=0) for name, c in codes.items()}
         walk["z"] = traversals(codes["z"], self._engine.prior_draws, steps)
-        return self._engine.decoding(walk).collect()["image"]
+        return self._engine.decode(walk)["image"]
 
     def nearest(self, images: Any, among: Any, k: int = 1, *, resize: bool = False) -> Neighbours:
         """The `k` images of `among` whose codes z are nearest to that of each image: numbers and distances, [n, k].
@@ -291,11 +292,9 @@ class Model:
 
     def _checked_codes(self, z: Any, y: Any = None) -> Arrays:
         """The decoder's inputs as a user gives them."""
-        given = {"z"} if y is None else {"z", "y"}
-        inputs = self._engine.graph("decoder").inputs
-        if given != inputs:
-            names = (", ".join(sorted(words, reverse=True)) for words in (inputs, given))
-            raise InvalidInput("the decoder of {} takes {}, given {}".format(self.manifest.name, *names))
+        if (y is not None) != self._engine.conditional:
+            takes, given = ("z, y", "z") if y is None else ("z", "z, y")
+            raise InvalidInput(f"the decoder of {self.manifest.name} takes {takes}, given {given}")
         codes = {"z": check_codes(z, self.manifest.latent, "z")}
         if y is not None:
             codes["y"] = check_classes(y, len(self.manifest.labels))

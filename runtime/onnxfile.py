@@ -137,10 +137,16 @@ class _Declared(NamedTuple):
     shape: list[int | str]
 
 
-def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> tuple[list[str], list[str]]:
-    """Refuse the bytes of a graph file, `name` in errors, unless they are a plain graph for its role in a bundle.
+class Facts(NamedTuple):
+    """The names of a graph's inputs and of its outputs, in its order, and of the operators that it has."""
 
-    The names of its inputs and of its outputs, in its order.
+    inputs: list[str]
+    outputs: list[str]
+    operators: frozenset[str]
+
+
+def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> Facts:
+    """Refuse the bytes of a graph file, `name` in errors, unless they are a plain graph for its role in a bundle.
 
     Raises:
         InvalidBundle: the bytes are no ONNX file or cut short; the graph has external data, operators of other
@@ -164,9 +170,9 @@ def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> tup
     constants = {t.name: t for t in (_tensor(_view(t), name) for t in graph["initializer"])}
     if len(constants) != len(graph["initializer"]):
         raise InvalidBundle(f"{name} has two tensors of one name; do not trust this bundle")
-    _check_nodes(graph, name, constants, {value.name for value in inputs}, _MOST_FOLDED * len(content))
+    operators = _check_nodes(graph, name, constants, {value.name for value in inputs}, _MOST_FOLDED * len(content))
     _check_signature(role, inputs, outputs, manifest)
-    return [value.name for value in inputs], [value.name for value in outputs]
+    return Facts([value.name for value in inputs], [value.name for value in outputs], operators)
 
 
 def _view(value: Value) -> memoryview:
@@ -179,14 +185,20 @@ def _number(values: list[Value], default: int = 0) -> int:
     return integers(values, "")[0] if values else default
 
 
-def _check_nodes(graph: Fields, where: str, constants: dict[str, _Tensor], inputs: set[str], most: int) -> None:
-    """Check every node; what constants alone feed is a constant too, and of those there are `most` numbers at most."""
-    names = {*constants, *inputs}
+def _check_nodes(
+    graph: Fields, where: str, constants: dict[str, _Tensor], inputs: set[str], most: int
+) -> frozenset[str]:
+    """Check every node; what constants alone feed is a constant too, and of those there are `most` numbers at most.
+
+    The operators that there are.
+    """
+    names, operators = {*constants, *inputs}, set[str]()
     if len(names) != len(constants) + len(inputs):
         raise InvalidBundle(f"{where} has an input and a tensor of one name; do not trust this bundle")
     for data in graph["node"]:
         node = read_message(_view(data), _NODE, f"{where}: a node")
         operator = _operator(node, where)
+        operators.add(operator)
         tensors = [t for a in node["attribute"] for t in _check_attribute(_view(a), f"{where}: {operator}")]
         takes, gives = ([text([value], where) for value in node[kind]] for kind in ("input", "output"))
         given = [name for name in gives if name]
@@ -208,6 +220,7 @@ def _check_nodes(graph: Fields, where: str, constants: dict[str, _Tensor], input
             constants.update((name, _Tensor(name, size, whole)) for name in given)
     if most < 0:
         raise InvalidBundle(f"{where} makes more constants of its own than its size allows; do not trust this bundle")
+    return frozenset(operators)
 
 
 def _operator(node: Fields, where: str) -> str:

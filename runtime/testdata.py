@@ -37,7 +37,7 @@ def write_test_data(name: str, folder: Path, *, precision: str | None = None) ->
 def _write_graph(folder: Path, bundle: Bundle, role: str, precision: str, given: Arrays, expected: Arrays) -> str:
     file = bundle.manifest.graph_file(role, precision)
     content = bundle.read(file)
-    inputs, outputs = check_graph(content, file, role, bundle.manifest)
+    inputs, outputs, _ = check_graph(content, file, role, bundle.manifest)
     graph = folder / Path(file).stem
     data = graph / "test_data_set_0"
     data.mkdir(parents=True)

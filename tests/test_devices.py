@@ -176,16 +176,16 @@ def test_forked_children_work_and_leave_in_peace(small_bundle: Path) -> None:
     in_a_process(
         """
 model, other = load(path, threads=3), load(path, threads=2)
-expected = model.sample(600); other.encode(expected)
+expected = model.sample(2500); other.encode(expected)
 for _ in range(3):
     child = os.fork()
     if child == 0:
         del other
-        same = np.allclose(model.sample(600), expected, atol=1e-6)
+        same = np.allclose(model.sample(2500), expected, atol=1e-6)
         model.close()
         sys.exit(0 if same else 1)
     assert os.waitpid(child, 0)[1] == 0
-assert np.array_equal(model.sample(600), expected)
+assert np.array_equal(model.sample(2500), expected)
 """,
         small_bundle,
     )
@@ -195,10 +195,10 @@ def test_forked_children_of_a_shared_pool_work(small_bundle: Path) -> None:
     in_a_process(
         """
 share_threads(3)
-model = load(path); expected = model.sample(600)
+model = load(path); expected = model.sample(2500)
 child = os.fork()
 if child == 0:
-    sys.exit(0 if np.allclose(model.sample(600), expected, atol=1e-6) else 1)
+    sys.exit(0 if np.allclose(model.sample(2500), expected, atol=1e-6) else 1)
 assert os.waitpid(child, 0)[1] == 0
 """,
         small_bundle,
@@ -212,7 +212,7 @@ def test_arrays_go_through_io_binding_where_the_device_is_no_cpu(small_bundle: P
         bound._engine.graph(role).binds = True
     kept = bound._engine.graph("prior").keep({"u": np.full((3, 2), 0.5, np.float32)}, ["z"])
     assert isinstance(kept["z"], onnxruntime.OrtValue)
-    for count in (1, 256, 600):
+    for count in (1, 1024, 2500):
         images = plain.sample(count, seed=4)
         assert np.array_equal(bound.sample(count, seed=4), images)
         assert np.array_equal(bound.encode(images), plain.encode(images))
@@ -221,7 +221,7 @@ def test_arrays_go_through_io_binding_where_the_device_is_no_cpu(small_bundle: P
     assert np.array_equal(np.concatenate(list(bound.stream("encode", images))), plain.encode(images))
 
 
-@pytest.mark.parametrize("count", [1, 256, 700])
+@pytest.mark.parametrize("count", [1, 1024, 2500])
 def test_decode_writes_into_a_given_array(small: Model, count: int) -> None:
     z = np.random.default_rng(0).standard_normal((count, 2)).astype(np.float32)
     out = np.full((count, 1, 14, 14), np.nan, np.float32)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime import InvalidInput, Model, load
 
-BATCH = 256  # what a model of small images works on at a time
+BATCH = 1024  # what a model of matrix products works on at a time
 
 
 def test_sample_gives_images_of_the_models_shape(shipped: Model) -> None:
