@@ -6,6 +6,7 @@ RUNTIME := .venv-runtime
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell test $$(id -u) = 0 || echo sudo)
+EXTRAS := cpu,serve,train,dev
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
 .PHONY: sample install install-engines engines test lint bench bench-serve variants zoo generated screenshots clean
@@ -17,11 +18,11 @@ sample:
 
 install:
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[cpu,serve,train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[$(EXTRAS)]'
 
-# By whole files, which share what they train and export: two at a time take two cores.
-test: install install-engines lint
-	$(BIN)/pytest -n 2 --dist loadfile
+# By whole files, which share what they train and export: two at a time take two cores, the long ones first.
+test: install-engines lint
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint:
 	$(BIN)/ruff check .
@@ -30,8 +31,8 @@ lint:
 	$(BIN)/mypy tests/*.py tests/benchmarks/*.py tests/engines/*.py
 
 # What tests run graphs, programs and pages in: other engines for Python, Node's packages, a browser, C and C++.
-install-engines: install tests/node_modules/.package-lock.json
-	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[engines]'
+install-engines: tests/node_modules/.package-lock.json
+	$(MAKE) install EXTRAS=$(EXTRAS),engines
 	command -v chromium >/dev/null && command -v c++ >/dev/null || { $(SUDO) apt-get update -qq && \
 	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc g++ libc6-dev; }
 
@@ -49,7 +50,7 @@ bench: install
 	$(BIN)/python tests/benchmarks/run.py docs/benchmarks.md
 
 # Rewrites the screenshots of docs/: what the test of the pages sees.
-screenshots: install install-engines
+screenshots: install-engines
 	SCREENSHOTS=docs $(BIN)/pytest tests/test_explore.py
 
 # Rewrites docs/variants.md; needs the shipped models' data sets.

@@ -110,28 +110,37 @@ def import_onnxruntime() -> ModuleType:
 def available_cpus() -> int:
     """The CPUs that this process may use: the smaller of its affinity mask and its cgroup's quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_cgroup_cpus(path, affinity) for path in _quota_files(Path("/sys/fs/cgroup"), _own_cgroup())))
+    return min(_cgroup_cpus(folder, affinity) for folder in _groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")))
 
 
-def _own_cgroup() -> str:
-    """The path of this process's group among those of version 2, such as /user.slice; / where there is none."""
+def _groups(root: Path, own: Path) -> list[Path]:
+    """The folders where quotas may stand: a container's own view, this process's groups of CPUs and all around them.
+
+    `own` has a line for each hierarchy, number:controllers:group; that of version 2 names no controllers.
+    """
+    folders = [root, root / "cpu"]
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-        return next(line[3:] for line in lines if line.startswith("0::/"))
-    except (OSError, StopIteration):
-        return "/"
+        lines = own.read_text().splitlines()
+    except OSError:
+        return folders
+    for _, controllers, group in (line.split(":", 2) for line in lines):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "cpu" if controllers else root  # cpu is a link, where it is one hierarchy with cpuacct
+        folder = top / group.strip("/")
+        folders += [around for around in (folder, *folder.parents) if top in (around, *around.parents)]
+    return folders
 
 
-def _quota_files(root: Path, group: str) -> list[Path]:
-    """Where quotas may stand: in a group and in all groups around it, or at the root of a container's own view."""
-    folder = root / group.strip("/")
-    return [around / "cpu.max" for around in (folder, *folder.parents) if root in (around, *around.parents)]
-
-
-def _cgroup_cpus(cpu_max: Path, default: int) -> int:
+def _cgroup_cpus(folder: Path, default: int) -> int:
+    """The CPUs of a group's quota, at least 1: version 2's file, or version 1's two."""
     try:
-        quota, period = cpu_max.read_text().split()
-        return default if quota == "max" else max(1, int(quota) // int(period))
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        unlimited = quota == "max" or int(quota) < 0
+        return default if unlimited else min(default, max(1, int(quota) // int(period)))
     except (OSError, ValueError, ZeroDivisionError):
         return default
 

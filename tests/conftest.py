@@ -24,6 +24,11 @@ os.environ |= {
     "HF_HUB_DISABLE_XET": "1",
 }
 
+# Of tests that run side by side each has a CPU of its own: more threads than CPUs would wait for each other, spinning.
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(cpus)]})
+
 import hypothesis
 import numpy as np
 import pytest
@@ -45,6 +50,14 @@ from aae_zoo.zoo.training import train
 # Machines are noisy: speed is measured in benchmarks, never by a test's deadline.
 hypothesis.settings.register_profile("aae-zoo", deadline=None)
 hypothesis.settings.load_profile("aae-zoo")
+
+# Files that take a minute or more, whose tests are one after the other: begun last, one would be all that still runs.
+LONG = ("test_ray.py", "test_processes.py", "test_training.py", "test_datasets.py", "test_explore.py", "test_export.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 RECIPE = """
 name = "small"

@@ -15,7 +15,7 @@ import pytest
 from aae_zoo.runtime import DeviceUnavailable, InvalidInput, Model, load, share_threads
 from aae_zoo.runtime import session as sessions
 from aae_zoo.runtime.devices import PROVIDERS, wanted_providers
-from aae_zoo.runtime.session import _cgroup_cpus, _quota_files, available_cpus
+from aae_zoo.runtime.session import _cgroup_cpus, _groups, available_cpus
 
 CODES = np.zeros((1, 2), np.float32)
 
@@ -108,18 +108,27 @@ def test_threads(small_bundle: Path) -> None:
 
 
 def test_threads_follow_the_cgroup_quota(tmp_path: Path) -> None:
-    file = tmp_path / "cpu.max"
     for text, expected in (("max 100000", 8), ("300000 100000", 3), ("50000 100000", 1), ("nonsense", 8)):
-        file.write_text(text)
-        assert _cgroup_cpus(file, 8) == expected
+        (tmp_path / "cpu.max").write_text(text)
+        assert _cgroup_cpus(tmp_path, 8) == expected
     assert _cgroup_cpus(tmp_path / "missing", 8) == 8
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)
 
 
-def test_quotas_of_all_groups_around_count() -> None:
-    root = Path("/sys/fs/cgroup")
-    assert _quota_files(root, "/a/b") == [root / "a/b/cpu.max", root / "a/cpu.max", root / "cpu.max"]
-    assert _quota_files(root, "/") == [root / "cpu.max"]
+@pytest.mark.parametrize(("quota", "cpus"), [(-1, 8), (250_000, 2), (50_000, 1), (9_000_000, 8)])
+def test_threads_follow_the_quota_of_cgroups_of_version_1(tmp_path: Path, quota: int, cpus: int) -> None:
+    (tmp_path / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu.cfs_period_us").write_text("100000\n")
+    assert _cgroup_cpus(tmp_path, 8) == cpus
+
+
+def test_quotas_of_all_groups_around_count(tmp_path: Path) -> None:
+    root, own = Path("/sys/fs/cgroup"), tmp_path / "cgroup"
+    own.write_text("5:memory:/m\n4:cpu,cpuacct:/c/d\n0::/a/b\n")
+    cpu = root / "cpu"
+    expected = {root, cpu, cpu / "c", cpu / "c/d", root / "a", root / "a/b"}
+    assert set(_groups(root, own)) == expected
+    assert set(_groups(root, tmp_path / "missing")) == {root, cpu}
 
 
 def in_a_process(program: str, small_bundle: Path) -> str:
