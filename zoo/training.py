@@ -18,6 +18,7 @@ from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_data, to_float
 from aae_zoo.zoo.labels import known_labels
 from aae_zoo.zoo.log import Log
+from aae_zoo.zoo.memory import keep_memory
 from aae_zoo.zoo.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import BaseObjective, Batch
 from aae_zoo.zoo.parts import load_part
@@ -160,6 +161,7 @@ class Trainer:
 
         What the main process gives is to be restored by all.
         """
+        keep_memory()
         torch.set_num_threads(max(1, available_cpus() // self.processes.of_machine))
         self.environment = environment(torch.get_num_threads())  # now: the checkout may change while this runs
         torch.manual_seed(self.settings.seed)
