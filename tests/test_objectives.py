@@ -14,6 +14,7 @@ from conftest import RECIPE, batch_of
 from aae_zoo.export.bundle import export_bundle
 from aae_zoo.runtime import load
 from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.zoo.objectives import aae
 from aae_zoo.zoo.objectives.vae import gaussian_kl
 from aae_zoo.zoo.recipe import Recipe, parse_recipe
 from aae_zoo.zoo.training import build, train
@@ -28,6 +29,7 @@ OBJECTIVES |= {
     "dae": {"kind": "ae", "reconstruction": "mse", "corruption": 0.3},
     "aae-gaussian": {**OBJECTIVES["aae"], "posterior": "gaussian"},
     "aae-universal": {**OBJECTIVES["aae"], "posterior": "universal"},
+    "aae-noise": {**OBJECTIVES["aae"], "code_noise": 0.2},
     "aae-informed": {**OBJECTIVES["aae"], "label_informed": True},
     "supervised": {**OBJECTIVES["aae"], "kind": "supervised", "label_weight": 10.0},
     "semi": {
@@ -72,7 +74,8 @@ PRIORS: dict[str, dict[str, Any]] = {
 LINES = [
     *(("ae", "fitted", 0), ("dae", "fitted", 0), ("vae", "gaussian", 0), ("wae", "gaussian", 0)),
     *(("wae", "swissroll", 0), ("aae", "gaussian", 0), ("aae", "bits", 0), ("aae", "mixture", 0)),
-    *(("aae-gaussian", "gaussian", 0), ("aae-universal", "gaussian", 0), ("aae-informed", "mixture", 500)),
+    *(("aae-gaussian", "gaussian", 0), ("aae-universal", "gaussian", 0), ("aae-noise", "gaussian", 0)),
+    ("aae-informed", "mixture", 500),
     *(("aae-informed", "swissroll", 500), ("supervised", "categorical", -1), ("semi", "categorical", 100)),
     *(("cluster", "clusters", 0), ("semi", "heads", 100)),
 ]
@@ -154,6 +157,36 @@ def test_from_recipe_to_samples(objective: str, prior: str, labels: int, small_d
 def test_an_objective_refuses_a_prior_that_it_is_not_for(objective: str, prior: str, message: str) -> None:
     with pytest.raises(InvalidRecipe, match=message):
         build(recipe(objective, prior), (1, 14, 14))
+
+
+class TestPosteriors:
+    """Draws of Q(z|x) for 4,000 copies of one image."""
+
+    def draws(self, objective: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        torch.manual_seed(0)
+        model, trained = build(recipe(objective), (1, 14, 14))
+        trained.eval()
+        image = torch.rand(1, 1, 14, 14).expand(4000, -1, -1, -1)
+        assert isinstance(trained, aae.Objective)
+        with torch.no_grad():
+            return trained.posterior(image, torch.Generator().manual_seed(0)), model.encode(image[:1])
+
+    def test_a_deterministic_encoder_gives_its_code(self) -> None:
+        z, code = self.draws("aae")
+        assert torch.allclose(z, code["z"].expand_as(z), atol=1e-6)
+
+    def test_code_noise_has_its_standard_deviation(self) -> None:
+        z, code = self.draws("aae-noise")
+        assert torch.allclose(z.mean(0), code["z"][0], atol=0.02)
+        assert torch.allclose(z.std(0), torch.tensor(0.2), rtol=0.05)
+
+    def test_a_gaussian_posterior_has_the_encoders(self) -> None:
+        z, code = self.draws("aae-gaussian")
+        assert torch.allclose(z.std(0), (code["log_var"][0] / 2).exp(), rtol=0.05)
+
+    def test_the_universal_approximator_turns_noise_into_codes(self) -> None:
+        z, _ = self.draws("aae-universal")
+        assert float(z.std(0).min()) > 0
 
 
 class TestVae:

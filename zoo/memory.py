@@ -13,7 +13,7 @@ _GIBIBYTE: Final = 1 << 30
 def keep_memory() -> None:
     """Let this process keep freed memory instead of giving it back to the system, where its malloc is glibc's.
 
-    Activations are large enough for malloc to map each of them anew, and the system then clears every page: a quarter
+    Activations are large enough for malloc to map each of them anew, and the system then clears every page: a fifth
     of the time of a convolutional network's step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
