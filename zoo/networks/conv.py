@@ -8,29 +8,32 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
 from aae_zoo.zoo.parts import PartSettings
 
 
 class Settings(PartSettings):
-    """Channels of the convolutions, image side first, each halving height and width, and the dense layer's width."""
+    """Channels of the convolutions, image side first, and the dense layer's width.
+
+    Each convolution halves height and width; of an odd number the larger half remains.
+    """
 
     kind: Literal["conv"]
     channels: Annotated[list[PositiveInt], Field(min_length=1)]
     hidden: PositiveInt
 
 
-def _coarsest(settings: Settings, image: Sequence[int]) -> tuple[int, int, int]:
-    """The shape (C, H, W) behind the last convolution."""
-    _, height, width = image
-    factor = 2 ** len(settings.channels)
-    if height % factor or width % factor:
-        raise InvalidRecipe(
-            f"images of {height} x {width} cannot be halved {len(settings.channels)} times, as channels = "
-            f"{settings.channels} asks; give fewer channels, or kind = 'mlp'"
-        )
-    return settings.channels[-1], height // factor, width // factor
+def _sizes(settings: Settings, image: Sequence[int]) -> list[tuple[int, int]]:
+    """Height and width before each convolution, and behind the last one."""
+    sizes = [(image[1], image[2])]
+    for _ in settings.channels:
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+    return sizes
+
+
+def _kernel(size: tuple[int, int]) -> tuple[int, int]:
+    """The kernel that halves a size with stride 2 and padding 1, and doubles it back: 4, or 3 where it is odd."""
+    return 4 - size[0] % 2, 4 - size[1] % 2
 
 
 class Encoder(BaseEncoder):
@@ -38,10 +41,11 @@ class Encoder(BaseEncoder):
 
     def __init__(self, settings: Settings, image: Sequence[int], heads: Mapping[str, int]) -> None:
         super().__init__(heads)
+        *sizes, coarsest = _sizes(settings, image)
         layers: list[nn.Module] = []
-        for inputs, outputs in pairwise([image[0], *settings.channels]):
-            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.ReLU()]
-        dense = nn.Linear(math.prod(_coarsest(settings, image)), settings.hidden)
+        for (inputs, outputs), size in zip(pairwise([image[0], *settings.channels]), sizes, strict=True):
+            layers += [nn.Conv2d(inputs, outputs, _kernel(size), stride=2, padding=1), nn.ReLU()]
+        dense = nn.Linear(settings.channels[-1] * math.prod(coarsest), settings.hidden)
         self.layers = nn.Sequential(
             *layers, nn.Flatten(), dense, nn.ReLU(), nn.Linear(settings.hidden, sum(heads.values()))
         )
@@ -57,11 +61,13 @@ class Decoder(BaseDecoder):
 
     def __init__(self, settings: Settings, code: int, image: Sequence[int]) -> None:
         super().__init__()
-        coarsest = _coarsest(settings, image)
+        *sizes, last = _sizes(settings, image)
+        coarsest = (settings.channels[-1], *last)
         layers: list[nn.Module] = [nn.Linear(code, settings.hidden), nn.ReLU()]
         layers += [nn.Linear(settings.hidden, math.prod(coarsest)), nn.ReLU(), nn.Unflatten(1, coarsest)]
-        for inputs, outputs in pairwise([*reversed(settings.channels), image[0]]):
-            layers += [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1), nn.ReLU()]
+        channels = pairwise([*reversed(settings.channels), image[0]])
+        for (inputs, outputs), size in zip(channels, reversed(sizes), strict=True):
+            layers += [nn.ConvTranspose2d(inputs, outputs, _kernel(size), stride=2, padding=1), nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])
 
     def outputs(self, code: Tensor) -> Tensor:
