@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import PositiveFloat
 from torch import Generator, Tensor
 
 from aae_zoo.runtime.errors import InvalidRecipe
@@ -27,9 +27,7 @@ class Settings(PartSettings):
     """The losses and their weights, the discriminator, and what kind of posterior the encoder is.
 
     `posterior` (section 2): "deterministic", z = f(x); "gaussian", whose mean and variance the encoder gives; or
-    "universal", z = f(x, noise), the universal approximator. `code_noise` is the standard deviation of Gaussian noise
-    that training adds to every code: the decoder then draws the mean of the images whose codes lie that near, so that
-    draws of the prior between the codes of training images come out as well as those codes themselves.
+    "universal", z = f(x, noise), the universal approximator.
     """
 
     kind: Literal["aae"]
@@ -38,7 +36,6 @@ class Settings(PartSettings):
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
     posterior: Literal["deterministic", "gaussian", "universal"] = "deterministic"
-    code_noise: NonNegativeFloat = 0.0
     label_informed: bool = False
 
 
@@ -93,15 +90,14 @@ class Objective(BaseObjective):
 
     def posterior(self, x: Tensor, generator: Generator) -> Tensor:
         """One draw z [n, latent] of the posterior Q(z|x) for each image."""
-        s = self.settings
-        if s.posterior == "universal":
-            codes = self.prior.codes(self.outputs(x, _normal(x[:, :1], generator)))
-        else:
-            codes = self.prior.codes(self.outputs(x))
-        z = codes["z"]
-        if s.posterior == "gaussian":
-            z = z + (codes["log_var"] / 2).exp() * _normal(z, generator)
-        return z + s.code_noise * _normal(z, generator) if s.code_noise else z
+        if self.settings.posterior == "universal":
+            noise = torch.randn(x[:, :1].shape, generator=generator, device=x.device)
+            return self.prior.codes(self.outputs(x, noise))["z"]
+        codes = self.prior.codes(self.outputs(x))
+        if self.settings.posterior == "gaussian":
+            noise = torch.randn(codes["z"].shape, generator=generator, device=x.device)
+            return codes["z"] + (codes["log_var"] / 2).exp() * noise
+        return codes["z"]
 
     def _images(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """What to train on, and the labels that the discriminator sees.
@@ -119,7 +115,3 @@ class Objective(BaseObjective):
             return z
         known = torch.where(label >= 0, label, self.prior.classes)
         return torch.cat([z, F.one_hot(known, self.prior.classes + 1).to(z.dtype)], dim=1)
-
-
-def _normal(like: Tensor, generator: Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, device=like.device)
