@@ -109,7 +109,8 @@ def export_bundle(
         exported.manifest = dataclasses.replace(exported.manifest, score=ScoreLimits(**document["score"]))
         document["metrics"] |= anomaly_metrics(exported, dataset) | others
         _write_weights(folder, source)
-        _write_json(folder / "parity.json", parity)
+        # On one line: a report of all comparisons is for programs, and the card has what people look for.
+        (folder / "parity.json").write_text(json.dumps(parity) + "\n", "utf-8")
         document["files"] = _records(folder)
         (folder / "README.md").write_text(model_card(document, parity), "utf-8")
         document["files"] = _records(folder)
