@@ -2,8 +2,8 @@
 
     python tests/benchmarks/serve.py docs/serving.md [SECONDS]
 
-The service is limited to as many requests as the table's most clients, so that none is refused. wrk
-(https://github.com/wg/wrk, `apt install wrk`) shares the machine with the service.
+The service is limited to twice as many requests as the table's most clients, so that none is refused while those of the
+row before are still in work. wrk (https://github.com/wg/wrk, `apt install wrk`) shares the machine with the service.
 """
 
 import io
@@ -85,7 +85,7 @@ def loads() -> Iterator[Load]:
 @contextmanager
 def serving() -> Iterator[str]:
     """The URL of a service."""
-    options = ["serve", MODEL, "--port", "0", "--requests", str(max(CLIENTS))]
+    options = ["serve", MODEL, "--port", "0", "--requests", str(2 * max(CLIENTS))]
     command = [sys.executable, "-m", "aae_zoo.cli.main", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
