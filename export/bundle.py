@@ -108,14 +108,21 @@ def export_bundle(
         document["score"] = usual(exported, validation_images(run.recipe.data, dataset))
         exported.manifest = dataclasses.replace(exported.manifest, score=ScoreLimits(**document["score"]))
         document["metrics"] |= anomaly_metrics(exported, dataset) | others
-        _write_weights(folder, source)
-        # On one line: a report of all comparisons is for programs, and the card has what people look for.
-        (folder / "parity.json").write_text(json.dumps(parity) + "\n", "utf-8")
-        document["files"] = _records(folder)
-        (folder / "README.md").write_text(model_card(document, parity), "utf-8")
-        document["files"] = _records(folder)
-        _write_json(folder / "manifest.json", document)
-        return parse_manifest((folder / "manifest.json").read_bytes(), str(out))
+        return _complete(folder, source, document, parity, out)
+
+
+def _complete(
+    folder: Path, source: _Source, document: dict[str, Any], parity: Mapping[str, Any], out: Path
+) -> Manifest:
+    """Write what is left of a bundle, the manifest last, since it names all other files; the manifest as it is read."""
+    _write_weights(folder, source)
+    # On one line: a report of all comparisons is for programs, and the card has what people look for.
+    _write_json(folder / "parity.json", parity, indent=None)
+    document["files"] = _records(folder)
+    (folder / "README.md").write_text(model_card(document, parity), "utf-8")
+    document["files"] = _records(folder)
+    _write_json(folder / "manifest.json", document)
+    return parse_manifest((folder / "manifest.json").read_bytes(), str(out))
 
 
 def _write_weights(folder: Path, source: _Source) -> None:
@@ -343,5 +350,5 @@ def _records(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+def _write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
+    path.write_text(json.dumps(content, indent=indent) + "\n", "utf-8")
