@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -78,8 +78,13 @@ def compare(
         else:
             a, b = seconds(ours, repeat), seconds(other, repeat)
         measured.append((a, b))
-    a, b = (statistics.median(column) for column in zip(*measured, strict=True))
-    return a, b, statistics.median(x / y for x, y in measured)
+    return medians(measured)
+
+
+def medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """The median of the first of each pair, of the second, and of their ratio pair by pair."""
+    a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return a, b, statistics.median(x / y for x, y in pairs)
 
 
 def seconds(work: Callable[[], object], repeat: int = 1) -> float:

@@ -11,7 +11,6 @@ import gzip
 import itertools
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from aae_zoo.runtime import Model, load
-from aae_zoo.runtime.bench import bench, compare, seconds
+from aae_zoo.runtime.bench import bench, compare, medians, seconds
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.session import available_cpus, open_session
 from aae_zoo.zoo.data import FILES, TORCHVISION, find_dataset, load_dataset
@@ -77,9 +76,7 @@ def alone(work: Callable[[], object]) -> float:
 
 def compare_alone(ours: Callable[[], object], other: Callable[[], object]) -> tuple[float, float, float]:
     """As `compare`, of two libraries that have threads of their own."""
-    pairs = [(alone(ours), alone(other)) for _ in range(9)]
-    a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return a, b, statistics.median(x / y for x, y in pairs)
+    return medians([(alone(ours), alone(other)) for _ in range(9)])
 
 
 def whole_process() -> Iterator[Row]:
@@ -182,9 +179,8 @@ def peak() -> Iterator[Row]:
     shares = []
     for _ in range(9):
         decoding = operations / alone(partial(model.decode, z))
-        shares.append((decoding, max(count / alone(product) for count, product in products)))
-    ours, machine = (statistics.median(column) / 1e9 for column in zip(*shares, strict=True))
-    share = statistics.median(x / y for x, y in shares)
+        shares.append((decoding / 1e9, max(count / alone(product) for count, product in products) / 1e9))
+    ours, machine, share = medians(shares)
     print(f"decode, batch 1024: {ours:.1f} of {machine:.1f} GFLOP/s, {share:.2f}")
     what = "`decode`, batch 1024, share of the matrix-multiply peak"
     yield Row(what, f"{ours:.1f} GFLOP/s", f"{machine:.1f} GFLOP/s", f"{share:.2f}", ">= 0.85")
@@ -225,11 +221,10 @@ def callers() -> Iterator[Row]:
         for batch, number in itertools.product((1, 64), (1, 2, 4, 8)):
             z = model.encode(model.sample(batch))
             rates = [(_rate(model, z, number), _rate(model, z, 1)) for _ in range(7)]
-            rate, alone = (statistics.median(column) for column in zip(*rates, strict=True))
-            ratio = statistics.median(x / y for x, y in rates)
+            rate, single, ratio = medians(rates)
             what = f"{number} callers of `decode`, batch {batch}" + (", `threads=1`" if threads else "")
             print(f"{what}: {rate:,.0f} images/s, {ratio:.2f}")
-            yield Row(f"{what}, against one", f"{rate:,.0f} images/s", f"{alone:,.0f} images/s", f"{ratio:.2f}", "")
+            yield Row(f"{what}, against one", f"{rate:,.0f} images/s", f"{single:,.0f} images/s", f"{ratio:.2f}", "")
 
 
 def _rate(model: Model, z: Array, number: int) -> float:
