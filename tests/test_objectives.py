@@ -28,6 +28,7 @@ OBJECTIVES |= {
     "ae": {"kind": "ae", "reconstruction": "mse"},
     "dae": {"kind": "ae", "reconstruction": "mse", "corruption": 0.3},
     "aae-gaussian": {**OBJECTIVES["aae"], "posterior": "gaussian"},
+    "aae-entropy": {**OBJECTIVES["aae"], "posterior": "gaussian", "entropy_weight": 1.0},
     "aae-universal": {**OBJECTIVES["aae"], "posterior": "universal"},
     "aae-informed": {**OBJECTIVES["aae"], "label_informed": True},
     "supervised": {**OBJECTIVES["aae"], "kind": "supervised", "label_weight": 10.0},
@@ -160,26 +161,47 @@ def test_an_objective_refuses_a_prior_that_it_is_not_for(objective: str, prior: 
 class TestPosteriors:
     """Draws of Q(z|x) for 4,000 copies of one image."""
 
-    def draws(self, objective: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def draws(self, objective: str) -> tuple[torch.Tensor, torch.Tensor | None, dict[str, torch.Tensor]]:
         torch.manual_seed(0)
         model, trained = build(recipe(objective), (1, 14, 14))
         trained.eval()
         image = torch.rand(1, 1, 14, 14).expand(4000, -1, -1, -1)
         assert isinstance(trained, aae.Objective)
         with torch.no_grad():
-            return trained.posterior(image, torch.Generator().manual_seed(0)), model.encode(image[:1])
+            return *trained.posterior(image, torch.Generator().manual_seed(0)), model.encode(image[:1])
 
     def test_a_deterministic_encoder_gives_its_code(self) -> None:
-        z, code = self.draws("aae")
+        z, entropy, code = self.draws("aae")
+        assert entropy is None
         assert torch.allclose(z, code["z"].expand_as(z), atol=1e-6)
 
     def test_a_gaussian_posterior_has_the_encoders(self) -> None:
-        z, code = self.draws("aae-gaussian")
-        assert torch.allclose(z.std(0), (code["log_var"][0] / 2).exp(), rtol=0.05)
+        z, entropy, code = self.draws("aae-gaussian")
+        std = (code["log_var"][0] / 2).exp()
+        assert torch.allclose(z.std(0), std, rtol=0.05)
+        assert entropy is not None
+        assert float(entropy) == pytest.approx(float(torch.distributions.Normal(0, std).entropy().sum()), rel=1e-5)
 
     def test_the_universal_approximator_turns_noise_into_codes(self) -> None:
-        z, _ = self.draws("aae-universal")
+        z, entropy, _ = self.draws("aae-universal")
         assert float(z.std(0).min()) > 0
+        assert entropy is None
+
+    def test_the_entropys_weight_keeps_a_gaussian_posterior_wide(self) -> None:
+        def entropy_after_training(objective: str) -> float:
+            torch.manual_seed(0)
+            _, trained = build(recipe(objective), (1, 14, 14))
+            batch, generator = batch_of(torch.rand(32, 1, 14, 14)), torch.Generator().manual_seed(0)
+            return [float(trained.step(batch, generator)["entropy"]) for _ in range(60)][-1]
+
+        assert entropy_after_training("aae-entropy") > entropy_after_training("aae-gaussian") + 0.5
+
+    @pytest.mark.parametrize("posterior", ["deterministic", "universal"])
+    def test_an_unknown_entropy_has_no_weight(self, posterior: str) -> None:
+        wanted = recipe("aae-entropy")
+        objective = wanted.objective.model_copy(update={"posterior": posterior})
+        with pytest.raises(InvalidRecipe, match="entropy_weight needs posterior = 'gaussian'"):
+            build(wanted.model_copy(update={"objective": objective}), (1, 14, 14))
 
 
 class TestVae:

@@ -7,11 +7,12 @@ Label-informed (section 2.3), D sees a one-hot class beside the code, with one m
 of a class are compared with the draws of its own part of the prior, those without a label with all of it.
 """
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Generator, Tensor
 
 from aae_zoo.runtime.errors import InvalidRecipe
@@ -27,7 +28,9 @@ class Settings(PartSettings):
     """The losses and their weights, the discriminator, and what kind of posterior the encoder is.
 
     `posterior` (section 2): "deterministic", z = f(x); "gaussian", whose mean and variance the encoder gives; or
-    "universal", z = f(x, noise), the universal approximator.
+    "universal", z = f(x, noise), the universal approximator. `entropy_weight` is that of a Gaussian posterior's
+    entropy (section 2.1: the bound's middle term). Without it the variance goes to nothing, for that is easier to
+    decode; with it codes take only as much room as tells images apart, and the decoder draws well between them.
     """
 
     kind: Literal["aae"]
@@ -36,6 +39,7 @@ class Settings(PartSettings):
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
     posterior: Literal["deterministic", "gaussian", "universal"] = "deterministic"
+    entropy_weight: Annotated[float, Field(ge=0)] = 0.0
     label_informed: bool = False
 
 
@@ -51,6 +55,8 @@ class Objective(BaseObjective):
             raise InvalidRecipe("objective.kind = 'aae' has no labels for the decoder; give 'supervised' or 'semi'")
         if settings.label_informed and not self.prior.classes:
             raise InvalidRecipe("objective.label_informed needs a prior of classes, such as 'mixture' or 'swissroll'")
+        if settings.entropy_weight and settings.posterior != "gaussian":
+            raise InvalidRecipe("objective.entropy_weight needs posterior = 'gaussian', whose entropy is known")
         seen = self.prior.latent + (self.prior.classes + 1 if settings.label_informed else 0)
         self.discriminator = mlp.Discriminator(settings.discriminator, seen)
         self.optimisers = two_players(
@@ -71,7 +77,7 @@ class Objective(BaseObjective):
         """One batch: the discriminator learns first, then the autoencoder on the sum of its two losses."""
         P, D = self.decoder, self.discriminator
         x, label = self._images(batch)
-        z = self.posterior(x, generator)
+        z, entropy = self.posterior(x, generator)
 
         # Discriminator: codes of the prior are real, codes of images are fake.
         #     min_D  -E log D(z')  -  E log(1 - D(Q(x))),    z' ~ p(z)
@@ -79,25 +85,30 @@ class Objective(BaseObjective):
         loss_D = discriminator_loss(D, self._seen(z_prior, label), self._seen(z, label))
         self.update("discriminator", loss_D)
 
-        # Reconstruction and generator: one gradient for the encoder of both.
-        #     min_Q,P  -E log P(x | Q(x))  -  weight * E log D(Q(x))
+        # Reconstruction and generator: one gradient for the encoder of both, and of the entropy of its posterior.
+        #     min_Q,P  -E log P(x | Q(x))  -  weight * E log D(Q(x))  -  weight * E H(Q(z | x))
         loss_reconstruction = reconstruction_loss(P.logits(z), x, self.settings.reconstruction)
         loss_generator = generator_loss(D, self._seen(z, label))
-        self.update("autoencoder", loss_reconstruction + self.settings.adversarial_weight * loss_generator)
-
+        loss = loss_reconstruction + self.settings.adversarial_weight * loss_generator
         losses = {"reconstruction": loss_reconstruction, "discriminator": loss_D, "generator": loss_generator}
+        if entropy is not None:
+            loss = loss - self.settings.entropy_weight * entropy
+            losses["entropy"] = entropy
+        self.update("autoencoder", loss)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def posterior(self, x: Tensor, generator: Generator) -> Tensor:
-        """One draw z [n, latent] of the posterior Q(z|x) for each image."""
+    def posterior(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor | None]:
+        """One draw z [n, latent] of the posterior Q(z|x) for each image; of a Gaussian one its mean entropy in nats."""
         if self.settings.posterior == "universal":
             noise = torch.randn(x[:, :1].shape, generator=generator, device=x.device)
-            return self.prior.codes(self.outputs(x, noise))["z"]
+            return self.prior.codes(self.outputs(x, noise))["z"], None
         codes = self.prior.codes(self.outputs(x))
         if self.settings.posterior == "gaussian":
-            noise = torch.randn(codes["z"].shape, generator=generator, device=x.device)
-            return codes["z"] + (codes["log_var"] / 2).exp() * noise
-        return codes["z"]
+            log_var = codes["log_var"]
+            noise = torch.randn(log_var.shape, generator=generator, device=x.device)
+            entropy = 0.5 * (1 + math.log(2 * math.pi) + log_var).sum(1).mean()
+            return codes["z"] + (log_var / 2).exp() * noise, entropy
+        return codes["z"], None
 
     def _images(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """What to train on, and the labels that the discriminator sees.
