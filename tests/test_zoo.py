@@ -1,5 +1,6 @@
 """`make zoo`: what is done is left alone, what was interrupted goes on, and one model's failure is its own."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,18 @@ def test_what_was_interrupted_goes_on_and_what_is_stale_is_exported_again(
     assert capsys.readouterr().out.startswith("small: resumed and exported, ")
     assert open_bundle(folders[1] / "small").manifest.description == "Draws small and other digits"
     assert make([described], *folders)
+    assert capsys.readouterr().out.startswith("small: done already, ")
+
+
+def test_an_option_invented_since_the_export_makes_no_bundle_stale(
+    small: Recipe, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folders[1] / "small" / "manifest.json"
+    manifest = json.loads(path.read_text("utf-8"))
+    older = manifest["provenance"]["recipe"].replace('posterior = "deterministic"\n', "")
+    assert older != manifest["provenance"]["recipe"]
+    path.write_text(json.dumps(manifest | {"provenance": manifest["provenance"] | {"recipe": older}}), "utf-8")
+    assert make([small], *folders)
     assert capsys.readouterr().out.startswith("small: done already, ")
 
 
