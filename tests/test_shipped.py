@@ -174,10 +174,11 @@ class TestSamples:
         assert frechet_distance(a, b) == pytest.approx(self.metrics("mnist-gauss8")["frechet"], rel=0.1)
 
     def test_the_parzen_log_likelihood_is_above_the_papers(self, mnist: Dataset) -> None:
-        """Of 10,000 other samples than the export's, drawn through ONNX Runtime."""
+        """And that of 10,000 other samples, drawn through ONNX Runtime, is near it: others move it by about a nat."""
         samples = torch.from_numpy(load("mnist-gauss6").sample(10_000, seed=1))
         found, _ = parzen_log_likelihood(samples.split(1000), mnist.train_images[-1000:], mnist.test_images)
-        assert found == pytest.approx(self.metrics("mnist-gauss6")["parzen"], abs=1)
+        assert found == pytest.approx(self.metrics("mnist-gauss6")["parzen"], abs=2)
+        assert found > 340
         assert self.metrics("mnist-gauss6")["parzen"] > 340
 
 
