@@ -7,10 +7,9 @@ run from the root of a checkout, trains into runs/ and exports into runtime/mode
 """
 
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from aae_zoo.export.bundle import export_bundle
 from aae_zoo.export.seeds import FIGURES
@@ -19,7 +18,7 @@ from aae_zoo.runtime.errors import AaeZooError, Interrupted
 from aae_zoo.runtime.manifest import metric_text
 from aae_zoo.zoo.lite import FILE as LITE_FILE
 from aae_zoo.zoo.lite import distil
-from aae_zoo.zoo.recipe import RECIPES, Recipe, load_recipe, parse_recipe
+from aae_zoo.zoo.recipe import RECIPES, Recipe, load_recipe, parse_toml
 from aae_zoo.zoo.run import Run
 from aae_zoo.zoo.training import train
 
@@ -103,10 +102,10 @@ def _is_exported(run: Run, folder: Path, seeds: int) -> bool:
     try:
         bundle = open_bundle(folder)
         bundle.check_files()
-        recipe = parse_recipe(tomllib.loads(bundle.manifest.provenance["recipe"]), "its recipe")
+        recipe = parse_toml(str(bundle.manifest.provenance.get("recipe", "")), "its recipe")
     except AaeZooError:
         return False
-    facts: dict[str, Any] = run.read_json("run.json")
+    facts = run.read_json("run.json")
     counted = len(bundle.manifest.metrics.get("over_seeds", {}).get("seeds", [0])) - 1
     if (run.folder / LITE_FILE).exists() != ("lite" in bundle.manifest.graphs["decoder"]):
         return False

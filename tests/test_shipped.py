@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -26,7 +25,7 @@ from aae_zoo.runtime.verify import verify
 from aae_zoo.zoo.classifier import load_classifier
 from aae_zoo.zoo.data import Dataset, load_dataset, to_float
 from aae_zoo.zoo.mmd import mmd2
-from aae_zoo.zoo.recipe import load_recipe, parse_recipe
+from aae_zoo.zoo.recipe import load_recipe, parse_toml
 from aae_zoo.zoo.samples import frechet_distance, parzen_log_likelihood
 
 ROOT = Path(__file__).parents[1]
@@ -61,8 +60,8 @@ class TestEveryShippedModel:
         assert (MODELS / name / "README.md").read_text("utf-8") == model_card(manifest, parity)
 
     def test_its_recipe_is_the_packages(self, name: str) -> None:
-        recipe = tomllib.loads(open_bundle(MODELS / name).manifest.provenance["recipe"])
-        assert parse_recipe(recipe, "recipe.toml").to_toml() == load_recipe(name).to_toml()
+        recipe = parse_toml(open_bundle(MODELS / name).manifest.provenance["recipe"], "recipe.toml")
+        assert recipe.to_toml() == load_recipe(name).to_toml()
 
     def test_it_was_trained_at_a_commit_without_overrides_in_time(self, name: str) -> None:
         manifest = open_bundle(MODELS / name).manifest

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -58,13 +58,27 @@ def test_what_was_interrupted_goes_on_and_what_is_stale_is_exported_again(
 def test_an_option_invented_since_the_export_makes_no_bundle_stale(
     small: Recipe, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = folders[1] / "small" / "manifest.json"
-    manifest = json.loads(path.read_text("utf-8"))
-    older = manifest["provenance"]["recipe"].replace('posterior = "deterministic"\n', "")
-    assert older != manifest["provenance"]["recipe"]
-    path.write_text(json.dumps(manifest | {"provenance": manifest["provenance"] | {"recipe": older}}), "utf-8")
+    rewrite_recipe(folders[1] / "small", lambda recipe: recipe.replace('posterior = "deterministic"\n', ""))
     assert make([small], *folders)
     assert capsys.readouterr().out.startswith("small: done already, ")
+
+
+@pytest.mark.parametrize("damaged", ["", "no TOML", "[training]\nepochs = 0\n"])
+def test_a_bundle_whose_recipe_cannot_be_read_is_exported_again(
+    small: Recipe, folders: tuple[Path, Path], damaged: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite_recipe(folders[1] / "small", lambda _: damaged)
+    assert make([small], *folders)
+    assert capsys.readouterr().out.startswith("small: exported, ")
+
+
+def rewrite_recipe(bundle: Path, change: Callable[[str], str]) -> None:
+    """Change the recipe in a bundle's manifest."""
+    manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    was = manifest["provenance"]["recipe"]
+    manifest["provenance"]["recipe"] = change(was)
+    assert manifest["provenance"]["recipe"] != was
+    (bundle / "manifest.json").write_text(json.dumps(manifest), "utf-8")
 
 
 def test_other_seeds_are_trained_too_where_the_recipe_asks_for_them(

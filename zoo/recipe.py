@@ -137,12 +137,25 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise InvalidRecipe(f"there is no recipe {name}; give the path of a .toml file, or one of {known}")
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
         raise InvalidRecipe(f"{path} is not TOML: {error}") from None
+    return parse_toml(text, str(path), overrides)
+
+
+def parse_toml(text: str, where: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Check a recipe in TOML, with overrides; `where` names it in errors.
+
+    Raises:
+        InvalidRecipe: it is not TOML, or has mistakes; all of them are listed.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRecipe(f"{where} is not TOML: {error}") from None
     for override in overrides:
         _override(document, override)
-    return parse_recipe(document, str(path))
+    return parse_recipe(document, where)
 
 
 def parse_recipe(document: dict[str, Any], where: str) -> Recipe:
