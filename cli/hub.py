@@ -10,13 +10,13 @@ import typer
 
 from aae_zoo.cli.models import Json
 from aae_zoo.cli.printing import print_json, print_table
-from aae_zoo.runtime.cache import CachedModel, cache_folder, cached_models, clear, remove
-from aae_zoo.runtime.catalogue import list_models
-from aae_zoo.runtime.manifest import WEIGHTS
+from aae_zoo.runtime.bundles.manifest import WEIGHTS
+from aae_zoo.runtime.store.cache import CachedModel, cache_folder, cached_models, clear, remove
+from aae_zoo.runtime.store.catalogue import list_models
 
 if TYPE_CHECKING:
     from aae_zoo.export.publish import Published
-    from aae_zoo.runtime.pull import Pulled
+    from aae_zoo.runtime.store.pull import Pulled
 
 Namespace = Annotated[
     str | None,
@@ -41,7 +41,7 @@ def pull(
     """Make sure that a model is on this machine and that every file of it is as it should be."""
     if (name is None) != all_:
         raise typer.BadParameter("give either the NAME of a model or --all")
-    from aae_zoo.runtime.pull import pull as pull_model
+    from aae_zoo.runtime.store.pull import pull as pull_model
 
     found = []
     for each in [name] if name else [entry.name for entry in list_models()]:

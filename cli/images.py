@@ -48,7 +48,7 @@ def sample(
 ) -> None:
     """Draw new images from a model."""
     model = _load(name, device, threads, precision)
-    from aae_zoo.runtime.pictures import save_images
+    from aae_zoo.runtime.formats.pictures import save_images
 
     chosen = {"seed": seed, "label": label, "temperature": temperature, "truncation": truncation, "quasi": quasi}
     save_images(model.stream("sample", count, **chosen), output)
@@ -71,9 +71,9 @@ def encode(
     if json and output == "-":
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
     model = _load(name, device, threads, precision)
-    from aae_zoo.runtime.classes import most_probable
-    from aae_zoo.runtime.pictures import image_names, read_images, save_arrays
-    from aae_zoo.runtime.tables import rows
+    from aae_zoo.runtime.formats.pictures import image_names, read_images, save_arrays
+    from aae_zoo.runtime.formats.tables import rows
+    from aae_zoo.runtime.latent.classes import most_probable
 
     codes = model.codes(read_images(input_, model.manifest.image, resize=resize), resize=resize)
     save_arrays(codes, output)
@@ -101,7 +101,7 @@ def decode(
 ) -> None:
     """Decode codes into images."""
     model = _load(name, device, threads, precision)
-    from aae_zoo.runtime.pictures import read_codes, save_images
+    from aae_zoo.runtime.formats.pictures import read_codes, save_images
 
     codes = read_codes(input_)
     images = model.stream("decode", codes["z"], codes.get("y") if model.conditional else None)
@@ -120,7 +120,7 @@ def reconstruct(
 ) -> None:
     """Encode images and decode their codes again."""
     model = _load(name, device, threads, precision)
-    from aae_zoo.runtime.pictures import read_images, save_images
+    from aae_zoo.runtime.formats.pictures import read_images, save_images
 
     images = model.stream("reconstruct", read_images(input_, model.manifest.image, resize=resize), resize=resize)
     save_images(images, output)
@@ -140,7 +140,7 @@ def interpolate(
 ) -> None:
     """Walk in code space from each image to the next; in a .png, each walk is one row."""
     model = _load(name, device, threads, precision)
-    from aae_zoo.runtime.pictures import read_images, save_images
+    from aae_zoo.runtime.formats.pictures import read_images, save_images
 
     ends = read_images(input_, model.manifest.image, resize=resize)
     images = model.interpolate(ends, steps, spherical=spherical, resize=resize)
@@ -160,7 +160,7 @@ def traverse(
 ) -> None:
     """Show what each coordinate of the code does: each image with one at a time moved through the prior."""
     model = _load(name, device, threads, precision)
-    from aae_zoo.runtime.pictures import read_images, save_images
+    from aae_zoo.runtime.formats.pictures import read_images, save_images
 
     images = model.traverse(read_images(input_, model.manifest.image, resize=resize), steps, resize=resize)
     save_images(images, output, columns=steps)
@@ -177,7 +177,7 @@ def manifold(
 ) -> None:
     """Draw the images over the percentiles of a 2-D prior."""
     model = _load(name, device, threads, precision)
-    from aae_zoo.runtime.pictures import save_images
+    from aae_zoo.runtime.formats.pictures import save_images
 
     save_images(model.manifold(side), output, gap=0)
     _say(f"{side} x {side} images of {model.manifest.name}", output)
@@ -199,8 +199,8 @@ def nearest(
 ) -> None:
     """Find the images of a set whose codes are nearest to those of other images."""
     model = _load(name, device, threads, precision)
-    from aae_zoo.runtime.pictures import image_names, read_images
-    from aae_zoo.runtime.tables import rows, save_table
+    from aae_zoo.runtime.formats.pictures import image_names, read_images
+    from aae_zoo.runtime.formats.tables import rows, save_table
 
     given, choice = (read_images(path, model.manifest.image, resize=resize) for path in (input_, among))
     found = model.nearest(given, choice, k, resize=resize)
@@ -229,8 +229,8 @@ def score(
 ) -> None:
     """Score how unlike a model's training images each image is, and tell which are anomalous."""
     model = _load(name, device, threads, precision)
-    from aae_zoo.runtime.pictures import image_names, read_images
-    from aae_zoo.runtime.tables import rows, save_table
+    from aae_zoo.runtime.formats.pictures import image_names, read_images
+    from aae_zoo.runtime.formats.tables import rows, save_table
 
     scores = model.score(read_images(input_, model.manifest.image, resize=resize), resize=resize)
     columns = {"image": image_names(input_, len(scores.score)), **scores._asdict()}

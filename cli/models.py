@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from aae_zoo.cli.printing import print_json, print_table
-from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.catalogue import find_model, list_models, place_of, where
-from aae_zoo.runtime.manifest import metric_text
+from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.manifest import metric_text
+from aae_zoo.runtime.store.catalogue import find_model, list_models, place_of, where
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Name = Annotated[
@@ -55,7 +55,7 @@ def info(name: Name, json: Json = False) -> None:
 
 def doctor(json: Json = False) -> None:
     """Show what is installed and would be used, and for each fault what mends it."""
-    from aae_zoo.runtime.diagnosis import diagnose
+    from aae_zoo.runtime.checks.doctor import diagnose
 
     findings = diagnose()
     if json:

@@ -11,7 +11,7 @@ from aae_zoo.cli.models import Json, Name
 from aae_zoo.cli.printing import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from aae_zoo.runtime.verify import Comparison
+    from aae_zoo.runtime.checks.verify import Comparison
 
 
 def verify(
@@ -25,7 +25,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Compare a model's graphs with PyTorch's outputs, on this machine and without PyTorch."""
-    from aae_zoo.runtime.verify import verify as compare
+    from aae_zoo.runtime.checks.verify import verify as compare
 
     found = compare(name, device=device, precision=precision)
     if json:
@@ -33,7 +33,7 @@ def verify(
     else:
         print_table(["graph", "precision", "device", "batch", "measure", "value", "gate", ""], list(map(_row, found)))
     if test_data is not None:
-        from aae_zoo.runtime.testdata import write_test_data
+        from aae_zoo.runtime.checks.testdata import write_test_data
 
         graphs = write_test_data(name, test_data, precision=precision)
         note(f"test data of {', '.join(graphs)} in {test_data}")

@@ -41,7 +41,7 @@ def export_triton(
 ) -> None:
     """Write a model repository for NVIDIA's Triton Inference Server."""
     from aae_zoo.export.triton import export_triton as export
-    from aae_zoo.runtime.catalogue import find_model
+    from aae_zoo.runtime.store.catalogue import find_model
 
     bundle = find_model(name)
     export(bundle, output)

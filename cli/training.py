@@ -8,8 +8,8 @@ import typer
 
 from aae_zoo.cli.models import Json
 from aae_zoo.cli.printing import print_json, print_table
-from aae_zoo.runtime.catalogue import names_model
-from aae_zoo.runtime.manifest import metric_text
+from aae_zoo.runtime.bundles.manifest import metric_text
+from aae_zoo.runtime.store.catalogue import names_model
 
 Data = Annotated[Path | None, typer.Option(help="The data set's folder [default: looked for, then downloaded].")]
 

@@ -16,7 +16,7 @@ import numpy as np
 import ray
 
 from aae_zoo.runtime import load
-from aae_zoo.runtime.catalogue import find_model
+from aae_zoo.runtime.store.catalogue import find_model
 
 
 class Encoder:

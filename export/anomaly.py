@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from aae_zoo.runtime.latent.score import score_limits
 from aae_zoo.runtime.model import Model, load
-from aae_zoo.runtime.score import score_limits
 from aae_zoo.zoo.data import Dataset, load_dataset
 
 # Data sets of the same image shape: to a model of the one, images of the other are anomalies.

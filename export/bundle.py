@@ -30,12 +30,12 @@ from aae_zoo.export.seeds import over_seeds
 from aae_zoo.export.through import compare_metrics
 from aae_zoo.export.variants import ROLES as VARIANT_ROLES
 from aae_zoo.export.variants import calibration, check_precisions, make_variant, quality, speedups, verdict
-from aae_zoo.runtime.bundle import Bundle
+from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, ScoreLimits, parse_manifest
+from aae_zoo.runtime.checks.parity import golden_of
 from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.files import atomic_folder
-from aae_zoo.runtime.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, ScoreLimits, parse_manifest
 from aae_zoo.runtime.model import Model
-from aae_zoo.runtime.parity import golden_of
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_data, validation_images
 from aae_zoo.zoo.lite import LiteDecoder, load_lite, measure_lite

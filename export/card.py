@@ -5,7 +5,7 @@ from typing import Any
 
 from aae_zoo.export.metadata import front_matter
 from aae_zoo.export.usage import usage
-from aae_zoo.runtime.manifest import metric_text
+from aae_zoo.runtime.bundles.manifest import metric_text
 
 METRIC_NAMES = {
     "mse": "squared error per pixel",

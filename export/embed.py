@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.export.web_runtime import copy_web_runtime
-from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.catalogue import find_model
+from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_folder
-from aae_zoo.runtime.manifest import Manifest
+from aae_zoo.runtime.store.catalogue import find_model
 
 # What of examples/ a language needs; the first file is the one with the line about the model.
 LANGUAGES: Final = {
@@ -89,7 +89,7 @@ def _readme(bundle: Bundle, language: str) -> str:
 
 def _signatures(bundle: Bundle) -> dict[str, tuple[str, str]]:
     """What each graph takes and gives, as its own session tells."""
-    from aae_zoo.runtime.session import open_session  # imports ONNX Runtime
+    from aae_zoo.runtime.engine.session import open_session  # imports ONNX Runtime
 
     told = {}
     for role in GRAPHS:

@@ -22,16 +22,16 @@ from PIL import Image
 
 from aae_zoo.export.card import METRIC_NAMES
 from aae_zoo.export.web_runtime import copy_web_runtime
-from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.catalogue import find_model, list_models
+from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.manifest import Manifest, metric_text
+from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
+from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
 from aae_zoo.runtime.files import atomic_folder
-from aae_zoo.runtime.golden import GOLDEN, read_golden
-from aae_zoo.runtime.manifest import Manifest, metric_text
+from aae_zoo.runtime.formats.pictures import to_uint8
+from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model
-from aae_zoo.runtime.noise import choose_label, uniform_noise
-from aae_zoo.runtime.pictures import to_uint8
-from aae_zoo.runtime.session import open_session
+from aae_zoo.runtime.store.catalogue import find_model, list_models
 
 # Codes of test images, which the export of a model with a 2-D code writes: z [n, 2], label [n], names of the classes.
 CODES_FILE: Final = "codes.npz"

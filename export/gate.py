@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime as ort
 
-from aae_zoo.runtime.manifest import ROLES
-from aae_zoo.runtime.parity import BATCHES, Array, Arrays, Run, golden_of, problem_with, relative_error, replay
+from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.checks.parity import BATCHES, Array, Arrays, Run, golden_of, problem_with, relative_error, replay
 
 GATE: Final = 1e-5
 FLOAT64_FACTOR: Final = 10.0

@@ -14,10 +14,10 @@ from typing import Any
 
 from aae_zoo.export.card import METRIC_NAMES, PICTURES
 from aae_zoo.export.seeds import FIGURES, spread
-from aae_zoo.runtime.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.runtime.manifest import metric_text
 
 _GALLERY = "Written by `make generated` from the shipped bundles; the figures are those of the test images."
 _HEADLINE = ("mse", "mmd2", "frechet", "parzen")

@@ -10,9 +10,9 @@ from PIL.Image import Image
 
 from aae_zoo.export.explore import CODES_FILE
 from aae_zoo.export.golden import References, save_npz
+from aae_zoo.runtime.formats.pictures import grid
+from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model
-from aae_zoo.runtime.noise import choose_label, uniform_noise
-from aae_zoo.runtime.pictures import grid
 from aae_zoo.zoo.data import Dataset, to_float
 from aae_zoo.zoo.pictures import CODES, PRIOR_DRAWS, code_scatter
 from aae_zoo.zoo.priors import BasePrior

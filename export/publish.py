@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from aae_zoo.runtime.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
+from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.runtime.hub import endpoint, hub_errors
-from aae_zoo.runtime.verify import verify
+from aae_zoo.runtime.store.hub import endpoint, hub_errors
 
 # The Hub's own file, which it makes with the repository.
 _THEIRS: Final = ".gitattributes"

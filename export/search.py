@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from aae_zoo.runtime.session import open_session
+from aae_zoo.runtime.engine.session import open_session
 
 _ROWS: Final = 64
 _NUMBERS: Final = 1 << 22

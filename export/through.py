@@ -10,9 +10,9 @@ from torch import Generator, Tensor, nn
 
 from aae_zoo.export.gate import GATE
 from aae_zoo.export.layers import first_difference
+from aae_zoo.runtime.checks.parity import relative_error
+from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import ParityError
-from aae_zoo.runtime.parity import relative_error
-from aae_zoo.runtime.session import open_session
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.classes import class_error
 from aae_zoo.zoo.classifier import load_classifier

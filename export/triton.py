@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from aae_zoo.runtime.bundle import Bundle
+from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.files import atomic_folder
-from aae_zoo.runtime.manifest import ROLES
-from aae_zoo.runtime.session import open_session
 
 if TYPE_CHECKING:
     from onnxruntime import NodeArg

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 from aae_zoo.export.graphs import OPSET
+from aae_zoo.runtime.engine.graph import Arrays
+from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.graph import Arrays
+from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model
-from aae_zoo.runtime.noise import uniform_noise
-from aae_zoo.runtime.session import open_session
 from aae_zoo.zoo.classifier import load_classifier
 from aae_zoo.zoo.data import Dataset, to_float
 from aae_zoo.zoo.samples import batch_size, frechet_distance

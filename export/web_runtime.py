@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.runtime.cache import cache_folder
 from aae_zoo.runtime.errors import InvalidInput, MissingBackend
 from aae_zoo.runtime.files import atomic_folder
+from aae_zoo.runtime.store.cache import cache_folder
 
 PACKAGE: Final = "onnxruntime-web"
 VERSION: Final = "1.30.0"

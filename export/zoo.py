@@ -13,9 +13,9 @@ from typing import Final
 
 from aae_zoo.export.bundle import export_bundle
 from aae_zoo.export.seeds import FIGURES
-from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.errors import AaeZooError, Interrupted
-from aae_zoo.runtime.manifest import metric_text
 from aae_zoo.zoo.lite import FILE as LITE_FILE
 from aae_zoo.zoo.lite import distil
 from aae_zoo.zoo.recipe import RECIPES, Recipe, load_recipe, parse_toml

@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aae_zoo.runtime.catalogue import CatalogueEntry, list_models
-    from aae_zoo.runtime.classes import Classes
+    from aae_zoo.runtime.bundles.manifest import Manifest
+    from aae_zoo.runtime.engine.session import share_threads
     from aae_zoo.runtime.errors import (
         AaeZooError,
         DeviceUnavailable,
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
         ModelNotFound,
         OutputError,
     )
-    from aae_zoo.runtime.manifest import Manifest
+    from aae_zoo.runtime.formats.stream import Stream
+    from aae_zoo.runtime.latent.classes import Classes
+    from aae_zoo.runtime.latent.neighbours import Neighbours
+    from aae_zoo.runtime.latent.score import Scores
     from aae_zoo.runtime.model import Model, load
-    from aae_zoo.runtime.neighbours import Neighbours
-    from aae_zoo.runtime.score import Scores
-    from aae_zoo.runtime.session import share_threads
-    from aae_zoo.runtime.stream import Stream
+    from aae_zoo.runtime.store.catalogue import CatalogueEntry, list_models
 
 __all__ = [
     "AaeZooError",
@@ -52,16 +52,16 @@ __all__ = [
 ]
 
 _HOME = {
-    "CatalogueEntry": "catalogue",
-    "Classes": "classes",
-    "list_models": "catalogue",
-    "Manifest": "manifest",
+    "CatalogueEntry": "store.catalogue",
+    "Classes": "latent.classes",
+    "list_models": "store.catalogue",
+    "Manifest": "bundles.manifest",
     "Model": "model",
     "load": "model",
-    "Neighbours": "neighbours",
-    "Scores": "score",
-    "Stream": "stream",
-    "share_threads": "session",
+    "Neighbours": "latent.neighbours",
+    "Scores": "latent.score",
+    "Stream": "formats.stream",
+    "share_threads": "engine.session",
 }
 
 

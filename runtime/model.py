@@ -7,22 +7,22 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.arrays import check_classes, check_codes, check_output
-from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.classes import Classes, most_probable
-from aae_zoo.runtime.devices import Device
-from aae_zoo.runtime.engine import Engine
+from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.manifest import Manifest, ScoreLimits
+from aae_zoo.runtime.engine.devices import Device
+from aae_zoo.runtime.engine.engine import Engine
+from aae_zoo.runtime.engine.graph import Arrays
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.graph import Arrays
-from aae_zoo.runtime.inputs import Images
-from aae_zoo.runtime.manifest import Manifest, ScoreLimits
-from aae_zoo.runtime.neighbours import Neighbours, nearest_codes
-from aae_zoo.runtime.noise import percentile_grid
-from aae_zoo.runtime.pull import obtain
-from aae_zoo.runtime.sampling import Draw
-from aae_zoo.runtime.score import Scores, judge
-from aae_zoo.runtime.stream import Stream
-from aae_zoo.runtime.walks import arcs, lines, traversals
+from aae_zoo.runtime.formats.arrays import check_classes, check_codes, check_output
+from aae_zoo.runtime.formats.images import Images
+from aae_zoo.runtime.formats.stream import Stream
+from aae_zoo.runtime.latent.classes import Classes, most_probable
+from aae_zoo.runtime.latent.draw import Draw
+from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
+from aae_zoo.runtime.latent.noise import percentile_grid
+from aae_zoo.runtime.latent.score import Scores, judge
+from aae_zoo.runtime.latent.walks import arcs, lines, traversals
+from aae_zoo.runtime.store.pull import obtain
 
 
 def load(
@@ -99,7 +99,7 @@ class Model:
 
         The same seed gives the same images on every machine. `label`, a class's number or name, chooses the class.
         `temperature` scales how far codes are from the middle of the prior (or of their class), `truncation` draws
-        from that central share of it, `quasi` spreads the samples more evenly than chance (see `sampling.Draw`).
+        from that central share of it, `quasi` spreads the samples more evenly than chance (see `draw.Draw`).
 
         Raises:
             InvalidInput: a number out of range, a label that the model does not have, or a temperature or truncation

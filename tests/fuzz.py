@@ -20,12 +20,12 @@ from typing import Any, Final, NamedTuple
 import onnx
 from google.protobuf.message import DecodeError
 
-from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.catalogue import SHIPPED
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.graph_check import check_graph
+from aae_zoo.runtime.bundles.manifest import MAX_FILE_BYTES, Manifest, is_plain_name, parse_manifest
+from aae_zoo.runtime.bundles.protobuf import field, varint
 from aae_zoo.runtime.errors import InvalidBundle
-from aae_zoo.runtime.manifest import MAX_FILE_BYTES, Manifest, is_plain_name, parse_manifest
-from aae_zoo.runtime.onnxfile import check_graph
-from aae_zoo.runtime.protobuf import field, varint
+from aae_zoo.runtime.store.catalogue import SHIPPED
 
 GRAPHS: Final = ("mnist-bits", "mnist-swissroll")
 NUMBERS: Final = (0, 1, 2, 3, 7, 8, 13, 255, 1 << 16, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import AaeZoo
 
-from aae_zoo.runtime import bench as benchmarks
+from aae_zoo.runtime.checks import bench as benchmarks
 
 
 def test_it_measures_the_start_and_each_call_beside_a_bare_session(

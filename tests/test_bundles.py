@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aae_zoo.runtime import InvalidBundle, InvalidInput, MissingBackend, Model, ModelNotFound, load
-from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.cache import model_folder
-from aae_zoo.runtime.catalogue import SHIPPED, list_models
-from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, parse_manifest
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.manifest import MAX_MANIFEST_BYTES, parse_manifest
+from aae_zoo.runtime.store.cache import model_folder
+from aae_zoo.runtime.store.catalogue import SHIPPED, list_models
 
 
 @pytest.mark.parametrize("name", ["decoder.onnx", "prior.onnx"])
@@ -287,7 +287,7 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path, refused: Callable[..., str])
 
 
 def test_a_shipped_manifest_must_be_the_catalogues(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from aae_zoo.runtime import catalogue
+    from aae_zoo.runtime.store import catalogue
 
     copy = Path(shutil.copytree(catalogue.SHIPPED, tmp_path / "models"))
     monkeypatch.setattr(catalogue, "SHIPPED", copy)

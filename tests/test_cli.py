@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime import Model, list_models, load
-from aae_zoo.runtime.pictures import grid
+from aae_zoo.runtime.formats.pictures import grid
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
 
@@ -41,7 +41,7 @@ def test_sample_writes_a_grid_and_says_where(shipped: Model, aae_zoo: AaeZoo, tm
 
 
 def test_sample_is_what_the_card_shows(aae_zoo: AaeZoo, tmp_path: Path) -> None:
-    from aae_zoo.runtime.catalogue import SHIPPED
+    from aae_zoo.runtime.store.catalogue import SHIPPED
 
     aae_zoo("sample", "-o", tmp_path / "samples.png")
     with Image.open(tmp_path / "samples.png") as ours, Image.open(SHIPPED / "mnist-gauss" / "samples.png") as shown:
@@ -115,7 +115,8 @@ def test_doctor_of_a_sound_installation(aae_zoo: AaeZoo) -> None:
 
 
 def test_doctor_finds_each_fault(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from aae_zoo.runtime import catalogue, diagnosis
+    from aae_zoo.runtime.checks import doctor as diagnosis
+    from aae_zoo.runtime.store import catalogue
 
     original = diagnosis._installed
     monkeypatch.setattr(diagnosis, "_installed", lambda n: "1.30.0" if n == "onnxruntime-gpu" else original(n))
@@ -136,7 +137,8 @@ def test_doctor_tries_what_is_built_in(aae_zoo: AaeZoo, monkeypatch: pytest.Monk
     """The GPU wheel without a GPU: CUDA is a fault, what is not built in and TensorRT are not."""
     import onnxruntime
 
-    from aae_zoo.runtime import diagnosis, session
+    from aae_zoo.runtime.checks import doctor as diagnosis
+    from aae_zoo.runtime.engine import session
 
     original = diagnosis._installed
     wheels = {"onnxruntime": None, "onnxruntime-gpu": onnxruntime.__version__}

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from aae_zoo.runtime.cache import cache_folder
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
-from aae_zoo.runtime.idx import read_idx
+from aae_zoo.runtime.formats.idx import read_idx
+from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.zoo import data
 from aae_zoo.zoo.data import FILES, Dataset, load_dataset
 

@@ -19,7 +19,7 @@ from torchvision.datasets import CIFAR10, SVHN, CelebA
 
 from aae_zoo.export.generated import catalogue, with_tables
 from aae_zoo.runtime import load
-from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.errors import DatasetError, InvalidRecipe
 from aae_zoo.zoo.data import load_dataset
 from aae_zoo.zoo.datasets.pictures import read_pictures

@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 
 from aae_zoo.runtime import DeviceUnavailable, InvalidInput, Model, load, share_threads
-from aae_zoo.runtime import session as sessions
-from aae_zoo.runtime.devices import PROVIDERS, wanted_providers
-from aae_zoo.runtime.session import _cgroup_cpus, _groups, available_cpus
+from aae_zoo.runtime.engine import session as sessions
+from aae_zoo.runtime.engine.devices import PROVIDERS, wanted_providers
+from aae_zoo.runtime.engine.session import _cgroup_cpus, _groups, available_cpus
 
 CODES = np.zeros((1, 2), np.float32)
 

@@ -24,7 +24,7 @@ from aae_zoo.export import explore as pages
 from aae_zoo.export import web_runtime
 from aae_zoo.export.golden import save_npz
 from aae_zoo.runtime import Model, list_models, load
-from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.bundles.bundle import open_bundle
 
 PLANE, NOISE = "mnist-gauss", "mnist-style"
 Seen = dict[str, Any]

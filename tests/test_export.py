@@ -25,11 +25,11 @@ from aae_zoo.export.graphs import round_weights, to_onnx
 from aae_zoo.export.layers import first_difference
 from aae_zoo.export.search import worst_input
 from aae_zoo.export.through import compare_metrics
-from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.checks.parity import BATCHES
 from aae_zoo.runtime.errors import DatasetError, ParityError
-from aae_zoo.runtime.manifest import ROLES
 from aae_zoo.runtime.model import Model
-from aae_zoo.runtime.parity import BATCHES
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import load_dataset
 from aae_zoo.zoo.recipe import load_recipe

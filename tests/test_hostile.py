@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 from aae_zoo.runtime import InvalidBundle, load
-from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.golden import read_golden
-from aae_zoo.runtime.onnxfile import check_graph
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.graph_check import check_graph
+from aae_zoo.runtime.checks.golden import read_golden
 
 
 def external(model: ModelProto) -> None:

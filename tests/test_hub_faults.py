@@ -17,10 +17,10 @@ from hub import Fault, Hub
 from huggingface_hub import constants
 
 from aae_zoo.runtime import HubError, InvalidBundle, load
-from aae_zoo.runtime import hub as runtime_hub
-from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.cache import cache_folder, cached_models, model_folder, partial_folder
-from aae_zoo.runtime.pull import pull
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.store import hub as runtime_hub
+from aae_zoo.runtime.store.cache import cache_folder, cached_models, model_folder, partial_folder
+from aae_zoo.runtime.store.pull import pull
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "runtime" / "models" / "digits-gauss"

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime import InvalidInput, Model
-from aae_zoo.runtime.arrays import as_array, check_codes
-from aae_zoo.runtime.inputs import Images, check_images
-from aae_zoo.runtime.manifest import ImageShape
+from aae_zoo.runtime.bundles.manifest import ImageShape
+from aae_zoo.runtime.formats.arrays import as_array, check_codes
+from aae_zoo.runtime.formats.images import Images, check_images
 
 GRAY = ImageShape(1, 6, 5)
 COLOUR = ImageShape(3, 6, 5)

@@ -117,6 +117,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def test_loading_by_path_and_by_name_is_the_same(shipped: Model) -> None:
-    from aae_zoo.runtime.catalogue import SHIPPED
+    from aae_zoo.runtime.store.catalogue import SHIPPED
 
     assert load(SHIPPED / "mnist-gauss").manifest == shipped.manifest

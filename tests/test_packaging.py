@@ -13,7 +13,7 @@ from conftest import AaeZoo
 from hub import Hub
 
 from aae_zoo.runtime import Model, list_models
-from aae_zoo.runtime.manifest import WEIGHTS
+from aae_zoo.runtime.bundles.manifest import WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "runtime" / "models"
@@ -99,8 +99,8 @@ ROUND_TRIP = """
 import sys
 import numpy as np
 from aae_zoo.runtime import load
-from aae_zoo.runtime.pull import pull
-from aae_zoo.runtime.verify import verify
+from aae_zoo.runtime.store.pull import pull
+from aae_zoo.runtime.checks.verify import verify
 
 for name in sys.argv[1:]:
     folder = pull(f"org/{name}").bundle.folder

@@ -18,9 +18,9 @@ from aae_zoo.export.card import model_card
 from aae_zoo.export.generated import catalogue
 from aae_zoo.export.publish import How, publish_files
 from aae_zoo.runtime import load
-from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.manifest import WEIGHTS
-from aae_zoo.runtime.pull import pull
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.manifest import WEIGHTS
+from aae_zoo.runtime.store.pull import pull
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "runtime" / "models"

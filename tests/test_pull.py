@@ -17,9 +17,9 @@ from hub import Hub
 from huggingface_hub import snapshot_download
 
 from aae_zoo.runtime import InvalidBundle, InvalidInput, ModelNotFound, catalogue, list_models, load
-from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.cache import cache_folder, cached_models, model_folder
-from aae_zoo.runtime.pull import pull
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.store.cache import cache_folder, cached_models, model_folder
+from aae_zoo.runtime.store.pull import pull
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "runtime" / "models" / "digits-gauss"

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime import InvalidInput, Model
-from aae_zoo.runtime.arrays import check_codes
-from aae_zoo.runtime.inputs import check_images
-from aae_zoo.runtime.manifest import ImageShape
-from aae_zoo.runtime.noise import choose_label, percentile_grid, uniform_noise
-from aae_zoo.runtime.pictures import grid, read_images, to_uint8
+from aae_zoo.runtime.bundles.manifest import ImageShape
+from aae_zoo.runtime.formats.arrays import check_codes
+from aae_zoo.runtime.formats.images import check_images
+from aae_zoo.runtime.formats.pictures import grid, read_images, to_uint8
+from aae_zoo.runtime.latent.noise import choose_label, percentile_grid, uniform_noise
 
 GRAY = ImageShape(1, 14, 14)
 COLOUR = ImageShape(3, 5, 4)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import qmc
 
 from aae_zoo.runtime import InvalidInput, Model, load
-from aae_zoo.runtime.noise import uniform_noise
-from aae_zoo.runtime.sampling import Draw
-from aae_zoo.runtime.sobol import MOST_COORDINATES, _directions, sobol_noise
+from aae_zoo.runtime.latent.draw import Draw
+from aae_zoo.runtime.latent.noise import uniform_noise
+from aae_zoo.runtime.latent.sobol import MOST_COORDINATES, _directions, sobol_noise
 
 
 @pytest.fixture(scope="module")

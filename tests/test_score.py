@@ -17,9 +17,9 @@ from PIL import Image
 from aae_zoo.export import anomaly
 from aae_zoo.export.anomaly import anomaly_metrics
 from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, Scores, load
-from aae_zoo.runtime.manifest import ScoreLimits
-from aae_zoo.runtime.noise import uniform_noise
-from aae_zoo.runtime.score import DRAWS, distance_from_prior, judge, score_limits
+from aae_zoo.runtime.bundles.manifest import ScoreLimits
+from aae_zoo.runtime.latent.noise import uniform_noise
+from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior, judge, score_limits
 from aae_zoo.zoo.data import FILES, load_dataset
 
 BATCH = 256  # what a model of small images works on at a time

@@ -19,9 +19,9 @@ from aae_zoo.export.anomaly import evaluate_model
 from aae_zoo.export.card import model_card
 from aae_zoo.export.generated import generate
 from aae_zoo.runtime import Model, list_models, load
-from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.manifest import Manifest
-from aae_zoo.runtime.verify import verify
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.zoo.classifier import load_classifier
 from aae_zoo.zoo.data import Dataset, load_dataset, to_float
 from aae_zoo.zoo.mmd import mmd2

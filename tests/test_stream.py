@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aae_zoo.runtime import InvalidInput, Model, OutputError, load
-from aae_zoo.runtime.graph import _batch_rows
-from aae_zoo.runtime.manifest import ImageShape
+from aae_zoo.runtime.bundles.manifest import ImageShape
+from aae_zoo.runtime.engine.graph import _batch_rows
 
 COUNTS = st.integers(1, 2500)
 

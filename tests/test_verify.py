@@ -20,11 +20,11 @@ from onnx.reference import ReferenceEvaluator
 
 from aae_zoo.export.golden import save_npz
 from aae_zoo.runtime import InvalidBundle
-from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.golden import read_golden
-from aae_zoo.runtime.parity import BATCHES, golden_of, psnr, replay
-from aae_zoo.runtime.testdata import write_test_data
-from aae_zoo.runtime.verify import CPU, CUDA, FLOAT16, INT8_PSNR, TF32, verify
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.checks.golden import read_golden
+from aae_zoo.runtime.checks.parity import BATCHES, golden_of, psnr, replay
+from aae_zoo.runtime.checks.testdata import write_test_data
+from aae_zoo.runtime.checks.verify import CPU, CUDA, FLOAT16, INT8_PSNR, TF32, verify
 
 
 def add_to_output(bundle: Path, role: str, amount: float, name: str | None = None) -> None:

@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from aae_zoo.runtime import InvalidInput, Model
-from aae_zoo.runtime.neighbours import nearest_codes
-from aae_zoo.runtime.walks import arcs, lines, traversals
+from aae_zoo.runtime.latent.neighbours import nearest_codes
+from aae_zoo.runtime.latent.walks import arcs, lines, traversals
 
 Codes = NDArray[np.float32]
 codes = arrays.arrays(

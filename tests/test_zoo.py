@@ -10,7 +10,7 @@ import pytest
 from aae_zoo.export import zoo
 from aae_zoo.export.zoo import make, shipped
 from aae_zoo.runtime import list_models
-from aae_zoo.runtime.bundle import open_bundle
+from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.errors import Interrupted
 from aae_zoo.zoo.recipe import Recipe, load_recipe
 

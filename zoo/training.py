@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from aae_zoo.runtime.engine.session import available_cpus
 from aae_zoo.runtime.errors import CheckpointError, Interrupted, OutputError, TrainingError
-from aae_zoo.runtime.session import available_cpus
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_data, to_float
 from aae_zoo.zoo.labels import known_labels

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from aae_zoo.runtime.serving import images, inference, refusals
+from aae_zoo.runtime.serving import image_routes, inference_routes, refusals
 from aae_zoo.runtime.serving.limits import Gate
 from aae_zoo.runtime.serving.service import Service
 
@@ -30,10 +30,10 @@ def create_app(service: Service, *, requests: int) -> FastAPI:
         """The model's manifest: shapes, labels, metrics, files, and where it came from."""
         return asdict(manifest)
 
-    images.add_sample(app, service)
-    images.add_encode(app, service)
-    images.add_decode(app, service)
-    inference.add_health(app)
-    inference.add_metadata(app, service)
-    inference.add_infer(app, service)
+    image_routes.add_sample(app, service)
+    image_routes.add_encode(app, service)
+    image_routes.add_decode(app, service)
+    inference_routes.add_health(app)
+    inference_routes.add_metadata(app, service)
+    inference_routes.add_infer(app, service)
     return app

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from aae_zoo.runtime.bundles.manifest import ImageShape, Manifest
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.manifest import ImageShape, Manifest
-from aae_zoo.runtime.pictures import grid, read_picture
+from aae_zoo.runtime.formats.pictures import grid, read_picture
 from aae_zoo.runtime.serving.batching import ROWS
 
 NPY: Final = "application/x-npy"

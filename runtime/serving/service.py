@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.arrays import check_classes, check_codes
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.inputs import check_images
+from aae_zoo.runtime.formats.arrays import check_classes, check_codes
+from aae_zoo.runtime.formats.images import check_images
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.batching import Arrays, Batcher
 

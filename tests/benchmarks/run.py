@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from aae_zoo.runtime import Model, load
-from aae_zoo.runtime.bench import bench, compare, medians, seconds
+from aae_zoo.runtime.checks.bench import bench, compare, medians, seconds
+from aae_zoo.runtime.engine.session import available_cpus, open_session
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.runtime.session import available_cpus, open_session
 from aae_zoo.zoo.data import FILES, TORCHVISION, find_dataset, load_dataset
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import load_recipe

@@ -31,9 +31,9 @@ from aae_zoo.export.variants import (
     verdict,
 )
 from aae_zoo.runtime import Model, list_models
-from aae_zoo.runtime.bundle import Bundle, open_bundle
-from aae_zoo.runtime.catalogue import SHIPPED
+from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.store.catalogue import SHIPPED
 from aae_zoo.zoo.data import load_dataset
 
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from aae_zoo.runtime.devices import DEVICES
+from aae_zoo.runtime.engine.devices import DEVICES
 from aae_zoo.runtime.files import atomic_file
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.bundle import Bundle
+from aae_zoo.runtime.bundles.bundle import Bundle
 
 Arrays = dict[str, NDArray[np.float32]]
 Case = dict[str, Any]

@@ -21,9 +21,9 @@ import cases
 import onnxruntime as ort
 
 from aae_zoo.runtime import list_models
-from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.catalogue import SHIPPED
+from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.store.catalogue import SHIPPED
 
 HERE: Final = Path(__file__).parent
 GATE: Final = 1e-5

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from aae_zoo.runtime.cache import cache_folder
 from aae_zoo.runtime.errors import DatasetError
+from aae_zoo.runtime.store.cache import cache_folder
 
 
 @dataclass(frozen=True)

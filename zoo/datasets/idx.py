@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
-from aae_zoo.runtime.idx import read_idx
+from aae_zoo.runtime.formats.idx import read_idx
 from aae_zoo.zoo.datasets import Dataset, download_errors, places, torchvision_root
 
 FILES: Final = (

@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.manifest import Manifest
-from aae_zoo.runtime.noise import check_draw, choose_label, uniform_noise
-from aae_zoo.runtime.sobol import sobol_noise
+from aae_zoo.runtime.latent.noise import check_draw, choose_label, uniform_noise
+from aae_zoo.runtime.latent.sobol import sobol_noise
 
 _HIGHEST_TEMPERATURE: Final = 10.0
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.arrays import FLOAT32, as_array, contiguous_float32
+from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.manifest import ImageShape
+from aae_zoo.runtime.formats.arrays import FLOAT32, as_array, contiguous_float32
 
 if TYPE_CHECKING:
     from PIL.Image import Image

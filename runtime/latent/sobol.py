@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.noise import check_draw
+from aae_zoo.runtime.latent.noise import check_draw
 
 _BITS: Final = 32
 # For each coordinate from the second on: its primitive polynomial, as bits, and its first direction numbers.

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from aae_zoo.runtime.devices import CPU, Device, Provider, missing_providers, wanted_providers
+from aae_zoo.runtime.engine.devices import CPU, Device, Provider, missing_providers, wanted_providers
 from aae_zoo.runtime.errors import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend
 
 if TYPE_CHECKING:

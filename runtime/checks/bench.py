@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from aae_zoo.runtime.devices import Device
-from aae_zoo.runtime.graph import Arrays, Graph
+from aae_zoo.runtime.engine.devices import Device
+from aae_zoo.runtime.engine.graph import Arrays, Graph
+from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model, load
-from aae_zoo.runtime.noise import uniform_noise
 
 BATCHES: Final = (1, 64, 256, 1024)
 _ROUNDS: Final = 31

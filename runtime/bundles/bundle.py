@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from aae_zoo.runtime.bundles.manifest import MAX_MANIFEST_BYTES, WEIGHTS, Manifest, parse_manifest
 from aae_zoo.runtime.errors import InvalidBundle
-from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, WEIGHTS, Manifest, parse_manifest
 
 # Of an installed package, an editable one for example, every file may be a link: that is the installer's doing.
-_PACKAGE: Final = Path(__file__).parent
+_PACKAGE: Final = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)

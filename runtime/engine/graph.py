@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.devices import CPU, memory_of
-from aae_zoo.runtime.manifest import Manifest
+from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.engine.devices import CPU, memory_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding, OrtValue

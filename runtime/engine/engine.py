@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.devices import Device
+from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.graph_check import check_graph
+from aae_zoo.runtime.engine.devices import Device
+from aae_zoo.runtime.engine.forks import forget_sessions_in_children
+from aae_zoo.runtime.engine.graph import Arrays, Graph
+from aae_zoo.runtime.engine.session import open_session, pool_is_shared
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.forks import forget_sessions_in_children
-from aae_zoo.runtime.graph import Arrays, Graph
-from aae_zoo.runtime.inputs import Images, check_range, is_plain
-from aae_zoo.runtime.noise import uniform_noise
-from aae_zoo.runtime.onnxfile import check_graph
-from aae_zoo.runtime.sampling import Draw
-from aae_zoo.runtime.score import DRAWS, distance_from_prior
-from aae_zoo.runtime.session import open_session, pool_is_shared
-from aae_zoo.runtime.stream import Job
+from aae_zoo.runtime.formats.images import Images, check_range, is_plain
+from aae_zoo.runtime.formats.stream import Job
+from aae_zoo.runtime.latent.draw import Draw
+from aae_zoo.runtime.latent.noise import uniform_noise
+from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior
 
 
 class Engine:

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
-from aae_zoo.runtime.idx import is_idx, read_idx
-from aae_zoo.runtime.inputs import to_pixels
-from aae_zoo.runtime.manifest import ImageShape
-from aae_zoo.runtime.stream import Stream
+from aae_zoo.runtime.formats.idx import is_idx, read_idx
+from aae_zoo.runtime.formats.images import to_pixels
+from aae_zoo.runtime.formats.stream import Stream
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "WEBP")

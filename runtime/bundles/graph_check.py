@@ -8,9 +8,9 @@ Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/on
 import math
 from typing import Final, NamedTuple
 
+from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.bundles.protobuf import BYTES, FIXED32, VARINT, Field, Fields, Value, integers, read_message, text
 from aae_zoo.runtime.errors import InvalidBundle
-from aae_zoo.runtime.manifest import Manifest
-from aae_zoo.runtime.protobuf import BYTES, FIXED32, VARINT, Field, Fields, Value, integers, read_message, text
 
 _MANY: Final = 10_000
 _MOST_ELEMENTS: Final = 1 << 28

@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from aae_zoo.runtime.bundle import Bundle
+from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.checks.parity import Array, Arrays, golden_of
 from aae_zoo.runtime.errors import InvalidBundle
-from aae_zoo.runtime.manifest import ROLES
-from aae_zoo.runtime.parity import Array, Arrays, golden_of
 
 GOLDEN: Final = "golden.npz"
 # For each number of an image, a code, noise and classes: eight times what export writes.

@@ -9,9 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ValidationError, WithJsonSchema
 
-from aae_zoo.runtime.classes import most_probable
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.noise import choose_label, uniform_noise
+from aae_zoo.runtime.latent.classes import most_probable
+from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.serving import bodies, refusals
 from aae_zoo.runtime.serving.batching import ROWS
 from aae_zoo.runtime.serving.protocol import to_float32

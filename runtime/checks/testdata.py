@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.runtime.bundle import Bundle
-from aae_zoo.runtime.catalogue import find_model
+from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.graph_check import check_graph
+from aae_zoo.runtime.bundles.protobuf import field
+from aae_zoo.runtime.checks.golden import read_golden
+from aae_zoo.runtime.checks.parity import Array, Arrays, golden_of
+from aae_zoo.runtime.checks.verify import graphs_of
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.files import atomic_folder
-from aae_zoo.runtime.golden import read_golden
-from aae_zoo.runtime.onnxfile import check_graph
-from aae_zoo.runtime.parity import Array, Arrays, golden_of
-from aae_zoo.runtime.protobuf import field
-from aae_zoo.runtime.verify import graphs_of
+from aae_zoo.runtime.store.catalogue import find_model
 
 _FLOAT: Final = 1
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from aae_zoo.runtime.bundle import Bundle, open_bundle
-from aae_zoo.runtime.cache import cache_folder, is_cached, known, model_folder
+from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
+from aae_zoo.runtime.store.cache import cache_folder, is_cached, known, model_folder
 
-SHIPPED: Final = Path(__file__).parent / "models"
+SHIPPED: Final = Path(__file__).parents[1] / "models"
 _REPOSITORY: Final = re.compile(r"([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 
 

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.errors import InvalidBundle
-from aae_zoo.runtime.manifest import ScoreLimits
 
 DRAWS: Final = 1000
 _QUANTILE: Final = 0.99

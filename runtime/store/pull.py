@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.runtime.bundle import Bundle, open_bundle
-from aae_zoo.runtime.cache import (
+from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.manifest import MAX_MANIFEST_BYTES, ROLES, FileRecord, Manifest, parse_manifest
+from aae_zoo.runtime.errors import HubError, InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.store.cache import (
     Known,
     cache_errors,
     cache_folder,
@@ -25,10 +27,8 @@ from aae_zoo.runtime.cache import (
     partial_folder,
     remember,
 )
-from aae_zoo.runtime.catalogue import Remote, cached, remote, shipped_or_folder, where
-from aae_zoo.runtime.errors import HubError, InvalidBundle, InvalidInput, ModelNotFound
-from aae_zoo.runtime.manifest import MAX_MANIFEST_BYTES, ROLES, FileRecord, Manifest, parse_manifest
-from aae_zoo.runtime.source import MANIFEST, FolderSource, Source
+from aae_zoo.runtime.store.catalogue import Remote, cached, remote, shipped_or_folder, where
+from aae_zoo.runtime.store.source import MANIFEST, FolderSource, Source
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
@@ -165,7 +165,7 @@ def _fetch(place: Remote, choose: Choice, folder: Path | None, force: bool) -> P
     with cache_errors():
         bundle = None if force else _sound(sha256, choose)
         if bundle is None:
-            from aae_zoo.runtime.hub import one_at_a_time
+            from aae_zoo.runtime.store.hub import one_at_a_time
 
             with one_at_a_time(cache_folder() / "locks" / f"{sha256}.lock"):
                 bundle = None if force else _sound(sha256, choose)  # another process may have done it meanwhile
@@ -204,7 +204,7 @@ def _source(place: Remote, folder: Path | None) -> Source:
             "no repository is known for it; give --namespace ORG or set AAE_ZOO_NAMESPACE to whose models they are, "
             "or aae-zoo pull --from DIR a folder of bundles"
         )
-    from aae_zoo.runtime.hub import HubSource
+    from aae_zoo.runtime.store.hub import HubSource
 
     return HubSource(place.repository, place.revision)
 

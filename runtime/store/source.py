@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Protocol
 
-from aae_zoo.runtime.catalogue import Remote
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.store.catalogue import Remote
 
 MANIFEST: Final = "manifest.json"
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from aae_zoo.runtime.bundle import open_bundle
-from aae_zoo.runtime.cache import cache_folder
-from aae_zoo.runtime.catalogue import SHIPPED, list_models
-from aae_zoo.runtime.devices import MENDS, PROVIDERS
+from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.engine.devices import MENDS, PROVIDERS
+from aae_zoo.runtime.engine.session import available_cpus, import_onnxruntime, open_session
 from aae_zoo.runtime.errors import AaeZooError
-from aae_zoo.runtime.session import available_cpus, import_onnxruntime, open_session
+from aae_zoo.runtime.store.cache import cache_folder
+from aae_zoo.runtime.store.catalogue import SHIPPED, list_models
 
 # All of them write the folder onnxruntime.
 _ONNXRUNTIME_WHEELS = (

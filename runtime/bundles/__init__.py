@@ -1,0 +1,1 @@
+"""What a bundle is: its folder, its manifest and its graphs, checked before anything runs them."""

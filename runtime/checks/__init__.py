@@ -1,0 +1,1 @@
+"""Is it right, fast and whole here: verify, bench and doctor."""

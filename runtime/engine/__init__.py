@@ -1,0 +1,1 @@
+"""ONNX Runtime: devices, sessions, open graphs and the jobs that they do. Nothing here checks what users give."""

@@ -1,0 +1,1 @@
+"""Where models are and how they get here: the catalogue, the cache and the Hub."""
