@@ -28,7 +28,7 @@ def train(
 
     with Processes().agree():
         checked = load_recipe(recipe, set_ or ())
-    from aae_zoo.zoo.training import train as train_recipe
+    from aae_zoo.zoo.training.trainer import train as train_recipe
 
     folder = out or Path("runs") / checked.name
     metrics = train_recipe(checked, folder, data=data, resume=resume)
@@ -50,7 +50,7 @@ def evaluate(
 
         _print_metrics(evaluate_model(run, data=data), json)
     else:
-        from aae_zoo.zoo.training import evaluate_run
+        from aae_zoo.zoo.training.trainer import evaluate_run
 
         _print_metrics(evaluate_run(Path(run), data=data), json)
 
@@ -61,7 +61,7 @@ def distil(
     json: Json = False,
 ) -> None:
     """Teach a smaller decoder what a run's decoder draws; an export of the run then has both."""
-    from aae_zoo.zoo.lite import distil as distil_run
+    from aae_zoo.zoo.training.lite import distil as distil_run
 
     _print_metrics(distil_run(run, data=data), json)
 

@@ -37,13 +37,13 @@ from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data import Dataset, load_data, validation_images
-from aae_zoo.zoo.lite import LiteDecoder, load_lite, measure_lite
-from aae_zoo.zoo.metrics import measure
+from aae_zoo.zoo.data.loading import Dataset, load_data, validation_images
+from aae_zoo.zoo.measure.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
-from aae_zoo.zoo.provenance import versions
-from aae_zoo.zoo.run import LABELS, Run
-from aae_zoo.zoo.training import load_model
+from aae_zoo.zoo.training.lite import LiteDecoder, load_lite, measure_lite
+from aae_zoo.zoo.training.provenance import versions
+from aae_zoo.zoo.training.run import LABELS, Run
+from aae_zoo.zoo.training.trainer import load_model
 
 # Of the golden rows the lite decoder keeps every eighth: a bundle has a budget.
 _LITE_ROWS: Final = 8

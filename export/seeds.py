@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.zoo.recipe import Recipe
-from aae_zoo.zoo.run import Run
+from aae_zoo.zoo.training.run import Run
 
 FIGURES: Final = ("error", "mse", "mmd2", "frechet", "parzen")
 

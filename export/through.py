@@ -14,13 +14,13 @@ from aae_zoo.runtime.checks.parity import relative_error
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import ParityError
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.classes import class_error
-from aae_zoo.zoo.classifier import load_classifier
-from aae_zoo.zoo.data import Dataset, to_float
-from aae_zoo.zoo.metrics import evaluate
+from aae_zoo.zoo.data.loading import Dataset, to_float
+from aae_zoo.zoo.measure.class_error import class_error
+from aae_zoo.zoo.measure.classifier import load_classifier
+from aae_zoo.zoo.measure.metrics import evaluate
+from aae_zoo.zoo.measure.samples import batch_size, frechet_distance
 from aae_zoo.zoo.priors import BasePrior, open_uniform
 from aae_zoo.zoo.recipe import Recipe
-from aae_zoo.zoo.samples import batch_size, frechet_distance
 
 METRICS: Final = ("mse", "mmd2", "code_mean", "code_covariance", "prior_covariance", "error", "frechet")
 _RELATIVE: Final = 1e-3

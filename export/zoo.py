@@ -16,11 +16,11 @@ from aae_zoo.export.seeds import FIGURES
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.errors import AaeZooError, Interrupted
-from aae_zoo.zoo.lite import FILE as LITE_FILE
-from aae_zoo.zoo.lite import distil
 from aae_zoo.zoo.recipe import RECIPES, Recipe, load_recipe, parse_toml
-from aae_zoo.zoo.run import Run
-from aae_zoo.zoo.training import train
+from aae_zoo.zoo.training.lite import FILE as LITE_FILE
+from aae_zoo.zoo.training.lite import distil
+from aae_zoo.zoo.training.run import Run
+from aae_zoo.zoo.training.trainer import train
 
 # Models with more than the graphs of float32: those with a lite decoder, and those with graphs of other precisions.
 LITE: Final = ("mnist-gauss",)

@@ -42,10 +42,10 @@ from aae_zoo.cli.main import main
 from aae_zoo.export.bundle import export_bundle
 from aae_zoo.export.graphs import to_onnx
 from aae_zoo.runtime import Model, load
-from aae_zoo.zoo.data import FILES, Dataset, load_dataset
+from aae_zoo.zoo.data.loading import FILES, Dataset, load_dataset
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.recipe import load_recipe
-from aae_zoo.zoo.training import train
+from aae_zoo.zoo.training.trainer import train
 
 # Machines are noisy: speed is measured in benchmarks, never by a test's deadline.
 hypothesis.settings.register_profile("aae-zoo", deadline=None)

@@ -19,8 +19,8 @@ from hypothesis.extra import numpy as arrays
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.formats.idx import read_idx
 from aae_zoo.runtime.store.cache import cache_folder
-from aae_zoo.zoo import data
-from aae_zoo.zoo.data import FILES, Dataset, load_dataset
+from aae_zoo.zoo.data import loading as data
+from aae_zoo.zoo.data.loading import FILES, Dataset, load_dataset
 
 
 def test_mnist_is_the_canonical_one(mnist: Dataset) -> None:

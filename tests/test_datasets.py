@@ -21,9 +21,9 @@ from aae_zoo.export.generated import catalogue, with_tables
 from aae_zoo.runtime import load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.errors import DatasetError, InvalidRecipe
-from aae_zoo.zoo.data import load_dataset
-from aae_zoo.zoo.datasets.pictures import read_pictures
-from aae_zoo.zoo.samples import batch_size, parzen_log_likelihood
+from aae_zoo.zoo.data.loading import load_dataset
+from aae_zoo.zoo.data.pictures import read_pictures
+from aae_zoo.zoo.measure.samples import batch_size, parzen_log_likelihood
 
 SMALL_NETWORKS = [
     *("--set", "encoder.channels=[8, 8]", "--set", "encoder.hidden=16"),

@@ -31,10 +31,10 @@ from aae_zoo.runtime.checks.parity import BATCHES
 from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data import load_dataset
+from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.recipe import load_recipe
-from aae_zoo.zoo.run import Run
-from aae_zoo.zoo.training import load_model
+from aae_zoo.zoo.training.run import Run
+from aae_zoo.zoo.training.trainer import load_model
 
 
 @pytest.fixture(params=ROLES)

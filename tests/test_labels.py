@@ -8,12 +8,12 @@ import torch
 from conftest import RECIPE
 
 from aae_zoo.runtime.errors import TrainingError
-from aae_zoo.zoo.classes import clusters_of, percent_wrong
-from aae_zoo.zoo.data import Dataset
-from aae_zoo.zoo.labels import known_labels
+from aae_zoo.zoo.data.known_labels import known_labels
+from aae_zoo.zoo.data.loading import Dataset
+from aae_zoo.zoo.measure.class_error import clusters_of, percent_wrong
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import Recipe, load_recipe
-from aae_zoo.zoo.training import Trainer
+from aae_zoo.zoo.training.trainer import Trainer
 
 MakeRecipe = Callable[..., Recipe]
 

@@ -17,7 +17,7 @@ from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.objectives import aae
 from aae_zoo.zoo.objectives.vae import gaussian_kl
 from aae_zoo.zoo.recipe import Recipe, parse_recipe
-from aae_zoo.zoo.training import build, train
+from aae_zoo.zoo.training.trainer import build, train
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "aae": tomllib.loads(RECIPE)["objective"],

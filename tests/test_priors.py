@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.priors import BasePrior, bits, categorical, fitted, heads, mixture, one_hot, open_uniform, swissroll
 from aae_zoo.zoo.priors.gaussian import Prior, Settings
-from aae_zoo.zoo.quantile import normal_quantile
 
 
 def relative_error(u: torch.Tensor) -> float:

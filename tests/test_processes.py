@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.zoo.recipe import load_recipe
-from aae_zoo.zoo.training import train
+from aae_zoo.zoo.training.trainer import train
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 LAUNCHER = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from aae_zoo.zoo.classifier import load_classifier, train_classifier
-from aae_zoo.zoo.data import Dataset, load_dataset, to_float
-from aae_zoo.zoo.samples import frechet_distance, parzen_log_likelihood
+from aae_zoo.zoo.data.loading import Dataset, load_dataset, to_float
+from aae_zoo.zoo.measure.classifier import load_classifier, train_classifier
+from aae_zoo.zoo.measure.samples import frechet_distance, parzen_log_likelihood
 
 
 class TestFrechetDistance:
@@ -71,7 +71,7 @@ class TestClassifier:
         assert frechet_distance(a, b) < 0.05 * frechet_distance(a, noise)
 
     def test_one_is_trained_for_any_data_set(self, small_data: Path, tmp_path: Path) -> None:
-        from aae_zoo.zoo import classifier
+        from aae_zoo.zoo.measure import classifier
 
         dataset = load_dataset("small", small_data)
         assert 0.1 < train_classifier(dataset, tmp_path) <= 1

@@ -20,7 +20,7 @@ from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, Scores, load
 from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior, judge, score_limits
-from aae_zoo.zoo.data import FILES, load_dataset
+from aae_zoo.zoo.data.loading import FILES, load_dataset
 
 BATCH = 256  # what a model of small images works on at a time
 

@@ -22,11 +22,11 @@ from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.checks.verify import verify
-from aae_zoo.zoo.classifier import load_classifier
-from aae_zoo.zoo.data import Dataset, load_dataset, to_float
-from aae_zoo.zoo.mmd import mmd2
+from aae_zoo.zoo.data.loading import Dataset, load_dataset, to_float
+from aae_zoo.zoo.maths.mmd import mmd2
+from aae_zoo.zoo.measure.classifier import load_classifier
+from aae_zoo.zoo.measure.samples import frechet_distance, parzen_log_likelihood
 from aae_zoo.zoo.recipe import load_recipe, parse_toml
-from aae_zoo.zoo.samples import frechet_distance, parzen_log_likelihood
 
 ROOT = Path(__file__).parents[1]
 # The checkout's own bundles have PyTorch's weights, which an installed package leaves out.

@@ -18,9 +18,9 @@ from aae_zoo.export.variants import FASTER, LITE_LOSS, LOSS, quality, verdict
 from aae_zoo.export.zoo import LITE, VARIANTS
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
-from aae_zoo.zoo import lite
-from aae_zoo.zoo.data import load_dataset
-from aae_zoo.zoo.run import Run
+from aae_zoo.zoo.data.loading import load_dataset
+from aae_zoo.zoo.training import lite
+from aae_zoo.zoo.training.run import Run
 
 STEPS = 300
 

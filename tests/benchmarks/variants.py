@@ -34,7 +34,7 @@ from aae_zoo.runtime import Model, list_models
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.store.catalogue import SHIPPED
-from aae_zoo.zoo.data import load_dataset
+from aae_zoo.zoo.data.loading import load_dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from pydantic import Field, PositiveFloat
 from torch import Generator, Tensor
 
 from aae_zoo.runtime.errors import InvalidRecipe
-from aae_zoo.zoo.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.maths.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.networks import mlp
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings

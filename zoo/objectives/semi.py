@@ -20,10 +20,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Generator, Tensor
 
 from aae_zoo.runtime.errors import InvalidRecipe
-from aae_zoo.zoo.adversary import discriminator_loss, generator_loss
-from aae_zoo.zoo.augmentation import Settings as Augmentation
-from aae_zoo.zoo.augmentation import affine
 from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.maths.adversary import discriminator_loss, generator_loss
+from aae_zoo.zoo.maths.augmentation import Settings as Augmentation
+from aae_zoo.zoo.maths.augmentation import affine
 from aae_zoo.zoo.networks import mlp
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.optim import Adam
 
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.mmd import mmd2
+from aae_zoo.zoo.maths.mmd import mmd2
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
 from aae_zoo.zoo.parts import PartSettings
 

@@ -10,9 +10,9 @@ from pydantic import PositiveInt
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import PriorSettings
 from aae_zoo.zoo.priors import BasePrior
-from aae_zoo.zoo.quantile import normal_quantile
 
 
 class Settings(PriorSettings):

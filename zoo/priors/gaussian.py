@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import PositiveFloat
 from torch import Tensor
 
+from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import PriorSettings
 from aae_zoo.zoo.priors import BasePrior
-from aae_zoo.zoo.quantile import normal_quantile
 
 
 class Settings(PriorSettings):

@@ -10,9 +10,9 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
+from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import PriorSettings
 from aae_zoo.zoo.priors import BasePrior, one_hot
-from aae_zoo.zoo.quantile import normal_quantile
 
 
 class Settings(PriorSettings):

@@ -1,9 +1,9 @@
 """A small classifier of a data set, in whose features samples are compared with real images.
 
-    python -m aae_zoo.zoo.classifier mnist [FOLDER]
+    python -m aae_zoo.zoo.measure.classifier mnist [FOLDER]
 
-trains one, in about a minute, and writes it into the folder, by default zoo/classifiers/ of this package. Features
-of networks trained on photographs say little about digits and clothes.
+trains one, in about a minute, and writes it into the folder, by default zoo/measure/classifiers/ of this package.
+Features of networks trained on photographs say little about digits and clothes.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.zoo.data import Dataset, load_dataset, to_float
+from aae_zoo.zoo.data.loading import Dataset, load_dataset, to_float
 
 CLASSIFIERS: Final = Path(__file__).resolve().parent / "classifiers"
 FEATURES: Final = 64

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data import Dataset, to_float, validation_images
+from aae_zoo.zoo.data.loading import Dataset, to_float, validation_images
+from aae_zoo.zoo.measure.samples import batch_size
 from aae_zoo.zoo.recipe import Recipe
-from aae_zoo.zoo.samples import batch_size
 
 
 def class_error(model: Autoencoder, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:

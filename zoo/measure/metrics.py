@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.classes import class_error
-from aae_zoo.zoo.data import Dataset, to_float, validation_images
-from aae_zoo.zoo.mmd import mmd2
+from aae_zoo.zoo.data.loading import Dataset, to_float, validation_images
+from aae_zoo.zoo.maths.mmd import mmd2
+from aae_zoo.zoo.measure.class_error import class_error
+from aae_zoo.zoo.measure.samples import batch_size, sample_quality
 from aae_zoo.zoo.recipe import Recipe
-from aae_zoo.zoo.samples import batch_size, sample_quality
 
 _MMD_ROWS: Final = 1000
 

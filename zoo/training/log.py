@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from aae_zoo.runtime.files import atomic_file, output_errors
-from aae_zoo.zoo.run import Run
+from aae_zoo.zoo.training.run import Run
 
 
 class Log:

@@ -15,18 +15,18 @@ from tqdm import tqdm
 from aae_zoo.runtime.engine.session import available_cpus
 from aae_zoo.runtime.errors import CheckpointError, Interrupted, OutputError, TrainingError
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data import Dataset, load_data, to_float
-from aae_zoo.zoo.labels import known_labels
-from aae_zoo.zoo.log import Log
-from aae_zoo.zoo.memory import keep_memory
-from aae_zoo.zoo.metrics import evaluate, measure
+from aae_zoo.zoo.data.known_labels import known_labels
+from aae_zoo.zoo.data.loading import Dataset, load_data, to_float
+from aae_zoo.zoo.measure.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import BaseObjective, Batch
 from aae_zoo.zoo.parts import load_part
-from aae_zoo.zoo.pictures import loss_curves, model_pictures
 from aae_zoo.zoo.processes import Processes, leave
-from aae_zoo.zoo.provenance import environment
 from aae_zoo.zoo.recipe import Recipe, TrainingSettings
-from aae_zoo.zoo.run import LABELS, Run
+from aae_zoo.zoo.training.log import Log
+from aae_zoo.zoo.training.memory import keep_memory
+from aae_zoo.zoo.training.pictures import loss_curves, model_pictures
+from aae_zoo.zoo.training.provenance import environment
+from aae_zoo.zoo.training.run import LABELS, Run
 
 _FITTED: Final = 10_000
 

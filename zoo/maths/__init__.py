@@ -1,0 +1,1 @@
+"""Formulas that priors and objectives share."""
