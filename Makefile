@@ -63,11 +63,11 @@ bench-serve: install
 
 # Trains, measures and exports every shipped model: hours. What is done is left alone, what was interrupted goes on.
 zoo: install
-	$(BIN)/python -m aae_zoo.export.zoo; made=$$?; $(BIN)/python -m aae_zoo.export.generated && exit $$made
+	$(BIN)/python -m aae_zoo.export.release.zoo; made=$$?; $(BIN)/python -m aae_zoo.export.release.generated && exit $$made
 
 # Rewrites the catalogue, the README's tables of models and the gallery from the shipped bundles.
 generated: install
-	$(BIN)/python -m aae_zoo.export.generated
+	$(BIN)/python -m aae_zoo.export.release.generated
 
 clean:
 	rm -rf build $(VENV) $(RUNTIME) samples.png

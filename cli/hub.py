@@ -15,7 +15,7 @@ from aae_zoo.runtime.store.cache import CachedModel, cache_folder, cached_models
 from aae_zoo.runtime.store.catalogue import list_models
 
 if TYPE_CHECKING:
-    from aae_zoo.export.publish import Published
+    from aae_zoo.export.targets.publish import Published
     from aae_zoo.runtime.store.pull import Pulled
 
 Namespace = Annotated[
@@ -106,7 +106,7 @@ def publish(
         raise typer.BadParameter("--space publishes one folder of pages, --all bundles; give one of them")
     if create_pr and (all_ or tag):
         raise typer.BadParameter("--create-pr makes no commit that --tag or --all could pin")
-    from aae_zoo.export.publish import How, publish_all, publish_bundle, publish_space
+    from aae_zoo.export.targets.publish import How, publish_all, publish_bundle, publish_space
 
     how, done = How(private, tag, create_pr, dry_run), []
     if repo and bundle:

@@ -22,7 +22,7 @@ def embed(
     node_modules: NodeModules = None,
 ) -> None:
     """Write what a program needs to draw with a model: its graphs and an example that runs as it is."""
-    from aae_zoo.export.embed import embed as write
+    from aae_zoo.export.targets.embed import embed as write
 
     manifest = write(name, lang, output, node_modules=node_modules)
     print(f"{manifest.name} {manifest.version} for {lang} in {output.resolve()}; its README.md says how to run it")
@@ -42,8 +42,8 @@ def explore(
     """Write a static page that decodes a model in the browser."""
     if name and all_:
         raise typer.BadParameter(f"give either the model {name} or --all")
-    from aae_zoo.export.explore import explore as write
-    from aae_zoo.export.explore import explore_all
+    from aae_zoo.export.pages.explore import explore as write
+    from aae_zoo.export.pages.explore import explore_all
 
     if all_:
         count = len(explore_all(output, node_modules=node_modules, replace=replace))
@@ -58,7 +58,7 @@ def explore(
 def _serve(folder: Path) -> None:
     import webbrowser
 
-    from aae_zoo.export.explore import serve
+    from aae_zoo.export.pages.explore import serve
 
     with serve(folder) as server:
         url = f"http://127.0.0.1:{server.server_port}/"

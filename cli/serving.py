@@ -40,7 +40,7 @@ def export_triton(
     output: Annotated[Path, typer.Option("--output", "-o", help="The new folder of the model repository.")],
 ) -> None:
     """Write a model repository for NVIDIA's Triton Inference Server."""
-    from aae_zoo.export.triton import export_triton as export
+    from aae_zoo.export.targets.triton import export_triton as export
     from aae_zoo.runtime.store.catalogue import find_model
 
     bundle = find_model(name)

@@ -46,7 +46,7 @@ def evaluate(
 ) -> None:
     """Measure on the test set a run's weights, or an exported model's anomaly score."""
     if names_model(run):
-        from aae_zoo.export.anomaly import evaluate_model
+        from aae_zoo.export.bundling.anomaly import evaluate_model
 
         _print_metrics(evaluate_model(run, data=data), json)
     else:
@@ -80,7 +80,7 @@ def export(
     ] = None,
 ) -> None:
     """Export a run to a bundle, if every graph equals its PyTorch model."""
-    from aae_zoo.export.bundle import export_bundle
+    from aae_zoo.export.bundling.bundle import export_bundle
 
     manifest = export_bundle(run, output, data=data, replace=replace, seeds=seed_run or (), variants=variant or ())
     print(

@@ -39,8 +39,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aae_zoo.cli.main import main
-from aae_zoo.export.bundle import export_bundle
-from aae_zoo.export.graphs import to_onnx
+from aae_zoo.export.bundling.bundle import export_bundle
+from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.runtime import Model, load
 from aae_zoo.zoo.data.loading import FILES, Dataset, load_dataset
 from aae_zoo.zoo.objectives import Batch

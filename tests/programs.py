@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aae_zoo.export.explore import serve
+from aae_zoo.export.pages.explore import serve
 
 TESTS = Path(__file__).parent
 NODE_MODULES = TESTS / "node_modules"

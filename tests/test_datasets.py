@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10, SVHN, CelebA
 
-from aae_zoo.export.generated import catalogue, with_tables
+from aae_zoo.export.release.generated import catalogue, with_tables
 from aae_zoo.runtime import load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.errors import DatasetError, InvalidRecipe

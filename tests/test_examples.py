@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from programs import NODE_MODULES, TESTS, node, served
 
-from aae_zoo.export.embed import LANGUAGES, embed
-from aae_zoo.export.web_runtime import FILES
+from aae_zoo.export.pages.web_runtime import FILES
+from aae_zoo.export.targets.embed import LANGUAGES, embed
 from aae_zoo.runtime import load
 
 ROOT = TESTS.parent

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from programs import NODE_MODULES, node, served
 
-from aae_zoo.export import explore as pages
-from aae_zoo.export import web_runtime
-from aae_zoo.export.golden import save_npz
+from aae_zoo.export.pages import explore as pages
+from aae_zoo.export.pages import web_runtime
+from aae_zoo.export.proof.golden import save_npz
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 

@@ -16,15 +16,15 @@ from PIL import Image
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from aae_zoo.export import bundle as export_bundle_module
-from aae_zoo.export.bundle import export_bundle, gate
-from aae_zoo.export.card import model_card
-from aae_zoo.export.gate import GATE, check_graphs, failures
-from aae_zoo.export.golden import golden_inputs, references
-from aae_zoo.export.graphs import round_weights, to_onnx
-from aae_zoo.export.layers import first_difference
-from aae_zoo.export.search import worst_input
-from aae_zoo.export.through import compare_metrics
+from aae_zoo.export.bundling import bundle as export_bundle_module
+from aae_zoo.export.bundling.bundle import export_bundle, gate
+from aae_zoo.export.bundling.graphs import round_weights, to_onnx
+from aae_zoo.export.card.card import model_card
+from aae_zoo.export.proof.gate import GATE, check_graphs, failures
+from aae_zoo.export.proof.golden import golden_inputs, references
+from aae_zoo.export.proof.layers import first_difference
+from aae_zoo.export.proof.metrics import compare_metrics
+from aae_zoo.export.proof.search import worst_input
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import ROLES
 from aae_zoo.runtime.checks.parity import BATCHES

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import RECIPE, batch_of
 
-from aae_zoo.export.bundle import export_bundle
+from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.runtime import load
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.objectives import aae

@@ -72,7 +72,8 @@ def test_the_wheels_doctor_finds_nothing_wrong(python: Path, tmp_path: Path) -> 
 
 
 def test_the_wheel_embeds_and_explores_what_a_checkout_does(wheel: Path, python: Path, tmp_path: Path) -> None:
-    tracked = subprocess.run(["git", "ls-files", "examples", "export/site"], cwd=ROOT, capture_output=True, text=True)
+    listing = ["git", "ls-files", "examples", "export/pages/site"]
+    tracked = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True)
     with zipfile.ZipFile(wheel) as archive:
         for name in tracked.stdout.split():
             assert archive.read(f"aae_zoo/{name}") == (ROOT / name).read_bytes()

@@ -14,9 +14,9 @@ from conftest import AaeZoo, replace_graph, rewrite
 from hub import Hub
 from huggingface_hub import HfApi, ModelCard, constants
 
-from aae_zoo.export.card import model_card
-from aae_zoo.export.generated import catalogue
-from aae_zoo.export.publish import How, publish_files
+from aae_zoo.export.card.card import model_card
+from aae_zoo.export.release.generated import catalogue
+from aae_zoo.export.targets.publish import How, publish_files
 from aae_zoo.runtime import load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import WEIGHTS

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from aae_zoo.export import anomaly
-from aae_zoo.export.anomaly import anomaly_metrics
+from aae_zoo.export.bundling import anomaly
+from aae_zoo.export.bundling.anomaly import anomaly_metrics
 from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, Scores, load
 from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.latent.noise import uniform_noise

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from aae_zoo.export.anomaly import evaluate_model
-from aae_zoo.export.card import model_card
-from aae_zoo.export.generated import generate
+from aae_zoo.export.bundling.anomaly import evaluate_model
+from aae_zoo.export.card.card import model_card
+from aae_zoo.export.release.generated import generate
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import Manifest

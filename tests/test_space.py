@@ -8,7 +8,7 @@ from conftest import AaeZoo
 from hub.server import Hub
 from programs import NODE_MODULES
 
-from aae_zoo.export.explore import explore
+from aae_zoo.export.pages.explore import explore
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")  # of what the Hub's client calls
 

@@ -12,10 +12,10 @@ import torch
 from conftest import AaeZoo
 from onnx import TensorProto
 
-from aae_zoo.export import bundle as bundle_module
-from aae_zoo.export.bundle import export_bundle
-from aae_zoo.export.variants import FASTER, LITE_LOSS, LOSS, quality, verdict
-from aae_zoo.export.zoo import LITE, VARIANTS
+from aae_zoo.export.bundling import bundle as bundle_module
+from aae_zoo.export.bundling.bundle import export_bundle
+from aae_zoo.export.bundling.variants import FASTER, LITE_LOSS, LOSS, quality, verdict
+from aae_zoo.export.release.zoo import LITE, VARIANTS
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.zoo.data.loading import load_dataset

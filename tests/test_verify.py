@@ -18,7 +18,7 @@ from onnx.backend.test import runner
 from onnx.backend.test.case.test_case import TestCase
 from onnx.reference import ReferenceEvaluator
 
-from aae_zoo.export.golden import save_npz
+from aae_zoo.export.proof.golden import save_npz
 from aae_zoo.runtime import InvalidBundle
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.checks.golden import read_golden

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aae_zoo.export import zoo
-from aae_zoo.export.zoo import make, shipped
+from aae_zoo.export.release import zoo
+from aae_zoo.export.release.zoo import make, shipped
 from aae_zoo.runtime import list_models
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.errors import Interrupted

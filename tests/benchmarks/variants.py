@@ -15,7 +15,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from aae_zoo.export.variants import (
+from aae_zoo.export.bundling.variants import (
     ERROR_SLACK,
     FASTER,
     LITE_LOSS,

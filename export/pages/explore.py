@@ -1,7 +1,7 @@
 """Static pages that decode in the browser: one for a model, or a catalogue with one for each. No PyTorch is needed.
 
-The pages are templates in export/site/; onnxruntime-web comes from where `copy_web_runtime` finds it, so that a page
-asks no other host for anything. A folder of pages is a static Space of the Hugging Face Hub as it is.
+The pages are templates in export/pages/site/; onnxruntime-web comes from where `copy_web_runtime` finds it, so that a
+page asks no other host for anything. A folder of pages is a static Space of the Hugging Face Hub as it is.
 """
 
 import html
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from aae_zoo.export.card import METRIC_NAMES
-from aae_zoo.export.web_runtime import copy_web_runtime
+from aae_zoo.export.card.card import METRIC_NAMES
+from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Manifest, metric_text
 from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
@@ -106,14 +106,14 @@ def _at_hand() -> list[Bundle]:
 
 
 def _template(name: str) -> Template:
-    return Template(files("aae_zoo.export").joinpath("site", name).read_text("utf-8"))
+    return Template(files("aae_zoo.export.pages").joinpath("site", name).read_text("utf-8"))
 
 
 def _write_assets(folder: Path, node_modules: Path | None) -> None:
     (folder / "assets").mkdir()
     copy_web_runtime(folder / "assets" / "ort", node_modules)
     for name in ("style.css", "explore.mjs"):
-        (folder / "assets" / name).write_bytes(files("aae_zoo.export").joinpath("site", name).read_bytes())
+        (folder / "assets" / name).write_bytes(files("aae_zoo.export.pages").joinpath("site", name).read_bytes())
 
 
 def _write_page(folder: Path, bundle: Bundle, root: str) -> None:

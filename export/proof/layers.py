@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aae_zoo.export.gate import float64_gate
+from aae_zoo.export.proof.gate import float64_gate
 
 _OF_WEIGHTS: Final = ("t", "detach")
 

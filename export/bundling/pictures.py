@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from aae_zoo.export.explore import CODES_FILE
-from aae_zoo.export.golden import References, save_npz
+from aae_zoo.export.pages.explore import CODES_FILE
+from aae_zoo.export.proof.golden import References, save_npz
 from aae_zoo.runtime.formats.pictures import grid
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model

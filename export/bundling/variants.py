@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from aae_zoo.export.graphs import OPSET
+from aae_zoo.export.bundling.graphs import OPSET
 from aae_zoo.runtime.engine.graph import Arrays
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidInput

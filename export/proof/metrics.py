@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from aae_zoo.export.gate import GATE
-from aae_zoo.export.layers import first_difference
+from aae_zoo.export.proof.gate import GATE
+from aae_zoo.export.proof.layers import first_difference
 from aae_zoo.runtime.checks.parity import relative_error
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import ParityError

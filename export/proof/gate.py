@@ -1,6 +1,6 @@
 """The parity gate: the final bytes of the graphs against PyTorch's saved outputs, in a process without PyTorch.
 
-    python -m aae_zoo.export.gate FOLDER REFERENCES.npz
+    python -m aae_zoo.export.proof.gate FOLDER REFERENCES.npz
 
 prints the report as JSON; `passed` in it says whether every comparison held. With e = max|difference| /
 max(1, max|reference|), every output at every batch size and at both extremes of ONNX Runtime's optimisation must
@@ -29,7 +29,7 @@ Engine = tuple[Mapping[str, Sequence[int | str]], Run]
 
 
 def check_graphs(folder: Path, references: Mapping[str, Array]) -> dict[str, Any]:
-    """Compare the graphs <role>.onnx of a folder with references as `export.golden` makes them: the report."""
+    """Compare the graphs <role>.onnx of a folder with references as `export.proof.golden` makes them: the report."""
     rows = [row for role in ROLES for row in _check_graph(folder / f"{role}.onnx", role, references)]
     import onnx
 

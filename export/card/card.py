@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aae_zoo.export.metadata import front_matter
-from aae_zoo.export.usage import usage
+from aae_zoo.export.card.metadata import front_matter
+from aae_zoo.export.card.usage import usage
 from aae_zoo.runtime.bundles.manifest import metric_text
 
 METRIC_NAMES = {
@@ -92,7 +92,7 @@ def _pictures(document: Mapping[str, Any]) -> str:
 
 
 def _results(document: Mapping[str, Any]) -> str:
-    from aae_zoo.export.seeds import spread  # imports the recipes' side; pages need only the names of metrics
+    from aae_zoo.export.bundling.seeds import spread  # imports the recipes' side; pages need only the names of metrics
 
     rows = [f"| {name} | {value} |" for name, value in metric_rows(document["metrics"])]
     table = [f"## Results on the test set of {document['dataset']}", "", "| figure | value |", "|---|---|", *rows]

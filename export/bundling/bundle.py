@@ -18,18 +18,18 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from aae_zoo.export.anomaly import anomaly_metrics, usual
-from aae_zoo.export.card import model_card
-from aae_zoo.export.gate import failures
-from aae_zoo.export.golden import References, golden_file, golden_inputs, references, save_npz
-from aae_zoo.export.graphs import round_weights, to_onnx
-from aae_zoo.export.layers import first_difference
-from aae_zoo.export.pictures import write_codes, write_pictures
-from aae_zoo.export.search import worst_input
-from aae_zoo.export.seeds import over_seeds
-from aae_zoo.export.through import compare_metrics
-from aae_zoo.export.variants import ROLES as VARIANT_ROLES
-from aae_zoo.export.variants import calibration, check_precisions, make_variant, quality, speedups, verdict
+from aae_zoo.export.bundling.anomaly import anomaly_metrics, usual
+from aae_zoo.export.bundling.graphs import round_weights, to_onnx
+from aae_zoo.export.bundling.pictures import write_codes, write_pictures
+from aae_zoo.export.bundling.seeds import over_seeds
+from aae_zoo.export.bundling.variants import ROLES as VARIANT_ROLES
+from aae_zoo.export.bundling.variants import calibration, check_precisions, make_variant, quality, speedups, verdict
+from aae_zoo.export.card.card import model_card
+from aae_zoo.export.proof.gate import failures
+from aae_zoo.export.proof.golden import References, golden_file, golden_inputs, references, save_npz
+from aae_zoo.export.proof.layers import first_difference
+from aae_zoo.export.proof.metrics import compare_metrics
+from aae_zoo.export.proof.search import worst_input
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, ScoreLimits, parse_manifest
 from aae_zoo.runtime.checks.parity import golden_of
@@ -165,7 +165,7 @@ def gate(folder: Path, expected: References, networks: Mapping[str, nn.Module]) 
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "references.npz"
         save_npz(saved, expected)
-        command = [sys.executable, "-m", "aae_zoo.export.gate", str(folder), str(saved)]
+        command = [sys.executable, "-m", "aae_zoo.export.proof.gate", str(folder), str(saved)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode:
         raise ParityError(f"the parity gate could not run: {(result.stderr.splitlines() or ['no message'])[-1]}")

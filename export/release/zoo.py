@@ -1,6 +1,6 @@
 """The whole zoo: every recipe that has weights to ship, trained, measured and exported; what is done is left alone.
 
-    python -m aae_zoo.export.zoo [NAMES...]
+    python -m aae_zoo.export.release.zoo [NAMES...]
 
 run from the root of a checkout, trains into runs/ and exports into runtime/models/. NAMES are those of recipes, or
 .toml files; by default all that are shipped. A run whose recipe has changed is not overwritten, but said.
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.export.bundle import export_bundle
-from aae_zoo.export.seeds import FIGURES
+from aae_zoo.export.bundling.bundle import export_bundle
+from aae_zoo.export.bundling.seeds import FIGURES
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.errors import AaeZooError, Interrupted

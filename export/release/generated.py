@@ -1,6 +1,6 @@
 """What is generated from the shipped bundles: the catalogue, the README's tables and the gallery.
 
-    python -m aae_zoo.export.generated [--check]
+    python -m aae_zoo.export.release.generated [--check]
 
 run from the root of a checkout, rewrites them, or with --check only says whether they are up to date.
 """
@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aae_zoo.export.card import METRIC_NAMES, PICTURES
-from aae_zoo.export.seeds import FIGURES, spread
+from aae_zoo.export.bundling.seeds import FIGURES, spread
+from aae_zoo.export.card.card import METRIC_NAMES, PICTURES
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle

@@ -1,0 +1,1 @@
+"""Static pages that decode in the browser."""

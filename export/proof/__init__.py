@@ -1,0 +1,1 @@
+"""The parity gate: exported graphs against PyTorch."""

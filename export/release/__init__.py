@@ -1,0 +1,1 @@
+"""What `make zoo` and `make generated` run."""

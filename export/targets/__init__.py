@@ -1,0 +1,1 @@
+"""A bundle for others: inside a program, for Triton, on the Hub. Nothing here needs PyTorch."""
