@@ -28,22 +28,22 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PACKAGES)
-	$(BIN)/mypy tests/*.py tests/benchmarks/*.py tests/engines/*.py
+	$(BIN)/mypy tests
 
 # What tests run graphs, programs and pages in: other engines for Python, Node's packages, a browser, C and C++.
-install-engines: tests/node_modules/.package-lock.json
+install-engines: tests/support/node_modules/.package-lock.json
 	$(MAKE) install EXTRAS=$(EXTRAS),engines
 	command -v chromium >/dev/null && command -v c++ >/dev/null || { $(SUDO) apt-get update -qq && \
 	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc g++ libc6-dev; }
 
 # No scripts: one would download a GPU's libraries.
-tests/node_modules/.package-lock.json: tests/package-lock.json
-	npm ci --prefix tests --ignore-scripts --no-audit --no-fund
+tests/support/node_modules/.package-lock.json: tests/support/package-lock.json
+	npm ci --prefix tests/support --ignore-scripts --no-audit --no-fund
 	touch $@
 
 # Rewrites the README's table of engines.
 engines: install-engines
-	$(BIN)/python tests/engines/registry.py README.md
+	$(BIN)/python tests/support/engines/registry.py README.md
 
 # Rewrites docs/benchmarks.md; needs MNIST (see README).
 bench: install
@@ -51,7 +51,7 @@ bench: install
 
 # Rewrites the screenshots of docs/: what the test of the pages sees.
 screenshots: install-engines
-	SCREENSHOTS=docs $(BIN)/pytest tests/test_explore.py
+	SCREENSHOTS=docs $(BIN)/pytest tests/export/test_explore.py
 
 # Rewrites docs/variants.md; needs the shipped models' data sets.
 variants: install

@@ -21,7 +21,7 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.store.cache import cache_folder, cached_models, model_folder
 from aae_zoo.runtime.store.pull import pull
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "runtime" / "models" / "digits-gauss"
 GRAPHS = {"encoder.onnx", "decoder.onnx", "prior.onnx"}
 FILES = {path.name for path in BUNDLE.iterdir()}

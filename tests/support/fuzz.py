@@ -1,6 +1,6 @@
 """Hostile graphs and manifests without end, made from real ones by seeded changes.
 
-    python tests/fuzz.py --cases 1000000 [--seed 0]
+    python tests/support/fuzz.py --cases 1000000 [--seed 0]
 
 feeds half of the cases to the check of graphs and half to that of manifests. Each must be refused with InvalidBundle,
 or be harmless: of what the check of graphs lets through, the protobuf of the package onnx must say so too. The case of

@@ -10,14 +10,14 @@ from typing import Any
 
 from aae_zoo.export.pages.explore import serve
 
-TESTS = Path(__file__).parent
-NODE_MODULES = TESTS / "node_modules"
+SUPPORT = Path(__file__).parent
+NODE_MODULES = SUPPORT / "node_modules"
 
 
 def node(program: str, *arguments: object) -> dict[str, Any]:
-    """Run a program of tests/browser: the JSON that it prints."""
-    assert NODE_MODULES.is_dir(), "tests/node_modules is missing: make tests/node_modules installs it"
-    command = ["node", str(TESTS / "browser" / program), *map(str, arguments)]
+    """Run a program of tests/support/browser: the JSON that it prints."""
+    assert NODE_MODULES.is_dir(), "tests/support/node_modules is missing: make install-engines installs it"
+    command = ["node", str(SUPPORT / "browser" / program), *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     printed: dict[str, Any] = json.loads(result.stdout)

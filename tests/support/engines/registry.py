@@ -1,6 +1,6 @@
 """Every engine that the graphs are tried in; each runs all cases of a folder in one process of its own.
 
-    python tests/engines/registry.py README.md
+    python tests/support/engines/registry.py README.md
 
 runs all shipped graphs in all engines and rewrites the README's table of them.
 """

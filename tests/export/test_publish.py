@@ -22,7 +22,7 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import WEIGHTS
 from aae_zoo.runtime.store.pull import pull
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "runtime" / "models"
 
 

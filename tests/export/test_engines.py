@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import registry
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

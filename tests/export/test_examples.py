@@ -13,13 +13,13 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from programs import NODE_MODULES, TESTS, node, served
+from programs import NODE_MODULES, SUPPORT, node, served
 
 from aae_zoo.export.pages.web_runtime import FILES
 from aae_zoo.export.targets.embed import LANGUAGES, embed
 from aae_zoo.runtime import load
 
-ROOT = TESTS.parent
+ROOT = SUPPORT.parents[1]
 SEED = 7
 Numbers = dict[str, NDArray[np.float64]]
 # one with a class for the decoder, one with a class in the code, one without classes, a small one
@@ -46,7 +46,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         (folder / "libonnxruntime.so.1").symlink_to(library)
         (source,) = LANGUAGES[language]
         command = [*compilers[language], "-O1", "-Wall", "-Wextra", "-Werror", str(ROOT / "examples" / source)]
-        options = ["-idirafter", str(TESTS / "ort"), "-o", str(folder / "draw"), str(folder / "libonnxruntime.so.1")]
+        options = ["-idirafter", str(SUPPORT / "ort"), "-o", str(folder / "draw"), str(folder / "libonnxruntime.so.1")]
         subprocess.run([*command, *options, f"-Wl,-rpath,{folder}"], check=True)
         return folder / "draw"
 

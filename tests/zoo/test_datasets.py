@@ -143,7 +143,7 @@ class TestDigits:
         assert aae_zoo("sample", bundle, "-n", 9, "-o", tmp_path / "x.png").status == 0
         assert load(bundle).sample(3).shape == (3, 1, 8, 8)
         assert "frechet" not in metrics  # there is no classifier of these digits, and tables go without
-        table = with_tables((Path(__file__).parents[1] / "README.md").read_text("utf-8"), [open_bundle(bundle)])
+        table = with_tables((Path(__file__).parents[2] / "README.md").read_text("utf-8"), [open_bundle(bundle)])
         assert f"| `digits-gauss` | {load(bundle).manifest.title} |" in table
         assert json.loads(catalogue([open_bundle(bundle)]))["models"]["digits-gauss"]["metrics"]["mse"] > 0
 
