@@ -33,8 +33,8 @@ lint:
 # What tests run graphs, programs and pages in: other engines for Python, Node's packages, a browser, C and C++.
 install-engines: tests/support/node_modules/.package-lock.json
 	$(MAKE) install EXTRAS=$(EXTRAS),engines
-	command -v chromium >/dev/null && command -v c++ >/dev/null || { $(SUDO) apt-get update -qq && \
-	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc g++ libc6-dev; }
+	command -v chromium >/dev/null && command -v c++ >/dev/null && command -v strace >/dev/null || { $(SUDO) apt-get update -qq && \
+	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc g++ libc6-dev strace; }
 
 # No scripts: one would download a GPU's libraries.
 tests/support/node_modules/.package-lock.json: tests/support/package-lock.json

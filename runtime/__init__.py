@@ -7,6 +7,7 @@
 Names are imported when they are first used, so that listing models needs neither numpy nor ONNX Runtime.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from aae_zoo.runtime.latent.score import Scores
     from aae_zoo.runtime.model import Model, load
     from aae_zoo.runtime.store.catalogue import CatalogueEntry, list_models
+
+# When it is imported, ONNX Runtime 1.32 writes a device ID and a database of events into the user's cache, and later it
+# looks up a telemetry host, offline or not. Set here, before any file of this project or a child process imports it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "AaeZooError",

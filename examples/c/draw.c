@@ -4,6 +4,7 @@
 //
 // reads prior.onnx and decoder.onnx where it is run, prints the numbers and writes picture.pgm (gray) or .ppm (colour).
 // Model: any of aae-zoo; what differs between models is read from the graphs.
+#define _POSIX_C_SOURCE 200112L  // setenv
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,11 @@ static const float* print(const char* name, OrtValue* tensor, size_t* count) {
 }
 
 int main(int count, char** arguments) {
+#ifdef _WIN32
+  if (!getenv("ORT_DISABLE_TELEMETRY")) _putenv_s("ORT_DISABLE_TELEMETRY", "1");
+#else
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);  // ONNX Runtime reads it when its environment is made
+#endif
   ort = OrtGetApiBase()->GetApi(ORT_API_VERSION);
   if (!ort) fail("this ONNX Runtime is older than its header", "");
   OrtEnv* env;

@@ -6,6 +6,7 @@
 // Model: any of aae-zoo; what differs between models is read from the graphs.
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <numeric>
@@ -85,6 +86,11 @@ static void draw(std::uint32_t seed, const char* label_text) {
 }
 
 int main(int count, char** arguments) {
+#ifdef _WIN32
+  if (!std::getenv("ORT_DISABLE_TELEMETRY")) _putenv_s("ORT_DISABLE_TELEMETRY", "1");
+#else
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);  // ONNX Runtime reads it when its environment is made
+#endif
   try {
     draw(count > 1 ? static_cast<std::uint32_t>(std::stoul(arguments[1])) : 0, count > 2 ? arguments[2] : nullptr);
   } catch (const std::exception& error) {

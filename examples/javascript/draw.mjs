@@ -5,8 +5,10 @@
 // reads prior.onnx and decoder.onnx where it is run, prints the numbers and writes picture.pgm (gray) or .ppm (colour).
 // Model: any of aae-zoo; what differs between models is read from the graphs.
 import { readFileSync, writeFileSync } from "node:fs";
-import * as ort from "onnxruntime-node";
 import { draw, open, pixels, report } from "./model.mjs";
+
+process.env.ORT_DISABLE_TELEMETRY ??= "1"; // ONNX Runtime reads it when it is imported
+const ort = await import("onnxruntime-node");
 
 const [seed = "0", label] = process.argv.slice(2);
 const model = await open(ort, readFileSync("prior.onnx"), readFileSync("decoder.onnx"));

@@ -7,10 +7,13 @@ reads prior.onnx and decoder.onnx where it is run, prints the numbers and writes
 # Model: any of aae-zoo; what differs between models is read from the graphs.
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it when it is imported
 import onnxruntime as ort
 
 

@@ -67,6 +67,8 @@ def _onnxruntime() -> Iterator[Finding]:
         text += f", but the module that is imported is {loaded}"
         mend = f"pip uninstall {' '.join(wheels)}, then {_INSTALL}"
     yield Finding("ONNX Runtime", text, mend)
+    off = os.environ["ORT_DISABLE_TELEMETRY"]
+    yield Finding("telemetry", "off" if off == "1" else f"as ONNX Runtime has it: ORT_DISABLE_TELEMETRY is {off!r}")
 
 
 def _loaded_version() -> str | None:

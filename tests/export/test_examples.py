@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,7 +67,11 @@ def run(compiled: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactor
         if language == "node":
             (folder / "node_modules").symlink_to(NODE_MODULES)
         command = [*program, *map(str, arguments)]
-        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        home = folder.with_name("home")
+        environment = {**os.environ, "HOME": str(home)}
+        del environment["ORT_DISABLE_TELEMETRY"]  # the example is to set it
+        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert not home.exists(), list(home.rglob("*"))
         assert result.returncode == status, result.stderr
         return (result.stderr if status else result.stdout), folder
 
