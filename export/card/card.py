@@ -3,39 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aae_zoo.export.card.figures import METRIC_NAMES, PICTURES, VARIANT_METRICS, spread
 from aae_zoo.export.card.metadata import front_matter
 from aae_zoo.export.card.usage import usage
 from aae_zoo.runtime.bundles.manifest import metric_text
-
-METRIC_NAMES = {
-    "mse": "squared error per pixel",
-    "bce": "cross-entropy per image, nats",
-    "mmd2": "MMD² of codes and prior",
-    "mmd2_prior": "MMD² of two sets of prior draws, for scale",
-    "error": "test images with a wrong class, percent",
-    "clusters": "the class of each cluster, that of its most certain validation image",
-    "parzen": "Parzen log-likelihood of the test images, nats",
-    "parzen_error": "its standard error",
-    "frechet": "Fréchet distance of samples, in a classifier's features",
-    "classifier_score": "classifier score of samples",
-    "class_entropy": "entropy of the samples' classes, nats",
-    "label_agreement": "share of samples that the classifier finds to be what they were drawn for",
-    "classifier": "the classifier",
-    "false_alarms": "share of the test images that the anomaly score calls anomalous",
-    "anomaly_dataset": "images to find by the anomaly score",
-    "anomalies_found": "share of their test images that it calls anomalous",
-    "anomaly_auroc": "AUROC of the score, the test images against theirs",
-}
-
-VARIANT_METRICS = ("mse", "error", "frechet", "parzen")
-
-PICTURES = {
-    "samples": "64 samples",
-    "labels": "Samples of every class, class by class along a row; those of a row have all other noise in common",
-    "manifold": "The prior's percentiles, from low to high to the right and upwards",
-    "codes": "The codes of test images by class, before draws of the prior in gray",
-    "reconstructions": "Test images, and below them their reconstructions",
-}
 
 
 def model_card(document: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
@@ -92,8 +63,6 @@ def _pictures(document: Mapping[str, Any]) -> str:
 
 
 def _results(document: Mapping[str, Any]) -> str:
-    from aae_zoo.export.bundling.seeds import spread  # imports the recipes' side; pages need only the names of metrics
-
     rows = [f"| {name} | {value} |" for name, value in metric_rows(document["metrics"])]
     table = [f"## Results on the test set of {document['dataset']}", "", "| figure | value |", "|---|---|", *rows]
     if paper := document["metrics"].get("paper"):
