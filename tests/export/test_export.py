@@ -16,9 +16,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from aae_zoo.export.bundling import bundle as export_bundle_module
-from aae_zoo.export.bundling.bundle import export_bundle, gate
+from aae_zoo.export.bundling import prove
+from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.export.bundling.graphs import round_weights, to_onnx
+from aae_zoo.export.bundling.prove import gate
 from aae_zoo.export.card.card import model_card
 from aae_zoo.export.proof.gate import GATE, check_graphs, failures
 from aae_zoo.export.proof.golden import golden_inputs, references
@@ -398,7 +399,7 @@ class TestBundle:
                     parameter.mul_(1.01)
             return to_onnx(module, *rest)
 
-        monkeypatch.setattr(export_bundle_module, "to_onnx", faulty)
+        monkeypatch.setattr(prove, "to_onnx", faulty)
         message = refused("export", small_run, "--data", small_data, "-o", no_leftovers / "bundle")
         assert "comparisons with PyTorch failed, no bundle was written" in message
 
