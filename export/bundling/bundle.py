@@ -20,7 +20,7 @@ from aae_zoo.export.bundling.variants import calibration, check_precisions, make
 from aae_zoo.export.card.card import model_card
 from aae_zoo.export.proof.metrics import compare_metrics
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import WEIGHTS, Manifest, ScoreLimits, parse_manifest
+from aae_zoo.runtime.bundles.manifest import WEIGHTS, Manifest, parse_manifest
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.data.loading import validation_images
@@ -57,35 +57,33 @@ def export_bundle(
     dataset, model = source.dataset, source.model
     with atomic_folder(out, replace=replace) as folder:
         say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
-        document = describe(source)
-        networks = networks_of(source)
-        parity = write_graphs(folder, source, networks, document)
+        manifest, networks = describe(source), networks_of(source)
+        parity = write_graphs(folder, source, networks, manifest)
         say("measuring the graphs")
-        parity["metrics"] = compare_metrics(model, networks, folder, dataset, run.recipe, document["metrics"])
-        document["files"] = records(folder)
+        parity["metrics"] = compare_metrics(model, networks, folder, dataset, run.recipe, manifest.metrics)
         if variants:
             say("making and measuring variants")
-            _write_variants(folder, source, document, variants)
-        exported = _exported(folder, document)
+            manifest = _with_variants(folder, source, manifest, variants)
+        exported = _exported(folder, manifest)
         say("drawing pictures")
         write_pictures(folder, exported, dataset, model.prior)
         write_codes(folder, exported, dataset)
         say("scoring anomalies")
-        document["score"] = usual(exported, validation_images(run.recipe.data, dataset))
-        exported.manifest = dataclasses.replace(exported.manifest, score=ScoreLimits(**document["score"]))
-        document["metrics"] |= anomaly_metrics(exported, dataset) | others
-        return _complete(folder, source, document, parity, out)
+        limits = usual(exported, validation_images(run.recipe.data, dataset))
+        manifest = dataclasses.replace(manifest, score=limits)
+        metrics = {**manifest.metrics, **anomaly_metrics(_exported(folder, manifest), dataset), **others}
+        return _complete(folder, source, dataclasses.replace(manifest, metrics=metrics), parity, out)
 
 
-def _complete(folder: Path, source: Source, document: dict[str, Any], parity: Mapping[str, Any], out: Path) -> Manifest:
+def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[str, Any], out: Path) -> Manifest:
     """Write what is left of a bundle, the manifest last, since it names all other files; the manifest as it is read."""
     _write_weights(folder, source)
     # On one line: a report of all comparisons is for programs, and the card has what people look for.
     _write_json(folder / "parity.json", parity, indent=None)
-    document["files"] = records(folder)
-    (folder / "README.md").write_text(model_card(document, parity), "utf-8")
-    document["files"] = records(folder)
-    _write_json(folder / "manifest.json", document)
+    card = model_card(dataclasses.replace(manifest, files=records(folder)), parity)
+    (folder / "README.md").write_text(card, "utf-8")
+    whole = dataclasses.replace(manifest, files=records(folder))
+    _write_json(folder / "manifest.json", whole.to_document())
     return parse_manifest((folder / "manifest.json").read_bytes(), str(out))
 
 
@@ -98,33 +96,33 @@ def _write_weights(folder: Path, source: Source) -> None:
         (folder / LABELS).write_text(json.dumps(run.read_json(LABELS)) + "\n", "utf-8")
 
 
-def _write_variants(folder: Path, source: Source, document: dict[str, Any], precisions: Sequence[str]) -> None:
-    """Write the graphs of other precisions that win something, and tell of all of them."""
-    plain = _exported(folder, document)
+def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions: Sequence[str]) -> Manifest:
+    """Make the graphs of other precisions and tell what each wins: the manifest with those worth it, which stay."""
+    plain = _exported(folder, manifest)
     was = quality(plain, source.dataset)
     given = calibration(plain, source.dataset.train_images.numpy())
     for precision, role in itertools.product(precisions, VARIANT_ROLES):
         content, path = (folder / f"{role}.onnx").read_bytes(), folder / f"{role}.{precision}.onnx"
         path.write_bytes(make_variant(content, precision, given[role]))
         # Judged together with what of that precision is published already, as it will be used.
-        graphs = {**document["graphs"], role: {**document["graphs"][role], precision: path.name}}
-        with_it = {**document, "graphs": graphs, "files": records(folder)}
+        graphs = {**manifest.graphs, role: {**manifest.graphs[role], precision: path.name}}
+        with_it = dataclasses.replace(manifest, graphs=graphs)
         found = quality(_exported(folder, with_it, precision), source.dataset)
         faster = {} if precision == "fp16" else speedups(content, path.read_bytes(), given[role])
         said = verdict(path.stat().st_size / len(content), faster, found, was)
         say(f"{path.name}: {said}")
         if said.startswith("published"):
-            document["graphs"][role][precision] = path.name
-            document["metrics"].setdefault("variants", {})[path.stem] = {**found, "float32": was}
+            figures = {**manifest.metrics.get("variants", {}), path.stem: {**found, "float32": was}}
+            manifest = dataclasses.replace(with_it, metrics={**manifest.metrics, "variants": figures})
         else:
             path.unlink()
-    document["files"] = records(folder)
+    return manifest
 
 
-def _exported(folder: Path, document: Mapping[str, Any], precision: str = "fp32") -> Model:
+def _exported(folder: Path, manifest: Manifest, precision: str = "fp32") -> Model:
     """The model that a bundle becomes, as far as it is written: its own graphs draw and measure."""
-    manifest = parse_manifest(json.dumps(document).encode(), str(folder))
-    return Model(Bundle(folder, manifest, ""), device="cpu", threads=None, precision=precision)
+    bundle = Bundle(folder, dataclasses.replace(manifest, files=records(folder)), "")
+    return Model(bundle, device="cpu", threads=None, precision=precision)
 
 
 def _write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:

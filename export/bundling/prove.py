@@ -20,6 +20,7 @@ from aae_zoo.export.proof.gate import failures
 from aae_zoo.export.proof.golden import References, golden_file, golden_inputs, references, save_npz
 from aae_zoo.export.proof.layers import first_difference
 from aae_zoo.export.proof.search import worst_input
+from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.checks.parity import golden_of
 from aae_zoo.runtime.errors import ParityError
 from aae_zoo.zoo.autoencoder import Autoencoder
@@ -47,9 +48,7 @@ class _Encoder(nn.Module):
         return self.model.encode(image)
 
 
-def write_graphs(
-    folder: Path, source: Source, networks: Mapping[str, nn.Module], document: Mapping[str, Any]
-) -> dict[str, Any]:
+def write_graphs(folder: Path, source: Source, networks: Mapping[str, nn.Module], manifest: Manifest) -> dict[str, Any]:
     """Write graphs and golden outputs, and pass them through the gate: its report."""
     inputs = golden_inputs(source.model, source.dataset.test_images)
     say("writing graphs")
@@ -58,7 +57,7 @@ def write_graphs(
         with torch.no_grad():
             outputs = list(network(**inputs[role]))
         # The exporter gets a copy: were it to change the module, it would change what it is compared with.
-        content = to_onnx(copy.deepcopy(network), inputs[role], outputs, metadata(document, role))
+        content = to_onnx(copy.deepcopy(network), inputs[role], outputs, metadata(manifest, role))
         (folder / f"{role}.onnx").write_bytes(content)
         worst = worst_input(network, content, inputs[role])
         inputs[role] = {name: torch.cat([values, worst.inputs[name]]) for name, values in inputs[role].items()}
@@ -68,7 +67,7 @@ def write_graphs(
     report = gate(folder, expected, networks)
     kept = golden_file(expected)
     if source.lite:
-        kept |= _write_lite(folder, source.lite.eval(), networks, inputs, document, report)
+        kept |= _write_lite(folder, source.lite.eval(), networks, inputs, manifest, report)
     save_npz(folder / "golden.npz", kept)
     return {**report, "search": search}
 
@@ -78,14 +77,14 @@ def _write_lite(
     lite: LiteDecoder,
     networks: Mapping[str, nn.Module],
     inputs: Mapping[str, Mapping[str, torch.Tensor]],
-    document: Mapping[str, Any],
+    manifest: Manifest,
     report: dict[str, Any],
 ) -> References:
     """Write the lite decoder's graph, passed through the gate in the decoder's place: some of its golden outputs."""
     with tempfile.TemporaryDirectory() as scratch:
         for role in ("encoder", "prior"):
             shutil.copy(folder / f"{role}.onnx", scratch)
-        content = to_onnx(lite, inputs["decoder"], ["image"], metadata(document, "decoder") | {"precision": "lite"})
+        content = to_onnx(lite, inputs["decoder"], ["image"], metadata(manifest, "decoder") | {"precision": "lite"})
         (Path(scratch) / "decoder.onnx").write_bytes(content)
         with_lite = {**networks, "decoder": lite}
         expected = references(with_lite, inputs)

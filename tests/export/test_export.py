@@ -348,9 +348,8 @@ class TestBundle:
         assert {"command", "seed", "training_seconds", "dataset_md5", "commit", "versions", "threads"} < set(provenance)
 
     def test_the_card_is_made_from_the_manifest(self, small_bundle: Path) -> None:
-        manifest = json.loads((small_bundle / "manifest.json").read_text())
         parity = json.loads((small_bundle / "parity.json").read_text())
-        assert (small_bundle / "README.md").read_text("utf-8") == model_card(manifest, parity)
+        assert (small_bundle / "README.md").read_text("utf-8") == model_card(open_bundle(small_bundle).manifest, parity)
 
     def test_the_same_run_gives_the_same_bytes_and_says_what_it_does(
         self,
