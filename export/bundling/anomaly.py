@@ -1,6 +1,5 @@
 """The anomaly score, measured through the exported graphs: what is usual, and what it finds on test images."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +7,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.latent.score import score_limits
 from aae_zoo.runtime.model import Model, load
 from aae_zoo.zoo.data.loading import Dataset, load_dataset
@@ -16,9 +16,9 @@ from aae_zoo.zoo.data.loading import Dataset, load_dataset
 COUNTERPARTS: Final = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
 
 
-def usual(model: Model, validation: Tensor) -> dict[str, Any]:
-    """The manifest's table `score` from validation images, uint8 [n, C, H, W]."""
-    return asdict(score_limits(*model.score_parts(validation.numpy())))
+def usual(model: Model, validation: Tensor) -> ScoreLimits:
+    """What the manifest calls usual, from validation images, uint8 [n, C, H, W]."""
+    return score_limits(*model.score_parts(validation.numpy()))
 
 
 def anomaly_metrics(model: Model, dataset: Dataset) -> dict[str, Any]:

@@ -1,15 +1,13 @@
 """Figures over seeds: how much a result is the recipe's and how much luck."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any, Final
+from typing import Any
 
+from aae_zoo.export.card.figures import FIGURES
 from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.zoo.recipe import Recipe
 from aae_zoo.zoo.training.run import Run
-
-FIGURES: Final = ("error", "mse", "mmd2", "frechet", "parzen")
 
 
 def over_seeds(run: Run, others: Sequence[Path]) -> dict[str, Any]:
@@ -30,12 +28,6 @@ def over_seeds(run: Run, others: Sequence[Path]) -> dict[str, Any]:
         raise CheckpointError(f"the runs have the seeds {seeds}, expected each once: leave out a run")
     metrics = [r.read_json("metrics.json") for r in runs]
     return {"seeds": seeds, **{name: [m[name] for m in metrics] for name in FIGURES if name in metrics[0]}}
-
-
-def spread(metrics: Mapping[str, Any], name: str) -> str | None:
-    """A figure's mean and standard deviation over the seeds it was measured for, as text, or None."""
-    values = metrics.get("over_seeds", {}).get(name, [])
-    return f"{mean(values):.2f} ± {stdev(values):.2f} over {len(values)} seeds" if len(values) > 1 else None
 
 
 def _without_seed(recipe: Recipe) -> str:

@@ -3,56 +3,27 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aae_zoo.export.card.figures import METRIC_NAMES, PICTURES, VARIANT_METRICS, spread
 from aae_zoo.export.card.metadata import front_matter
 from aae_zoo.export.card.usage import usage
-from aae_zoo.runtime.bundles.manifest import metric_text
-
-METRIC_NAMES = {
-    "mse": "squared error per pixel",
-    "bce": "cross-entropy per image, nats",
-    "mmd2": "MMD² of codes and prior",
-    "mmd2_prior": "MMD² of two sets of prior draws, for scale",
-    "error": "test images with a wrong class, percent",
-    "clusters": "the class of each cluster, that of its most certain validation image",
-    "parzen": "Parzen log-likelihood of the test images, nats",
-    "parzen_error": "its standard error",
-    "frechet": "Fréchet distance of samples, in a classifier's features",
-    "classifier_score": "classifier score of samples",
-    "class_entropy": "entropy of the samples' classes, nats",
-    "label_agreement": "share of samples that the classifier finds to be what they were drawn for",
-    "classifier": "the classifier",
-    "false_alarms": "share of the test images that the anomaly score calls anomalous",
-    "anomaly_dataset": "images to find by the anomaly score",
-    "anomalies_found": "share of their test images that it calls anomalous",
-    "anomaly_auroc": "AUROC of the score, the test images against theirs",
-}
-
-VARIANT_METRICS = ("mse", "error", "frechet", "parzen")
-
-PICTURES = {
-    "samples": "64 samples",
-    "labels": "Samples of every class, class by class along a row; those of a row have all other noise in common",
-    "manifold": "The prior's percentiles, from low to high to the right and upwards",
-    "codes": "The codes of test images by class, before draws of the prior in gray",
-    "reconstructions": "Test images, and below them their reconstructions",
-}
+from aae_zoo.runtime.bundles.manifest import Manifest, metric_text
 
 
-def model_card(document: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
-    """The card in Markdown with the Hub's metadata; of the files in the manifest `document`, it shows the pictures."""
+def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
+    """The card in Markdown with the Hub's metadata; of the files in the manifest, it shows the pictures."""
     return (
         "\n\n".join(
             [
-                front_matter(document, METRIC_NAMES),
-                f"# {document['title']}",
-                f"{document['description']}: **{document['name']}** {document['version']}, {_architecture(document)}.",
-                _pictures(document),
-                usage(document),
-                _results(document),
-                *_variants(document),
-                _training(document),
+                front_matter(manifest, METRIC_NAMES),
+                f"# {manifest.title}",
+                f"{manifest.description}: **{manifest.name}** {manifest.version}, {_architecture(manifest)}.",
+                _pictures(manifest),
+                usage(manifest),
+                _results(manifest),
+                *_variants(manifest),
+                _training(manifest),
                 _parity(parity),
-                _limits(document),
+                _limits(manifest),
             ]
         )
         + "\n"
@@ -77,36 +48,31 @@ def _moments(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
     ]
 
 
-def _architecture(document: Mapping[str, Any]) -> str:
-    image = " x ".join(map(str, document["image"].values()))
-    parameters = metric_text(document["metrics"]["parameters"])
-    return f"images {image}, {document['latent']}-D code, parameters: {parameters}"
+def _architecture(manifest: Manifest) -> str:
+    parameters = metric_text(manifest.metrics["parameters"])
+    return f"images {manifest.image}, {manifest.latent}-D code, parameters: {parameters}"
 
 
-def _pictures(document: Mapping[str, Any]) -> str:
+def _pictures(manifest: Manifest) -> str:
     return "\n\n".join(
-        f"{caption}:\n\n![{name}]({name}.png)"
-        for name, caption in PICTURES.items()
-        if f"{name}.png" in document["files"]
+        f"{caption}:\n\n![{name}]({name}.png)" for name, caption in PICTURES.items() if f"{name}.png" in manifest.files
     )
 
 
-def _results(document: Mapping[str, Any]) -> str:
-    from aae_zoo.export.bundling.seeds import spread  # imports the recipes' side; pages need only the names of metrics
-
-    rows = [f"| {name} | {value} |" for name, value in metric_rows(document["metrics"])]
-    table = [f"## Results on the test set of {document['dataset']}", "", "| figure | value |", "|---|---|", *rows]
-    if paper := document["metrics"].get("paper"):
+def _results(manifest: Manifest) -> str:
+    rows = [f"| {name} | {value} |" for name, value in metric_rows(manifest.metrics)]
+    table = [f"## Results on the test set of {manifest.dataset}", "", "| figure | value |", "|---|---|", *rows]
+    if paper := manifest.metrics.get("paper"):
         name = METRIC_NAMES[paper["metric"]]
-        if values := spread(document["metrics"], paper["metric"]):
+        if values := spread(manifest.metrics, paper["metric"]):
             table.append(f"| {name}, trained anew | {values} |")
         table += ["", f"{paper['source']} gives {paper['figure']} for the {name}. What differs: {paper['differs']}."]
     return "\n".join(table)
 
 
-def _variants(document: Mapping[str, Any]) -> list[str]:
+def _variants(manifest: Manifest) -> list[str]:
     """The section on the graphs beside those of float32, if there are any."""
-    variants = document["metrics"].get("variants", {})
+    variants = manifest.metrics.get("variants", {})
     names = [name for name in VARIANT_METRICS if any(name in found for found in variants.values())]
     lines = [
         "## Variants",
@@ -119,7 +85,7 @@ def _variants(document: Mapping[str, Any]) -> list[str]:
     ]
     for stem, found in variants.items():
         values = [_beside(found, name) for name in names]
-        lines.append(f"| `{stem}.onnx` | {document['files'][f'{stem}.onnx']['size']:,} | {' | '.join(values)} |")
+        lines.append(f"| `{stem}.onnx` | {manifest.files[f'{stem}.onnx'].size:,} | {' | '.join(values)} |")
     return ["\n".join(lines)] if variants else []
 
 
@@ -131,14 +97,14 @@ def _beside(found: Mapping[str, Any], name: str) -> str:
     return metric_text(found[name]) + (f" ({metric_text(plain[name])})" if name in plain else "")
 
 
-def _training(document: Mapping[str, Any]) -> str:
-    facts = document["provenance"]
+def _training(manifest: Manifest) -> str:
+    facts = manifest.provenance
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     processes = facts.get("processes", 1)
     threads = f"{facts['threads']} threads" + (f" in each of {processes} processes" if processes > 1 else "")
     return f"""## Training
 
-Trained in {document["metrics"]["training_seconds"] / 60:.1f} minutes on {threads} \
+Trained in {manifest.metrics["training_seconds"] / 60:.1f} minutes on {threads} \
 ({facts["machine"]}), seed {facts["seed"]}, at commit {facts["commit"]}, by this command:
 
 ```
@@ -204,9 +170,9 @@ def _through(parity: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _limits(document: Mapping[str, Any]) -> str:
+def _limits(manifest: Manifest) -> str:
     return f"""## Limits
 
-The model knows {document["dataset"]} and nothing else: other images are encoded and reconstructed as if they came \
+The model knows {manifest.dataset} and nothing else: other images are encoded and reconstructed as if they came \
 from it. Weights in the graphs and in `model.safetensors` are rounded to values that float16 holds, and every figure \
 above is that of the rounded weights; computation is in float32."""

@@ -1,7 +1,9 @@
 """The Hub's metadata of a model card: what it searches and shows, as YAML before the Markdown."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
+
+from aae_zoo.runtime.bundles.manifest import Manifest
 
 TASK: Final = "unconditional-image-generation"
 # Where the Hub has a data set under another name than torchvision's.
@@ -14,14 +16,14 @@ _ON_THE_HUB: Final = {
 _RESULTS: Final = ("mse", "mmd2", "frechet", "parzen", "error", "anomaly_auroc")
 
 
-def front_matter(document: Mapping[str, Any], names: Mapping[str, str]) -> str:
+def front_matter(manifest: Manifest, names: Mapping[str, str]) -> str:
     """Licence, library, data set, tags and results of a manifest, `names` being those of its metrics.
 
     Written by the Hub client's own classes, which refuse what the Hub would not take.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    dataset, metrics = document["dataset"], document["metrics"]
+    dataset, metrics = manifest.dataset, manifest.metrics
     on_the_hub = _ON_THE_HUB.get(dataset)
     results = [
         EvalResult(
@@ -38,12 +40,12 @@ def front_matter(document: Mapping[str, Any], names: Mapping[str, str]) -> str:
         if key in metrics
     ]
     data = ModelCardData(
-        license=document["licence"].lower(),
+        license=manifest.licence.lower(),
         library_name="aae-zoo",
         pipeline_tag=TASK,
         datasets=[on_the_hub] if on_the_hub else None,
         tags=["adversarial-autoencoder", "autoencoder", "generative-model", "onnx"],
-        model_name=document["name"],
+        model_name=manifest.name,
         eval_results=results,
     )
     return f"---\n{data.to_yaml()}\n---"

@@ -1,16 +1,15 @@
 """How to use a model, as its card says it: with this package, without it, and in the browser."""
 
-from collections.abc import Mapping
-from typing import Any
+from aae_zoo.runtime.bundles.manifest import Manifest
 
 
-def usage(document: Mapping[str, Any]) -> str:
+def usage(manifest: Manifest) -> str:
     """The card's section on use, from a manifest. Its programs draw images from the files of the bundle."""
-    return "\n\n".join([_package(document), _onnxruntime(document), _browser(document)])
+    return "\n\n".join([_package(manifest), _onnxruntime(manifest), _browser(manifest)])
 
 
-def _package(document: Mapping[str, Any]) -> str:
-    name, labels = document["name"], document["labels"]
+def _package(manifest: Manifest) -> str:
+    name, labels = manifest.name, manifest.labels
     of_label = f"\naae-zoo sample {name} -n 64 -o label.png --label '{labels[-1]}'" if labels else ""
     return f"""## Use
 
@@ -28,13 +27,13 @@ codes = model.encode(images)
 ```"""
 
 
-def _onnxruntime(document: Mapping[str, Any]) -> str:
-    labels, shape = document["labels"], ", ".join(map(str, document["image"].values()))
-    coordinate = document["label_coordinate"]
+def _onnxruntime(manifest: Manifest) -> str:
+    labels, shape = manifest.labels, ", ".join(map(str, manifest.image.axes))
+    coordinate = manifest.label_coordinate
     choice = f"\nCoordinate {coordinate} of `u` chooses class k as (k + uniform) / {len(labels)}." if labels else ""
     return f"""### Without this package
 
-Uniform noise `u` [n, {document["noise"]}] in (0, 1) through `prior.onnx`, what comes out through `decoder.onnx`, and
+Uniform noise `u` [n, {manifest.noise}] in (0, 1) through `prior.onnx`, what comes out through `decoder.onnx`, and
 `image` [n, {shape}] in [0, 1] comes out of that; `encoder.onnx` goes back.{choice}
 The graphs' own metadata (prefix `aae_zoo.`) gives names, sizes and version. Beside the files of this repository:
 
@@ -43,14 +42,14 @@ import numpy as np
 import onnxruntime as ort
 
 prior, decoder = (ort.InferenceSession(f"{{role}}.onnx") for role in ("prior", "decoder"))
-u = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (64, {document["noise"]})).astype(np.float32)
+u = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (64, {manifest.noise})).astype(np.float32)
 codes = dict(zip((output.name for output in prior.get_outputs()), prior.run(None, {{"u": u}})))
 (images,) = decoder.run(None, codes)  # float32 [64, {shape}]
 ```"""
 
 
-def _browser(document: Mapping[str, Any]) -> str:
-    noise = document["noise"]
+def _browser(manifest: Manifest) -> str:
+    noise = manifest.noise
     return f"""### In the browser
 
 ```html

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from aae_zoo.export.card.card import METRIC_NAMES
+from aae_zoo.export.card.figures import METRIC_NAMES
 from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Manifest, metric_text

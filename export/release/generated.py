@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aae_zoo.export.bundling.seeds import FIGURES, spread
-from aae_zoo.export.card.card import METRIC_NAMES, PICTURES
+from aae_zoo.export.card.figures import FIGURES, METRIC_NAMES, PICTURES, spread
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from aae_zoo.export.bundling.bundle import export_bundle
-from aae_zoo.export.bundling.seeds import FIGURES
+from aae_zoo.export.card.figures import FIGURES
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.errors import AaeZooError, Interrupted

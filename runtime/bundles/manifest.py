@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -91,6 +91,12 @@ class Manifest:
     score: ScoreLimits | None
     metrics: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    def to_document(self) -> dict[str, Any]:
+        """The manifest as its file has it: of its JSON, `parse_manifest` makes the same manifest again."""
+        document = asdict(self)
+        score = document.pop("score")  # the last of the file, and not there where it was not measured
+        return document if score is None else {**document, "score": score}
 
     @property
     def size(self) -> int:

@@ -17,9 +17,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from aae_zoo.export.bundling import bundle as export_bundle_module
-from aae_zoo.export.bundling.bundle import export_bundle, gate
+from aae_zoo.export.bundling import prove
+from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.export.bundling.graphs import round_weights, to_onnx
+from aae_zoo.export.bundling.prove import gate
 from aae_zoo.export.card.card import model_card
 from aae_zoo.export.proof.gate import GATE, check_graphs, failures, float64_gate
 from aae_zoo.export.proof.golden import golden_inputs, references
@@ -384,9 +385,8 @@ class TestBundle:
         assert {"command", "seed", "training_seconds", "dataset_md5", "commit", "versions", "threads"} < set(provenance)
 
     def test_the_card_is_made_from_the_manifest(self, small_bundle: Path) -> None:
-        manifest = json.loads((small_bundle / "manifest.json").read_text())
         parity = json.loads((small_bundle / "parity.json").read_text())
-        assert (small_bundle / "README.md").read_text("utf-8") == model_card(manifest, parity)
+        assert (small_bundle / "README.md").read_text("utf-8") == model_card(open_bundle(small_bundle).manifest, parity)
 
     def test_the_same_run_gives_the_same_bytes_and_says_what_it_does(
         self,
@@ -435,7 +435,7 @@ class TestBundle:
                     parameter.mul_(1.01)
             return to_onnx(module, *rest)
 
-        monkeypatch.setattr(export_bundle_module, "to_onnx", faulty)
+        monkeypatch.setattr(prove, "to_onnx", faulty)
         message = refused("export", small_run, "--data", small_data, "-o", no_leftovers / "bundle")
         assert "comparisons with PyTorch failed, no bundle was written" in message
 

@@ -37,8 +37,8 @@ def make(tmp_path: Path) -> Callable[[str], Path]:
 
     def copy(name: str) -> Path:
         folder = Path(shutil.copytree(MODELS / name, tmp_path / "bundles" / name))
-        document, parity = (json.loads((folder / f"{n}.json").read_text()) for n in ("manifest", "parity"))
-        put(folder, "README.md", model_card(document, parity))
+        parity = json.loads((folder / "parity.json").read_text())
+        put(folder, "README.md", model_card(open_bundle(folder).manifest, parity))
         return folder
 
     return copy

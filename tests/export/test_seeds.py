@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import AaeZoo
 
-from aae_zoo.export.bundling.seeds import spread
+from aae_zoo.export.card.figures import spread
 from aae_zoo.runtime import load
 
 

@@ -1,0 +1,96 @@
+"""What a bundle says of itself: its manifest as it comes to be, and the metadata of its graphs."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from aae_zoo.export.bundling.source import Source
+from aae_zoo.runtime.bundles.manifest import ROLES, SCHEMA, FileRecord, ImageShape, Manifest
+from aae_zoo.zoo.measure.metrics import measure
+from aae_zoo.zoo.training.lite import LiteDecoder, measure_lite
+from aae_zoo.zoo.training.provenance import versions
+
+
+def describe(source: Source) -> Manifest:
+    """The manifest without what only the graphs tell: files, the anomaly score, and their share of the metrics.
+
+    The metrics that it has are those of the rounded weights, on the test set.
+    """
+    recipe, prior = source.run.recipe, source.model.prior
+    return Manifest(
+        schema=SCHEMA,
+        name=recipe.name,
+        version=recipe.version,
+        title=recipe.title,
+        description=recipe.description,
+        licence=recipe.licence,
+        dataset=recipe.data.dataset,
+        image=ImageShape(*source.dataset.image_shape),
+        latent=prior.latent,
+        noise=prior.noise,
+        labels=_labels(source),
+        label_coordinate=prior.label_coordinate,
+        choices=prior.choices,
+        graphs=_graphs(source),
+        files={},
+        score=None,
+        metrics=_metrics(source),
+        provenance={**source.facts, "recipe": recipe.to_toml(), "export_versions": versions()},
+    )
+
+
+def _labels(source: Source) -> tuple[str, ...]:
+    """The names of the prior's classes: the data set's, or where they were found without labels, their numbers."""
+    classes = source.model.prior.classes
+    if source.run.recipe.data.labels:
+        return tuple(source.dataset.label_names[:classes])
+    return tuple(f"cluster {k}" for k in range(classes))
+
+
+def _graphs(source: Source) -> dict[str, dict[str, str]]:
+    graphs = {role: {"fp32": f"{role}.onnx"} for role in ROLES}
+    if source.lite:
+        graphs["decoder"]["lite"] = "decoder.lite.onnx"
+    return graphs
+
+
+def _metrics(source: Source) -> dict[str, Any]:
+    recipe, networks = source.run.recipe, dict(source.objective.named_children())
+    return {
+        **measure(source.model, source.dataset, recipe),
+        "parameters": {n: count for n, m in networks.items() if (count := sum(p.numel() for p in m.parameters()))},
+        "training_seconds": source.facts["training_seconds"],
+        **({"paper": recipe.paper.model_dump()} if recipe.paper else {}),
+        **({"variants": _lite_metrics(source, source.lite)} if source.lite else {}),
+    }
+
+
+def _lite_metrics(source: Source, lite: LiteDecoder) -> dict[str, Any]:
+    return {"decoder.lite": measure_lite(source.model, lite, source.dataset, source.run)}
+
+
+def metadata(manifest: Manifest, role: str) -> dict[str, str]:
+    """What one graph alone must tell a program that embeds it; a list is JSON, nothing is an empty text."""
+    coordinate = manifest.label_coordinate
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "role": role,
+        "image_shape": json.dumps(manifest.image.axes),
+        "latent": str(manifest.latent),
+        "noise": str(manifest.noise),
+        "classes": str(len(manifest.labels)),
+        "labels": json.dumps(manifest.labels),
+        "label_coordinate": "" if coordinate is None else str(coordinate),
+        "dataset": manifest.dataset,
+        "licence": manifest.licence,
+    }
+
+
+def records(folder: Path) -> dict[str, FileRecord]:
+    """What every file of a folder is, by name."""
+    return {
+        path.name: FileRecord(hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
+        for path in sorted(folder.iterdir())
+    }

@@ -1,0 +1,122 @@
+"""The graphs of a bundle: written, searched for their worst inputs, and passed through the parity gate."""
+
+import copy
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from aae_zoo.export.bundling.document import metadata
+from aae_zoo.export.bundling.graphs import to_onnx
+from aae_zoo.export.bundling.source import Source, say
+from aae_zoo.export.proof.gate import failures
+from aae_zoo.export.proof.golden import References, golden_file, golden_inputs, references, save_npz
+from aae_zoo.export.proof.layers import first_difference
+from aae_zoo.export.proof.search import worst_input
+from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.checks.parity import golden_of
+from aae_zoo.runtime.errors import ParityError
+from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.training.lite import LiteDecoder
+
+# Of the golden rows the lite decoder keeps every eighth: a bundle has a budget.
+_LITE_ROWS: Final = 8
+
+
+def networks_of(source: Source) -> dict[str, nn.Module]:
+    """What each graph is made from, by its role."""
+    model = source.model
+    networks: dict[str, nn.Module] = {"encoder": _Encoder(model), "decoder": model.decoder, "prior": model.prior}
+    return {role: network.eval() for role, network in networks.items()}
+
+
+class _Encoder(nn.Module):
+    """Images to codes by name: what the encoder's graph computes."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.model.encode(image)
+
+
+def write_graphs(folder: Path, source: Source, networks: Mapping[str, nn.Module], manifest: Manifest) -> dict[str, Any]:
+    """Write graphs and golden outputs, and pass them through the gate: its report."""
+    inputs = golden_inputs(source.model, source.dataset.test_images)
+    say("writing graphs")
+    search = {}
+    for role, network in networks.items():
+        with torch.no_grad():
+            outputs = list(network(**inputs[role]))
+        # The exporter gets a copy: were it to change the module, it would change what it is compared with.
+        content = to_onnx(copy.deepcopy(network), inputs[role], outputs, metadata(manifest, role))
+        (folder / f"{role}.onnx").write_bytes(content)
+        worst = worst_input(network, content, inputs[role])
+        inputs[role] = {name: torch.cat([values, worst.inputs[name]]) for name, values in inputs[role].items()}
+        search[role] = {"error": worst.error, "inputs": worst.tried}
+    say("comparing them with PyTorch")
+    expected = references(networks, inputs)
+    report = gate(folder, expected, networks)
+    kept = golden_file(expected)
+    if source.lite:
+        kept |= _write_lite(folder, source.lite.eval(), networks, inputs, manifest, report)
+    save_npz(folder / "golden.npz", kept)
+    return {**report, "search": search}
+
+
+def _write_lite(
+    folder: Path,
+    lite: LiteDecoder,
+    networks: Mapping[str, nn.Module],
+    inputs: Mapping[str, Mapping[str, torch.Tensor]],
+    manifest: Manifest,
+    report: dict[str, Any],
+) -> References:
+    """Write the lite decoder's graph, passed through the gate in the decoder's place: some of its golden outputs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for role in ("encoder", "prior"):
+            shutil.copy(folder / f"{role}.onnx", scratch)
+        content = to_onnx(lite, inputs["decoder"], ["image"], metadata(manifest, "decoder") | {"precision": "lite"})
+        (Path(scratch) / "decoder.onnx").write_bytes(content)
+        with_lite = {**networks, "decoder": lite}
+        expected = references(with_lite, inputs)
+        rows = gate(Path(scratch), expected, with_lite)["rows"]
+    report["rows"] += [{**row, "graph": "decoder.lite"} for row in rows if row["graph"] == "decoder"]
+    (folder / "decoder.lite.onnx").write_bytes(content)
+    names = (*inputs["decoder"], "image")
+    return {f"decoder.lite.{name}": expected[f"decoder.{name}"][::_LITE_ROWS] for name in names}
+
+
+def gate(folder: Path, expected: References, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
+    """Run the parity gate on a folder of graphs in a process without PyTorch: its report.
+
+    Raises:
+        ParityError: a comparison did not hold, or the process failed. It names the layer of the network, in
+            `networks`, at which the first graph that failed begins to differ.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = Path(scratch) / "references.npz"
+        save_npz(saved, expected)
+        command = [sys.executable, "-m", "aae_zoo.export.proof.gate", str(folder), str(saved)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if result.returncode:
+        raise ParityError(f"the parity gate could not run: {(result.stderr.splitlines() or ['no message'])[-1]}")
+    report: dict[str, Any] = json.loads(result.stdout)
+    if problems := failures(report):
+        role = next(row["graph"] for row in report["rows"] if not row["passed"])
+        inputs = {name: torch.from_numpy(values) for name, values in golden_of(role, expected)[0].items()}
+        path = folder / f"{role}.onnx"
+        where = first_difference(networks[role], inputs, path.read_bytes()) if path.exists() else "there is no graph"
+        raise ParityError(
+            f"{len(problems)} of {len(report['rows'])} comparisons with PyTorch failed, no bundle was written; "
+            f"the first: {problems[0]}; {where}"
+        )
+    return report
