@@ -16,8 +16,9 @@ from conftest import AaeZoo, rewrite
 from hub import Hub
 from huggingface_hub import snapshot_download
 
-from aae_zoo.runtime import InvalidBundle, InvalidInput, ModelNotFound, catalogue, list_models, load
+from aae_zoo.runtime import InvalidBundle, InvalidInput, ModelNotFound, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.store import catalogue
 from aae_zoo.runtime.store.cache import cache_folder, cached_models, model_folder
 from aae_zoo.runtime.store.pull import pull
 
