@@ -11,9 +11,8 @@ from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Manifest, ScoreLimits
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.engine import Engine
-from aae_zoo.runtime.engine.graph import Arrays
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.formats.arrays import check_classes, check_codes, check_output
+from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_output
 from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.formats.stream import Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable

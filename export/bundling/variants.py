@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 from aae_zoo.export.bundling.graphs import OPSET
-from aae_zoo.runtime.engine.graph import Arrays
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.data.loading import Dataset, to_float

@@ -17,7 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from aae_zoo.runtime.engine.devices import Device
-from aae_zoo.runtime.engine.graph import Arrays, Graph
+from aae_zoo.runtime.engine.graph import Graph
+from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model, load
 

@@ -15,9 +15,10 @@ from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import check_graph
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.forks import forget_sessions_in_children
-from aae_zoo.runtime.engine.graph import Arrays, Graph
+from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.engine.session import open_session, pool_is_shared
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.formats.images import Images, check_range, is_plain
 from aae_zoo.runtime.formats.stream import Job
 from aae_zoo.runtime.latent.draw import Draw

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.engine.devices import CPU, memory_of
+from aae_zoo.runtime.formats.arrays import Arrays
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding, OrtValue
 
-Arrays = dict[str, NDArray[np.float32]]
 # Arrays of numpy, or values where the session computes: ONNX Runtime takes either.
 Values = Mapping[str, "NDArray[np.float32] | OrtValue"]
 

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
 
+# Arrays by the names of a graph's inputs or outputs, all with as many rows.
+Arrays = dict[str, NDArray[np.float32]]
+
 FLOAT32: Final = np.dtype(np.float32)
 _FEW: Final = 64
 

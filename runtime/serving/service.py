@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.formats.arrays import check_classes, check_codes
+from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes
 from aae_zoo.runtime.formats.images import check_images
 from aae_zoo.runtime.model import Model
-from aae_zoo.runtime.serving.batching import Arrays, Batcher
+from aae_zoo.runtime.serving.batching import Batcher
 
 
 class Part(NamedTuple):

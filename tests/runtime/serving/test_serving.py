@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime import Model, load
-from aae_zoo.runtime.serving.batching import ROWS, Arrays, Batcher
+from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.serving.batching import ROWS, Batcher
 from aae_zoo.runtime.serving.limits import MAX_BODY
 
 NPY, JSON = "application/x-npy", "application/json"
