@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import Manifest, ScoreLimits
+from aae_zoo.runtime.bundles.manifest import ROLES, Manifest, ScoreLimits
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.engine import Engine
+from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_output
+from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
 from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.formats.stream import Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
@@ -113,12 +114,15 @@ class Model:
         Raises:
             InvalidInput: wrong shape or dtype, or a number outside (0, 1).
         """
-        noise = check_codes(noise, self.manifest.noise, "u")
-        if not (noise.min() > 0 and noise.max() < 1):
-            raise InvalidInput(
-                f"u has values from {noise.min():g} to {noise.max():g}, expected the open interval (0, 1)"
-            )
-        return self._engine.decoding_noise(noise).collect()["image"]
+        return self._engine.decoding_noise(check_noise(noise, self.manifest.noise)).collect()["image"]
+
+    def codes_of(self, noise: Any) -> Arrays:
+        """The prior's codes of given noise [n, noise] by name: z, and y where the model draws classes too.
+
+        Raises:
+            InvalidInput: as for `sample_from`.
+        """
+        return self._engine.drawing(check_noise(noise, self.manifest.noise)).collect()
 
     def encode(self, images: Any, *, resize: bool = False) -> NDArray[np.float32]:
         """The codes z [n, latent] of images.
@@ -147,6 +151,18 @@ class Model:
             given = ", ".join(outputs)
             raise InvalidInput(f"{self.manifest.name} tells no classes: its encoder gives {given}, expected y too")
         return most_probable(self.codes(images, resize=resize)["y"], self.manifest.labels)
+
+    def graph(self, role: str) -> Graph:
+        """The open graph of a role, "encoder", "decoder" or "prior": its session of ONNX Runtime, its names and shapes.
+
+        Raises:
+            InvalidInput: there is no such role.
+            InvalidBundle: the graph's file is not the manifest's, or it is not what the manifest says.
+            DeviceUnavailable: the device cannot be had.
+        """
+        if role not in ROLES:
+            raise InvalidInput(f"the role is {role!r}, expected one of {', '.join(ROLES)}")
+        return self._engine.graph(role)
 
     @property
     def conditional(self) -> bool:

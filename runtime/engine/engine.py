@@ -97,6 +97,11 @@ class Engine:
         self.graph("prior")  # before the decoder, which is large: a fault of the prior is told at once
         return self._images(draw.count, lambda part, out: self._decode_draw(draw, part, out))
 
+    def drawing(self, noise: NDArray[np.float32]) -> Job:
+        """Codes of noise [n, noise]."""
+        prior = self.graph("prior")
+        return Job(len(noise), prior.batch, prior.outputs, lambda part, out: prior.run({"u": noise[part]}, out))
+
     def decoding_noise(self, noise: NDArray[np.float32]) -> Job:
         """Images of noise [n, noise]."""
         return self._images(len(noise), lambda part, out: self._decode_noise(noise[part], out))

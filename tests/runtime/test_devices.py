@@ -218,8 +218,8 @@ def test_arrays_go_through_io_binding_where_the_device_is_no_cpu(small_bundle: P
     """As on a GPU, with the CPU's memory in its place: prior and decoder are chained by values that stay there."""
     plain, bound = load(small_bundle, device="cpu"), load(small_bundle, device="cpu")
     for role in ("encoder", "decoder", "prior"):
-        bound._engine.graph(role).binds = True
-    kept = bound._engine.graph("prior").keep({"u": np.full((3, 2), 0.5, np.float32)}, ["z"])
+        bound.graph(role).binds = True
+    kept = bound.graph("prior").keep({"u": np.full((3, 2), 0.5, np.float32)}, ["z"])
     assert isinstance(kept["z"], onnxruntime.OrtValue)
     for count in (1, 1024, 2500):
         images = plain.sample(count, seed=4)
