@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import check_graph
 from aae_zoo.runtime.engine.devices import Device
-from aae_zoo.runtime.engine.forks import forget_sessions_in_children
+from aae_zoo.runtime.engine.forks import call_after_forks, never_free
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.engine.session import open_session, pool_is_shared
 from aae_zoo.runtime.formats.arrays import Arrays
@@ -37,7 +37,7 @@ class Engine:
         self._threads, self._precision, self._tf32 = threads, precision, tf32
         self._graphs: dict[str, Graph] = {}
         self._lock = threading.Lock()
-        forget_sessions_in_children(self)
+        call_after_forks(self)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("manifest", "device", "_bundle", "_threads", "_precision", "_tf32")
@@ -46,7 +46,13 @@ class Engine:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._graphs, self._lock = {}, threading.Lock()
-        forget_sessions_in_children(self)
+        call_after_forks(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: forget the parent's sessions, whose threads are not here."""
+        for graph in self._graphs.values():
+            never_free(graph.session)
+        self._graphs, self._lock = {}, threading.Lock()  # another thread of the parent may have held the lock
 
     def close(self) -> None:
         """Free the sessions; a graph that is needed again is opened again."""
