@@ -1,9 +1,9 @@
 """A model that runs: encode, decode, sample and reconstruct through ONNX Runtime, whatever its prior is."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,7 +202,29 @@ class Model:
         """
         return self._reconstruct_job(images, resize=resize).collect()["image"]
 
-    def stream(self, work: Literal["sample", "encode", "decode", "reconstruct"], *given: Any, **options: Any) -> Stream:
+    @overload
+    def stream(
+        self,
+        work: Literal["sample"],
+        count: int,
+        *,
+        seed: int = 0,
+        label: int | str | None = None,
+        temperature: float = 1.0,
+        truncation: float = 1.0,
+        quasi: bool = False,
+    ) -> Stream: ...
+
+    @overload
+    def stream(self, work: Literal["encode"], images: Any, *, resize: bool = False) -> Stream: ...
+
+    @overload
+    def stream(self, work: Literal["decode"], z: Any, y: Any = None) -> Stream: ...
+
+    @overload
+    def stream(self, work: Literal["reconstruct"], images: Any, *, resize: bool = False) -> Stream: ...
+
+    def stream(self, work: str, *given: object, **options: object) -> Stream:
         """The result of `sample`, `encode`, `decode` or `reconstruct`, batch by batch while it is asked for.
 
         `model.stream("sample", 100_000, seed=1)` takes the arguments of `model.sample`, and so on. Iterate over it,
@@ -211,15 +233,15 @@ class Model:
         Raises:
             InvalidInput: there is no such work, or as for the work itself.
         """
-        if work == "sample":
-            return self._engine.sample_job(Draw(self.manifest, *given, **options)).stream("image")
-        if work == "decode":
-            return self.graph("decoder").job(self._checked_codes(*given, **options)).stream("image")
-        if work not in ("encode", "reconstruct"):
+        jobs: dict[str, Callable[..., Job]] = {
+            "sample": lambda count, **chosen: self._engine.sample_job(Draw(self.manifest, count, **chosen)),
+            "encode": lambda images, **chosen: self._engine.encode_job(self._images(images, **chosen)),
+            "decode": lambda z, y=None: self.graph("decoder").job(self._checked_codes(z, y)),
+            "reconstruct": self._reconstruct_job,
+        }
+        if work not in jobs:
             raise InvalidInput(f"the work to stream is {work!r}, expected sample, encode, decode or reconstruct")
-        if work == "encode":
-            return self._engine.encode_job(self._images(*given, **options)).stream("z")
-        return self._reconstruct_job(*given, **options).stream("image")
+        return jobs[work](*given, **options).stream("z" if work == "encode" else "image")
 
     def score(self, images: Any, *, resize: bool = False) -> Scores:
         """How unlike the model's training images each image is, and whether that makes it anomalous.
