@@ -50,8 +50,10 @@ def sample(
     model = _load(name, device, threads, precision)
     from aae_zoo.runtime.formats.pictures import save_images
 
-    chosen = {"seed": seed, "label": label, "temperature": temperature, "truncation": truncation, "quasi": quasi}
-    save_images(model.stream("sample", count, **chosen), output)
+    images = model.stream(
+        "sample", count, seed=seed, label=label, temperature=temperature, truncation=truncation, quasi=quasi
+    )
+    save_images(images, output)
     _say(f"{count} images of {model.manifest.name}", output)
 
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 from aae_zoo.export.bundling.graphs import OPSET
-from aae_zoo.runtime.engine.graph import Arrays
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.data.loading import Dataset, to_float
@@ -57,7 +57,7 @@ def check_precisions(precisions: Sequence[str]) -> None:
 def calibration(model: Model, images: NDArray[np.uint8]) -> dict[str, Arrays]:
     """Ordinary inputs of the encoder and the decoder: training images, uint8 [n, C, H, W], their codes, prior draws."""
     some = images[:_CALIBRATION].astype(np.float32) / np.float32(255)
-    draws = model._engine.graph("prior").run({"u": uniform_noise(_CALIBRATION, model.manifest.noise, 0)})
+    draws = model.codes_of(uniform_noise(_CALIBRATION, model.manifest.noise, 0))
     codes = model.codes(some)
     if draws.keys() <= codes.keys():
         draws = {n: np.concatenate([values[::2], codes[n][1::2]]) for n, values in draws.items()}

@@ -18,7 +18,8 @@ import numpy as np
 import onnxruntime as ort
 
 from aae_zoo.runtime.bundles.manifest import ROLES
-from aae_zoo.runtime.checks.parity import BATCHES, Array, Arrays, Run, golden_of, problem_with, relative_error, replay
+from aae_zoo.runtime.checks.parity import BATCHES, Array, Run, golden_of, problem_with, relative_error, replay
+from aae_zoo.runtime.formats.arrays import Arrays
 
 GATE: Final = 1e-5
 FLOAT64_FACTOR: Final = 10.0
@@ -124,7 +125,7 @@ def _reference(path: Path) -> Engine:
     return declared, lambda inputs: dict(zip(names, evaluator.run(names, inputs), strict=True))
 
 
-def _compare(found: Arrays, expected: Arrays, exact: Arrays) -> dict[str, Any]:
+def _compare(found: Arrays, expected: Arrays, exact: Mapping[str, Array]) -> dict[str, Any]:
     """The largest error and distance from float64 over the outputs, and the first that is too large."""
     if problem := problem_with(found, expected):
         return _failed(problem)

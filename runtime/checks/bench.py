@@ -17,7 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from aae_zoo.runtime.engine.devices import Device
-from aae_zoo.runtime.engine.graph import Arrays, Graph
+from aae_zoo.runtime.engine.graph import Graph
+from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model, load
 
@@ -35,7 +36,7 @@ import numpy, onnxruntime
 from aae_zoo.runtime.model import load
 times.append(time.perf_counter())
 model = load(name, device=device, threads=threads)
-model.batch, model._engine.graph("prior")
+model.batch, model.graph("prior")
 times.append(time.perf_counter())
 model.sample(64)
 times.append(time.perf_counter())
@@ -111,29 +112,28 @@ def _start(name: str, device: Device, threads: int | None) -> Iterator[Timing]:
 def _calls(model: Model) -> Iterator[Timing]:
     """Each call against the very session that it runs: two sessions' thread pools would get in each other's way."""
     for batch in BATCHES:
-        for role, call, inputs in _roles(model, batch):
-            graph = model._engine.graph(f"{role}r")
+        for name, graph, call, inputs in _works(model, batch):
             bare = partial(graph.session.run, graph.names, inputs)
             ours, other, ratio = compare(partial(call, *inputs.values()), bare)
-            yield Timing(f"{role}, batch {batch}", ours, other, ratio, batch / ours)
+            yield Timing(f"{name}, batch {batch}", ours, other, ratio, batch / ours)
 
 
 def _batches(model: Model) -> Iterator[Timing]:
     """A large call, cut as the runtime chooses, against the same session at the best of fixed batches."""
     rows = 8 * max(BATCHES)
-    for role, call, inputs in _roles(model, rows):
-        graph = model._engine.graph(f"{role}r")
+    for name, graph, call, inputs in _works(model, rows):
         fixed = {batch: partial(_in_batches, graph, inputs, batch) for batch in (32, 64, 128, 256, 512, 1024)}
         best = min(fixed, key=lambda batch: min(seconds(fixed[batch]) for _ in range(2)))
         ours, other, ratio = compare(partial(call, *inputs.values()), fixed[best])
-        what = f"{role}, {rows:,} images, {model.batch} at a time, against the best batch, {best}"
+        what = f"{name}, {rows:,} images, {model.batch} at a time, against the best batch, {best}"
         yield Timing(what, ours, other, ratio, rows / ours)
 
 
-def _roles(model: Model, rows: int) -> Iterator[tuple[str, Callable[..., object], Arrays]]:
-    codes = model._engine.graph("prior").run({"u": uniform_noise(rows, model.manifest.noise, 0)})
-    yield "decode", model.decode, {name: codes[name] for name in ("z", "y") if name in codes}
-    yield "encode", model.encode, {"image": model.decode(**codes)}
+def _works(model: Model, rows: int) -> Iterator[tuple[str, Graph, Callable[..., object], Arrays]]:
+    """What is timed: its name, the graph that it runs, the call, and what that is given."""
+    codes = model.codes_of(uniform_noise(rows, model.manifest.noise, 0))
+    yield "decode", model.graph("decoder"), model.decode, {name: codes[name] for name in ("z", "y") if name in codes}
+    yield "encode", model.graph("encoder"), model.encode, {"image": model.decode(**codes)}
 
 
 def _in_batches(graph: Graph, inputs: Arrays, batch: int) -> dict[str, Any]:

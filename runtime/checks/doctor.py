@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.devices import MENDS, PROVIDERS
-from aae_zoo.runtime.engine.session import available_cpus, import_onnxruntime, open_session
+from aae_zoo.runtime.engine.session import import_onnxruntime, open_session
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.runtime.store.catalogue import SHIPPED, list_models

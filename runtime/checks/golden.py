@@ -10,8 +10,9 @@ import numpy as np
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import ROLES
-from aae_zoo.runtime.checks.parity import Array, Arrays, golden_of
+from aae_zoo.runtime.checks.parity import Array, golden_of
 from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.formats.arrays import Arrays
 
 GOLDEN: Final = "golden.npz"
 # For each number of an image, a code, noise and classes: eight times what export writes.

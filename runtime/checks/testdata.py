@@ -7,10 +7,11 @@ from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import check_graph
 from aae_zoo.runtime.bundles.protobuf import field
 from aae_zoo.runtime.checks.golden import read_golden
-from aae_zoo.runtime.checks.parity import Array, Arrays, golden_of
+from aae_zoo.runtime.checks.parity import Array, golden_of
 from aae_zoo.runtime.checks.verify import graphs_of
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.files import atomic_folder
+from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.store.catalogue import find_model
 
 _FLOAT: Final = 1

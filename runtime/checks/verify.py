@@ -8,9 +8,10 @@ from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import check_graph
 from aae_zoo.runtime.bundles.manifest import PRECISIONS, ROLES
 from aae_zoo.runtime.checks.golden import read_golden
-from aae_zoo.runtime.checks.parity import BATCHES, Arrays, golden_of, problem_with, psnr, relative_error, replay
+from aae_zoo.runtime.checks.parity import BATCHES, golden_of, problem_with, psnr, relative_error, replay
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
+from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.store.catalogue import find_model
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ Nothing is checked here; what users give has been.
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import check_graph
 from aae_zoo.runtime.engine.devices import Device
-from aae_zoo.runtime.engine.forks import forget_sessions_in_children
-from aae_zoo.runtime.engine.graph import Arrays, Graph
+from aae_zoo.runtime.engine.forks import call_after_forks, never_free
+from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.engine.session import open_session, pool_is_shared
-from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.formats.images import Images, check_range, is_plain
+from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.formats.stream import Job
 from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.runtime.latent.noise import uniform_noise
@@ -37,7 +37,7 @@ class Engine:
         self._threads, self._precision, self._tf32 = threads, precision, tf32
         self._graphs: dict[str, Graph] = {}
         self._lock = threading.Lock()
-        forget_sessions_in_children(self)
+        call_after_forks(self)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("manifest", "device", "_bundle", "_threads", "_precision", "_tf32")
@@ -46,7 +46,13 @@ class Engine:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._graphs, self._lock = {}, threading.Lock()
-        forget_sessions_in_children(self)
+        call_after_forks(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: forget the parent's sessions, whose threads are not here."""
+        for graph in self._graphs.values():
+            never_free(graph.session)
+        self._graphs, self._lock = {}, threading.Lock()  # another thread of the parent may have held the lock
 
     def close(self) -> None:
         """Free the sessions; a graph that is needed again is opened again."""
@@ -91,63 +97,31 @@ class Engine:
         """The codes [1000, latent] that stand for the prior, the same for a model on every machine."""
         return self.graph("prior").run({"u": uniform_noise(DRAWS, self.manifest.noise, 0)})["z"]
 
-    def sampling(self, draw: Draw) -> Job:
+    def sample_job(self, draw: Draw) -> Job:
         """Images of draws of the prior."""
         self.graph("prior")  # before the decoder, which is large: a fault of the prior is told at once
         return self._images(draw.count, lambda part, out: self._decode_draw(draw, part, out))
 
-    def decoding_noise(self, noise: NDArray[np.float32]) -> Job:
+    def noise_job(self, noise: NDArray[np.float32]) -> Job:
         """Images of noise [n, noise]."""
         return self._images(len(noise), lambda part, out: self._decode_noise(noise[part], out))
 
-    def encode(self, images: Any, *, resize: bool) -> Arrays:
-        """Every output of the encoder.
-
-        Raises:
-            InvalidInput: as for `Images`.
-        """
-        graph, shape = self.graph("encoder"), self.manifest.image
-        # A batch of what needs no conversion is run at once: planning it counts beside a run of 0.06 ms.
-        if is_plain(images, shape.axes) and len(images) <= graph.batch:
-            check_range(images)
-            return graph.run({"image": images})
-        return self.encoding(Images(images, shape, resize=resize)).collect()
-
-    def decode(self, codes: Arrays, out: Arrays | None = None) -> Arrays:
-        """Images of the decoder's inputs, written into the arrays `out` where they are given."""
-        graph = self.graph("decoder")
-        if len(codes["z"]) <= graph.batch:
-            return graph.run(codes, out)
-        return self.decoding(codes).collect(out)
-
-    def encoding(self, images: Images) -> Job:
+    def encode_job(self, images: Images) -> Job:
         """Every output of the encoder."""
         graph = self.graph("encoder")
         return Job(
             len(images), graph.batch, graph.outputs, lambda part, out: graph.run({"image": images.rows(part)}, out)
         )
 
-    def decoding(self, codes: Arrays) -> Job:
-        """Images of the decoder's inputs."""
-        decoder = self.graph("decoder")
-        return self._images(
-            len(codes["z"]), lambda part, out: decoder.run({name: values[part] for name, values in codes.items()}, out)
-        )
-
-    def reconstructing(self, images: Images) -> Job:
-        """Images of the codes of images.
-
-        Raises:
-            InvalidInput: the encoder does not give all that the decoder takes.
-        """
+    def reconstruct_job(self, images: Images) -> Job:
+        """Images of the codes of images, of an encoder that gives all that the decoder takes."""
         encoder, decoder = self.graph("encoder"), self.graph("decoder")
-        self._check_told(encoder.outputs)
         names = sorted(decoder.inputs)
         return self._images(
             len(images), lambda part, out: decoder.run(encoder.keep({"image": images.rows(part)}, names), out)
         )
 
-    def scoring(self, images: Images) -> Job:
+    def score_job(self, images: Images) -> Job:
         """The two parts of the anomaly score: error and distance."""
 
         def step(part: slice, out: Arrays | None) -> Arrays:
@@ -159,12 +133,7 @@ class Engine:
         return Job(len(images), self.batch, {"error": (), "distance": ()}, step)
 
     def decoder_inputs(self, codes: Arrays) -> Arrays:
-        """What the decoder takes of the encoder's outputs.
-
-        Raises:
-            InvalidInput: the encoder does not give all of it.
-        """
-        self._check_told(codes)
+        """What the decoder takes of the encoder's outputs."""
         return {name: codes[name] for name in self.graph("decoder").inputs}
 
     def _images(self, count: int, step: Callable[[slice, Arrays | None], Arrays]) -> Job:
@@ -197,9 +166,3 @@ class Engine:
             return
         for row in np.eye(len(self.manifest.labels), dtype=np.float32):
             yield {"z": codes["z"], "y": np.tile(row, (len(codes["z"]), 1))}
-
-    def _check_told(self, outputs: Collection[str]) -> None:
-        if self.conditional and "y" not in outputs:
-            raise InvalidInput(
-                f"the decoder of {self.manifest.name} takes y, which its encoder does not give; decode its z with a y"
-            )

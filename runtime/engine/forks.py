@@ -5,25 +5,37 @@ Nor may it be freed there: ONNX Runtime would wait for threads that are not ther
 
 import ctypes
 import os
-import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakSet
 
-_OWNERS: Final[WeakSet[Any]] = WeakSet()
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 
-def forget_sessions_in_children(owner: Any) -> None:
-    """Let `owner` open its graphs (`_graphs`, guarded by `_lock`) anew in every child that this process forks."""
+class HasSessions(Protocol):
+    """What owns sessions, and can do without them."""
+
+    def after_fork(self) -> None:
+        """Called in a forked child: drop the parent's sessions, each with `never_free`, and open new ones on need."""
+
+
+_OWNERS: Final[WeakSet[HasSessions]] = WeakSet()
+
+
+def call_after_forks(owner: HasSessions) -> None:
+    """Call `owner.after_fork()` in every child that this process forks, for as long as the owner lives."""
     _OWNERS.add(owner)
+
+
+def never_free(session: "InferenceSession") -> None:
+    """Keep a session of the parent's in memory for good."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
 def _in_child() -> None:
     owners = list(_OWNERS)
     for owner in owners:
-        for graph in owner._graphs.values():
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(graph.session))  # never freed
-        owner._graphs = {}
-        owner._lock = threading.Lock()  # another thread of the parent may have held it
+        owner.after_fork()
     if owners:
         _leave_without_clean_up()
 

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.engine.devices import CPU, memory_of
+from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.formats.stream import Job
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding, OrtValue
 
-Arrays = dict[str, NDArray[np.float32]]
 # Arrays of numpy, or values where the session computes: ONNX Runtime takes either.
 Values = Mapping[str, "NDArray[np.float32] | OrtValue"]
 
@@ -56,6 +57,11 @@ class Graph:
         binding.synchronize_outputs()
         return out
 
+    def job(self, inputs: Arrays) -> Job:
+        """The outputs for inputs of any number of rows, batch by batch."""
+        rows = len(next(iter(inputs.values())))
+        return Job(rows, self.batch, self.outputs, lambda part, out: self.run(_part(inputs, part), out))
+
     def keep(self, inputs: Values, names: Sequence[str]) -> Values:
         """The outputs `names`, left where the session computes, for the next graph of the same device."""
         if not self.binds:
@@ -82,6 +88,10 @@ def _batch_rows(manifest: Manifest, work: str) -> int:
     channels, height, width = manifest.image.axes
     fitting = max(1, _BYTES[work] // (4 * channels * height * width))
     return int(min(_MOST_ROWS[work], 1 << (fitting.bit_length() - 1)))
+
+
+def _part(inputs: Arrays, part: slice) -> Arrays:
+    return {name: values[part] for name, values in inputs.items()}
 
 
 def _rows(inputs: Values) -> int:

@@ -1,15 +1,14 @@
 """ONNX Runtime sessions: threads by what this process may use, and devices that are what was asked for."""
 
 import contextlib
-import os
 import warnings
 from collections.abc import Sequence
 from functools import cache, partial
 from io import StringIO
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.devices import CPU, Device, Provider, missing_providers, wanted_providers
 from aae_zoo.runtime.errors import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend
 
@@ -105,44 +104,6 @@ def import_onnxruntime() -> ModuleType:
         ) from None
     module: ModuleType = onnxruntime
     return module
-
-
-def available_cpus() -> int:
-    """The CPUs that this process may use: the smaller of its affinity mask and its cgroup's quota."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_cgroup_cpus(folder, affinity) for folder in _groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")))
-
-
-def _groups(root: Path, own: Path) -> list[Path]:
-    """The folders where quotas may stand: a container's own view, this process's groups of CPUs and all around them.
-
-    `own` has a line for each hierarchy, number:controllers:group; that of version 2 names no controllers.
-    """
-    folders = [root, root / "cpu"]
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return folders
-    for _, controllers, group in (line.split(":", 2) for line in lines):
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        top = root / "cpu" if controllers else root  # cpu is a link, where it is one hierarchy with cpuacct
-        folder = top / group.strip("/")
-        folders += [around for around in (folder, *folder.parents) if top in (around, *around.parents)]
-    return folders
-
-
-def _cgroup_cpus(folder: Path, default: int) -> int:
-    """The CPUs of a group's quota, at least 1: version 2's file, or version 1's two."""
-    try:
-        if (folder / "cpu.max").exists():
-            quota, period = (folder / "cpu.max").read_text().split()
-        else:
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        unlimited = quota == "max" or int(quota) < 0
-        return default if unlimited else min(default, max(1, int(quota) // int(period)))
-    except (OSError, ValueError, ZeroDivisionError):
-        return default
 
 
 def _on_device(

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
 
+# Arrays by the names of a graph's inputs or outputs, all with as many rows.
+Arrays = dict[str, NDArray[np.float32]]
+
 FLOAT32: Final = np.dtype(np.float32)
 _FEW: Final = 64
 
@@ -35,7 +38,7 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
 
 
 def check_codes(values: Any, size: int, name: str) -> NDArray[np.float32]:
-    """Codes (or noise) as contiguous float32 [n, size]; `name` is that of the graph's input.
+    """Codes as contiguous float32 [n, size]; `name` is that of the graph's input.
 
     Raises:
         InvalidInput: wrong rank, size or dtype, a value that is not finite, or no row at all.
@@ -50,6 +53,18 @@ def check_codes(values: Any, size: int, name: str) -> NDArray[np.float32]:
         bad = array[~np.isfinite(array)][0]
         raise InvalidInput(f"{name} holds {bad}, expected finite floats")
     return array
+
+
+def check_noise(values: Any, size: int) -> NDArray[np.float32]:
+    """Noise u as contiguous float32 [n, size], each number in the open interval (0, 1).
+
+    Raises:
+        InvalidInput: a number outside (0, 1), or as for `check_codes`.
+    """
+    noise = check_codes(values, size, "u")
+    if not (noise.min() > 0 and noise.max() < 1):
+        raise InvalidInput(f"u has values from {noise.min():g} to {noise.max():g}, expected the open interval (0, 1)")
+    return noise
 
 
 def check_classes(values: Any, classes: int) -> NDArray[np.float32]:

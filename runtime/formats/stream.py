@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.engine.graph import Arrays
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.formats.arrays import Arrays
 
 
 class Job(NamedTuple):

@@ -8,12 +8,11 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+from aae_zoo.runtime.formats.arrays import Arrays
 
 # The most rows of one run, and of one request.
 ROWS: Final = 256
-
-Arrays = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)

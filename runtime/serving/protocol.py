@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.serving.batching import ROWS, Arrays
+from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.serving.batching import ROWS
 
 PLATFORM: Final = "onnxruntime_onnx"
 

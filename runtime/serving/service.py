@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aae_zoo.runtime.bundles.manifest import ROLES
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.formats.arrays import check_classes, check_codes
+from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise
 from aae_zoo.runtime.formats.images import check_images
 from aae_zoo.runtime.model import Model
-from aae_zoo.runtime.serving.batching import Arrays, Batcher
+from aae_zoo.runtime.serving.batching import Batcher
 
 
 class Part(NamedTuple):
@@ -38,11 +39,17 @@ class Service:
             f"{name}-encoder": Part("encode", ("image",), tuple(codes)),
             f"{name}-decoder": Part("decode", ("z", "y") if model.conditional else ("z",), ("image",)),
         }
+        encoder, decoder, prior = (model.graph(role) for role in ROLES)
+
+        def decode(codes: Arrays) -> Arrays:
+            return decoder.job({name: codes[name] for name in decoder.inputs}).collect()
+
+        # Whatever comes here is checked, each request alone.
         self._batcher = Batcher(
             {
-                "encode": lambda arrays: model.codes(arrays["image"]),
-                "decode": lambda arrays: {"image": model.decode(arrays["z"], arrays.get("y"))},
-                "draw": lambda arrays: {"image": model.sample_from(arrays["u"])},
+                "encode": lambda arrays: encoder.job(arrays).collect(),
+                "decode": decode,
+                "draw": lambda arrays: decode(prior.job(arrays).collect()),
             }
         )
 
@@ -66,9 +73,6 @@ class Service:
             "image": lambda values: check_images(values, self.manifest.image),
             "z": lambda values: check_codes(values, self.manifest.latent, "z"),
             "y": lambda values: check_classes(values, len(self.manifest.labels)),
-            "u": lambda values: check_codes(values, self.manifest.noise, "u"),
+            "u": lambda values: check_noise(values, self.manifest.noise),
         }
-        arrays = {name: checks[name](values) for name, values in inputs.items()}
-        if "u" in arrays and not (arrays["u"].min() > 0 and arrays["u"].max() < 1):
-            raise InvalidInput("u has values outside the open interval (0, 1)")
-        return arrays
+        return {name: checks[name](values) for name, values in inputs.items()}

@@ -80,6 +80,20 @@ def cache_errors() -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def one_at_a_time(sha256: str) -> Iterator[None]:
+    """Wait until no other process downloads the bundle of this manifest, and keep others from it.
+
+    A process that dies lets go of the lock.
+    """
+    from filelock import FileLock  # slow to import, and only downloads need it
+
+    lock = cache_folder() / "locks" / f"{sha256}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock, mode=0o664):  # a group that shares a cache shares its locks
+        yield
+
+
 def model_folder(sha256: str) -> Path:
     """Where the bundle whose manifest has this SHA-256 is, if it is there."""
     return cache_folder() / "models" / sha256

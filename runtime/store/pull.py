@@ -24,6 +24,7 @@ from aae_zoo.runtime.store.cache import (
     is_cached,
     known,
     model_folder,
+    one_at_a_time,
     partial_folder,
     remember,
 )
@@ -165,9 +166,7 @@ def _fetch(place: Remote, choose: Choice, folder: Path | None, force: bool) -> P
     with cache_errors():
         bundle = None if force else _sound(sha256, choose)
         if bundle is None:
-            from aae_zoo.runtime.store.hub import one_at_a_time
-
-            with one_at_a_time(cache_folder() / "locks" / f"{sha256}.lock"):
+            with one_at_a_time(sha256):
                 bundle = None if force else _sound(sha256, choose)  # another process may have done it meanwhile
                 if bundle is None:
                     bundle, found = _download(source, text, manifest, names, force), f"pulled from {source.exactly}"

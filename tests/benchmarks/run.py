@@ -32,7 +32,8 @@ from safetensors.torch import load_file
 
 from aae_zoo.runtime import Model, load
 from aae_zoo.runtime.checks.bench import bench, compare, medians, seconds
-from aae_zoo.runtime.engine.session import available_cpus, open_session
+from aae_zoo.runtime.engine.cpus import available_cpus
+from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.data.loading import FILES, TORCHVISION, find_dataset, load_dataset
 from aae_zoo.zoo.processes import Processes

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from aae_zoo.runtime import load
-from aae_zoo.runtime.engine.session import available_cpus
+from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.formats.pictures import to_uint8
 

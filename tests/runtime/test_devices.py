@@ -14,8 +14,8 @@ import pytest
 
 from aae_zoo.runtime import DeviceUnavailable, InvalidInput, Model, load, share_threads
 from aae_zoo.runtime.engine import session as sessions
+from aae_zoo.runtime.engine.cpus import available_cpus, cgroup_cpus, cgroup_folders
 from aae_zoo.runtime.engine.devices import PROVIDERS, wanted_providers
-from aae_zoo.runtime.engine.session import _cgroup_cpus, _groups, available_cpus
 
 CODES = np.zeros((1, 2), np.float32)
 
@@ -110,8 +110,8 @@ def test_threads(small_bundle: Path) -> None:
 def test_threads_follow_the_cgroup_quota(tmp_path: Path) -> None:
     for text, expected in (("max 100000", 8), ("300000 100000", 3), ("50000 100000", 1), ("nonsense", 8)):
         (tmp_path / "cpu.max").write_text(text)
-        assert _cgroup_cpus(tmp_path, 8) == expected
-    assert _cgroup_cpus(tmp_path / "missing", 8) == 8
+        assert cgroup_cpus(tmp_path, 8) == expected
+    assert cgroup_cpus(tmp_path / "missing", 8) == 8
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)
 
 
@@ -119,7 +119,7 @@ def test_threads_follow_the_cgroup_quota(tmp_path: Path) -> None:
 def test_threads_follow_the_quota_of_cgroups_of_version_1(tmp_path: Path, quota: int, cpus: int) -> None:
     (tmp_path / "cpu.cfs_quota_us").write_text(f"{quota}\n")
     (tmp_path / "cpu.cfs_period_us").write_text("100000\n")
-    assert _cgroup_cpus(tmp_path, 8) == cpus
+    assert cgroup_cpus(tmp_path, 8) == cpus
 
 
 def test_quotas_of_all_groups_around_count(tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_quotas_of_all_groups_around_count(tmp_path: Path) -> None:
     own.write_text("5:memory:/m\n4:cpu,cpuacct:/c/d\n0::/a/b\n")
     cpu = root / "cpu"
     expected = {root, cpu, cpu / "c", cpu / "c/d", root / "a", root / "a/b"}
-    assert set(_groups(root, own)) == expected
-    assert set(_groups(root, tmp_path / "missing")) == {root, cpu}
+    assert set(cgroup_folders(root, own)) == expected
+    assert set(cgroup_folders(root, tmp_path / "missing")) == {root, cpu}
 
 
 def in_a_process(program: str, small_bundle: Path) -> str:
@@ -218,8 +218,8 @@ def test_arrays_go_through_io_binding_where_the_device_is_no_cpu(small_bundle: P
     """As on a GPU, with the CPU's memory in its place: prior and decoder are chained by values that stay there."""
     plain, bound = load(small_bundle, device="cpu"), load(small_bundle, device="cpu")
     for role in ("encoder", "decoder", "prior"):
-        bound._engine.graph(role).binds = True
-    kept = bound._engine.graph("prior").keep({"u": np.full((3, 2), 0.5, np.float32)}, ["z"])
+        bound.graph(role).binds = True
+    kept = bound.graph("prior").keep({"u": np.full((3, 2), 0.5, np.float32)}, ["z"])
     assert isinstance(kept["z"], onnxruntime.OrtValue)
     for count in (1, 1024, 2500):
         images = plain.sample(count, seed=4)

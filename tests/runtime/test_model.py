@@ -23,6 +23,25 @@ def test_sample_gives_images_of_the_models_shape(shipped: Model) -> None:
     assert 0 <= images.min() <= images.max() <= 1
 
 
+@pytest.mark.parametrize(("name", "inputs"), [("mnist-gauss", {"z"}), ("mnist-style", {"z", "y"})])
+def test_the_codes_of_noise_are_those_that_samples_are_decoded_from(name: str, inputs: set[str]) -> None:
+    model = load(name)
+    noise = np.random.default_rng(0).uniform(0.01, 0.99, (BATCH + 3, model.manifest.noise))
+    codes = model.codes_of(noise)
+    assert codes.keys() == inputs
+    assert np.allclose(model.decode(**codes), model.sample_from(noise), atol=1e-5)
+    with pytest.raises(InvalidInput, match=r"u has values from 0 to 0, expected the open interval \(0, 1\)"):
+        model.codes_of(np.zeros((1, model.manifest.noise)))
+
+
+def test_graphs_are_opened_by_their_role(shipped: Model) -> None:
+    assert shipped.graph("decoder").inputs == {"z"}
+    assert shipped.graph("encoder").outputs == {"z": (2,)}
+    assert shipped.graph("prior").session.get_inputs()[0].name == "u"
+    with pytest.raises(InvalidInput, match="the role is 'encode', expected one of encoder, decoder, prior"):
+        shipped.graph("encode")
+
+
 def test_the_same_seed_gives_the_same_images(small: Model) -> None:
     assert np.array_equal(small.sample(5, seed=7), small.sample(5, seed=7))
     assert not np.allclose(small.sample(5, seed=7), small.sample(5, seed=8))

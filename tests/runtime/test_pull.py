@@ -255,6 +255,20 @@ class TestFoldersOfBundles:
         assert f"is pulled from {shelf / 'digits-gauss'}" in aae_zoo("pull", "digits-gauss", "--from", shelf).out
         assert not hub.requests
 
+    def test_the_hubs_client_is_not_loaded(self, shelf: Path) -> None:
+        program = f"""
+import sys
+sys.argv = ["aae-zoo", "pull", "org/small", "--from", {str(shelf)!r}]
+from aae_zoo.cli.main import main
+try:
+    main()
+finally:
+    print(*sys.modules)
+"""
+        output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
+        assert "is pulled from" in output
+        assert not [name for name in output.split() if name.startswith(("huggingface_hub", "http"))]
+
     def test_a_damaged_file_and_another_manifest(
         self, shelf: Path, another: Path, unshipped: Callable[..., None], refused: Callable[..., str]
     ) -> None:

@@ -76,17 +76,16 @@ def test_truncation_keeps_the_central_share(shipped: Model, share: float, quasi:
 
 
 def test_truncated_codes_are_those_of_a_truncated_gaussian(shipped: Model) -> None:
-    codes = shipped._engine.graph("prior").run(
-        {"u": Draw(shipped.manifest, 4096, truncation=0.6827, quasi=True).noise(slice(0, 4096))}
-    )["z"]
-    spread = codes.std() / shipped._engine.prior_draws.std()
+    draw = Draw(shipped.manifest, 4096, truncation=0.6827, quasi=True)
+    codes = shipped.codes_of(draw.noise(slice(0, 4096)))["z"]
+    spread = codes.std() / shipped.codes_of(uniform_noise(1000, 2, 0))["z"].std()
     assert np.abs(codes).max() / codes.std() < 1.86  # one standard deviation is 1.853 of what remains
     assert abs(spread - 0.5396) < 0.02
 
 
 def test_temperature_scales_the_code(shipped: Model) -> None:
     u = uniform_noise(40, 2, 5)
-    codes = shipped._engine.graph("prior").run({"u": u})["z"]
+    codes = shipped.codes_of(u)["z"]
     for temperature in (0.0, 0.5, 2.0):
         images = shipped.sample(40, seed=5, temperature=temperature)
         assert np.allclose(images, shipped.decode(np.float32(temperature) * codes), atol=1e-5)

@@ -113,7 +113,7 @@ class TestModel:
         scores = small.score(test_images)
         images = test_images / np.float32(255)
         error = np.square(small.reconstruct(images) - images).mean((1, 2, 3))
-        draws = small._engine.graph("prior").run({"u": uniform_noise(DRAWS, 2, 0)})["z"]
+        draws = small.codes_of(uniform_noise(DRAWS, 2, 0))["z"]
         assert np.allclose(scores.reconstruction, error, rtol=1e-5)
         assert np.allclose(scores.distance, distance_from_prior(small.encode(images), draws), atol=1e-4)
         assert [len(column) for column in scores] == [300] * 4

@@ -57,7 +57,7 @@ def test_a_stream_that_fails_leaves_no_file(small: Model, no_leftovers: Path) ->
 
 def test_works_that_cannot_be_streamed(small: Model) -> None:
     with pytest.raises(InvalidInput, match="the work to stream is 'score', expected sample, encode, decode or"):
-        small.stream("score", 4)  # type: ignore[arg-type]
+        small.stream("score", 4)  # type: ignore[call-overload]
 
 
 def test_memory_of_a_stream_does_not_grow(small_bundle: Path, tmp_path: Path) -> None:

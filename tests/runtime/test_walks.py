@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime import InvalidInput, Model
 from aae_zoo.runtime.latent.neighbours import nearest_codes
+from aae_zoo.runtime.latent.noise import uniform_noise
+from aae_zoo.runtime.latent.score import DRAWS
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals
 
 Codes = NDArray[np.float32]
@@ -51,7 +53,7 @@ def test_interpolations_of_a_model(shipped: Model, digits: NDArray[np.float32]) 
 def test_a_traversal_moves_one_coordinate_through_the_prior(shipped: Model, digits: NDArray[np.float32]) -> None:
     images = shipped.traverse(digits[:2], 5)
     assert images.shape == (2 * 2 * 5, 1, 28, 28)
-    codes, draws = shipped.encode(digits[:2]), shipped._engine.prior_draws
+    codes, draws = shipped.encode(digits[:2]), shipped.codes_of(uniform_noise(DRAWS, 2, 0))["z"]
     walks = traversals(codes, draws, 5).reshape(2, 2, 5, 2)
     assert np.allclose(images, shipped.decode(walks.reshape(-1, 2)), atol=1e-5)
     assert (walks[:, 0, :, 1] == codes[:, 1:]).all()

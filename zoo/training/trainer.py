@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from aae_zoo.runtime.engine.session import available_cpus
+from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.errors import CheckpointError, Interrupted, OutputError, TrainingError
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.known_labels import known_labels

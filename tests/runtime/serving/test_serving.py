@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime import Model, load
-from aae_zoo.runtime.serving.batching import ROWS, Arrays, Batcher
+from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.serving.batching import ROWS, Batcher
 from aae_zoo.runtime.serving.limits import MAX_BODY
 
 NPY, JSON = "application/x-npy", "application/json"
@@ -224,7 +225,7 @@ def test_a_client_of_the_inference_protocol(labelled: Server) -> None:
         ({"data": [[0.5], [0.5]]}, "the data of u is not numbers of shape [1, 2], flat or nested"),
         ({"data": [[0.5, 0.5], [0.5]]}, "the data of u is not numbers of shape [1, 2], flat or nested"),
         ({"data": ["0.5", "0.5"]}, "the data of u is not numbers of shape [1, 2], flat or nested"),
-        ({"data": [0.5, 1.5]}, "u has values outside the open interval (0, 1)"),
+        ({"data": [0.5, 1.5]}, "u has values from 0.5 to 1.5, expected the open interval (0, 1)"),
         ({"data": [0.5, 1e300]}, "u holds inf, expected finite floats"),
         ({"datatype": "INT8"}, "body.inputs.0.datatype: Input should be 'FP32', found 'INT8'"),
     ],
