@@ -34,10 +34,11 @@ from aae_zoo.runtime import Model, load
 from aae_zoo.runtime.checks.bench import bench, compare, medians, seconds
 from aae_zoo.runtime.engine.session import available_cpus, open_session
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.loading import FILES, TORCHVISION, find_dataset, load_dataset
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import load_recipe
-from aae_zoo.zoo.training.trainer import Trainer, build
+from aae_zoo.zoo.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 # A checkout's own bundle has PyTorch's weights too.

@@ -15,11 +15,11 @@ from tqdm import tqdm
 from aae_zoo.runtime.engine.session import available_cpus
 from aae_zoo.runtime.errors import CheckpointError, Interrupted, OutputError, TrainingError
 from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.known_labels import known_labels
 from aae_zoo.zoo.data.loading import Dataset, load_data, to_float
 from aae_zoo.zoo.measure.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import BaseObjective, Batch
-from aae_zoo.zoo.parts import load_part
 from aae_zoo.zoo.processes import Processes, leave
 from aae_zoo.zoo.recipe import Recipe, TrainingSettings
 from aae_zoo.zoo.training.log import Log
@@ -104,19 +104,6 @@ def load_model(run: Run, image: tuple[int, int, int]) -> tuple[Autoencoder, Base
     except RuntimeError as error:
         raise CheckpointError(f"{run.weights} does not fit {run.recipe.name} on images {image}: {error}") from None
     objective.eval()
-    return model, objective
-
-
-def build(recipe: Recipe, image: tuple[int, int, int]) -> tuple[Autoencoder, BaseObjective]:
-    """The model and the objective that a recipe describes, freshly initialised, for images (C, H, W)."""
-    part = load_part("objectives", recipe.objective.kind)
-    model = Autoencoder(
-        recipe,
-        image,
-        lambda prior: part.Objective.heads(recipe.objective, prior),
-        noisy=part.Objective.noisy(recipe.objective),
-    )
-    objective: BaseObjective = part.Objective(recipe.objective, model, recipe.training.learning_rate)
     return model, objective
 
 
