@@ -42,8 +42,7 @@ from aae_zoo.zoo.measure.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.training.lite import LiteDecoder, load_lite, measure_lite
 from aae_zoo.zoo.training.provenance import versions
-from aae_zoo.zoo.training.run import LABELS, Run
-from aae_zoo.zoo.training.trainer import load_model
+from aae_zoo.zoo.training.run import LABELS, Run, load_model
 
 # Of the golden rows the lite decoder keeps every eighth: a bundle has a budget.
 _LITE_ROWS: Final = 8

@@ -31,8 +31,7 @@ from aae_zoo.zoo.data.loading import Dataset, load_data, to_float, validation_im
 from aae_zoo.zoo.measure.metrics import evaluate
 from aae_zoo.zoo.measure.samples import batch_size, sample_quality
 from aae_zoo.zoo.networks import BaseDecoder
-from aae_zoo.zoo.training.run import Run
-from aae_zoo.zoo.training.trainer import load_model
+from aae_zoo.zoo.training.run import Run, load_model
 
 FILE: Final = "lite.safetensors"
 STEPS: Final = 8000

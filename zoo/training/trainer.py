@@ -14,19 +14,18 @@ from tqdm import tqdm
 
 from aae_zoo.runtime.engine.session import available_cpus
 from aae_zoo.runtime.errors import CheckpointError, Interrupted, OutputError, TrainingError
-from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.known_labels import known_labels
 from aae_zoo.zoo.data.loading import Dataset, load_data, to_float
 from aae_zoo.zoo.measure.metrics import evaluate, measure
-from aae_zoo.zoo.objectives import BaseObjective, Batch
+from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes, leave
 from aae_zoo.zoo.recipe import Recipe, TrainingSettings
 from aae_zoo.zoo.training.log import Log
 from aae_zoo.zoo.training.memory import keep_memory
 from aae_zoo.zoo.training.pictures import loss_curves, model_pictures
 from aae_zoo.zoo.training.provenance import environment
-from aae_zoo.zoo.training.run import LABELS, Run
+from aae_zoo.zoo.training.run import LABELS, Run, load_model
 
 _FITTED: Final = 10_000
 
@@ -90,21 +89,6 @@ def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
     if step < rising:
         return (step + 1) / rising
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-
-def load_model(run: Run, image: tuple[int, int, int]) -> tuple[Autoencoder, BaseObjective]:
-    """A run's model and objective with its weights, in evaluation mode.
-
-    Raises:
-        CheckpointError: the weights are missing, damaged, of another recipe or of another shape.
-    """
-    model, objective = build(run.recipe, image)
-    try:
-        objective.load_state_dict(run.load_weights())
-    except RuntimeError as error:
-        raise CheckpointError(f"{run.weights} does not fit {run.recipe.name} on images {image}: {error}") from None
-    objective.eval()
-    return model, objective
 
 
 class Trainer:
