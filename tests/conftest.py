@@ -42,7 +42,8 @@ from aae_zoo.cli.main import main
 from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.runtime import Model, load
-from aae_zoo.zoo.data.loading import FILES, Dataset, load_dataset
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.data.loading import FILES, load_dataset
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.training.trainer import train

@@ -10,7 +10,7 @@ def build(recipe: Recipe, image: tuple[int, int, int]) -> tuple[Autoencoder, Bas
     """The model and the objective that a recipe describes, freshly initialised, for images (C, H, W).
 
     Raises:
-        InvalidRecipe: the recipe's parts do not fit each other or the images.
+        InvalidRecipe: the recipe's parts do not fit each other.
     """
     part = load_part("objectives", recipe.objective.kind)
     model = Autoencoder(

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from aae_zoo.runtime.latent.score import score_limits
 from aae_zoo.runtime.model import Model, load
-from aae_zoo.zoo.data.loading import Dataset, load_dataset
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.data.loading import load_dataset
 
 # Data sets of the same image shape: to a model of the one, images of the other are anomalies.
 COUNTERPARTS: Final = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}

@@ -37,7 +37,8 @@ from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data.loading import Dataset, load_data, validation_images
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.data.loading import load_data, validation_images
 from aae_zoo.zoo.measure.metrics import measure
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.training.lite import LiteDecoder, load_lite, measure_lite

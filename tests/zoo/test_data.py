@@ -20,7 +20,8 @@ from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.formats.idx import read_idx
 from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.zoo.data import loading as data
-from aae_zoo.zoo.data.loading import FILES, Dataset, load_dataset
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.data.loading import FILES, load_dataset
 
 
 def test_mnist_is_the_canonical_one(mnist: Dataset) -> None:

@@ -6,7 +6,8 @@ from typing import Final
 from torch import Tensor
 
 from aae_zoo.runtime.errors import InvalidRecipe
-from aae_zoo.zoo.datasets import Dataset, celeba, cifar10, digits, folder, idx, svhn, to_float
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.datasets import celeba, cifar10, digits, folder, idx, svhn
 from aae_zoo.zoo.datasets.idx import CANONICAL, FILES, TORCHVISION, find_dataset
 from aae_zoo.zoo.recipe import DataSettings
 
@@ -14,11 +15,9 @@ __all__ = [
     "CANONICAL",
     "FILES",
     "TORCHVISION",
-    "Dataset",
     "find_dataset",
     "load_data",
     "load_dataset",
-    "to_float",
     "validation_images",
 ]
 

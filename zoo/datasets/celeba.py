@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.pictures import read_pictures
 from aae_zoo.zoo.data.torchvision import open_torchvision
-from aae_zoo.zoo.datasets import Dataset
 
 
 def load(folder: Path | None, size: int, channels: int) -> Dataset:

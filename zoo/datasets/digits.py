@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from aae_zoo.runtime.errors import DatasetError
-from aae_zoo.zoo.datasets import Dataset
+from aae_zoo.zoo.data.dataset import Dataset
 
 _TRAINING: Final = 1437  # four fifths, in the order in which the digits were collected
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from aae_zoo.runtime.errors import DatasetError
+from aae_zoo.zoo.data.dataset import Dataset, places
 from aae_zoo.zoo.data.pictures import SUFFIXES, progress, read_pictures
-from aae_zoo.zoo.datasets import Dataset, places
 
 
 def load(name: str, folder: Path | None, size: int, channels: int) -> Dataset:

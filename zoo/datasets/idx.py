@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.formats.idx import read_idx
-from aae_zoo.zoo.datasets import Dataset, download_errors, places, torchvision_root
+from aae_zoo.zoo.data.dataset import Dataset, download_errors, places, torchvision_root
 
 FILES: Final = (
     "train-images-idx3-ubyte",

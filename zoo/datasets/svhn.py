@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.torchvision import open_torchvision
-from aae_zoo.zoo.datasets import Dataset
 
 
 def load(folder: Path | None) -> Dataset:

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from aae_zoo.runtime.engine.session import available_cpus
 from aae_zoo.runtime.errors import CheckpointError, Interrupted, OutputError, TrainingError
 from aae_zoo.zoo.build import build
+from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.known_labels import known_labels
-from aae_zoo.zoo.data.loading import Dataset, load_data, to_float
+from aae_zoo.zoo.data.loading import load_data
 from aae_zoo.zoo.measure.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes, leave
