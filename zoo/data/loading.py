@@ -6,9 +6,10 @@ from typing import Final
 from torch import Tensor
 
 from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.zoo.data import folder, idx
 from aae_zoo.zoo.data.dataset import Dataset
-from aae_zoo.zoo.datasets import celeba, cifar10, digits, folder, idx, svhn
-from aae_zoo.zoo.datasets.idx import CANONICAL, FILES, TORCHVISION, find_dataset
+from aae_zoo.zoo.data.idx import CANONICAL, FILES, TORCHVISION, find_dataset
+from aae_zoo.zoo.datasets import celeba, cifar10, digits, svhn
 from aae_zoo.zoo.recipe import DataSettings
 
 __all__ = [
