@@ -1,4 +1,4 @@
-"""What every data set is once it is loaded, and the places on this machine where it is looked for."""
+"""What every data set declares, what it is once it is loaded, and the places on this machine where it is looked for."""
 
 import os
 import sys
@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.runtime.store.cache import cache_folder
+from aae_zoo.zoo.recipe import DataSettings
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,29 @@ class Dataset:
         """(C, H, W) of one image."""
         c, h, w = self.train_images.shape[1:]
         return (c, h, w)
+
+
+class Declaration(Protocol):
+    """What a file of zoo/datasets/ declares of its data set.
+
+    NAME         what recipes call it
+    HUB_NAME     its name on the Hugging Face Hub, for model cards; None where the Hub does not have it
+    COUNTERPART  the data set of the same image shape whose images are anomalies to a model of this one, or None
+    IMAGE_SHAPE  (C, H, W) of its images; None where they are pictures that data.size and data.channels cut
+    """
+
+    NAME: str
+    HUB_NAME: str | None
+    COUNTERPART: str | None
+    IMAGE_SHAPE: tuple[int, int, int] | None
+
+    def load(self, settings: DataSettings, place: Path | None) -> Dataset:
+        """Load it from the folder `place`, or from the first of its places that has it, or download it.
+
+        Raises:
+            DatasetError: it is nowhere and cannot be downloaded, or damaged.
+        """
+        ...
 
 
 def to_float(images: Tensor) -> Tensor:

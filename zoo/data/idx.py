@@ -1,6 +1,7 @@
 """Folders of idx files, as MNIST has them: found here before anything is downloaded, and checked by their md5s."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,38 +20,55 @@ FILES: Final = (
     "t10k-labels-idx1-ubyte",
 )
 
-# md5s of the uncompressed files, in the order of FILES: a re-packed .gz has another md5, its content has not.
-CANONICAL: Final = {
-    "mnist": (
-        "6bbc9ace898e44ae57da46a324031adb",
-        "a25bea736e30d166cdddb491f175f624",
-        "2646ac647ad5339dbf082846283269ea",
-        "27ae3e4e09519cfbb04c329615203637",
-    ),
-    "fashion-mnist": (
-        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-        "9018921c3c673c538a1fc5bad174d6f9",
-        "8181f5470baa50b63fa0f6fddb340f0a",
-        "15d484375f8d13e6eb1aabb0c3f46965",
-    ),
-}
-TORCHVISION: Final = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
-LABELS: Final = {
-    "fashion-mnist": (
-        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-    ),
-}
 
+def load_canonical(
+    name: str, place: Path | None, *, torchvision: str, label_names: Sequence[str], md5s: Mapping[str, str]
+) -> Dataset:
+    """Load a data set that torchvision downloads, by the name of its class there, from where it is or after that.
 
-def load(name: str, folder: Path | None) -> Dataset:
-    """Load a data set from `folder`, or from the first place that has it, or download it.
+    `md5s` are those of the uncompressed files, by the names in FILES: a file that is compressed again has another
+    md5, but not its content.
 
     Raises:
-        DatasetError: it is nowhere and cannot be downloaded, or a file is damaged or not the canonical one.
+        DatasetError: `place` does not hold it, it is nowhere and cannot be downloaded, or a file is damaged or not
+            the canonical one.
     """
-    paths = find_dataset(name, folder) or _download(name)
-    arrays, md5s = zip(*(_read(path, name, index) for index, path in enumerate(paths)), strict=True)
+    cached = torchvision_root() / torchvision / "raw"
+    paths = find_idx(name, place, cached)
+    if paths is None:
+        paths = _download(name, torchvision, cached)
+    return read_dataset(name, paths, label_names=label_names, md5s=md5s)
+
+
+def find_idx(name: str, place: Path | None, cached: Path | None = None) -> list[Path] | None:
+    """The paths of a data set's four files, in the order of FILES, in the first place that has all of them, or None.
+
+    The places are `place`, or without it those of `places`.
+
+    Raises:
+        DatasetError: `place` is given and does not hold them.
+    """
+    for folder in [place, place / name] if place else places(name, cached):
+        paths = [p for file in FILES for p in (folder / file, folder / f"{file}.gz") if p.is_file()]
+        if len({p.name.removesuffix(".gz") for p in paths}) == len(FILES):
+            return [next(p for p in paths if p.name.startswith(file)) for file in FILES]
+    if place:
+        raise DatasetError(f"{place} does not hold {name}, expected the files {', '.join(FILES)}, plain or .gz")
+    return None
+
+
+def read_dataset(
+    name: str, paths: Sequence[Path], *, label_names: Sequence[str] = (), md5s: Mapping[str, str] | None = None
+) -> Dataset:
+    """Read the four files at `paths`, in the order of FILES; without `label_names` the labels are their own names.
+
+    Raises:
+        DatasetError: a file is damaged or has another md5 than in `md5s`, or images and labels do not fit.
+    """
+    arrays, found = zip(*map(_read, paths), strict=True)
+    for path, file, md5 in zip(paths, FILES, found, strict=True):
+        if md5s and md5 != md5s[file]:
+            raise DatasetError(f"{path} has md5 {md5} uncompressed, expected {md5s[file]}; get the file again")
     train_images, train_labels, test_images, test_labels = (torch.from_numpy(a.copy()) for a in arrays)
     for images, labels, which in ((train_images, train_labels, "train"), (test_images, test_labels, "t10k")):
         if images.ndim != 3 or labels.shape != images.shape[:1] or len(images) == 0:
@@ -58,60 +76,33 @@ def load(name: str, folder: Path | None) -> Dataset:
                 f"{name}: {which} images have shape {list(images.shape)} and labels {list(labels.shape)}, "
                 "expected [n, H, W] and [n] with n >= 1"
             )
-    classes = int(train_labels.max()) + 1
     return Dataset(
         name=name,
         train_images=train_images[:, None],
         train_labels=train_labels.long(),
         test_images=test_images[:, None],
         test_labels=test_labels.long(),
-        label_names=LABELS.get(name, tuple(map(str, range(classes)))),
-        md5s=dict(zip(FILES, md5s, strict=True)),
+        label_names=tuple(label_names) or tuple(map(str, range(int(train_labels.max()) + 1))),
+        md5s=dict(zip(FILES, found, strict=True)),
     )
 
 
-def find_dataset(name: str, folder: Path | None) -> list[Path] | None:
-    """The paths of a data set's four files, in the order of FILES, in the first place that has all of them, or None.
+def _download(name: str, torchvision: str, cached: Path) -> list[Path]:
+    import torchvision.datasets as classes  # slow to import, and only a first use needs it
 
-    Raises:
-        DatasetError: `folder` is given and does not hold them.
-    """
-    for place in [folder, folder / name] if folder else _places(name):
-        paths = [p for file in FILES for p in (place / file, place / f"{file}.gz") if p.is_file()]
-        if len({p.name.removesuffix(".gz") for p in paths}) == len(FILES):
-            return [next(p for p in paths if p.name.startswith(file)) for file in FILES]
-    if folder:
-        raise DatasetError(f"{folder} does not hold {name}, expected the files {', '.join(FILES)}, plain or .gz")
-    return None
-
-
-def _places(name: str) -> list[Path]:
-    return places(name, torchvision_root() / TORCHVISION[name] / "raw" if name in TORCHVISION else None)
-
-
-def _download(name: str) -> list[Path]:
-    looked = _places(name)
-    if name not in TORCHVISION:
-        raise DatasetError(f"there is no data set {name} in {', '.join(map(str, looked))}; give its folder with --data")
-    import torchvision.datasets  # slow to import, and only a first use needs it
-
-    root = torchvision_root()
     mend = "put its four files in a folder and give it with --data, or set AAE_ZOO_DATA to its parent"
-    with download_errors(name, looked, mend):
-        getattr(torchvision.datasets, TORCHVISION[name])(root, download=True)
-    found = find_dataset(name, root / TORCHVISION[name] / "raw")
-    assert found is not None  # noqa: S101 - with a folder given, it returns or raises
+    with download_errors(name, places(name, cached), mend):
+        getattr(classes, torchvision)(torchvision_root(), download=True)
+    found = find_idx(name, cached)
+    assert found is not None  # noqa: S101 - with a place given, it returns or raises
     return found
 
 
-def _read(path: Path, name: str, index: int) -> tuple[NDArray[np.uint8], str]:
+def _read(path: Path) -> tuple[NDArray[np.uint8], str]:
     """One file's array, and the md5 of its uncompressed bytes."""
     try:
         array = read_idx(path)
     except InvalidInput as error:
         raise DatasetError(str(error)) from None
     header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    md5 = hashlib.md5(header + array.tobytes(), usedforsecurity=False).hexdigest()
-    if name in CANONICAL and md5 != CANONICAL[name][index]:
-        raise DatasetError(f"{path} has md5 {md5} uncompressed, expected {CANONICAL[name][index]}; get the file again")
-    return array, md5
+    return array, hashlib.md5(header + array.tobytes(), usedforsecurity=False).hexdigest()

@@ -1,1 +1,4 @@
-"""Data sets, one format a file: each loads images and labels into memory from where they are on this machine."""
+"""Data sets, one a file, which says all that is to be said of it: `Declaration` in data/dataset.py lists what.
+
+A file is found by being here. Data sets that have none are folders of idx files or of pictures, under any other name.
+"""
