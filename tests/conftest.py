@@ -3,10 +3,12 @@
 import contextlib
 import gzip
 import hashlib
+import importlib
 import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,7 +44,9 @@ from aae_zoo.cli.main import main
 from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.runtime import Model, load
-from aae_zoo.zoo.data.loading import FILES, Dataset, load_dataset
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.data.idx import FILES
+from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.training.trainer import train
@@ -177,6 +181,26 @@ def small_bundle(small_run: Path, small_data: Path, tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("bundles") / "small"
     export_bundle(small_run, folder, data=small_data)
     return folder
+
+
+AddPart = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def new_part(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[AddPart]:
+    """Adds a file to the folder of a family of parts, as if it lay there, for the time of one test."""
+    folder, added = tmp_path_factory.mktemp("parts"), set()
+
+    def add(family: str, name: str, source: str) -> None:
+        (folder / family).mkdir(exist_ok=True)
+        (folder / family / f"{name}.py").write_text(source)
+        package = importlib.import_module(f"aae_zoo.zoo.{family}")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder / family)])
+        added.add(f"{package.__name__}.{name}")
+
+    yield add
+    for name in added:
+        sys.modules.pop(name, None)
 
 
 Change = Callable[[dict[str, Any]], object]

@@ -1,10 +1,13 @@
-"""Parts that a recipe names by kind: each prior, objective and network is one file in the folder of its family.
+"""Parts that a recipe names: each prior, objective, network and data set is one file in the folder of its family.
 
 A file called gaussian.py in zoo/priors/ is the prior of kind "gaussian"; nothing else has to know of it. Every
 file defines `Settings`, the table of the recipe that describes the part, and the class that its family asks for.
+The files of data sets declare other things: see `Declaration` in data/dataset.py.
 """
 
 import pkgutil
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 
@@ -30,10 +33,17 @@ class PriorSettings(PartSettings):
 
 
 def kinds(family: str) -> list[str]:
-    """The kinds there are in a family ("networks", "priors" or "objectives"), by name."""
+    """The kinds of a family ("networks", "priors", "objectives" or "datasets"): the names of its files, sorted."""
     return sorted(m.name for m in pkgutil.iter_modules(import_module(f"aae_zoo.zoo.{family}").__path__))
 
 
 def load_part(family: str, kind: str) -> ModuleType:
     """The module of a part; `kind` is one of `kinds(family)`."""
     return import_module(f"aae_zoo.zoo.{family}.{kind}")
+
+
+def nearest_first(name: object, known: Iterable[str]) -> list[str]:
+    """The known names, sorted, for a message about one that is not: what was probably meant is the first of them."""
+    names = sorted(known)
+    meant = get_close_matches(str(name).lower(), names, n=1)
+    return meant + [other for other in names if other not in meant]

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PlainValidator, PositiveFloat, Posit
 from pydantic_core import PydanticCustomError
 
 from aae_zoo.runtime.errors import InvalidRecipe
-from aae_zoo.zoo.parts import PartSettings, PriorSettings, Settings, kinds, load_part
+from aae_zoo.zoo.parts import PartSettings, PriorSettings, Settings, kinds, load_part, nearest_first
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 _FAMILIES: Final = {"encoder": "networks", "decoder": "networks", "prior": "priors", "objective": "objectives"}
@@ -38,6 +38,20 @@ class DataSettings(Settings):
     labels: Annotated[int, Field(ge=-1)] = 0
     size: Annotated[int, Field(gt=0, le=1024)] | None = None
     channels: Literal[1, 3] | None = None
+
+    @property
+    def cut(self) -> tuple[int, int]:
+        """The size and the channels that pictures are cut to.
+
+        Raises:
+            InvalidRecipe: one of them is not given.
+        """
+        if self.size is None or self.channels is None:
+            raise InvalidRecipe(
+                f"data.size is {self.size} and data.channels {self.channels}, expected both: the pictures of "
+                f"{self.dataset} are cut to them"
+            )
+        return self.size, self.channels
 
     def validation_count(self, total: int) -> int:
         """How many of `total` training images are kept for validation, 2 or more."""
@@ -134,7 +148,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     if path.suffix != ".toml":
         path = RECIPES / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        known = ", ".join(nearest_first(name, (p.stem for p in RECIPES.glob("*.toml"))))
         raise InvalidRecipe(f"there is no recipe {name}; give the path of a .toml file, or one of {known}")
     try:
         text = path.read_text("utf-8")
@@ -182,8 +196,8 @@ def _settings(family: str, table: object) -> type[PartSettings]:
     if kind in known:
         settings: type[PartSettings] = load_part(family, kind).Settings
         return settings
-    kinds_there_are: Any = Literal[tuple(known)]
-    return create_model("UnknownKind", __base__=_AnyPart, kind=(kinds_there_are, ...))
+    expected: Any = Literal[tuple(nearest_first(kind, known))]
+    return create_model("UnknownKind", __base__=_AnyPart, kind=(expected, ...))
 
 
 class _AnyPart(PartSettings, extra="allow"):

@@ -1,7 +1,7 @@
 """The anomaly score, measured through the exported graphs: what is usual, and what it finds on test images."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -10,10 +10,8 @@ from torch import Tensor
 from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.latent.score import score_limits
 from aae_zoo.runtime.model import Model, load
-from aae_zoo.zoo.data.loading import Dataset, load_dataset
-
-# Data sets of the same image shape: to a model of the one, images of the other are anomalies.
-COUNTERPARTS: Final = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.data.loading import declarations, load_dataset
 
 
 def usual(model: Model, validation: Tensor) -> ScoreLimits:
@@ -33,10 +31,11 @@ def anomaly_metrics(model: Model, dataset: Dataset) -> dict[str, Any]:
     """
     own = model.score(dataset.test_images.numpy())
     metrics: dict[str, Any] = {"false_alarms": float(own.anomalous.mean())}
-    if other := COUNTERPARTS.get(dataset.name):
-        others = model.score(load_dataset(other).test_images.numpy())
+    declared = declarations().get(dataset.name)
+    if declared and declared.COUNTERPART:
+        others = model.score(load_dataset(declared.COUNTERPART).test_images.numpy())
         truth = np.repeat([0, 1], [len(own.score), len(others.score)])
-        metrics["anomaly_dataset"] = other
+        metrics["anomaly_dataset"] = declared.COUNTERPART
         metrics["anomalies_found"] = float(others.anomalous.mean())
         metrics["anomaly_auroc"] = float(roc_auc_score(truth, np.concatenate([own.score, others.score])))
     return metrics

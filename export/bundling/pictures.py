@@ -13,7 +13,7 @@ from aae_zoo.export.proof.golden import References, save_npz
 from aae_zoo.runtime.formats.pictures import grid
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model
-from aae_zoo.zoo.data.loading import Dataset, to_float
+from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.training.pictures import CODES, PRIOR_DRAWS, code_scatter
 

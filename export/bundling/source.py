@@ -9,11 +9,11 @@ from typing import Any
 from aae_zoo.export.bundling.graphs import round_weights
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data.loading import Dataset, load_data
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.data.loading import load_data
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.training.lite import LiteDecoder, load_lite
-from aae_zoo.zoo.training.run import Run
-from aae_zoo.zoo.training.trainer import load_model
+from aae_zoo.zoo.training.run import Run, load_model
 
 
 @dataclass(frozen=True)

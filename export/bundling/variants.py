@@ -26,7 +26,7 @@ from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model
-from aae_zoo.zoo.data.loading import Dataset, to_float
+from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.measure.classifier import load_classifier
 from aae_zoo.zoo.measure.samples import batch_size, frechet_distance
 

@@ -6,13 +6,6 @@ from typing import Final
 from aae_zoo.runtime.bundles.manifest import Manifest
 
 TASK: Final = "unconditional-image-generation"
-# Where the Hub has a data set under another name than torchvision's.
-_ON_THE_HUB: Final = {
-    "mnist": "ylecun/mnist",
-    "fashion-mnist": "zalando-datasets/fashion_mnist",
-    "cifar10": "uoft-cs/cifar10",
-    "svhn": "ufldl-stanford/svhn",
-}
 _RESULTS: Final = ("mse", "mmd2", "frechet", "parzen", "error", "anomaly_auroc")
 
 
@@ -23,8 +16,11 @@ def front_matter(manifest: Manifest, names: Mapping[str, str]) -> str:
     """
     from huggingface_hub import EvalResult, ModelCardData
 
+    from aae_zoo.zoo.data.loading import declarations  # loads PyTorch, which pages do without
+
     dataset, metrics = manifest.dataset, manifest.metrics
-    on_the_hub = _ON_THE_HUB.get(dataset)
+    declared = declarations().get(dataset)
+    on_the_hub = declared.HUB_NAME if declared else None
     results = [
         EvalResult(
             task_type=TASK,

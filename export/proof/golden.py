@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data.loading import to_float
+from aae_zoo.zoo.data.dataset import to_float
 
 _SIGMAS: Final = 6.0
 _LEAST: Final = 2.0**-24

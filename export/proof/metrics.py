@@ -14,7 +14,7 @@ from aae_zoo.runtime.checks.parity import relative_error
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import ParityError
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data.loading import Dataset, to_float
+from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.measure.class_error import class_error
 from aae_zoo.zoo.measure.classifier import load_classifier
 from aae_zoo.zoo.measure.metrics import evaluate

@@ -23,11 +23,13 @@ from pythae.trainers.training_callbacks import TrainingCallback
 from torch import Tensor, nn
 
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.zoo.data.loading import Dataset, load_data, to_float
+from aae_zoo.zoo.build import build
+from aae_zoo.zoo.data.dataset import Dataset, to_float
+from aae_zoo.zoo.data.loading import load_data
 from aae_zoo.zoo.measure.metrics import measure
 from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
 from aae_zoo.zoo.training.run import Run
-from aae_zoo.zoo.training.trainer import build, evaluate_run
+from aae_zoo.zoo.training.trainer import evaluate_run
 
 RATES = (0.003, 0.001)
 FIGURES = {"mse": "MSE per pixel", "mmd2": "MMD²", "frechet": "Fréchet", "parzen": "Parzen, nats"}

@@ -35,10 +35,13 @@ from aae_zoo.runtime.checks.bench import bench, compare, medians, seconds
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.zoo.data.loading import FILES, TORCHVISION, find_dataset, load_dataset
+from aae_zoo.zoo.build import build
+from aae_zoo.zoo.data.dataset import torchvision_root
+from aae_zoo.zoo.data.idx import FILES, find_idx
+from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import load_recipe
-from aae_zoo.zoo.training.trainer import Trainer, build
+from aae_zoo.zoo.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 # A checkout's own bundle has PyTorch's weights too.
@@ -258,9 +261,9 @@ def training() -> Iterator[Row]:
 
 
 def _write_torchvision_mnist(root: Path) -> None:
-    raw = root / TORCHVISION["mnist"] / "raw"
+    raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name, path in zip(FILES, find_dataset("mnist", None) or [], strict=True):
+    for name, path in zip(FILES, find_idx("mnist", None, torchvision_root() / "MNIST" / "raw") or [], strict=True):
         content = path.read_bytes()
         (raw / name).write_bytes(gzip.decompress(content) if path.suffix == ".gz" else content)
 

@@ -35,8 +35,7 @@ from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.recipe import load_recipe
-from aae_zoo.zoo.training.run import Run
-from aae_zoo.zoo.training.trainer import load_model
+from aae_zoo.zoo.training.run import Run, load_model
 
 
 @pytest.fixture(params=ROLES)

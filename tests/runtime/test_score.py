@@ -8,23 +8,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import AaeZoo, write_idx
+from conftest import AaeZoo, AddPart, write_idx
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from aae_zoo.export.bundling import anomaly
 from aae_zoo.export.bundling.anomaly import anomaly_metrics
 from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, Scores, load
 from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior, judge, score_limits
-from aae_zoo.zoo.data.loading import FILES, load_dataset
+from aae_zoo.zoo.data.idx import FILES
+from aae_zoo.zoo.data.loading import load_dataset
 
 BATCH = 256  # what a model of small images works on at a time
 
 Pixels = NDArray[np.uint8]
+
+SMALL = """
+from aae_zoo.zoo.data.idx import find_idx, read_dataset
+
+NAME, HUB_NAME, COUNTERPART, IMAGE_SHAPE = "small", None, "{counterpart}", (1, 14, 14)
+
+
+def load(settings, place):
+    return read_dataset(NAME, find_idx(NAME, place))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +229,19 @@ class TestMeasured:
     """What the export measures on test images, with a counterpart made for the small data set."""
 
     @pytest.fixture
-    def other(self, static: Pixels, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def small_has_counterpart(self, new_part: AddPart) -> Callable[[str], None]:
+        """Declares the small data set, with the counterpart that is given."""
+        return lambda name: new_part("datasets", "small", SMALL.format(counterpart=name))
+
+    @pytest.fixture
+    def other(
+        self,
+        static: Pixels,
+        small_data: Path,
+        small_has_counterpart: Callable[[str], None],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Path:
         """A data set of the same shape whose test images are half digits, half noise."""
         digits = load_dataset("small", small_data)
         folder = tmp_path / "other"
@@ -229,7 +251,7 @@ class TestMeasured:
         for name, array in zip(FILES, arrays, strict=True):
             write_idx(folder / name, array.astype(np.uint8))
         monkeypatch.setenv("AAE_ZOO_DATA", str(tmp_path))
-        monkeypatch.setitem(anomaly.COUNTERPARTS, "small", "other")
+        small_has_counterpart("other")
         return folder
 
     def test_auroc_is_how_often_an_anomaly_scores_higher(
@@ -268,9 +290,9 @@ class TestMeasured:
         small_data: Path,
         refused: Callable[..., str],
         no_leftovers: Path,
-        monkeypatch: pytest.MonkeyPatch,
+        small_has_counterpart: Callable[[str], None],
     ) -> None:
-        monkeypatch.setitem(anomaly.COUNTERPARTS, "small", "nowhere-set")
+        small_has_counterpart("nowhere-set")
         message = refused("export", small_run, "--data", small_data, "-o", no_leftovers / "bundle")
         assert "there is no data set nowhere-set" in message
 

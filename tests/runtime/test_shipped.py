@@ -22,7 +22,8 @@ from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.checks.verify import verify
-from aae_zoo.zoo.data.loading import Dataset, load_dataset, to_float
+from aae_zoo.zoo.data.dataset import Dataset, to_float
+from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.maths.mmd import mmd2
 from aae_zoo.zoo.measure.classifier import load_classifier
 from aae_zoo.zoo.measure.samples import frechet_distance, parzen_log_likelihood

@@ -19,21 +19,24 @@ from hypothesis.extra import numpy as arrays
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.formats.idx import read_idx
 from aae_zoo.runtime.store.cache import cache_folder
-from aae_zoo.zoo.data import loading as data
-from aae_zoo.zoo.data.loading import FILES, Dataset, load_dataset
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.data.idx import FILES, find_idx
+from aae_zoo.zoo.data.loading import load_dataset
+from aae_zoo.zoo.datasets import fashion_mnist
+from aae_zoo.zoo.datasets import mnist as mnist_file
 
 
 def test_mnist_is_the_canonical_one(mnist: Dataset) -> None:
     assert mnist.train_images.shape == (60_000, 1, 28, 28)
     assert mnist.test_images.shape == (10_000, 1, 28, 28)
-    assert tuple(mnist.md5s.values()) == data.CANONICAL["mnist"]
+    assert mnist.md5s == mnist_file.MD5S
     assert mnist.label_names == tuple("0123456789")
     assert mnist.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
 
 
 def test_fashion_mnist_is_the_canonical_one() -> None:
     fashion = load_dataset("fashion-mnist")
-    assert tuple(fashion.md5s.values()) == data.CANONICAL["fashion-mnist"]
+    assert fashion.md5s == fashion_mnist.MD5S
     assert fashion.label_names[int(fashion.test_labels[0])] == "Ankle boot"
 
 
@@ -55,11 +58,12 @@ def test_a_given_folder_without_the_data_is_an_error_not_a_search(tmp_path: Path
 
 
 def test_torchvisions_layout_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Path(data.find_dataset("mnist", None)[0]).parent  # type: ignore[index]
+    paths = find_idx("mnist", None)
+    assert paths
     monkeypatch.setenv("AAE_ZOO_CACHE", str(tmp_path))
     monkeypatch.delenv("AAE_ZOO_DATA", raising=False)
     raw = tmp_path / "datasets" / "MNIST" / "raw"
-    shutil.copytree(real, raw)
+    shutil.copytree(paths[0].parent, raw)
     assert len(load_dataset("mnist").train_images) == 60_000
 
 
@@ -71,7 +75,7 @@ class TestDownload:
         """A folder that a server gives out as the only mirror of MNIST, and no data set anywhere else."""
         from torchvision.datasets import MNIST
 
-        paths = data.find_dataset("mnist", None)
+        paths = find_idx("mnist", None)
         assert paths
         folder = tmp_path / "served"
         folder.mkdir()

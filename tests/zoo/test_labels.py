@@ -8,8 +8,8 @@ import torch
 from conftest import RECIPE
 
 from aae_zoo.runtime.errors import TrainingError
+from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.known_labels import known_labels
-from aae_zoo.zoo.data.loading import Dataset
 from aae_zoo.zoo.measure.class_error import clusters_of, percent_wrong
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import Recipe, load_recipe

@@ -14,10 +14,11 @@ from conftest import RECIPE, batch_of
 from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.runtime import load
 from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.zoo.build import build
 from aae_zoo.zoo.objectives import aae
 from aae_zoo.zoo.objectives.vae import gaussian_kl
 from aae_zoo.zoo.recipe import Recipe, parse_recipe
-from aae_zoo.zoo.training.trainer import build, train
+from aae_zoo.zoo.training.trainer import train
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "aae": tomllib.loads(RECIPE)["objective"],

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from aae_zoo.zoo.data.loading import Dataset, load_dataset, to_float
+from aae_zoo.zoo.data.dataset import Dataset, to_float
+from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.measure.classifier import load_classifier, train_classifier
 from aae_zoo.zoo.measure.samples import frechet_distance, parzen_log_likelihood
 

@@ -21,11 +21,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from aae_zoo.runtime.errors import CheckpointError, OutputError, TrainingError
+from aae_zoo.zoo.build import build
 from aae_zoo.zoo.maths.mmd import mmd2
 from aae_zoo.zoo.objectives import Batch, reconstruction_loss
 from aae_zoo.zoo.objectives.aae import Objective
 from aae_zoo.zoo.recipe import Recipe, load_recipe, parse_recipe
-from aae_zoo.zoo.training.trainer import build, learning_rate_factor, train
+from aae_zoo.zoo.training.trainer import learning_rate_factor, train
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
 PICTURES = ("reconstructions", "samples", "codes", "losses")

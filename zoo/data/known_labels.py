@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from aae_zoo.runtime.errors import TrainingError
-from aae_zoo.zoo.data.loading import Dataset
+from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.recipe import Recipe
 
 

@@ -1,65 +1,79 @@
 """Data sets by their names, as recipes ask for them."""
 
 from pathlib import Path
-from typing import Final
+from typing import Literal, cast
 
+from pydantic import ValidationError
 from torch import Tensor
 
-from aae_zoo.runtime.errors import InvalidRecipe
-from aae_zoo.zoo.datasets import Dataset, celeba, cifar10, digits, folder, idx, svhn, to_float
-from aae_zoo.zoo.datasets.idx import CANONICAL, FILES, TORCHVISION, find_dataset
+from aae_zoo.runtime.errors import DatasetError, InvalidRecipe
+from aae_zoo.zoo.data.dataset import Dataset, Declaration, places
+from aae_zoo.zoo.data.folder import find_pictures, load_pictures
+from aae_zoo.zoo.data.idx import find_idx, read_dataset
+from aae_zoo.zoo.parts import kinds, load_part, nearest_first
 from aae_zoo.zoo.recipe import DataSettings
 
-__all__ = [
-    "CANONICAL",
-    "FILES",
-    "TORCHVISION",
-    "Dataset",
-    "find_dataset",
-    "load_data",
-    "load_dataset",
-    "to_float",
-    "validation_images",
-]
 
-_OF_ONE_SIZE: Final = {"digits": digits.load, "cifar10": cifar10.load, "svhn": svhn.load}
+def declarations() -> dict[str, Declaration]:
+    """What each file of zoo/datasets/ declares, by the name of its data set."""
+    found = [cast(Declaration, load_part("datasets", kind)) for kind in kinds("datasets")]
+    return {declaration.NAME: declaration for declaration in found}
 
 
 def load_data(settings: DataSettings, place: Path | None = None) -> Dataset:
-    """Load the data set that a recipe names, as `load_dataset` does.
+    """Load the data set that a recipe names from the folder `place`, or from the first place that has it.
 
-    Raises:
-        DatasetError: as `load_dataset`.
-        InvalidRecipe: as `load_dataset`.
-    """
-    return load_dataset(settings.dataset, place, size=settings.size, channels=settings.channels)
-
-
-def load_dataset(
-    name: str, place: Path | None = None, *, size: int | None = None, channels: int | None = None
-) -> Dataset:
-    """Load a data set from the folder `place`, or from the first place that has it, or download it.
-
-    The places are $AAE_ZOO_DATA/<name>, torchvision's layout in the cache folder and /usr/share/datasets/<name>.
-    A name that is not known is that of a folder of idx files, or with `size` and `channels` of one of pictures.
+    The places are $AAE_ZOO_DATA/<name>, torchvision's layout in the cache folder and /usr/share/datasets/<name>; what
+    is in none of them is downloaded, where the data set's own file says how. A name that no file declares is that of
+    a folder of idx files, or with data.size and data.channels of one of pictures.
 
     Raises:
         DatasetError: it is nowhere and cannot be downloaded, or a file is damaged or not the canonical one.
-        InvalidRecipe: size and channels are given for a data set that has its own, or lack for one that has not.
+        InvalidRecipe: size and channels are given for a data set that has its own, or lack for one that needs them.
     """
-    if size is None and channels is None and name != "celeba":
-        return _OF_ONE_SIZE[name](place) if name in _OF_ONE_SIZE else idx.load(name, place)
-    if name in _OF_ONE_SIZE or name in CANONICAL:
-        raise InvalidRecipe(f"the images of {name} have their own size; remove data.size and data.channels")
-    if size is None or channels is None:
-        raise InvalidRecipe(
-            f"data.size is {size} and data.channels {channels}, expected both: the pictures of {name} are cut to them"
+    known, sized = declarations(), settings.size is not None or settings.channels is not None
+    if declared := known.get(settings.dataset):
+        if declared.IMAGE_SHAPE and sized:
+            raise InvalidRecipe(
+                f"the images of {settings.dataset} have their own size; remove data.size and data.channels"
+            )
+        return declared.load(settings, place)
+    found = _pictures(settings, place) if sized else _idx(settings, place)
+    if found is None:
+        raise DatasetError(
+            f"there is no data set {settings.dataset} in {', '.join(map(str, places(settings.dataset)))}; "
+            f"give its folder with --data, or name one of {', '.join(nearest_first(settings.dataset, known))}"
         )
-    if name == "celeba":
-        return celeba.load(place, size, channels)
-    return folder.load(name, place, size, channels)
+    return found
+
+
+def load_dataset(
+    name: str, place: Path | None = None, *, size: int | None = None, channels: Literal[1, 3] | None = None
+) -> Dataset:
+    """Load a data set by its name, as `load_data` does for a recipe.
+
+    Raises:
+        DatasetError: as `load_data`, or the name is none that a data set can have.
+        InvalidRecipe: as `load_data`.
+    """
+    try:
+        settings = DataSettings(dataset=name, validation=0.1, size=size, channels=channels)
+    except ValidationError as error:
+        raise DatasetError(f"there is no data set {name!r}: {error.errors()[0]['msg']}") from None
+    return load_data(settings, place)
 
 
 def validation_images(settings: DataSettings, dataset: Dataset) -> Tensor:
     """The last training images, uint8 [n, C, H, W], which a recipe keeps for validation."""
     return dataset.train_images[-settings.validation_count(len(dataset.train_images)) :]
+
+
+def _pictures(settings: DataSettings, place: Path | None) -> Dataset | None:
+    size, channels = settings.cut
+    folder = find_pictures(settings.dataset, place)
+    return load_pictures(settings.dataset, folder, size, channels) if folder else None
+
+
+def _idx(settings: DataSettings, place: Path | None) -> Dataset | None:
+    paths = find_idx(settings.dataset, place)
+    return read_dataset(settings.dataset, paths) if paths else None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aae_zoo.runtime.errors import DatasetError
-from aae_zoo.zoo.datasets import download_errors, places, torchvision_root
+from aae_zoo.zoo.data.dataset import download_errors, places, torchvision_root
 
 Opened = TypeVar("Opened")
 

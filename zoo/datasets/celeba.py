@@ -1,36 +1,45 @@
 """CelebA: 202,599 photographs of faces (Liu et al., "Deep learning face attributes in the wild", ICCV 2015)."""
 
 from pathlib import Path
+from typing import Final
 
 import torch
 
+from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.pictures import read_pictures
 from aae_zoo.zoo.data.torchvision import open_torchvision
-from aae_zoo.zoo.datasets import Dataset
+from aae_zoo.zoo.recipe import DataSettings
+
+NAME: Final = "celeba"
+HUB_NAME: Final = None
+COUNTERPART: Final = None
+IMAGE_SHAPE: Final = None
 
 
-def load(folder: Path | None, size: int, channels: int) -> Dataset:
+def load(settings: DataSettings, place: Path | None) -> Dataset:
     """The aligned faces, cut to their central square, as [n, channels, size, size], without labels.
 
     Its own validation images are the last 19,867 of the training images: a recipe that keeps so many keeps those.
 
     Raises:
         DatasetError: as `open_torchvision`, or a picture is damaged.
+        InvalidRecipe: data.size or data.channels is not given.
     """
     from torchvision.datasets import CelebA  # slow to import, and only colour data sets need it
 
+    size, channels = settings.cut
     parts = open_torchvision(
-        "celeba",
-        folder,
+        NAME,
+        place,
         CelebA.base_folder,
         lambda root, download: [
             CelebA(root, split, target_type=[], download=download) for split in ("train", "valid", "test")
         ],
     )
-    place = Path(parts[0].root) / CelebA.base_folder / "img_align_celeba"
-    train, validation, test = ([place / name for name in part.filename] for part in parts)
+    folder = Path(parts[0].root) / CelebA.base_folder / "img_align_celeba"
+    train, validation, test = ([folder / name for name in part.filename] for part in parts)
     return Dataset(
-        name="celeba",
+        name=NAME,
         train_images=read_pictures([*train, *validation], size, channels),
         train_labels=torch.full((len(train) + len(validation),), -1),
         test_images=read_pictures(test, size, channels),

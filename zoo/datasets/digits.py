@@ -11,26 +11,31 @@ import numpy as np
 import torch
 
 from aae_zoo.runtime.errors import DatasetError
-from aae_zoo.zoo.datasets import Dataset
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.recipe import DataSettings
 
+NAME: Final = "digits"
+HUB_NAME: Final = None
+COUNTERPART: Final = None
+IMAGE_SHAPE: Final = (1, 8, 8)
 _TRAINING: Final = 1437  # four fifths, in the order in which the digits were collected
 
 
-def load(folder: Path | None) -> Dataset:
+def load(_settings: DataSettings, place: Path | None) -> Dataset:
     """The first 1,437 digits for training and the last 360 for the test, their values 0 .. 16 as bytes 0 .. 255.
 
     Raises:
         DatasetError: a folder is given, which these digits are not read from.
     """
-    if folder:
-        raise DatasetError(f"digits comes with scikit-learn and is not read from {folder}; leave --data out")
+    if place:
+        raise DatasetError(f"digits comes with scikit-learn and is not read from {place}; leave --data out")
     from sklearn.datasets import load_digits  # slow to import, and only these digits need it
 
     content = load_digits()
     values = np.rint(content.images * (255 / 16)).astype(np.uint8)
     images, labels = torch.from_numpy(values)[:, None], torch.from_numpy(content.target).long()
     return Dataset(
-        name="digits",
+        name=NAME,
         train_images=images[:_TRAINING],
         train_labels=labels[:_TRAINING],
         test_images=images[_TRAINING:],

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data.loading import Dataset, to_float, validation_images
+from aae_zoo.zoo.data.dataset import Dataset, to_float
+from aae_zoo.zoo.data.loading import validation_images
 from aae_zoo.zoo.measure.samples import batch_size
 from aae_zoo.zoo.recipe import Recipe
 

@@ -21,7 +21,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.zoo.data.loading import Dataset, load_dataset, to_float
+from aae_zoo.zoo.data.dataset import Dataset, to_float
+from aae_zoo.zoo.data.loading import load_dataset
 
 CLASSIFIERS: Final = Path(__file__).resolve().parent / "classifiers"
 FEATURES: Final = 64

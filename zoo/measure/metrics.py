@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data.loading import Dataset, to_float, validation_images
+from aae_zoo.zoo.data.dataset import Dataset, to_float
+from aae_zoo.zoo.data.loading import validation_images
 from aae_zoo.zoo.maths.mmd import mmd2
 from aae_zoo.zoo.measure.class_error import class_error
 from aae_zoo.zoo.measure.samples import batch_size, sample_quality

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data.loading import Dataset, to_float
+from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.measure.classifier import Classifier, load_classifier
 from aae_zoo.zoo.priors import open_uniform
 

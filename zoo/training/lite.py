@@ -27,12 +27,12 @@ from torch import Generator, Tensor, nn
 from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data.loading import Dataset, load_data, to_float, validation_images
+from aae_zoo.zoo.data.dataset import Dataset, to_float
+from aae_zoo.zoo.data.loading import load_data, validation_images
 from aae_zoo.zoo.measure.metrics import evaluate
 from aae_zoo.zoo.measure.samples import batch_size, sample_quality
 from aae_zoo.zoo.networks import BaseDecoder
-from aae_zoo.zoo.training.run import Run
-from aae_zoo.zoo.training.trainer import load_model
+from aae_zoo.zoo.training.run import Run, load_model
 
 FILE: Final = "lite.safetensors"
 STEPS: Final = 8000

@@ -15,7 +15,7 @@ from torch import Tensor
 from aae_zoo.runtime.formats.pictures import grid
 from aae_zoo.runtime.latent.noise import percentile_grid
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.data.loading import to_float
+from aae_zoo.zoo.data.dataset import to_float
 
 CODES: Final = 5000  # as many as a plane shows
 PRIOR_DRAWS: Final = 2000

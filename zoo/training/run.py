@@ -23,6 +23,9 @@ from torch import Tensor
 
 from aae_zoo.runtime.errors import CheckpointError, InvalidRecipe
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.build import build
+from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.recipe import Recipe, load_recipe
 
 LABELS: Final = "labels.json"
@@ -125,3 +128,18 @@ class Run:
                 f"{path} belongs to another recipe (SHA-256 {str(found)[:12]}, expected {self.recipe.sha256[:12]} of "
                 f"{self.recipe.name}); give the recipe and settings it was trained with, or train into a new folder"
             )
+
+
+def load_model(run: Run, image: tuple[int, int, int]) -> tuple[Autoencoder, BaseObjective]:
+    """A run's model and objective with its weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: the weights are missing, damaged, of another recipe or of another shape.
+    """
+    model, objective = build(run.recipe, image)
+    try:
+        objective.load_state_dict(run.load_weights())
+    except RuntimeError as error:
+        raise CheckpointError(f"{run.weights} does not fit {run.recipe.name} on images {image}: {error}") from None
+    objective.eval()
+    return model, objective

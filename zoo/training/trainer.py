@@ -13,20 +13,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aae_zoo.runtime.engine.cpus import available_cpus
-from aae_zoo.runtime.errors import CheckpointError, Interrupted, OutputError, TrainingError
-from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.runtime.errors import Interrupted, OutputError, TrainingError
+from aae_zoo.zoo.build import build
+from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.known_labels import known_labels
-from aae_zoo.zoo.data.loading import Dataset, load_data, to_float
+from aae_zoo.zoo.data.loading import load_data
 from aae_zoo.zoo.measure.metrics import evaluate, measure
-from aae_zoo.zoo.objectives import BaseObjective, Batch
-from aae_zoo.zoo.parts import load_part
+from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes, leave
 from aae_zoo.zoo.recipe import Recipe, TrainingSettings
+from aae_zoo.zoo.training.checkpoint import Checkpoint
 from aae_zoo.zoo.training.log import Log
 from aae_zoo.zoo.training.memory import keep_memory
 from aae_zoo.zoo.training.pictures import loss_curves, model_pictures
 from aae_zoo.zoo.training.provenance import environment
-from aae_zoo.zoo.training.run import LABELS, Run
+from aae_zoo.zoo.training.run import LABELS, Run, load_model
 
 _FITTED: Final = 10_000
 
@@ -92,34 +93,6 @@ def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
-def load_model(run: Run, image: tuple[int, int, int]) -> tuple[Autoencoder, BaseObjective]:
-    """A run's model and objective with its weights, in evaluation mode.
-
-    Raises:
-        CheckpointError: the weights are missing, damaged, of another recipe or of another shape.
-    """
-    model, objective = build(run.recipe, image)
-    try:
-        objective.load_state_dict(run.load_weights())
-    except RuntimeError as error:
-        raise CheckpointError(f"{run.weights} does not fit {run.recipe.name} on images {image}: {error}") from None
-    objective.eval()
-    return model, objective
-
-
-def build(recipe: Recipe, image: tuple[int, int, int]) -> tuple[Autoencoder, BaseObjective]:
-    """The model and the objective that a recipe describes, freshly initialised, for images (C, H, W)."""
-    part = load_part("objectives", recipe.objective.kind)
-    model = Autoencoder(
-        recipe,
-        image,
-        lambda prior: part.Objective.heads(recipe.objective, prior),
-        noisy=part.Objective.noisy(recipe.objective),
-    )
-    objective: BaseObjective = part.Objective(recipe.objective, model, recipe.training.learning_rate)
-    return model, objective
-
-
 class Trainer:
     """One run of training, or one process's part of it: model, data, random state, log and pictures."""
 
@@ -171,6 +144,7 @@ class Trainer:
         self.base_rates = [g["lr"] for o in self.objective.optimisers.values() for g in o.param_groups]
         self.steps_per_epoch = len(self.images) // self.settings.batch
         self.noise = self._own_noise()
+        self.checkpoint = Checkpoint(self.run, self.objective, self.order, self.noise, self.processes)
         return self._start(resume=resume) if self.processes.main else {}
 
     def _own_noise(self) -> torch.Generator:
@@ -184,18 +158,12 @@ class Trainer:
     def _start(self, *, resume: bool) -> dict[str, Any]:
         """What all processes start from: a checkpoint's state, or in a new run folder the weights alone."""
         if resume:
-            state = self.run.load_state()
-            if len(state["random"]) != self.processes.count:
-                raise CheckpointError(
-                    f"{self.run.state} was written by {len(state['random'])} processes, found {self.processes.count}: "
-                    "give the --num_processes it was trained with, or train into a new folder"
-                )
+            state = self.checkpoint.load()
         elif self.run.state.exists():
             raise OutputError(f"{self.run.folder} holds a run already; add --resume to go on, or give another --out")
         else:
             self.run.create()
-            weights = {name: values.cpu() for name, values in self.objective.state_dict().items()}
-            state = {"epoch": 0, "log_bytes": 0, "weights": weights}
+            state = self.checkpoint.first()
         self.log = Log(self.run, step=state["epoch"] * self.steps_per_epoch, size=state["log_bytes"])
         return state
 
@@ -210,7 +178,7 @@ class Trainer:
                     started = time.perf_counter()
                     losses = self._epoch(bar)
                     self.epoch += 1
-                    random = self.processes.gather(self._random_state())
+                    random = self.processes.gather(self.checkpoint.random())
                     with self.processes.agree():
                         if self.processes.main:
                             self._end_epoch(losses, random, started, bar)
@@ -295,7 +263,9 @@ class Trainer:
             validation = evaluate(self.model, self.validation, draws=2)
             self.seconds += time.perf_counter() - started
             self._report(losses, validation, bar)
-            self._checkpoint(random)
+            self.checkpoint.save(
+                random, epoch=self.epoch, step=self._step, seconds=self.seconds, log_bytes=self.log.size
+            )
 
     @contextmanager
     def _on_cpu(self) -> Iterator[None]:
@@ -348,39 +318,7 @@ class Trainer:
         for name, picture in {**pictures, "losses": loss_curves(self.log.rows())}.items():
             self.log.picture(name, picture, epoch=self.epoch, step=self._step)
 
-    def _checkpoint(self, random: list[dict[str, Tensor]]) -> None:
-        """Write the weights, and everything that an exact continuation needs."""
-        self.run.save_weights(self.objective.state_dict(), epoch=self.epoch, step=self._step)
-        self.run.save_state(
-            {
-                "epoch": self.epoch,
-                "seconds": self.seconds,
-                "log_bytes": self.log.size,
-                "weights": self.objective.state_dict(),
-                "optimisers": {name: o.state_dict() for name, o in self.objective.optimisers.items()},
-                "order": self.order.get_state(),
-                "random": random,
-            }
-        )
-
-    def _random_state(self) -> dict[str, Tensor]:
-        """The state of this process's own noise: what objectives draw, and dropout."""
-        state = {"noise": self.noise.get_state(), "torch": torch.get_rng_state()}
-        if self.processes.device.type == "cuda":
-            state["cuda"] = torch.cuda.get_rng_state(self.processes.device)
-        return state
-
     def restore(self, state: dict[str, Any]) -> None:
         """Take on the state that the main process has found."""
-        self.objective.load_state_dict(state["weights"])
-        if not state["epoch"]:
-            return
+        self.checkpoint.restore(state)
         self.epoch, self.seconds = state["epoch"], state["seconds"]
-        for name, optimiser in self.objective.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
-        random = state["random"][self.processes.index]
-        self.order.set_state(state["order"])
-        self.noise.set_state(random["noise"])
-        torch.set_rng_state(random["torch"])
-        if "cuda" in random:
-            torch.cuda.set_rng_state(random["cuda"], self.processes.device)

@@ -8,11 +8,22 @@ import torch
 from torch import Tensor
 
 from aae_zoo.runtime.errors import DatasetError
+from aae_zoo.zoo.data.dataset import Dataset, places
 from aae_zoo.zoo.data.pictures import SUFFIXES, progress, read_pictures
-from aae_zoo.zoo.datasets import Dataset, places
 
 
-def load(name: str, folder: Path | None, size: int, channels: int) -> Dataset:
+def find_pictures(name: str, place: Path | None) -> Path | None:
+    """The folder `place`, or without it the first of the places of `name` that is there, or None.
+
+    Raises:
+        DatasetError: `place` is given and is no folder.
+    """
+    if place and not place.is_dir():
+        raise DatasetError(f"there is no folder of pictures {place}; give the folder of your pictures with --data")
+    return place or next((folder for folder in places(name) if folder.is_dir()), None)
+
+
+def load_pictures(name: str, root: Path, size: int, channels: int) -> Dataset:
     """All pictures of a folder, cut to their central square, as [n, channels, size, size].
 
     About a tenth of them are the test set. Which, the SHA-256 of a file's content decides alone, so a picture is
@@ -20,9 +31,8 @@ def load(name: str, folder: Path | None, size: int, channels: int) -> Dataset:
     last training images, those for validation, are of all classes.
 
     Raises:
-        DatasetError: the folder is missing, empty or mixed, or a picture is damaged; the message names it.
+        DatasetError: the folder is empty or mixed, or a picture is damaged; the message names it.
     """
-    root = _find(name, folder)
     paths = _pictures(root)
     hashes = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in progress(paths, "hashes")}
     ordered = sorted(paths, key=lambda path: hashes[path])
@@ -43,16 +53,6 @@ def load(name: str, folder: Path | None, size: int, channels: int) -> Dataset:
         label_names=tuple(classes),
         md5s={"names and contents": _md5({path.relative_to(root).as_posix(): hashes[path] for path in paths})},
     )
-
-
-def _find(name: str, folder: Path | None) -> Path:
-    looked = [folder] if folder else places(name)
-    found = next((place for place in looked if place.is_dir()), None)
-    if found is None:
-        raise DatasetError(
-            f"there is no folder of pictures {', '.join(map(str, looked))}; give that of your pictures with --data"
-        )
-    return found
 
 
 def _pictures(root: Path) -> list[Path]:
