@@ -161,4 +161,5 @@ def test_embeds_readme_tells_names_shapes_and_classes(tmp_path: Path) -> None:
 def test_everything_of_the_examples_is_described(tmp_path: Path) -> None:
     tracked = subprocess.run(["git", "ls-files", "examples"], cwd=ROOT, check=True, capture_output=True, text=True)
     copied = {f"examples/{file}" for files in LANGUAGES.values() for file in files}
-    assert set(tracked.stdout.split()) == copied | {"examples/README.md", "examples/ray_encode.py"}
+    ours = {"examples/__init__.py", "examples/README.md", "examples/ray_encode.py"}
+    assert set(tracked.stdout.split()) == copied | ours
