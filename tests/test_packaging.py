@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import AaeZoo
+from conftest import ROOT, AaeZoo
 from hub import Hub
 
 from aae_zoo.runtime import Model, list_models
 from aae_zoo.runtime.bundles.manifest import WEIGHTS
 
-ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "runtime" / "models"
 
 

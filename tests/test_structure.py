@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from source import (
     PACKAGES,
     circle,
@@ -22,7 +23,6 @@ from source import (
 from aae_zoo import cli, export, runtime, zoo
 from aae_zoo.zoo import parts
 
-ROOT = Path(__file__).parents[1]
 # The floors from top to bottom, of the packages and in each of them: what is on one may import what is on those below
 # it, and nothing else. Rooms on the same floor do not know each other.
 FLOORS = {

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from conftest import ROOT
 from numpy.typing import NDArray
 from PIL import Image
 from programs import NODE_MODULES, SUPPORT, node, served
@@ -19,7 +20,6 @@ from aae_zoo.export.pages.web_runtime import FILES
 from aae_zoo.export.targets.embed import LANGUAGES, embed
 from aae_zoo.runtime import load
 
-ROOT = SUPPORT.parents[1]
 SEED = 7
 Numbers = dict[str, NDArray[np.float64]]
 # one with a class for the decoder, one with a class in the code, one without classes, a small one
