@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell test $$(id -u) = 0 || echo sudo)
 EXTRAS := cpu,serve,train,dev
+# The packages under their names, for mypy, which does not follow an editable install; pyproject.toml has it too.
+TYPES := build/types/aae_zoo
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
 .PHONY: sample install install-engines engines test lint bench bench-serve variants zoo generated screenshots clean
@@ -18,7 +20,8 @@ sample:
 
 install:
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=strict -e '.[$(EXTRAS)]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	mkdir -p $(TYPES) && cd $(TYPES) && ln -sf ../../../runtime ../../../zoo ../../../export ../../../cli .
 
 # By whole files, which share what they train and export: two at a time take two cores, the long ones first.
 test: install-engines lint

@@ -2,8 +2,7 @@
 
 from dataclasses import asdict
 
-from aae_zoo.cli.images import Device, Threads
-from aae_zoo.cli.models import Json, Name
+from aae_zoo.cli.options import Device, Json, Name, Threads
 from aae_zoo.cli.printing import print_json, print_table
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aae_zoo.cli.models import Json
+from aae_zoo.cli.options import Json
 from aae_zoo.cli.printing import print_json, print_table
 from aae_zoo.runtime.bundles.manifest import WEIGHTS
 from aae_zoo.runtime.store.cache import CachedModel, cache_folder, cached_models, clear, remove

@@ -6,33 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from aae_zoo.cli.models import Json, Name
+from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Resize, with_model
 from aae_zoo.cli.printing import FEW, note, print_json, print_records
 from aae_zoo.runtime.errors import InvalidInput
 
 if TYPE_CHECKING:
     from aae_zoo.runtime import Model
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:n], tensorrt, coreml, dml or openvino.")]
-Threads = Annotated[
-    int | None, typer.Option(help="Threads of one operator [default: the CPUs this process may use].", min=1)
-]
-Precision = Annotated[
-    str, typer.Option(help="auto, fp32, fp16, int8 or lite: what the model has of it, fp32 for the rest; auto is fp32.")
-]
-ImagesIn = Annotated[
-    Path, typer.Argument(metavar="INPUT", help="A picture, a folder of pictures, or an .npy, .npz or idx file.")
-]
-ImagesOut = Annotated[
-    str, typer.Option("--output", "-o", help="name.png one grid, folder/ one file each, .npy or .npz arrays, - stdout.")
-]
-Resize = Annotated[bool, typer.Option("--resize", help="Resize pictures to the model's size.")]
-
 _HIGHEST: Final = 10
 
 
+@with_model(default="mnist-gauss")
 def sample(
-    name: Name = "mnist-gauss",
+    model: "Model",
     count: Annotated[int, typer.Option("--number", "-n", help="How many images.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images on every machine.", min=0)] = 0,
     label: Annotated[str | None, typer.Option(help="The class to draw, where the model has labels.")] = None,
@@ -42,12 +28,8 @@ def sample(
     truncation: Annotated[float, typer.Option(help="Draws from this central share of the prior.", max=1)] = 1.0,
     quasi: Annotated[bool, typer.Option("--quasi", help="Quasi-random noise: more even than chance.")] = False,
     output: ImagesOut = "samples.png",
-    device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = "auto",
 ) -> None:
     """Draw new images from a model."""
-    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.formats.pictures import save_images
 
     images = model.stream(
@@ -57,22 +39,19 @@ def sample(
     _say(f"{count} images of {model.manifest.name}", output)
 
 
+@with_model()
 def encode(
-    name: Name,
+    model: "Model",
     input_: ImagesIn,
     output: Annotated[
         str, typer.Option("--output", "-o", help=".npy the codes z, .npz every output by name, - stdout.")
     ],
     resize: Resize = False,
     json: Json = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = "auto",
 ) -> None:
     """Encode images into codes, and tell their classes where the model has them."""
     if json and output == "-":
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
-    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.formats.pictures import image_names, read_images, save_arrays
     from aae_zoo.runtime.formats.tables import rows
     from aae_zoo.runtime.latent.classes import most_probable
@@ -91,18 +70,15 @@ def encode(
     _say(f"codes {list(codes['z'].shape)}", output)
 
 
+@with_model()
 def decode(
-    name: Name,
+    model: "Model",
     input_: Annotated[
         Path, typer.Argument(metavar="INPUT", help="Codes [n, latent]: .npy, or .npz with z, and y for classes.")
     ],
     output: ImagesOut,
-    device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = "auto",
 ) -> None:
     """Decode codes into images."""
-    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.formats.pictures import read_codes, save_images
 
     codes = read_codes(input_)
@@ -111,17 +87,14 @@ def decode(
     _say(f"{images.shape[0]} images", output)
 
 
+@with_model()
 def reconstruct(
-    name: Name,
+    model: "Model",
     input_: ImagesIn,
     output: ImagesOut,
     resize: Resize = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = "auto",
 ) -> None:
     """Encode images and decode their codes again."""
-    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.formats.pictures import read_images, save_images
 
     images = model.stream("reconstruct", read_images(input_, model.manifest.image, resize=resize), resize=resize)
@@ -129,19 +102,16 @@ def reconstruct(
     _say(f"{images.shape[0]} reconstructions", output)
 
 
+@with_model()
 def interpolate(
-    name: Name,
+    model: "Model",
     input_: ImagesIn,
     output: ImagesOut,
     steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2)] = 9,
     spherical: Annotated[bool, typer.Option("--spherical", help="Along great arcs instead of straight lines.")] = False,
     resize: Resize = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = "auto",
 ) -> None:
     """Walk in code space from each image to the next; in a .png, each walk is one row."""
-    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.formats.pictures import read_images, save_images
 
     ends = read_images(input_, model.manifest.image, resize=resize)
@@ -150,18 +120,15 @@ def interpolate(
     _say(f"{len(images) // steps} walks of {steps} images", output)
 
 
+@with_model()
 def traverse(
-    name: Name,
+    model: "Model",
     input_: ImagesIn,
     output: ImagesOut,
     steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2)] = 9,
     resize: Resize = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = "auto",
 ) -> None:
     """Show what each coordinate of the code does: each image with one at a time moved through the prior."""
-    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.formats.pictures import read_images, save_images
 
     images = model.traverse(read_images(input_, model.manifest.image, resize=resize), steps, resize=resize)
@@ -169,24 +136,22 @@ def traverse(
     _say(f"{len(images) // steps} traversals of {steps} images", output)
 
 
+@with_model()
 def manifold(
-    name: Name,
+    model: "Model",
     output: ImagesOut = "manifold.png",
     side: Annotated[int, typer.Option(help="The grid has SIDE x SIDE images.", min=1)] = 20,
-    device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = "auto",
 ) -> None:
     """Draw the images over the percentiles of a 2-D prior."""
-    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.formats.pictures import save_images
 
     save_images(model.manifold(side), output, gap=0)
     _say(f"{side} x {side} images of {model.manifest.name}", output)
 
 
+@with_model()
 def nearest(
-    name: Name,
+    model: "Model",
     input_: ImagesIn,
     among: Annotated[Path, typer.Argument(metavar="AMONG", help="The images to choose from, as INPUT.")],
     k: Annotated[int, typer.Option("-k", help="How many for each image.", min=1)] = 1,
@@ -195,12 +160,8 @@ def nearest(
     ] = None,
     resize: Resize = False,
     json: Json = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = "auto",
 ) -> None:
     """Find the images of a set whose codes are nearest to those of other images."""
-    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.formats.pictures import image_names, read_images
     from aae_zoo.runtime.formats.tables import rows, save_table
 
@@ -217,20 +178,17 @@ def nearest(
         print_records(rows(columns))
 
 
+@with_model()
 def score(
-    name: Name,
+    model: "Model",
     input_: ImagesIn,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Every image's row: .csv, .json, or .npz arrays by column.")
     ] = None,
     resize: Resize = False,
     json: Json = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = "auto",
 ) -> None:
     """Score how unlike a model's training images each image is, and tell which are anomalous."""
-    model = _load(name, device, threads, precision)
     from aae_zoo.runtime.formats.pictures import image_names, read_images
     from aae_zoo.runtime.formats.tables import rows, save_table
 
@@ -257,12 +215,6 @@ def _print_highest(records: list[dict[str, Any]]) -> None:
         print(f"the {_HIGHEST} highest of {len(records)}:")
         records = sorted(records, key=lambda record: -record["score"])[:_HIGHEST]
     print_records(records)
-
-
-def _load(name: str, device: str, threads: int | None, precision: str) -> "Model":
-    from aae_zoo.runtime import load
-
-    return load(name, device=device, threads=threads, precision=precision)
 
 
 def _say(what: str, output: str) -> None:

@@ -1,19 +1,14 @@
 """aae-zoo list, info and doctor: what there is and where it is. Only doctor imports ONNX Runtime."""
 
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
+from aae_zoo.cli.options import Json, Name
 from aae_zoo.cli.printing import print_json, print_table
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.store.catalogue import find_model, list_models, place_of, where
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A model of the catalogue, a bundle's folder, or org/repo[@revision].")
-]
 
 
 def list_(json: Json = False) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aae_zoo.cli.models import Name
+from aae_zoo.cli.options import Name
 from aae_zoo.cli.printing import note
 
 NodeModules = Annotated[

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aae_zoo.cli.images import Device
-from aae_zoo.cli.models import Json, Name
+from aae_zoo.cli.options import Device, Json, Name
 from aae_zoo.cli.printing import note, print_json, print_table
 
 if TYPE_CHECKING:

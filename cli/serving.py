@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aae_zoo.cli.images import Device, Threads
-from aae_zoo.cli.models import Name
+from aae_zoo.cli.options import Device, Name, Threads
 from aae_zoo.runtime.errors import MissingBackend
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aae_zoo.cli.models import Json
+from aae_zoo.cli.options import Json
 from aae_zoo.cli.printing import print_json, print_table
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.store.catalogue import names_model

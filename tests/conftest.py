@@ -55,8 +55,16 @@ from aae_zoo.zoo.training.trainer import train
 hypothesis.settings.register_profile("aae-zoo", deadline=None)
 hypothesis.settings.load_profile("aae-zoo")
 
+ROOT = Path(__file__).parents[1]
 # Files that take a minute or more, whose tests are one after the other: begun last, one would be all that still runs.
-LONG = ("test_ray.py", "test_processes.py", "test_training.py", "test_datasets.py", "test_explore.py", "test_export.py")
+LONG = (
+    "test_ray.py",
+    "test_processes.py",
+    "test_training.py",
+    "test_data_formats.py",
+    "test_explore.py",
+    "test_export.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""A model inside a user's program: workers, threads, memory over many calls, what is left behind, and types."""
+"""A model inside a user's program: workers, threads, memory over many calls, and what is left behind."""
 
 import os
 import pickle
@@ -15,41 +15,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from aae_zoo.runtime import Model, load
-
-USERS_FILE = """
-import multiprocessing
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
-
-from aae_zoo.runtime import AaeZooError, Model, Neighbours, Scores, Stream, list_models, load, share_threads
-
-
-def draw(name: str, count: int) -> NDArray[np.float32]:
-    with load(name, device=[("CPUExecutionProvider", {"use_arena": "1"})], threads=2, tf32=False) as model:
-        images = model.sample(count, seed=1, label=None, temperature=0.9, truncation=0.95, quasi=True)
-        out = np.empty_like(images)
-        model.decode(model.encode(images, resize=True), out=out)
-        neighbours: Neighbours = model.nearest(images, out, k=2)
-        first: np.int64 = neighbours.numbers[0, 0]
-        scores: Scores = model.score(images)
-        return images[scores.anomalous] if first else model.interpolate(images, 5, spherical=True)
-
-
-def stream(model: Model, path: Path) -> int:
-    batches: Stream = model.stream("sample", 1000, seed=1)
-    batches.save(path / "images.npy")
-    return sum(len(images) for images in batches)
-
-
-def names() -> list[str]:
-    threads: int = share_threads()
-    try:
-        return [entry.name for entry in list_models()][:threads]
-    except AaeZooError as error:
-        return [str(error)]
-"""
 
 
 @settings(max_examples=10)
@@ -179,10 +144,3 @@ print(resident() - before)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert int(result.stdout) < 5_000_000
-
-
-def test_a_users_program_is_fully_typed(tmp_path: Path) -> None:
-    (tmp_path / "user.py").write_text(USERS_FILE)
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={tmp_path}", "user.py"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout

@@ -1,6 +1,7 @@
 """The wheel, installed alone in an empty environment, is the runtime: no PyTorch, no network, the same digits."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -9,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import AaeZoo
+from conftest import ROOT, AaeZoo
 from hub import Hub
 
 from aae_zoo.runtime import Model, list_models
 from aae_zoo.runtime.bundles.manifest import WEIGHTS
 
-ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "runtime" / "models"
 
 
@@ -93,6 +93,52 @@ def test_every_model_of_the_wheel_is_whole_without_its_weights(python: Path, tmp
     assert pull.stdout.count(f"is shipped, every file as it should be (without {WEIGHTS})") == len(list_models())
     info = subprocess.run([aae_zoo, "info", "mnist-gauss"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "bytes, left out here" in info.stdout
+
+
+# What somebody writes who has the wheel.
+USERS_FILE = """
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime import AaeZooError, Model, Neighbours, Scores, Stream, list_models, load, share_threads
+
+
+def draw(name: str, count: int) -> NDArray[np.float32]:
+    with load(name, device=[("CPUExecutionProvider", {"use_arena": "1"})], threads=2, tf32=False) as model:
+        images = model.sample(count, seed=1, label=None, temperature=0.9, truncation=0.95, quasi=True)
+        out = np.empty_like(images)
+        model.decode(model.encode(images, resize=True), out=out)
+        neighbours: Neighbours = model.nearest(images, out, k=2)
+        first: np.int64 = neighbours.numbers[0, 0]
+        scores: Scores = model.score(images)
+        return images[scores.anomalous] if first else model.interpolate(images, 5, spherical=True)
+
+
+def stream(model: Model, path: Path) -> int:
+    batches: Stream = model.stream("sample", 1000, seed=1)
+    batches.save(path / "images.npy")
+    return sum(len(images) for images in batches)
+
+
+def names() -> list[str]:
+    threads: int = share_threads()
+    try:
+        return [entry.name for entry in list_models()][:threads]
+    except AaeZooError as error:
+        return [str(error)]
+"""
+
+
+def test_a_users_program_is_fully_typed(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(USERS_FILE)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={tmp_path}"]
+    command += [f"--python-executable={python}", "user.py"]
+    environment = {name: value for name, value in os.environ.items() if name != "MYPYPATH"}
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stdout
 
 
 # In the wheel's environment: pull every model by its repository, replay its golden outputs, draw from it.

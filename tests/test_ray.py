@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from conftest import ROOT
 from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime import Model
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 
 # The third batch that is taken kills the worker that took it, as a machine's end would: without a word.
 PROGRAM = """

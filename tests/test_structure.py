@@ -1,67 +1,92 @@
 """The structure that everything leans on: who may import whom, and what a command loads."""
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from source import (
+    PACKAGES,
+    circle,
+    full_folders,
+    imports,
+    imports_upwards,
+    packages_amiss,
+    private_names_of_others,
+    python_files,
+    rooms_without_a_floor,
+)
 
 from aae_zoo import cli, export, runtime, zoo
 from aae_zoo.zoo import parts
 
-ROOT = Path(__file__).parents[1]
+# The floors from top to bottom, of the packages and in each of them: what is on one may import what is on those below
+# it, and nothing else. Rooms on the same floor do not know each other.
+FLOORS = {
+    "": "cli | export | zoo | runtime",
+    "cli": "main | bench hub images models programs proof serving training | options printing",
+    "export": "release | bundling targets | pages | card proof",
+    "zoo": "training | measure build | objectives | autoencoder | networks priors datasets | data maths | recipe"
+    " | parts processes",
+    "runtime": "serving checks | model | store engine | formats | latent | bundles | files | errors",
+}
+# How many Python files a folder has at most.
+LIMITS = {**dict.fromkeys(PACKAGES, 12), "tests": 16}
+# What the runtime does without.
+HEAVY = ("torch", "torchvision", "onnx", "safetensors")
 # What the HTTP service is made of, which the extra `serve` installs: only runtime/serving/ knows it.
 FRAMEWORK = ("fastapi", "httptools", "orjson", "pydantic", "starlette", "uvicorn", "aae_zoo.runtime.serving")
-FORBIDDEN = {
-    "runtime": (
-        "torch",
-        "torchvision",
-        "onnx",
-        "safetensors",
-        "aae_zoo.zoo",
-        "aae_zoo.export",
-        "aae_zoo.cli",
-    ),
-    "zoo": ("aae_zoo.export", "aae_zoo.cli"),
-    "export": ("aae_zoo.cli",),
+
+# What there must be none of, and the check that finds it.
+CHECKS: dict[str, Callable[[Path], list[str]]] = {
+    "imports that run up or sideways": partial(imports_upwards, floors=FLOORS),
+    "rooms without a floor": partial(rooms_without_a_floor, floors=FLOORS),
+    "circles of files": circle,
+    "circles of folders": partial(circle, depth=3),
+    "private names of others": private_names_of_others,
+    "packages amiss in pyproject.toml": packages_amiss,
+    "folders too full": partial(full_folders, limits=LIMITS),
 }
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+@pytest.mark.parametrize("what", CHECKS)
+def test_there_are_no(what: str) -> None:
+    found = CHECKS[what](ROOT)
+    assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("folder", FORBIDDEN)
-def test_no_folder_imports_what_it_must_not(folder: str) -> None:
-    for path in (ROOT / folder).rglob("*.py"):
-        for name in imports(path):
-            assert not any(name == f or name.startswith(f"{f}.") for f in FORBIDDEN[folder]), f"{path}: {name}"
+def importers(folder: str, names: tuple[str, ...]) -> set[str]:
+    """The files of a folder, however deep, that import one of the modules or what is inside it."""
+    return {
+        path.relative_to(ROOT / folder).as_posix()
+        for path in python_files(ROOT, folder)
+        for _, module in imports(path)
+        if any(module == name or module.startswith(f"{name}.") for name in names)
+    }
+
+
+def test_the_runtime_needs_no_pytorch() -> None:
+    assert importers("runtime", HEAVY) == set()
 
 
 def test_only_the_service_knows_its_framework() -> None:
-    for path in set((ROOT / "runtime").rglob("*.py")) - set((ROOT / "runtime" / "serving").glob("*.py")):
-        for name in imports(path):
-            assert not any(name == f or name.startswith(f"{f}.") for f in FRAMEWORK), f"{path}: {name}"
+    files = importers("runtime", FRAMEWORK)
+    assert {Path(file).parts[0] for file in files} == {"serving"}
 
 
 def test_one_file_of_the_runtime_knows_the_hubs_client() -> None:
-    files = [p for p in (ROOT / "runtime").rglob("*.py") if any(n.startswith("huggingface_hub") for n in imports(p))]
-    assert [path.name for path in files] == ["hub.py"]
+    assert importers("runtime", ("huggingface_hub",)) == {"store/hub.py"}
 
 
 def test_no_file_ever_unpickles() -> None:
-    for folder in ("runtime", "zoo", "export", "cli"):
-        for path in (ROOT / folder).rglob("*.py"):
-            text = path.read_text("utf-8")
-            assert "pickle" not in set(imports(path)), path
-            assert "allow_pickle=True" not in text, path
-            assert "weights_only=False" not in text, path
+    for path in python_files(ROOT, *PACKAGES):
+        text = path.read_text("utf-8")
+        assert "pickle" not in {module for _, module in imports(path)}, path
+        assert "allow_pickle=True" not in text, path
+        assert "weights_only=False" not in text, path
 
 
 def loaded_by(*arguments: str) -> set[str]:

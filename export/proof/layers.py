@@ -38,7 +38,7 @@ class _Trace(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        name = func._schema.name.removeprefix("aten::")
+        name = func.overloadpacket.__name__
         for tensor in output if isinstance(output, (tuple, list)) else [output]:
             has_rows = isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.shape[:1] == (self.rows,)
             if has_rows and name not in _OF_WEIGHTS:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import registry
-
-ROOT = Path(__file__).parents[2]
+from conftest import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from conftest import ROOT
 from numpy.typing import NDArray
 from PIL import Image
 from programs import NODE_MODULES, SUPPORT, node, served
@@ -20,7 +21,6 @@ from aae_zoo.export.pages.web_runtime import FILES
 from aae_zoo.export.targets.embed import LANGUAGES, embed
 from aae_zoo.runtime import load
 
-ROOT = SUPPORT.parents[1]
 SEED = 7
 Numbers = dict[str, NDArray[np.float64]]
 # one with a class for the decoder, one with a class in the code, one without classes, a small one
@@ -166,4 +166,5 @@ def test_embeds_readme_tells_names_shapes_and_classes(tmp_path: Path) -> None:
 def test_everything_of_the_examples_is_described(tmp_path: Path) -> None:
     tracked = subprocess.run(["git", "ls-files", "examples"], cwd=ROOT, check=True, capture_output=True, text=True)
     copied = {f"examples/{file}" for files in LANGUAGES.values() for file in files}
-    assert set(tracked.stdout.split()) == copied | {"examples/README.md", "examples/ray_encode.py"}
+    ours = {"examples/__init__.py", "examples/README.md", "examples/ray_encode.py"}
+    assert set(tracked.stdout.split()) == copied | ours

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import AaeZoo, replace_graph, rewrite
+from conftest import ROOT, AaeZoo, replace_graph, rewrite
 from hub import Hub
 from huggingface_hub import HfApi, ModelCard, constants
 
@@ -22,7 +22,6 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import WEIGHTS
 from aae_zoo.runtime.store.pull import pull
 
-ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "runtime" / "models"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import AaeZoo
+from conftest import ROOT, AaeZoo
 from hub import Fault, Hub
 from huggingface_hub import constants
 
@@ -22,7 +22,6 @@ from aae_zoo.runtime.store import hub as runtime_hub
 from aae_zoo.runtime.store.cache import cache_folder, cached_models, model_folder, partial_folder
 from aae_zoo.runtime.store.pull import pull
 
-ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "runtime" / "models" / "digits-gauss"
 SHA256 = open_bundle(BUNDLE).manifest_sha256
 SIZE = (BUNDLE / "decoder.onnx").stat().st_size

@@ -1,13 +1,15 @@
-"""What a model takes as images: arrays of any library, layout and colour, and pictures, all to the same effect."""
+"""What a model takes and refuses: arrays of any library, layout and colour, codes, and files of pictures and arrays."""
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import AaeZoo, write_idx
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -18,6 +20,7 @@ from aae_zoo.runtime import InvalidInput, Model
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.formats.arrays import as_array, check_codes
 from aae_zoo.runtime.formats.images import Images, check_images
+from aae_zoo.runtime.formats.pictures import grid, read_images, to_uint8
 
 GRAY = ImageShape(1, 6, 5)
 COLOUR = ImageShape(3, 6, 5)
@@ -38,6 +41,19 @@ class DLPackOnly:
 
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_of_any_size_become_float32(dtype: type) -> None:
+    images: NDArray[Any] = np.linspace(0, 1, 3 * 30).reshape(3, 1, 6, 5).astype(dtype)
+    checked = check_images(images, GRAY)
+    assert checked.dtype == np.float32
+    assert np.allclose(checked, images)
+
+
+def test_bytes_become_floats_and_gray_images_need_no_channel() -> None:
+    images = np.arange(30, dtype=np.uint8).reshape(1, 6, 5)
+    assert np.allclose(check_images(images, GRAY) * 255, images[:, None])
 
 
 @given(images=gray_bytes | colour_bytes)
@@ -109,23 +125,56 @@ def test_a_picture_that_lies_on_its_side_is_turned() -> None:
     assert np.array_equal(check_images([picture], GRAY)[0, 0] * 255, np.rot90(np.arange(30).reshape(5, 6), -1))
 
 
+def test_minus_zero_is_zero() -> None:
+    assert check_images(np.full((1, 1, 6, 5), -0.0), GRAY).max() == 0
+
+
+@given(st.floats(width=32))
+def test_exactly_the_floats_from_0_to_1_are_taken(value: float) -> None:
+    images = np.full((1, 6, 5), 0.5, np.float32)
+    images[0, 3, 3] = value
+    if 0 <= value <= 1:
+        assert check_images(images, GRAY)[0, 0, 3, 3] == np.float32(value)
+    else:
+        with pytest.raises(InvalidInput, match=r"expected \[0, 1\]"):
+            check_images(images, GRAY)
+
+
 @pytest.mark.parametrize(
-    ("images", "message"),
+    ("shape", "images", "message"),
     [
-        (np.zeros((2, 6, 5)), r"shape \[2, 6, 5\], expected \[n, 3, 6, 5\]"),  # as well one image as two gray ones
-        (np.zeros((2, 4, 6, 5)), r"shape \[2, 4, 6, 5\]"),
-        (np.zeros((2, 3, 6, 6)), "or resize=True for another size"),
-        ([np.zeros((3, 6, 5)), np.zeros((3, 5, 5))], "the images cannot be made an array"),
-        ([], r"shape \[0\]"),
-        (None, r"shape \[\]"),
-        (torch.zeros(2, 3, 6, 5, dtype=torch.bfloat16), "the images cannot be made an array .*; give a numpy array"),
-        (np.array([["a"]]), r"shape \[1, 1\]"),
-        (np.full((1, 3, 6, 5), 1e300), "values from inf to inf"),
+        (GRAY, np.zeros((1, 6, 5), np.int64), "dtype int64, expected uint8 or floats"),
+        (GRAY, np.zeros((1, 6, 5), bool), "dtype bool"),
+        (GRAY, np.zeros((6, 5)), r"shape \[6, 5\], expected \[n, 1, 6, 5\]"),
+        (GRAY, np.zeros((1, 1, 6, 4)), r"shape \[1, 1, 6, 4\], expected \[n, 1, 6, 5\]"),
+        (GRAY, np.zeros((0, 1, 6, 5)), r"shape \[0, 1, 6, 5\], expected .* n >= 1"),
+        (GRAY, np.full((1, 1, 6, 5), 255.0), "values from 255 to 255, expected .* divide"),
+        (GRAY, np.full((1, 1, 6, 5), -0.1), "values from -0.1 to -0.1"),
+        (GRAY, np.full((1, 1, 6, 5), np.nan), "have NaN, expected"),
+        (GRAY, np.full((1, 1, 6, 5), np.inf), "values from inf to inf"),
+        (GRAY, "seven", r"shape \[\], expected"),
+        (
+            COLOUR,
+            np.zeros((2, 6, 5)),
+            r"shape \[2, 6, 5\], expected \[n, 3, 6, 5\]",
+        ),  # as well one image as two gray ones
+        (COLOUR, np.zeros((2, 4, 6, 5)), r"shape \[2, 4, 6, 5\]"),
+        (COLOUR, np.zeros((2, 3, 6, 6)), "or resize=True for another size"),
+        (COLOUR, [np.zeros((3, 6, 5)), np.zeros((3, 5, 5))], "the images cannot be made an array"),
+        (COLOUR, [], r"shape \[0\]"),
+        (COLOUR, None, r"shape \[\]"),
+        (
+            COLOUR,
+            torch.zeros(2, 3, 6, 5, dtype=torch.bfloat16),
+            "cannot be made an array .*; give a numpy array",
+        ),
+        (COLOUR, np.array([["a"]]), r"shape \[1, 1\]"),
+        (COLOUR, np.full((1, 3, 6, 5), 1e300), "values from inf to inf"),
     ],
 )
-def test_images_that_are_refused(images: Any, message: str) -> None:
+def test_images_that_are_refused(shape: ImageShape, images: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        check_images(images, COLOUR)
+        check_images(images, shape)
 
 
 def test_images_are_converted_some_at_a_time() -> None:
@@ -142,6 +191,22 @@ def test_an_array_that_is_right_already_is_not_copied() -> None:
     images = np.random.default_rng(0).random((4, 1, 6, 5), np.float32)
     assert np.shares_memory(Images(images, GRAY).rows(slice(1, 3)), images)
     assert np.shares_memory(as_array(torch.from_numpy(images), "x"), images)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (np.zeros(2), r"z has shape \[2\], expected \[n, 2\]"),
+        (np.zeros((4, 3)), r"z has shape \[4, 3\], expected \[n, 2\]"),
+        (np.zeros((0, 2)), "n >= 1"),
+        (np.zeros((4, 2), np.int32), "z has dtype int32, expected finite floats"),
+        (np.array([[0, np.nan]]), "z holds nan"),
+        (np.array([[0, -np.inf]]), "z holds -inf"),
+    ],
+)
+def test_codes_that_are_refused(codes: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        check_codes(codes, 2, "z")
 
 
 def test_codes_may_be_tensors_too(small: Model) -> None:
@@ -177,3 +242,95 @@ def test_every_method_takes_them(small: Model) -> None:
     assert small.nearest(large, pictures, resize=True).numbers.ravel().tolist() == [0, 1, 2]
     assert len(small.score(large, resize=True).score) == 3
     assert np.array_equal(np.concatenate(list(small.stream("encode", large, resize=True))), codes)
+
+
+def test_pictures_become_what_the_model_needs(tmp_path: Path) -> None:
+    gradient = np.arange(30, dtype=np.uint8).reshape(6, 5) * 8
+    Image.fromarray(gradient).save(tmp_path / "gray.png")
+    Image.fromarray(np.stack([gradient] * 3, -1)).save(tmp_path / "colour.png")
+    gray = read_images(tmp_path / "colour.png", GRAY)
+    colour = read_images(tmp_path / "gray.png", COLOUR)
+    assert np.array_equal(gray, gradient[None, None])
+    assert np.array_equal(colour, np.stack([gradient] * 3)[None])
+    assert read_images(tmp_path, COLOUR).shape == (2, 3, 6, 5)
+
+
+def test_resize_is_asked_for(tmp_path: Path) -> None:
+    Image.new("L", (30, 40), 200).save(tmp_path / "large.jpg")
+    with pytest.raises(InvalidInput, match=r"large\.jpg is 30 x 40 pixels, expected 5 x 6; .*--resize"):
+        read_images(tmp_path / "large.jpg", GRAY)
+    assert read_images(tmp_path / "large.jpg", GRAY, resize=True).shape == (1, 1, 6, 5)
+
+
+def test_grid_keeps_every_pixel() -> None:
+    images = np.random.default_rng(0).random((5, 1, 14, 14), np.float32)
+    picture = np.asarray(grid(images, 3))
+    factor = picture.shape[1] // (3 * 16 - 2)
+    assert np.array_equal(picture[: 14 * factor : factor, 16 * factor : 30 * factor : factor], to_uint8(images)[1])
+
+
+class TestCommandLineInputs:
+    """Each bad input through the command line: one sentence, status 1, and nothing written."""
+
+    @pytest.fixture
+    def encode_refused(self, small_bundle: Path, refused: Callable[..., str], no_leftovers: Path) -> Callable[..., str]:
+        return lambda path: refused("encode", small_bundle, path, "-o", no_leftovers / "codes.npy")
+
+    def test_no_file(self, encode_refused: Callable[..., str]) -> None:
+        assert "there is no file /nowhere.png" in encode_refused("/nowhere.png")
+
+    def test_an_empty_folder(self, encode_refused: Callable[..., str], tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        assert "holds no picture" in encode_refused(tmp_path / "empty")
+
+    @pytest.mark.parametrize("name", ["text.png", "text.jpg", "text.txt"])
+    def test_a_file_that_is_no_picture(self, encode_refused: Callable[..., str], tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_text("not a picture")
+        assert f"{name} cannot be read as a picture" in encode_refused(tmp_path / name)
+
+    def test_a_truncated_picture(self, encode_refused: Callable[..., str], tmp_path: Path) -> None:
+        path = tmp_path / "cut.png"
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (14, 14), np.uint8)).save(path)
+        path.write_bytes(path.read_bytes()[:-80])
+        assert "cannot be read as a picture" in encode_refused(path)
+
+    def test_a_pickled_array(self, encode_refused: Callable[..., str], tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", np.array([{}], object), allow_pickle=True)
+        assert "cannot be read as an array" in encode_refused(tmp_path / "x.npy")
+
+    def test_a_truncated_array(self, encode_refused: Callable[..., str], tmp_path: Path) -> None:
+        for name, save in (("x.npy", np.save), ("x.npz", np.savez)):
+            save(tmp_path / name, np.zeros((3, 14, 14)))
+            (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:200])
+            assert "cannot be read as an array" in encode_refused(tmp_path / name)
+
+    def test_an_archive_without_images(self, encode_refused: Callable[..., str], tmp_path: Path) -> None:
+        np.savez(tmp_path / "x.npz", a=np.zeros(3), b=np.zeros(3))
+        assert "holds the arrays ['a', 'b'], expected one called image" in encode_refused(tmp_path / "x.npz")
+
+    def test_wrong_values(self, encode_refused: Callable[..., str], tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", np.full((3, 14, 14), 7.0))
+        assert "values from 7 to 7" in encode_refused(tmp_path / "x.npy")
+
+    def test_wrong_codes(self, small_bundle: Path, refused: Callable[..., str], tmp_path: Path) -> None:
+        np.save(tmp_path / "z.npy", np.zeros((3, 5)))
+        message = refused("decode", small_bundle, tmp_path / "z.npy", "-o", tmp_path / "x.png")
+        assert "z has shape [3, 5], expected [n, 2]" in message
+
+
+def test_every_kind_of_input_gives_the_same_codes(
+    small: Model, small_bundle: Path, mnist: Any, aae_zoo: AaeZoo, tmp_path: Path
+) -> None:
+    pixels: NDArray[np.uint8] = mnist.test_images[:3, 0, ::2, ::2].numpy()
+    np.save(tmp_path / "images.npy", pixels)
+    np.savez(tmp_path / "images.npz", image=pixels[:, None] / 255.0)
+    write_idx(tmp_path / "images-idx3-ubyte", pixels)
+    write_idx(tmp_path / "images-idx3-ubyte.gz", pixels)
+    (tmp_path / "folder").mkdir()
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "folder" / f"{number}.png")
+    expected = small.encode(pixels)
+    for name in ("images.npy", "images.npz", "images-idx3-ubyte", "images-idx3-ubyte.gz", "folder"):
+        output = tmp_path / f"{name}.codes.npy"
+        assert aae_zoo("encode", small_bundle, tmp_path / name, "-o", output).status == 0
+        assert np.allclose(np.load(output), expected, atol=1e-6)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import AaeZoo, rewrite
+from conftest import ROOT, AaeZoo, rewrite
 from hub import Hub
 from huggingface_hub import snapshot_download
 
@@ -22,7 +22,6 @@ from aae_zoo.runtime.store import catalogue
 from aae_zoo.runtime.store.cache import cache_folder, cached_models, model_folder
 from aae_zoo.runtime.store.pull import pull
 
-ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "runtime" / "models" / "digits-gauss"
 GRAPHS = {"encoder.onnx", "decoder.onnx", "prior.onnx"}
 FILES = {path.name for path in BUNDLE.iterdir()}

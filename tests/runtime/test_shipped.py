@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
@@ -29,7 +30,6 @@ from aae_zoo.zoo.measure.classifier import load_classifier
 from aae_zoo.zoo.measure.samples import frechet_distance, parzen_log_likelihood
 from aae_zoo.zoo.recipe import load_recipe, parse_toml
 
-ROOT = Path(__file__).parents[2]
 # The checkout's own bundles have PyTorch's weights, which an installed package leaves out.
 MODELS = ROOT / "runtime" / "models"
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")

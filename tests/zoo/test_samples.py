@@ -9,7 +9,7 @@ import torch
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.measure.classifier import load_classifier, train_classifier
-from aae_zoo.zoo.measure.samples import frechet_distance, parzen_log_likelihood
+from aae_zoo.zoo.measure.samples import batch_size, frechet_distance, parzen_log_likelihood
 
 
 class TestFrechetDistance:
@@ -78,3 +78,14 @@ class TestClassifier:
         assert 0.1 < train_classifier(dataset, tmp_path) <= 1
         assert (tmp_path / "small.safetensors").exists()
         assert classifier.load_classifier("nothing") is None
+
+
+def test_parzen_keeps_a_part_of_large_images_in_memory_at_a_time() -> None:
+    """The value is that of all at once; what is worked on at a time shrinks as images grow."""
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.rand(50, 3, 8, 8, generator=generator)
+    images = torch.randint(256, (40, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    whole = parzen_log_likelihood([samples], images, images)
+    assert parzen_log_likelihood(samples.split(7), images, images) == pytest.approx(whole, rel=1e-4)
+    sizes = [batch_size(torch.empty(1, 3, side, side)) for side in (8, 64, 256, 4096)]
+    assert sizes == [1000, 341, 21, 1]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from conftest import AaeZoo
+from conftest import ROOT, AaeZoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,7 +23,6 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.errors import DatasetError, InvalidRecipe
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.data.pictures import read_pictures
-from aae_zoo.zoo.measure.samples import batch_size, parzen_log_likelihood
 
 SMALL_NETWORKS = [
     *("--set", "encoder.channels=[8, 8]", "--set", "encoder.hidden=16"),
@@ -143,7 +142,7 @@ class TestDigits:
         assert aae_zoo("sample", bundle, "-n", 9, "-o", tmp_path / "x.png").status == 0
         assert load(bundle).sample(3).shape == (3, 1, 8, 8)
         assert "frechet" not in metrics  # there is no classifier of these digits, and tables go without
-        table = with_tables((Path(__file__).parents[2] / "README.md").read_text("utf-8"), [open_bundle(bundle)])
+        table = with_tables((ROOT / "README.md").read_text("utf-8"), [open_bundle(bundle)])
         assert f"| `digits-gauss` | {load(bundle).manifest.title} |" in table
         assert json.loads(catalogue([open_bundle(bundle)]))["models"]["digits-gauss"]["metrics"]["mse"] > 0
 
@@ -409,14 +408,3 @@ class TestSizesInRecipes:
         for name, size in (("celeba", None), ("mine", 8)):
             with pytest.raises(InvalidRecipe, match=r"data\.size is .* and data\.channels None, expected both"):
                 load_dataset(name, tmp_path, size=size)
-
-
-def test_parzen_keeps_a_part_of_large_images_in_memory_at_a_time() -> None:
-    """The value is that of all at once; what is worked on at a time shrinks as images grow."""
-    generator = torch.Generator().manual_seed(0)
-    samples = torch.rand(50, 3, 8, 8, generator=generator)
-    images = torch.randint(256, (40, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    whole = parzen_log_likelihood([samples], images, images)
-    assert parzen_log_likelihood(samples.split(7), images, images) == pytest.approx(whole, rel=1e-4)
-    sizes = [batch_size(torch.empty(1, 3, side, side)) for side in (8, 64, 256, 4096)]
-    assert sizes == [1000, 341, 21, 1]

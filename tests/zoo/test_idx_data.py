@@ -1,4 +1,4 @@
-"""Data sets: found on this machine first, and canonical."""
+"""Data sets of idx files, as MNIST is one: found on this machine first, canonical, and damaged files refused."""
 
 import functools
 import gzip
