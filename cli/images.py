@@ -206,6 +206,8 @@ def score(
         f"{found} of {len(scores.score)} images are anomalous: above {limits.threshold:.4g}, "
         f"as 1 % of {limits.images:,} validation images are"
     )
+    if flat := int(scores.flat.sum()):
+        print(f"{flat} of them are flat: they have less contrast than any of the validation images")
     if output:
         _say(f"{len(scores.score)} scores", output)
 

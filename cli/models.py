@@ -7,7 +7,7 @@ import typer
 from aae_zoo.cli.options import Json, Name
 from aae_zoo.cli.printing import print_json, print_table
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import metric_text
+from aae_zoo.runtime.bundles.manifest import Preparation, metric_text
 from aae_zoo.runtime.store.catalogue import find_model, list_models, place_of, where
 
 
@@ -34,8 +34,9 @@ def info(name: Name, json: Json = False) -> None:
         "title": manifest.title,
         "description": manifest.description,
         "folder": f"{bundle.folder} ({where(bundle)})",
-        "licence": manifest.licence,
-        "data set": manifest.dataset,
+        "licence": manifest.licence or "not stated",
+        "data set": f"{manifest.dataset} (licence: {manifest.data_licence or 'not stated'})",
+        "pictures": _preparation_text(manifest.preparation),
         "image": str(manifest.image),
         "latent code": f"{manifest.latent}-D, from {manifest.noise}-D noise",
         "labels": ", ".join(manifest.labels) or "none",
@@ -62,6 +63,11 @@ def doctor(json: Json = False) -> None:
                 print(f"{'':<7}{'':<22}mend: {finding.mend}")
     if any(finding.mend for finding in findings):
         raise typer.Exit(1)
+
+
+def _preparation_text(preparation: Preparation) -> str:
+    range_ = "all values of a file" if preparation.range is None else "values {} to {}".format(*preparation.range)
+    return f"{preparation.fit} to size, on {preparation.ground}, {preparation.polarity} ground, {range_}"
 
 
 def _file_text(bundle: Bundle, name: str) -> str:

@@ -265,14 +265,16 @@ class Model:
             )
         return self.manifest.score
 
-    def score_parts(self, images: Any, *, resize: bool = False) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What the score is made of, each [n]: squared error per pixel, and distance of the code from the prior.
+    def score_parts(
+        self, images: Any, *, resize: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """What the score is made of, each [n]: squared error per pixel, distance of the code from the prior, contrast.
 
         Raises:
             InvalidInput: as for `encode`.
         """
         parts = self._engine.score_job(self._images(images, resize=resize)).collect()
-        return parts["error"], parts["distance"]
+        return parts["error"], parts["distance"], parts["contrast"]
 
     def interpolate(
         self, images: Any, steps: int = 9, *, spherical: bool = False, resize: bool = False

@@ -20,7 +20,7 @@ from aae_zoo.export.bundling.variants import calibration, check_precisions, make
 from aae_zoo.export.card.card import model_card
 from aae_zoo.export.proof.metrics import compare_metrics
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import WEIGHTS, Manifest, parse_manifest
+from aae_zoo.runtime.bundles.manifest import TIMING, WEIGHTS, Manifest, parse_manifest
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.data.loading import validation_images
@@ -84,6 +84,7 @@ def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[
     (folder / "README.md").write_text(card, "utf-8")
     whole = dataclasses.replace(manifest, files=records(folder))
     _write_json(folder / "manifest.json", whole.to_document())
+    _write_json(folder / TIMING, {"training_seconds": source.facts["training_seconds"]})
     return parse_manifest((folder / "manifest.json").read_bytes(), str(out))
 
 

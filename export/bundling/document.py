@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ def describe(source: Source) -> Manifest:
         description=recipe.description,
         licence=recipe.licence,
         dataset=recipe.data.dataset,
+        data_licence=source.dataset.licence,
         image=ImageShape(*source.dataset.image_shape),
+        preparation=source.dataset.preparation,
         latent=prior.latent,
         noise=prior.noise,
         labels=_labels(source),
@@ -36,8 +39,13 @@ def describe(source: Source) -> Manifest:
         files={},
         score=None,
         metrics=_metrics(source),
-        provenance={**source.facts, "recipe": recipe.to_toml(), "export_versions": versions()},
+        provenance={**lasting(source.facts), "recipe": recipe.to_toml(), "export_versions": versions()},
     )
+
+
+def lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's facts without those that another run on the same machine would not repeat."""
+    return {name: value for name, value in facts.items() if name != "training_seconds"}
 
 
 def _labels(source: Source) -> tuple[str, ...]:
@@ -60,7 +68,6 @@ def _metrics(source: Source) -> dict[str, Any]:
     return {
         **measure(source.model, source.dataset, recipe),
         "parameters": {n: count for n, m in networks.items() if (count := sum(p.numel() for p in m.parameters()))},
-        "training_seconds": source.facts["training_seconds"],
         **({"paper": recipe.paper.model_dump()} if recipe.paper else {}),
         **({"variants": _lite_metrics(source, source.lite)} if source.lite else {}),
     }

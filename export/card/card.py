@@ -104,8 +104,7 @@ def _training(manifest: Manifest) -> str:
     threads = f"{facts['threads']} threads" + (f" in each of {processes} processes" if processes > 1 else "")
     return f"""## Training
 
-Trained in {manifest.metrics["training_seconds"] / 60:.1f} minutes on {threads} \
-({facts["machine"]}), seed {facts["seed"]}, at commit {facts["commit"]}, by this command:
+Trained on {threads} ({facts["machine"]}), seed {facts["seed"]}, at commit {facts["commit"]}, by this command:
 
 ```
 {facts["command"]}
@@ -172,6 +171,9 @@ def _through(parity: Mapping[str, Any]) -> list[str]:
 
 def _limits(manifest: Manifest) -> str:
     return f"""## Limits
+
+The weights' licence is {manifest.licence or "not stated"}, that of {manifest.dataset} \
+{manifest.data_licence or "not stated by its makers"}.
 
 The model knows {manifest.dataset} and nothing else: other images are encoded and reconstructed as if they came \
 from it. Weights in the graphs and in `model.safetensors` are rounded to values that float16 holds, and every figure \

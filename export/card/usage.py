@@ -38,6 +38,9 @@ Uniform noise `u` [n, {manifest.noise}] in (0, 1) through `prior.onnx`, what com
 The graphs' own metadata (prefix `aae_zoo.`) gives names, sizes and version. Beside the files of this repository:
 
 ```python
+import os
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads it when it is imported
 import numpy as np
 import onnxruntime as ort
 

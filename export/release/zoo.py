@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from aae_zoo.export.bundling.bundle import export_bundle
+from aae_zoo.export.bundling.document import lasting
 from aae_zoo.export.card.figures import FIGURES
+from aae_zoo.export.release.generated import training_seconds
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.errors import AaeZooError, Interrupted
@@ -72,7 +74,7 @@ def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
         done.append("exported")
     metrics = open_bundle(bundle).manifest.metrics
     figures = [f"{name} {metric_text(metrics[name])}" for name in FIGURES if name in metrics]
-    minutes = f"{metrics['training_seconds'] / 60:.1f} min of training"
+    minutes = f"{training_seconds(open_bundle(bundle)) / 60:.1f} min of training"
     return ", ".join([" and ".join(done) or "done already", minutes, *figures])
 
 
@@ -105,7 +107,7 @@ def _is_exported(run: Run, folder: Path, seeds: int) -> bool:
         recipe = parse_toml(str(bundle.manifest.provenance.get("recipe", "")), "its recipe")
     except AaeZooError:
         return False
-    facts = run.read_json("run.json")
+    facts = lasting(run.read_json("run.json"))
     counted = len(bundle.manifest.metrics.get("over_seeds", {}).get("seeds", [0])) - 1
     if (run.folder / LITE_FILE).exists() != ("lite" in bundle.manifest.graphs["decoder"]):
         return False

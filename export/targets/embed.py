@@ -78,7 +78,8 @@ def _readme(bundle: Bundle, language: str) -> str:
     chosen = f"coordinate {manifest.label_coordinate} of `u` chooses one, (number + uniform) / {len(manifest.labels)}"
     paragraphs = [
         f"# {manifest.name} {manifest.version} in your program",
-        f"{manifest.title}. {manifest.description}. Licence: {manifest.licence}; data set: {manifest.dataset}.",
+        f"{manifest.title}. {manifest.description}.",
+        f"Licence: {manifest.licence or 'not stated'}; data set: {manifest.dataset}.",
         how[1].rstrip(),
         "All arrays are float32. Images are in [0, 1], the noise `u` is in the open interval (0, 1).",
         "\n".join(rows),

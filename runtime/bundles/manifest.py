@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -17,6 +17,11 @@ ROLES: Final = ("encoder", "decoder", "prior")
 PRECISIONS: Final = ("fp32", "fp16", "int8", "lite")
 # PyTorch's weights are half of a bundle, and only fine-tuning needs them: wheels leave them out.
 WEIGHTS: Final = "model.safetensors"
+# What differs from run to run, the seconds that training took, is beside the manifest and not in it.
+TIMING: Final = "timing.json"
+FITS: Final = ("crop", "pad", "squash", "digit")
+GROUNDS: Final = ("white", "black")
+POLARITIES: Final = ("dark", "light", "any")
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -50,16 +55,38 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """How a picture of any kind becomes an image of the model: as the pictures that it was trained on did.
+
+    `fit` is how another size becomes the model's: "crop" cuts to the middle, "pad" fills up with the ground, "squash"
+    changes the proportions, and "digit" scales the ink into the middle as MNIST does. `ground` lies under
+    transparency, "white" or "black". `polarity` says what the images' ground is: "dark", "light", or "any" where they
+    have none in common. `range` is the pair of raw values that became 0 and 1, or None for all that a file can hold.
+    """
+
+    fit: str
+    ground: str
+    polarity: str
+    range: tuple[int, int] | None
+
+
+# What a manifest without it means: pictures were always cut to their middle and put on white.
+USUAL_PREPARATION: Final = Preparation(fit="crop", ground="white", polarity="any", range=None)
+
+
+@dataclass(frozen=True)
 class ScoreLimits:
     """What the anomaly score measures against: the 99th percentiles on so many validation `images`.
 
-    `reconstruction` and `distance` are those of its two parts, `threshold` that of the score itself.
+    `reconstruction` and `distance` are those of its two parts, `threshold` that of the score itself. `contrast` is the
+    smallest standard deviation of an image's pixels among them: what is flatter is anomalous.
     """
 
     reconstruction: float
     distance: float
     threshold: float
     images: int
+    contrast: float
 
 
 @dataclass(frozen=True)
@@ -67,6 +94,8 @@ class Manifest:
     """A model's manifest, checked.
 
     `graphs` maps a role ("encoder", "decoder", "prior") to its file for each precision ("fp32", ...);
+    `licence` is that of the weights, `data_licence` that of the data which they were trained on, empty where nobody
+    has said; `preparation` is how pictures become images;
     `labels` names the classes, empty where the model has none; `label_coordinate` is the coordinate of the
     prior's noise that chooses the class, or None; `choices` are all coordinates that choose a class, a component or a
     bit instead of spreading codes; `score` is None where it was not measured; `metrics` and
@@ -80,7 +109,9 @@ class Manifest:
     description: str
     licence: str
     dataset: str
+    data_licence: str
     image: ImageShape
+    preparation: Preparation
     latent: int
     noise: int
     labels: tuple[str, ...]
@@ -213,6 +244,12 @@ class _Fields:
             raise self.wrong(key, expected)
         return value
 
+    def one_of(self, key: str, known: Sequence[str]) -> str:
+        value = self.text(key)
+        if value not in known:
+            raise self.wrong(key, f"one of {', '.join(known)}")
+        return value
+
     def integer(self, key: str, low: int, high: int) -> int:
         expected = f"a whole number from {low} to {high}"
         value: int = self._get(key, int, expected)
@@ -257,7 +294,9 @@ def _manifest(fields: _Fields) -> Manifest:
         description=fields.text("description"),
         licence=fields.text("licence"),
         dataset=fields.text("dataset"),
+        data_licence="" if fields.document.get("data_licence") is None else fields.text("data_licence"),
         image=_image(fields.fields("image")),
+        preparation=_preparation(fields),
         latent=fields.integer("latent", 1, 1 << 16),
         noise=noise,
         labels=fields.texts("labels"),
@@ -289,11 +328,36 @@ def _image(fields: _Fields) -> ImageShape:
     )
 
 
+def _preparation(fields: _Fields) -> Preparation:
+    """How pictures are prepared; as they always were where the manifest does not say."""
+    if fields.document.get("preparation") is None:
+        return USUAL_PREPARATION
+    entry = fields.fields("preparation")
+    return Preparation(
+        fit=entry.one_of("fit", FITS),
+        ground=entry.one_of("ground", GROUNDS),
+        polarity=entry.one_of("polarity", POLARITIES),
+        range=_range(entry),
+    )
+
+
+def _range(fields: _Fields) -> tuple[int, int] | None:
+    values = fields.document.get("range")
+    if values is None:
+        return None
+    whole = isinstance(values, list) and [type(value) for value in values] == [int, int]
+    if not whole or not 0 <= values[0] < values[1] < 1 << 32:
+        raise fields.wrong("range", "null or two whole numbers, the smaller one first")
+    return (values[0], values[1])
+
+
 def _score(fields: _Fields) -> ScoreLimits:
     reconstruction, distance, threshold = (
         fields.number(key, 1e-9, 1e9) for key in ("reconstruction", "distance", "threshold")
     )
-    return ScoreLimits(reconstruction, distance, threshold, images=fields.integer("images", 1, 1 << 40))
+    images = fields.integer("images", 1, 1 << 40)
+    contrast = 0.0 if fields.document.get("contrast") is None else fields.number("contrast", 0, 1)
+    return ScoreLimits(reconstruction, distance, threshold, images, contrast)
 
 
 def _files(fields: _Fields) -> dict[str, FileRecord]:

@@ -22,7 +22,7 @@ from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.formats.stream import Job
 from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.runtime.latent.noise import uniform_noise
-from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior
+from aae_zoo.runtime.latent.score import DRAWS, contrast_of, distance_from_prior
 
 
 class Engine:
@@ -122,7 +122,7 @@ class Engine:
         )
 
     def score_job(self, images: Images) -> Job:
-        """The two parts of the anomaly score: error and distance."""
+        """What the anomaly score is made of: error, distance and contrast."""
 
         def step(part: slice, out: Arrays | None) -> Arrays:
             parts = self._score(images.rows(part))
@@ -130,7 +130,7 @@ class Engine:
                 values[:] = parts[name]
             return parts
 
-        return Job(len(images), self.batch, {"error": (), "distance": ()}, step)
+        return Job(len(images), self.batch, {"error": (), "distance": (), "contrast": ()}, step)
 
     def decoder_inputs(self, codes: Arrays) -> Arrays:
         """What the decoder takes of the encoder's outputs."""
@@ -157,7 +157,8 @@ class Engine:
         codes = self.graph("encoder").run({"image": images})
         again = (self.graph("decoder").run(inputs)["image"] for inputs in self._readings(codes))
         errors = [np.square(image - images).mean((1, 2, 3)) for image in again]
-        return {"error": np.minimum.reduce(errors), "distance": distance_from_prior(codes["z"], self.prior_draws)}
+        distance = distance_from_prior(codes["z"], self.prior_draws)
+        return {"error": np.minimum.reduce(errors), "distance": distance, "contrast": contrast_of(images)}
 
     def _readings(self, codes: Arrays) -> Iterator[Arrays]:
         """The decoder's inputs for codes: one set, or one a class where the encoder leaves the class open."""

@@ -3,8 +3,12 @@
     score = reconstruction / R + max(0, distance / D - 1)
 
 with R and D the 99th percentiles on validation images, so that a code counts where it is further out than those of
-ordinary images are. An image is anomalous where its score is above the 99th percentile of theirs. The prior is known
+ordinary images are. An image is anomalous where its score is above T, the 99th percentile of theirs. The prior is known
 by its draws alone, so nothing here depends on what it is.
+
+A picture of nothing is easy to rebuild, and its code lies where the prior is dense. So whatever is flatter than every
+validation image, by the standard deviation of its pixels, has T (2 - contrast / smallest contrast) added: it is
+anomalous, and the more so the flatter it is.
 """
 
 from typing import Final, NamedTuple
@@ -27,13 +31,14 @@ class Scores(NamedTuple):
     """For each image, all [n]: its score, the two parts of it as they are, and whether it is anomalous.
 
     `reconstruction` is the squared error per pixel; `distance` that of the code to the nearest draw of the prior,
-    in standard deviations of the prior.
+    in standard deviations of the prior; `flat` says that an image has less contrast than any validation image.
     """
 
     score: Figures
     reconstruction: Figures
     distance: Figures
     anomalous: NDArray[np.bool_]
+    flat: NDArray[np.bool_]
 
 
 def distance_from_prior(z: NDArray[np.float32], draws: NDArray[np.float32]) -> Figures:
@@ -52,17 +57,25 @@ def distance_from_prior(z: NDArray[np.float32], draws: NDArray[np.float32]) -> F
     return np.asarray(np.sqrt(np.maximum(squared.min(1), 0)) / scale, np.float32)
 
 
-def score_limits(reconstruction: Figures, distance: Figures) -> ScoreLimits:
+def contrast_of(images: Figures) -> Figures:
+    """The standard deviations [n] of the pixels of images [n, C, H, W]: 0 for a flat one."""
+    return np.asarray(images.reshape(len(images), -1).std(axis=1), np.float32)
+
+
+def score_limits(reconstruction: Figures, distance: Figures, contrast: Figures) -> ScoreLimits:
     """What is usual among validation images [n], for the manifest."""
     error, far = _usual(reconstruction), _usual(distance)
     scores = _combine(reconstruction, distance, error, far)
-    return ScoreLimits(reconstruction=error, distance=far, threshold=_usual(scores), images=len(scores))
+    return ScoreLimits(error, far, _usual(scores), images=len(scores), contrast=float(contrast.min()))
 
 
-def judge(reconstruction: Figures, distance: Figures, limits: ScoreLimits) -> Scores:
-    """The scores of images [n] from their two parts."""
+def judge(reconstruction: Figures, distance: Figures, contrast: Figures, limits: ScoreLimits) -> Scores:
+    """The scores of images [n] from the parts."""
     scores = _combine(reconstruction, distance, limits.reconstruction, limits.distance)
-    return Scores(scores, reconstruction, distance, scores > np.float32(limits.threshold))
+    threshold, smallest = np.float32(limits.threshold), np.float32(max(limits.contrast, _SMALLEST))
+    flat = contrast < smallest
+    scores = np.where(flat, scores + threshold * (2 - contrast / smallest), scores)
+    return Scores(scores, reconstruction, distance, scores > threshold, flat)
 
 
 def _usual(values: Figures) -> float:

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import (
+    FITS,
+    GROUNDS,
+    POLARITIES,
     SCHEMA,
     FileRecord,
     ImageShape,
     Manifest,
+    Preparation,
     ScoreLimits,
     parse_manifest,
 )
@@ -30,6 +34,15 @@ limits = st.floats(1e-9, 1e9)
 records = st.builds(FileRecord, sha256=st.binary(min_size=32, max_size=32).map(bytes.hex), size=st.integers(0, 1 << 30))
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
 tables = st.dictionaries(texts, values | st.lists(values, max_size=2) | st.dictionaries(texts, values, max_size=2))
+ranges = st.tuples(st.integers(0, 65534), st.integers(65535, (1 << 32) - 1))
+score_limits = st.builds(ScoreLimits, limits, limits, limits, images=st.integers(1, 1 << 40), contrast=st.floats(0, 1))
+preparations = st.builds(
+    Preparation,
+    fit=st.sampled_from(FITS),
+    ground=st.sampled_from(GROUNDS),
+    polarity=st.sampled_from(POLARITIES),
+    range=st.none() | ranges,
+)
 
 
 @st.composite
@@ -53,7 +66,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
         description=draw(texts),
         licence=draw(texts),
         dataset=draw(texts),
+        data_licence=draw(texts),
         image=ImageShape(draw(st.integers(1, 4)), draw(st.integers(1, 4096)), draw(st.integers(1, 4096))),
+        preparation=draw(preparations),
         latent=draw(sizes),
         noise=noise,
         labels=tuple(draw(st.lists(texts, max_size=4))),
@@ -61,7 +76,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         choices=tuple(draw(st.lists(coordinates, max_size=3))),
         graphs=graphs,
         files=graph_files | {"README.md": draw(records)},
-        score=draw(st.none() | st.builds(ScoreLimits, limits, limits, limits, images=st.integers(1, 1 << 40))),
+        score=draw(st.none() | score_limits),
         metrics=draw(tables),
         provenance=draw(tables),
     )

@@ -81,7 +81,8 @@ class TestDistance:
 
 
 class TestFormula:
-    limits = ScoreLimits(reconstruction=0.1, distance=2.0, threshold=1.0, images=50)
+    limits = ScoreLimits(reconstruction=0.1, distance=2.0, threshold=1.0, images=50, contrast=0.1)
+    plain = np.full(300, 0.3, np.float32)  # the contrast of ordinary images
 
     @pytest.mark.parametrize(
         ("reconstruction", "distance", "expected"),
@@ -90,7 +91,9 @@ class TestFormula:
     def test_a_code_counts_where_it_is_further_out_than_is_usual(
         self, reconstruction: float, distance: float, expected: float
     ) -> None:
-        scores = judge(np.array([reconstruction], np.float32), np.array([distance], np.float32), self.limits)
+        scores = judge(
+            np.array([reconstruction], np.float32), np.array([distance], np.float32), self.plain[:1], self.limits
+        )
         assert scores.score.tolist() == pytest.approx([expected])
         assert scores.anomalous.tolist() == [expected > 1]
 
@@ -99,15 +102,31 @@ class TestFormula:
         self, parts: list[tuple[float, float]]
     ) -> None:
         reconstruction, distance = np.array(parts, np.float32).T
-        limits = score_limits(reconstruction, distance)
+        contrast = self.plain[: len(parts)]
+        limits = score_limits(reconstruction, distance, contrast)
         assert limits.images == len(parts)
-        assert judge(reconstruction, distance, limits).anomalous.sum() <= math.ceil(len(parts) / 100)
+        assert judge(reconstruction, distance, contrast, limits).anomalous.sum() <= math.ceil(len(parts) / 100)
 
     def test_perfect_images_have_limits_too(self) -> None:
         zero = np.zeros(9, np.float32)
-        limits = score_limits(zero, zero)
-        assert not judge(zero, zero, limits).anomalous.any()
-        assert judge(zero + np.float32(0.1), zero, limits).anomalous.all()
+        limits = score_limits(zero, zero, self.plain[:9])
+        assert not judge(zero, zero, self.plain[:9], limits).anomalous.any()
+        assert judge(zero + np.float32(0.1), zero, self.plain[:9], limits).anomalous.all()
+
+    @given(st.lists(st.floats(0, 0.0625, width=32), min_size=1, max_size=20))
+    def test_what_is_flatter_than_any_validation_image_is_anomalous_the_flatter_the_more(
+        self, contrasts: list[float]
+    ) -> None:
+        contrast = np.sort(np.array(contrasts, np.float32))
+        scores = judge(np.zeros_like(contrast), np.zeros_like(contrast), contrast, self.limits)
+        assert scores.flat.all()
+        assert scores.anomalous.all()
+        assert (np.diff(scores.score) <= 0).all()
+
+    def test_a_bundle_that_knows_no_contrast_still_finds_a_flat_image(self) -> None:
+        limits = ScoreLimits(reconstruction=0.1, distance=2.0, threshold=1.0, images=50, contrast=0.0)
+        zero = np.zeros(2, np.float32)
+        assert judge(zero, zero, np.array([0, 0.01], np.float32), limits).flat.tolist() == [True, False]
 
 
 class TestModel:
@@ -126,7 +145,7 @@ class TestModel:
         draws = small.codes_of(uniform_noise(DRAWS, 2, 0))["z"]
         assert np.allclose(scores.reconstruction, error, rtol=1e-5)
         assert np.allclose(scores.distance, distance_from_prior(small.encode(images), draws), atol=1e-4)
-        assert [len(column) for column in scores] == [300] * 4
+        assert [len(column) for column in scores] == [300] * 5
         assert (scores.anomalous == (scores.score > small.score_limits.threshold)).all()
 
     def test_any_number_of_images_gives_the_same_as_one_at_a_time(self, small: Model, test_images: Pixels) -> None:
@@ -175,7 +194,7 @@ class TestCommand:
         self, small_bundle: Path, small: Model, pictures: Path, scores: Scores, aae_zoo: AaeZoo
     ) -> None:
         header, digit, static, summary = aae_zoo("score", small_bundle, pictures).out.splitlines()
-        assert header.split() == ["image", "score", "reconstruction", "distance", "anomalous"]
+        assert header.split() == ["image", "score", "reconstruction", "distance", "anomalous", "flat"]
         assert digit.split() == ["digit.png", *(f"{float(column[0]):.4g}" for column in scores[:3])]
         assert static.split() == ["static.png", *(f"{float(column[1]):.4g}" for column in scores[:3]), "yes"]
         limit = f"{small.score_limits.threshold:.4g}"
@@ -306,9 +325,9 @@ def test_the_best_class_counts_where_the_encoder_leaves_it_open(labelled_bundle:
     model = load(bundle)
     images = np.zeros((3, 1, 14, 14))
     images[:, 0, 0, :3] = np.eye(3)
-    errors, _ = model.score_parts(images)
+    errors, _, _ = model.score_parts(images)
     assert errors.tolist() == [0, 0, 0]
-    errors, _ = model.score_parts(np.zeros((1, 1, 14, 14)))
+    errors, _, _ = model.score_parts(np.zeros((1, 1, 14, 14)))
     assert errors.tolist() == pytest.approx([1 / 196])
     with pytest.raises(InvalidInput, match="the decoder of small takes y, which its encoder does not give"):
         model.reconstruct(images)

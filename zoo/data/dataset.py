@@ -10,6 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, Preparation
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.zoo.recipe import DataSettings
@@ -19,7 +20,8 @@ from aae_zoo.zoo.recipe import DataSettings
 class Dataset:
     """Images as uint8 [n, C, H, W] and labels as int64 [n], in memory, with the md5 of each file they came from.
 
-    A data set without labels has no `label_names`, and every label is -1.
+    A data set without labels has no `label_names`, and every label is -1. `licence` is empty where nobody has said;
+    `preparation` is how a picture becomes an image like those here.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Dataset:
     test_labels: Tensor
     label_names: tuple[str, ...]
     md5s: dict[str, str]
+    licence: str = ""
+    preparation: Preparation = USUAL_PREPARATION
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -44,12 +48,16 @@ class Declaration(Protocol):
     HUB_NAME     its name on the Hugging Face Hub, for model cards; None where the Hub does not have it
     COUNTERPART  the data set of the same image shape whose images are anomalies to a model of this one, or None
     IMAGE_SHAPE  (C, H, W) of its images; None where they are pictures that data.size and data.channels cut
+    LICENCE      that of the data, empty where its makers have not said
+    PREPARATION  how a picture of any kind becomes an image like those of it
     """
 
     NAME: str
     HUB_NAME: str | None
     COUNTERPART: str | None
     IMAGE_SHAPE: tuple[int, int, int] | None
+    LICENCE: str
+    PREPARATION: Preparation
 
     def load(self, settings: DataSettings, place: Path | None) -> Dataset:
         """Load it from the folder `place`, or from the first of its places that has it, or download it.

@@ -1,5 +1,6 @@
 """Data sets by their names, as recipes ask for them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -37,7 +38,8 @@ def load_data(settings: DataSettings, place: Path | None = None) -> Dataset:
             raise InvalidRecipe(
                 f"the images of {settings.dataset} have their own size; remove data.size and data.channels"
             )
-        return declared.load(settings, place)
+        dataset = declared.load(settings, place)
+        return replace(dataset, licence=declared.LICENCE, preparation=declared.PREPARATION)
     found = _pictures(settings, place) if sized else _idx(settings, place)
     if found is None:
         raise DatasetError(

@@ -5,6 +5,7 @@ from typing import Final
 
 import torch
 
+from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.pictures import read_pictures
 from aae_zoo.zoo.data.torchvision import open_torchvision
@@ -14,6 +15,8 @@ NAME: Final = "celeba"
 HUB_NAME: Final = None
 COUNTERPART: Final = None
 IMAGE_SHAPE: Final = None
+LICENCE: Final = "non-commercial research only"
+PREPARATION: Final = USUAL_PREPARATION
 
 
 def load(settings: DataSettings, place: Path | None) -> Dataset:

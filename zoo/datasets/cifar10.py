@@ -5,6 +5,7 @@ from typing import Final
 
 import torch
 
+from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.torchvision import open_torchvision
 from aae_zoo.zoo.recipe import DataSettings
@@ -13,6 +14,8 @@ NAME: Final = "cifar10"
 HUB_NAME: Final = "uoft-cs/cifar10"
 COUNTERPART: Final = None
 IMAGE_SHAPE: Final = (3, 32, 32)
+LICENCE: Final = ""
+PREPARATION: Final = USUAL_PREPARATION
 
 
 def load(_settings: DataSettings, place: Path | None) -> Dataset:

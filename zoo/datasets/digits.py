@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from aae_zoo.runtime.bundles.manifest import Preparation
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.recipe import DataSettings
@@ -18,6 +19,8 @@ NAME: Final = "digits"
 HUB_NAME: Final = None
 COUNTERPART: Final = None
 IMAGE_SHAPE: Final = (1, 8, 8)
+LICENCE: Final = "CC BY 4.0"
+PREPARATION: Final = Preparation(fit="digit", ground="black", polarity="dark", range=None)
 _TRAINING: Final = 1437  # four fifths, in the order in which the digits were collected
 
 

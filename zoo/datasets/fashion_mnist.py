@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from aae_zoo.runtime.bundles.manifest import Preparation
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.idx import load_canonical
 from aae_zoo.zoo.recipe import DataSettings
@@ -11,6 +12,8 @@ NAME: Final = "fashion-mnist"
 HUB_NAME: Final = "zalando-datasets/fashion_mnist"
 COUNTERPART: Final = "mnist"
 IMAGE_SHAPE: Final = (1, 28, 28)
+LICENCE: Final = "MIT"
+PREPARATION: Final = Preparation(fit="pad", ground="black", polarity="dark", range=None)
 LABEL_NAMES: Final = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),

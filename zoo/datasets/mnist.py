@@ -6,6 +6,7 @@ Y. LeCun et al., "Gradient-based learning applied to document recognition", Proc
 from pathlib import Path
 from typing import Final
 
+from aae_zoo.runtime.bundles.manifest import Preparation
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.idx import load_canonical
 from aae_zoo.zoo.recipe import DataSettings
@@ -14,6 +15,8 @@ NAME: Final = "mnist"
 HUB_NAME: Final = "ylecun/mnist"
 COUNTERPART: Final = "fashion-mnist"
 IMAGE_SHAPE: Final = (1, 28, 28)
+LICENCE: Final = "CC BY-SA 3.0"
+PREPARATION: Final = Preparation(fit="digit", ground="black", polarity="dark", range=None)
 LABEL_NAMES: Final = tuple("0123456789")
 MD5S: Final = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",

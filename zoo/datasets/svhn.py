@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.torchvision import open_torchvision
 from aae_zoo.zoo.recipe import DataSettings
@@ -14,6 +15,8 @@ NAME: Final = "svhn"
 HUB_NAME: Final = "ufldl-stanford/svhn"
 COUNTERPART: Final = None
 IMAGE_SHAPE: Final = (3, 32, 32)
+LICENCE: Final = "non-commercial use only"
+PREPARATION: Final = USUAL_PREPARATION
 
 
 def load(_settings: DataSettings, place: Path | None) -> Dataset:
