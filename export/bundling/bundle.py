@@ -22,8 +22,15 @@ from aae_zoo.export.bundling.anomaly import anomaly_metrics, usual
 from aae_zoo.export.bundling.graphs import round_weights, to_onnx
 from aae_zoo.export.bundling.pictures import write_codes, write_pictures
 from aae_zoo.export.bundling.seeds import over_seeds
-from aae_zoo.export.bundling.variants import ROLES as VARIANT_ROLES
-from aae_zoo.export.bundling.variants import calibration, check_precisions, make_variant, quality, speedups, verdict
+from aae_zoo.export.bundling.variants import (
+    VARIANT_ROLES,
+    calibration,
+    check_precisions,
+    make_variant,
+    quality,
+    speedups,
+    verdict,
+)
 from aae_zoo.export.card.card import model_card
 from aae_zoo.export.proof.gate import failures
 from aae_zoo.export.proof.golden import References, golden_file, golden_inputs, references, save_npz
@@ -31,7 +38,7 @@ from aae_zoo.export.proof.layers import first_difference
 from aae_zoo.export.proof.metrics import compare_metrics
 from aae_zoo.export.proof.search import worst_input
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, ScoreLimits, parse_manifest
+from aae_zoo.runtime.bundles.manifest import MANIFEST, ROLES, SCHEMA, WEIGHTS, Manifest, ScoreLimits, parse_manifest
 from aae_zoo.runtime.checks.parity import golden_of
 from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.files import atomic_folder
@@ -73,7 +80,7 @@ def export_bundle(
     """Export a finished run to the bundle folder `out`, which appears whole or not at all.
 
     `seeds` are runs of the same recipe with other seeds, whose figures are given beside those of this one. `variants`
-    are precisions, of `variants.PRECISIONS`, whose graphs are added where they win something. A run with a lite
+    are precisions, of `variants.VARIANT_PRECISIONS`, whose graphs are added where they win something. A run with a lite
     decoder gives a bundle with it.
 
     Raises:
@@ -121,8 +128,8 @@ def _complete(
     document["files"] = _records(folder)
     (folder / "README.md").write_text(model_card(document, parity), "utf-8")
     document["files"] = _records(folder)
-    _write_json(folder / "manifest.json", document)
-    return parse_manifest((folder / "manifest.json").read_bytes(), str(out))
+    _write_json(folder / MANIFEST, document)
+    return parse_manifest((folder / MANIFEST).read_bytes(), str(out))
 
 
 def _write_weights(folder: Path, source: _Source) -> None:

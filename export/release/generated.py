@@ -15,7 +15,7 @@ from typing import Any
 from aae_zoo.export.bundling.seeds import FIGURES, spread
 from aae_zoo.export.card.card import METRIC_NAMES, PICTURES
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import metric_text
+from aae_zoo.runtime.bundles.manifest import MANIFEST, metric_text
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.files import atomic_file
 
@@ -159,7 +159,7 @@ def _entry(bundle: Bundle) -> dict[str, Any]:
 
 
 def _bytes(bundle: Bundle) -> int:
-    return bundle.manifest.size + (bundle.folder / "manifest.json").stat().st_size
+    return bundle.manifest.size + (bundle.folder / MANIFEST).stat().st_size
 
 
 def _main() -> int:
