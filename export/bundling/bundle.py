@@ -15,12 +15,25 @@ from aae_zoo.export.bundling.pictures import write_codes, write_pictures
 from aae_zoo.export.bundling.prove import networks_of, write_graphs
 from aae_zoo.export.bundling.seeds import over_seeds
 from aae_zoo.export.bundling.source import Source, open_source, say
-from aae_zoo.export.bundling.variants import ROLES as VARIANT_ROLES
-from aae_zoo.export.bundling.variants import calibration, check_precisions, make_variant, quality, speedups, verdict
+from aae_zoo.export.bundling.variants import (
+    VARIANT_ROLES,
+    calibration,
+    check_precisions,
+    make_variant,
+    quality,
+    speedups,
+    verdict,
+)
 from aae_zoo.export.card.card import model_card
 from aae_zoo.export.proof.metrics import compare_metrics
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import TIMING, WEIGHTS, Manifest, parse_manifest
+from aae_zoo.runtime.bundles.manifest import (
+    MANIFEST,
+    TIMING,
+    WEIGHTS,
+    Manifest,
+    parse_manifest,
+)
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.data.loading import validation_images
@@ -39,7 +52,7 @@ def export_bundle(
     """Export a finished run to the bundle folder `out`, which appears whole or not at all.
 
     `seeds` are runs of the same recipe with other seeds, whose figures are given beside those of this one. `variants`
-    are precisions, of `variants.PRECISIONS`, whose graphs are added where they win something. A run with a lite
+    are precisions, of `variants.VARIANT_PRECISIONS`, whose graphs are added where they win something. A run with a lite
     decoder gives a bundle with it.
 
     Raises:
@@ -83,9 +96,9 @@ def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[
     card = model_card(dataclasses.replace(manifest, files=records(folder)), parity)
     (folder / "README.md").write_text(card, "utf-8")
     whole = dataclasses.replace(manifest, files=records(folder))
-    _write_json(folder / "manifest.json", whole.to_document())
+    _write_json(folder / MANIFEST, whole.to_document())
     _write_json(folder / TIMING, {"training_seconds": source.facts["training_seconds"]})
-    return parse_manifest((folder / "manifest.json").read_bytes(), str(out))
+    return parse_manifest((folder / MANIFEST).read_bytes(), str(out))
 
 
 def _write_weights(folder: Path, source: Source) -> None:

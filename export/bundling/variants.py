@@ -30,15 +30,15 @@ from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.measure.classifier import load_classifier
 from aae_zoo.zoo.measure.samples import batch_size, frechet_distance
 
-PRECISIONS: Final = ("fp16", "int8")
-ROLES: Final = ("encoder", "decoder")
+VARIANT_PRECISIONS: Final = ("fp16", "int8")
+VARIANT_ROLES: Final = ("encoder", "decoder")
 FASTER: Final = 1.2
 SMALLER: Final = 0.5
 LOSS: Final = 0.02
 LITE_LOSS: Final = 0.05
 # Of 10,000 test images: so few more with a wrong class are luck.
 ERROR_SLACK: Final = 0.1
-ROUNDS: Final = 15
+SPEED_PAIRS: Final = 15
 _CALIBRATION: Final = 1000
 _SAMPLES: Final = 10_000
 
@@ -47,11 +47,11 @@ def check_precisions(precisions: Sequence[str]) -> None:
     """Refuse precisions that no variants are made in.
 
     Raises:
-        InvalidInput: one is none of `PRECISIONS`.
+        InvalidInput: one is none of `VARIANT_PRECISIONS`.
     """
     for precision in precisions:
-        if precision not in PRECISIONS:
-            raise InvalidInput(f"the variant is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+        if precision not in VARIANT_PRECISIONS:
+            raise InvalidInput(f"the variant is {precision!r}, expected one of {', '.join(VARIANT_PRECISIONS)}")
 
 
 def calibration(model: Model, images: NDArray[np.uint8]) -> dict[str, Arrays]:
@@ -124,7 +124,7 @@ def speedups(plain: bytes, variant: bytes, inputs: Arrays) -> dict[int, float]:
     for batch, repeat in ((1, 100), (64, 10)):
         given = {name: values[:batch] for name, values in inputs.items()}
         ratios = []
-        for _ in range(ROUNDS):
+        for _ in range(SPEED_PAIRS):
             a, b = (_seconds(session, given, repeat) for session in sessions)
             ratios.append(a / b)
         found[batch] = statistics.median(ratios)

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 
 from aae_zoo.runtime.bundles.manifest import ROLES
-from aae_zoo.runtime.checks.parity import BATCHES, Array, Run, golden_of, problem_with, relative_error, replay
+from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, Array, Run, golden_of, problem_with, relative_error, replay
 from aae_zoo.runtime.formats.arrays import Arrays
 
 GATE: Final = 1e-5
@@ -97,9 +97,9 @@ def _engines(path: Path) -> list[tuple[str, tuple[int, ...], Callable[[], Engine
     """Each engine's name, the batch sizes to try in it, and what opens the graph there."""
     levels = ort.GraphOptimizationLevel
     return [
-        ("ONNX Runtime, not optimised", BATCHES, lambda: _onnxruntime(path, levels.ORT_DISABLE_ALL)),
-        ("ONNX Runtime, optimised", BATCHES, lambda: _onnxruntime(path, levels.ORT_ENABLE_ALL)),
-        ("onnx.reference", BATCHES[-1:], lambda: _reference(path)),
+        ("ONNX Runtime, not optimised", COMPARED_BATCHES, lambda: _onnxruntime(path, levels.ORT_DISABLE_ALL)),
+        ("ONNX Runtime, optimised", COMPARED_BATCHES, lambda: _onnxruntime(path, levels.ORT_ENABLE_ALL)),
+        ("onnx.reference", COMPARED_BATCHES[-1:], lambda: _reference(path)),
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from aae_zoo.export.card.figures import FIGURES, METRIC_NAMES, PICTURES, spread
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import TIMING, metric_text
+from aae_zoo.runtime.bundles.manifest import MANIFEST, TIMING, metric_text
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.files import atomic_file
 
@@ -163,7 +163,7 @@ def _entry(bundle: Bundle) -> dict[str, Any]:
 
 
 def _bytes(bundle: Bundle) -> int:
-    return bundle.manifest.size + (bundle.folder / "manifest.json").stat().st_size
+    return bundle.manifest.size + (bundle.folder / MANIFEST).stat().st_size
 
 
 def _main() -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.files import atomic_file
@@ -63,7 +64,7 @@ def publish_bundle(folder: Path, repository: str, how: How) -> Published:
         HubError: the Hub cannot be reached, refuses or fails.
     """
     bundle = verified(folder)
-    files = {name: folder / name for name in (*bundle.manifest.files, "manifest.json")}
+    files = {name: folder / name for name in (*bundle.manifest.files, MANIFEST)}
     message = f"{bundle.manifest.name} {bundle.manifest.version}"
     return publish_files(repository, files, message, how)
 
@@ -93,7 +94,7 @@ def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Publi
     path = folder / "catalogue.json"
     if not path.is_file():
         raise InvalidBundle(f"{path} is missing; run aae-zoo publish --all from the root of a checkout")
-    bundles = [open_bundle(p) for p in sorted(folder.iterdir()) if (p / "manifest.json").is_file()]
+    bundles = [open_bundle(p) for p in sorted(folder.iterdir()) if (p / MANIFEST).is_file()]
     for bundle in bundles:
         name = bundle.manifest.name
         entry = _read_json(path).get("models", {}).get(name, {})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.runtime.bundles.manifest import MAX_MANIFEST_BYTES, WEIGHTS, Manifest, parse_manifest
+from aae_zoo.runtime.bundles.manifest import MANIFEST, MAX_MANIFEST_BYTES, WEIGHTS, Manifest, parse_manifest
 from aae_zoo.runtime.errors import InvalidBundle
 
 # Of an installed package, an editable one for example, every file may be a link: that is the installer's doing.
@@ -73,11 +73,9 @@ def open_bundle(folder: Path) -> Bundle:
     Raises:
         InvalidBundle: there is no manifest, or it is a link or malformed.
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     if not path.is_file():
-        raise InvalidBundle(
-            f"{folder} is no bundle: it has no manifest.json; make one with aae-zoo export RUN -o BUNDLE"
-        )
+        raise InvalidBundle(f"{folder} is no bundle: it has no {MANIFEST}; make one with aae-zoo export RUN -o BUNDLE")
     if _leads_outside(path):
         raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; do not trust this bundle")
     with path.open("rb") as stream:  # bounded: one byte over the limit is enough to refuse it

@@ -6,6 +6,7 @@ Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/on
 """
 
 import math
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from aae_zoo.runtime.bundles.manifest import Manifest
@@ -129,6 +130,15 @@ class _Tensor(NamedTuple):
     integers: list[int]
 
 
+class _Node(NamedTuple):
+    """An operator, the names of what it takes and gives, and the tensors and whole numbers of its attributes."""
+
+    operator: str
+    takes: list[str]
+    gives: list[str]
+    tensors: list[_Tensor]
+
+
 class _Declared(NamedTuple):
     """An input, output or other value as a graph declares it; a dimension without a number is a text."""
 
@@ -188,42 +198,44 @@ def _number(values: list[Value], default: int = 0) -> int:
 def _check_nodes(
     graph: Fields, where: str, constants: dict[str, _Tensor], inputs: set[str], most: int
 ) -> frozenset[str]:
-    """Check every node; what constants alone feed is a constant too, and of those there are `most` numbers at most.
+    """Check every node: the operators that the graph has.
 
-    The operators that there are.
+    What constants alone feed is a constant too, and is added to `constants`; of those there are `most` numbers at most.
     """
-    names, operators = {*constants, *inputs}, set[str]()
-    if len(names) != len(constants) + len(inputs):
-        raise InvalidBundle(f"{where} has an input and a tensor of one name; do not trust this bundle")
+    names, operators, made = _names_of(constants, inputs, where), set[str](), 0
     for data in graph["node"]:
-        node = read_message(_view(data), _NODE, f"{where}: a node")
-        operator = _operator(node, where)
-        operators.add(operator)
-        tensors = [t for a in node["attribute"] for t in _check_attribute(_view(a), f"{where}: {operator}")]
-        takes, gives = ([text([value], where) for value in node[kind]] for kind in ("input", "output"))
-        given = [name for name in gives if name]
-        if len(set(given)) != len(given) or names.intersection(given):
-            raise InvalidBundle(f"{where} has two values of one name, one of {operator}; do not trust this bundle")
-        names.update(given)
-        known = [constants[name] for name in takes if name in constants]
-        if operator in _GROWING:
-            _check_growth(operator, known, where)
-        if all(name in constants for name in takes if name):
-            if operator not in _FOLDED:
-                raise InvalidBundle(f"{where} has {operator} of constants alone, expected one of {', '.join(_FOLDED)}")
-            sources = [*known, *tensors]
-            size, whole = (
-                max((t.size for t in sources), default=0),
-                next((t.integers for t in sources if t.integers), []),
-            )
-            most -= size * len(given)
-            constants.update((name, _Tensor(name, size, whole)) for name in given)
-    if most < 0:
-        raise InvalidBundle(f"{where} makes more constants of its own than its size allows; do not trust this bundle")
+        node = _node(_view(data), where)
+        operators.add(node.operator)
+        _check_new_names(node, names, where)
+        names.update(node.gives)
+        _check_growth(node, constants, where)
+        if all(name in constants for name in node.takes if name):  # an optional input has no name where it is left out
+            _check_foldable(node, where)
+            folded = _fold(node, constants)
+            made += sum(tensor.size for tensor in folded)
+            constants.update((tensor.name, tensor) for tensor in folded)
+    _check_made(made, most, where)
     return frozenset(operators)
 
 
+def _names_of(constants: Mapping[str, _Tensor], inputs: set[str], where: str) -> set[str]:
+    """The names that are given before any node runs, each once."""
+    names = {*constants, *inputs}
+    if len(names) != len(constants) + len(inputs):
+        raise InvalidBundle(f"{where} has an input and a tensor of one name; do not trust this bundle")
+    return names
+
+
+def _node(data: memoryview, where: str) -> _Node:
+    node = read_message(data, _NODE, f"{where}: a node")
+    operator = _operator(node, where)
+    tensors = [t for a in node["attribute"] for t in _check_attribute(_view(a), f"{where}: {operator}")]
+    takes, gives = ([text([value], where) for value in node[kind]] for kind in ("input", "output"))
+    return _Node(operator, takes, [name for name in gives if name], tensors)
+
+
 def _operator(node: Fields, where: str) -> str:
+    """The operator of a node, which must be one of ONNX's own."""
     operator, domain = text(node["op_type"], where)[:80], text(node["domain"], where)[:80]
     if domain not in ("", "ai.onnx") or not operator.isidentifier():
         raise InvalidBundle(
@@ -232,12 +244,41 @@ def _operator(node: Fields, where: str) -> str:
     return operator
 
 
-def _check_growth(operator: str, known: list[_Tensor], where: str) -> None:
-    for tensor in known:
+def _check_new_names(node: _Node, names: set[str], where: str) -> None:
+    """Refuse a node that gives a value of a name that is taken."""
+    if len(set(node.gives)) != len(node.gives) or names.intersection(node.gives):
+        raise InvalidBundle(f"{where} has two values of one name, one of {node.operator}; do not trust this bundle")
+
+
+def _check_growth(node: _Node, constants: Mapping[str, _Tensor], where: str) -> None:
+    """Refuse an operator that a constant tells to make something huge."""
+    if node.operator not in _GROWING:
+        return
+    for tensor in (constants[name] for name in node.takes if name in constants):
         if math.prod(max(1, abs(n)) for n in tensor.integers) > _MOST_GROWTH:
             raise InvalidBundle(
-                f"{where}: {operator} is given the size {tensor.integers[:8]}; do not trust this bundle"
+                f"{where}: {node.operator} is given the size {tensor.integers[:8]}; do not trust this bundle"
             )
+
+
+def _check_foldable(node: _Node, where: str) -> None:
+    """Refuse an operator that constants alone feed, and whose output could be much larger than they are."""
+    if node.operator not in _FOLDED:
+        raise InvalidBundle(f"{where} has {node.operator} of constants alone, expected one of {', '.join(_FOLDED)}")
+
+
+def _fold(node: _Node, constants: Mapping[str, _Tensor]) -> list[_Tensor]:
+    """What a node of constants alone gives: as large as the largest of them, with the first whole numbers of them."""
+    sources = [*(constants[name] for name in node.takes if name in constants), *node.tensors]
+    size = max((tensor.size for tensor in sources), default=0)
+    numbers = next((tensor.integers for tensor in sources if tensor.integers), [])
+    return [_Tensor(name, size, numbers) for name in node.gives]
+
+
+def _check_made(made: int, most: int, where: str) -> None:
+    """Refuse a graph whose nodes make more numbers of constants than its size allows."""
+    if made > most:
+        raise InvalidBundle(f"{where} makes more constants of its own than its size allows; do not trust this bundle")
 
 
 def _check_attribute(data: memoryview, where: str) -> list[_Tensor]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from aae_zoo.runtime.errors import InvalidBundle
 
 SCHEMA: Final = 1
+MANIFEST: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 1 << 30
 ROLES: Final = ("encoder", "decoder", "prior")

@@ -22,8 +22,8 @@ from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model, load
 
-BATCHES: Final = (1, 64, 256, 1024)
-_ROUNDS: Final = 31
+TIMED_BATCHES: Final = (1, 64, 256, 1024)
+_TIMED_PAIRS: Final = 31
 _STARTS: Final = 5
 # One side of a pair takes about this long, so that the clock and the other side's leftovers do not count.
 _SECONDS: Final = 0.02
@@ -73,7 +73,7 @@ def compare(
     slower = max(seconds(work) for work in (ours, other, ours, other))
     repeat = max(1, round(_SECONDS / slower))
     measured = []
-    for number in range(rounds or _ROUNDS):
+    for number in range(rounds or _TIMED_PAIRS):
         if number % 2:
             b, a = seconds(other, repeat), seconds(ours, repeat)
         else:
@@ -111,7 +111,7 @@ def _start(name: str, device: Device, threads: int | None) -> Iterator[Timing]:
 
 def _calls(model: Model) -> Iterator[Timing]:
     """Each call against the very session that it runs: two sessions' thread pools would get in each other's way."""
-    for batch in BATCHES:
+    for batch in TIMED_BATCHES:
         for name, graph, call, inputs in _works(model, batch):
             bare = partial(graph.session.run, graph.names, inputs)
             ours, other, ratio = compare(partial(call, *inputs.values()), bare)
@@ -120,7 +120,7 @@ def _calls(model: Model) -> Iterator[Timing]:
 
 def _batches(model: Model) -> Iterator[Timing]:
     """A large call, cut as the runtime chooses, against the same session at the best of fixed batches."""
-    rows = 8 * max(BATCHES)
+    rows = 8 * max(TIMED_BATCHES)
     for name, graph, call, inputs in _works(model, rows):
         fixed = {batch: partial(_in_batches, graph, inputs, batch) for batch in (32, 64, 128, 256, 512, 1024)}
         best = min(fixed, key=lambda batch: min(seconds(fixed[batch]) for _ in range(2)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.formats.arrays import Arrays
 
-BATCHES: Final = (1, 2, 3, 7, 64, 65)
+COMPARED_BATCHES: Final = (1, 2, 3, 7, 64, 65)
 # What each graph takes; whatever else the golden file has of it is what it must give.
 INPUTS: Final = {"encoder": ("image",), "decoder": ("z", "y"), "prior": ("u",)}
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import check_graph
 from aae_zoo.runtime.bundles.manifest import PRECISIONS, ROLES
 from aae_zoo.runtime.checks.golden import read_golden
-from aae_zoo.runtime.checks.parity import BATCHES, golden_of, problem_with, psnr, relative_error, replay
+from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, problem_with, psnr, relative_error, replay
+from aae_zoo.runtime.engine.devices import PROVIDERS
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
@@ -17,16 +18,31 @@ from aae_zoo.runtime.store.catalogue import find_model
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-CPU: Final = 1e-5
-CUDA: Final = 1e-4
-TF32: Final = 5e-3
-FLOAT16: Final = 5e-3
-# 8 bits are not close; below this, in dB, an image is no longer the same.
-INT8_PSNR: Final = 15.0
+NO_TF32: Final = "cuda without TF32"
+_FLOAT32: Final = ("fp32", "lite")
 
-_NO_TF32: Final = "cuda without TF32"
-# Precisions with gates of their own on every device, and how far they may leave a range; all others are float32.
-_ROUGH: Final = {"fp16": 1e-3, "int8": 1e-2}
+
+class Tolerance(NamedTuple):
+    """How close outputs must be: a "difference" of `limit` at most, or a "psnr" of `limit` dB at least.
+
+    `slack` is how far rounding may carry images and probabilities out of [0, 1].
+    """
+
+    measure: str
+    limit: float
+    slack: float = 0.0
+
+
+# By the device that computes, and the precision of the graph.
+GATES: Final[dict[tuple[str, str], Tolerance]] = {
+    # Devices may multiply in fewer digits than float32 has, as CUDA does with TF32; these two do not.
+    **{(device, precision): Tolerance("difference", 5e-3) for device in PROVIDERS for precision in _FLOAT32},
+    **{("cpu", precision): Tolerance("difference", 1e-5) for precision in _FLOAT32},
+    **{(NO_TF32, precision): Tolerance("difference", 1e-4) for precision in _FLOAT32},
+    **{(device, "fp16"): Tolerance("difference", 5e-3, slack=1e-3) for device in PROVIDERS},
+    # 8 bits are not close; below this, an image is no longer the same.
+    **{(device, "int8"): Tolerance("psnr", 15.0, slack=1e-2) for device in PROVIDERS},
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +105,7 @@ def _verify(bundle: Bundle, role: str, precision: str, device: str, golden: Arra
     check_graph(content, name, role, bundle.manifest)
     given, expected = golden_of(role, golden, precision)
     for session, where in _sessions(content, name, device, precision):
-        for batch in BATCHES:
+        for batch in COMPARED_BATCHES:
             yield _compare(session, given, expected, (role, precision, where, batch))
 
 
@@ -97,25 +113,16 @@ def _sessions(content: bytes, name: str, device: str, precision: str) -> Iterato
     """A session on the device, and what to call that; on CUDA, in float32, one without TF32 and one with it."""
     session = open_session(content, name, device=device, tf32=True)
     where = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
-    if where == "cuda" and precision not in _ROUGH:
-        yield open_session(content, name, device=device), _NO_TF32
+    if where == "cuda" and (NO_TF32, precision) in GATES:
+        yield open_session(content, name, device=device), NO_TF32
     yield session, where
-
-
-def _gate(precision: str, device: str) -> tuple[str, float]:
-    """What is measured, and its gate."""
-    if precision == "int8":
-        return "psnr", INT8_PSNR
-    if precision == "fp16":
-        return "difference", FLOAT16
-    return "difference", {"cpu": CPU, _NO_TF32: CUDA}.get(device, TF32)
 
 
 def _compare(
     session: "InferenceSession", given: Arrays, expected: Arrays, place: tuple[str, str, str, int]
 ) -> Comparison:
     role, precision, device, batch = place
-    measure, gate = _gate(precision, device)
+    measure, gate, slack = GATES[device, precision]
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Arrays) -> Arrays:
@@ -123,7 +130,7 @@ def _compare(
 
     try:
         found = replay(run, given, batch)
-        problem = found if isinstance(found, str) else problem_with(found, expected, _ROUGH.get(precision, 0.0))
+        problem = found if isinstance(found, str) else problem_with(found, expected, slack)
     except Exception as error:  # whatever ONNX Runtime raises, the graph does not run here
         found = problem = " ".join(str(error).split())[:300]
     if problem or isinstance(found, str):

@@ -19,7 +19,7 @@ from aae_zoo.runtime.formats.idx import is_idx, read_idx
 from aae_zoo.runtime.formats.images import to_pixels
 from aae_zoo.runtime.formats.stream import Stream
 
-SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 _GRID_WIDTH: Final = 480
 
@@ -38,7 +38,9 @@ def read_images(path: Path, shape: ImageShape, *, resize: bool = False) -> NDArr
     if path.is_dir():
         files = _picture_files(path)
         if not files:
-            raise InvalidInput(f"the folder {path} holds no picture, expected at least one of {', '.join(SUFFIXES)}")
+            raise InvalidInput(
+                f"the folder {path} holds no picture, expected at least one of {', '.join(PICTURE_SUFFIXES)}"
+            )
         return np.stack([read_picture(p, shape, resize) for p in files])
     if not path.exists():
         raise InvalidInput(f"there is no file {path}; give a picture, a folder of them, an .npy, .npz or idx file")
@@ -53,7 +55,7 @@ def image_names(path: Path, count: int) -> list[str]:
     """The names of the `count` images that `read_images` reads: those of picture files, else their numbers from 0."""
     if path.is_dir():
         return [p.name for p in _picture_files(path)]
-    return [path.name] if path.suffix.lower() in SUFFIXES else list(map(str, range(count)))
+    return [path.name] if path.suffix.lower() in PICTURE_SUFFIXES else list(map(str, range(count)))
 
 
 def read_array(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
@@ -194,7 +196,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _picture_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
 
 
 def read_picture(source: Path | IO[bytes], shape: ImageShape, resize: bool) -> NDArray[np.uint8]:

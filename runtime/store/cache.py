@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, ModelNotFound, OutputError
 from aae_zoo.runtime.files import atomic_file
 
@@ -106,7 +107,7 @@ def partial_folder(sha256: str) -> Path:
 
 def is_cached(sha256: str) -> bool:
     """Whether there is a bundle of this manifest; what is in it is checked when it is read."""
-    return (model_folder(sha256) / "manifest.json").is_file()
+    return (model_folder(sha256) / MANIFEST).is_file()
 
 
 def known(repository: str, revision: str) -> Known | None:

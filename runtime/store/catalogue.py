@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
 from aae_zoo.runtime.store.cache import cache_folder, is_cached, known, model_folder
 
@@ -128,9 +129,7 @@ def cached(place: Remote) -> Bundle | None:
 def names_model(name: str) -> bool:
     """Whether `name` is a bundle's folder, or in the catalogue and no other folder's."""
     folder = Path(name)
-    return (folder / "manifest.json").is_file() or (
-        not folder.exists() and name in {entry.name for entry in list_models()}
-    )
+    return (folder / MANIFEST).is_file() or (not folder.exists() and name in {entry.name for entry in list_models()})
 
 
 def place_of(entry: CatalogueEntry) -> str:
@@ -158,11 +157,9 @@ def _remote_of(entry: CatalogueEntry, namespace: str | None) -> Remote:
 
 def _checked(folder: Path, sha256: str, mend: str) -> Bundle | None:
     """The bundle in a folder that must have this manifest; None where there is none."""
-    if not (folder / "manifest.json").is_file():
+    if not (folder / MANIFEST).is_file():
         return None
     bundle = open_bundle(folder)
     if bundle.manifest_sha256 != sha256:
-        raise InvalidBundle(
-            f"{folder / 'manifest.json'} has SHA-256 {bundle.manifest_sha256}, expected {sha256}; {mend}"
-        )
+        raise InvalidBundle(f"{folder / MANIFEST} has SHA-256 {bundle.manifest_sha256}, expected {sha256}; {mend}")
     return bundle

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MAX_MANIFEST_BYTES, ROLES, FileRecord, Manifest, parse_manifest
+from aae_zoo.runtime.bundles.manifest import MANIFEST, MAX_MANIFEST_BYTES, ROLES, FileRecord, Manifest, parse_manifest
 from aae_zoo.runtime.errors import HubError, InvalidBundle, InvalidInput, ModelNotFound
 from aae_zoo.runtime.store.cache import (
     Known,
@@ -29,7 +29,7 @@ from aae_zoo.runtime.store.cache import (
     remember,
 )
 from aae_zoo.runtime.store.catalogue import Remote, cached, remote, shipped_or_folder, where
-from aae_zoo.runtime.store.source import MANIFEST, FolderSource, Source
+from aae_zoo.runtime.store.source import FolderSource, Source
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
+from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
 from aae_zoo.runtime.store.catalogue import Remote
-
-MANIFEST: Final = "manifest.json"
 
 
 class Source(Protocol):

@@ -20,10 +20,10 @@ from aae_zoo.export.bundling.variants import (
     FASTER,
     LITE_LOSS,
     LOSS,
-    PRECISIONS,
-    ROLES,
-    ROUNDS,
     SMALLER,
+    SPEED_PAIRS,
+    VARIANT_PRECISIONS,
+    VARIANT_ROLES,
     calibration,
     make_variant,
     quality,
@@ -52,7 +52,7 @@ def measure(bundle: Bundle) -> Iterator[str]:
     """The lines of one model's table, each printed as soon as it is measured."""
     dataset, plain = load_dataset(bundle.manifest.dataset), model_of(bundle, "fp32")
     was, given = quality(plain, dataset), calibration(plain, dataset.train_images.numpy())
-    for role in ROLES:
+    for role in VARIANT_ROLES:
         content = bundle.read(bundle.manifest.graph_file(role))
         yield line(bundle, role, len(content), "", {}, was, "")
         for precision, variant in variants(bundle, role, content, given):
@@ -69,7 +69,7 @@ def variants(bundle: Bundle, role: str, content: bytes, given: Mapping[str, Any]
     """The variants of a graph: made anew, but for a lite one, which is the bundle's."""
     if lite := bundle.manifest.graphs[role].get("lite"):
         yield "lite", bundle.read(lite)
-    for precision in PRECISIONS:
+    for precision in VARIANT_PRECISIONS:
         yield precision, make_variant(content, precision, given[role])
 
 
@@ -109,7 +109,8 @@ def main() -> None:
     text = f"""# Variants
 
 Written by `make variants`: the graphs of {which} in other precisions, and the lite decoders. Speed is how
-many times as fast as float32 the variant is, the median of {ROUNDS} pairs of measurements taken in turn on one thread;
+many times as fast as float32 the variant is, the median of {SPEED_PAIRS} pairs of measurements taken in turn on one \
+thread;
 MSE, error and Fréchet distance are those of the test images through ONNX Runtime, with this one graph in the place of
 float32's. This table: {platform.machine()}, ONNX Runtime {ort.__version__}.
 

@@ -29,7 +29,7 @@ from aae_zoo.export.proof.metrics import compare_metrics
 from aae_zoo.export.proof.search import worst_input
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import ROLES
-from aae_zoo.runtime.checks.parity import BATCHES, golden_of
+from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of
 from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.autoencoder import Autoencoder
@@ -140,7 +140,7 @@ class TestGate:
         report = gate(bundle, expected, networks)
         assert report["passed"]
         assert report["without_torch"]
-        assert len(report["rows"]) == len(ROLES) * (2 * len(BATCHES) + 1)
+        assert len(report["rows"]) == len(ROLES) * (2 * len(COMPARED_BATCHES) + 1)
         assert all(0 <= worst < GATE for worst in report["worst"].values())
 
     @pytest.mark.parametrize("role", ["encoder", "decoder"])
@@ -233,7 +233,7 @@ class TestGate:
         (bundle / "decoder.onnx").write_bytes(b"not a graph")
         rewrite(bundle / "prior.onnx", lambda m: rename_output(m, "code"))
         problems = failures(check_graphs(bundle, expected))
-        assert len(problems) == len(ROLES) * (2 * len(BATCHES) + 1)
+        assert len(problems) == len(ROLES) * (2 * len(COMPARED_BATCHES) + 1)
         assert "it declares {'u': ['batch', 2], 'code': ['batch', 2]}, expected {'u'" in problems[-1]
 
     def test_values_outside_their_range(self, bundle: Path, refusal: Callable[[], str]) -> None:

@@ -13,9 +13,9 @@ def test_it_measures_the_start_and_each_call_beside_a_bare_session(
     small_bundle: Path, aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmarks, "_SECONDS", 0.0)
-    monkeypatch.setattr(benchmarks, "_ROUNDS", 1)
+    monkeypatch.setattr(benchmarks, "_TIMED_PAIRS", 1)
     monkeypatch.setattr(benchmarks, "_STARTS", 1)
-    monkeypatch.setattr(benchmarks, "BATCHES", (1, 64))
+    monkeypatch.setattr(benchmarks, "TIMED_BATCHES", (1, 64))
     result = aae_zoo("bench", small_bundle, "--json", "--device", "cpu")
     assert result.status == 0, result.err
     timings = json.loads(result.out)

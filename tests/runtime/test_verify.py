@@ -21,10 +21,12 @@ from onnx.reference import ReferenceEvaluator
 from aae_zoo.export.proof.golden import save_npz
 from aae_zoo.runtime import InvalidBundle
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.manifest import PRECISIONS
 from aae_zoo.runtime.checks.golden import read_golden
-from aae_zoo.runtime.checks.parity import BATCHES, golden_of, psnr, replay
+from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, psnr, replay
 from aae_zoo.runtime.checks.testdata import write_test_data
-from aae_zoo.runtime.checks.verify import CPU, CUDA, FLOAT16, INT8_PSNR, TF32, verify
+from aae_zoo.runtime.checks.verify import GATES, NO_TF32, verify
+from aae_zoo.runtime.engine.devices import PROVIDERS
 
 
 def add_to_output(bundle: Path, role: str, amount: float, name: str | None = None) -> None:
@@ -55,20 +57,20 @@ class TestVerify:
         header, *rows = [line.split() for line in result.out.splitlines()]
         assert header == ["graph", "precision", "device", "batch", "measure", "value", "gate"]
         assert [(row[0], int(row[3])) for row in rows] == [
-            (role, batch) for role in ("encoder", "decoder", "prior") for batch in BATCHES
+            (role, batch) for role in ("encoder", "decoder", "prior") for batch in COMPARED_BATCHES
         ]
         assert all(row[1:3] == ["fp32", "cpu"] and row[-3:] == ["<=", "1e-05", "ok"] for row in rows)
 
     def test_json(self, small_bundle: Path, aae_zoo: AaeZoo) -> None:
         rows = json.loads(aae_zoo("verify", small_bundle, "--json", "--device", "cpu").out)
-        assert len(rows) == 3 * len(BATCHES)
-        assert all(row["passed"] and row["value"] <= row["gate"] == CPU and row["problem"] is None for row in rows)
+        assert len(rows) == 3 * len(COMPARED_BATCHES)
+        assert all(row["passed"] and row["value"] <= row["gate"] == 1e-5 and row["problem"] is None for row in rows)
 
     def test_a_graph_that_is_a_little_off(self, bundle: Path, aae_zoo: AaeZoo) -> None:
         add_to_output(bundle, "encoder", 1e-3)
         result = aae_zoo("verify", bundle)
         assert result.status == 1
-        assert result.out.count("FAILED") == len(BATCHES)
+        assert result.out.count("FAILED") == len(COMPARED_BATCHES)
         assert result.err == "error: 6 of 18 comparisons with PyTorch failed; aae-zoo doctor shows what is used\n"
 
     def test_values_out_of_their_range(self, bundle: Path, aae_zoo: AaeZoo) -> None:
@@ -95,10 +97,14 @@ class TestVerify:
     ) -> None:
         add_precision(bundle, precision, amount)
         found = verify(str(bundle), precision=precision)
-        assert [(c.graph, c.precision, c.passed) for c in found] == [("encoder", precision, passed)] * len(BATCHES)
-        gate = {"fp16": ("difference", FLOAT16), "int8": ("psnr", INT8_PSNR)}[precision]
-        assert {(c.measure, c.gate) for c in found} == {gate}
-        assert len(verify(str(bundle))) == 4 * len(BATCHES)
+        assert [(c.graph, c.precision, c.passed) for c in found] == [("encoder", precision, passed)] * len(
+            COMPARED_BATCHES
+        )
+        assert {(c.measure, c.gate) for c in found} == {GATES["cpu", precision][:2]}
+        assert len(verify(str(bundle))) == 4 * len(COMPARED_BATCHES)
+
+    def test_every_device_has_a_gate_for_every_precision(self) -> None:
+        assert {(device, precision) for device in PROVIDERS for precision in PRECISIONS} <= set(GATES)
 
     def test_cuda_runs_without_tf32_and_with_it(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A GPU wheel, as far as it can be had on any machine: sessions on the CPU that say they are on CUDA."""
@@ -120,9 +126,9 @@ class TestVerify:
         monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
         add_to_output(bundle, "encoder", 2e-3)
         found = [c for c in verify(str(bundle), device="cuda", precision="fp32") if c.graph == "encoder"]
-        without = [c for c in found if c.device == "cuda without TF32"]
-        assert [(c.gate, c.passed) for c in without] == [(CUDA, False)] * len(BATCHES)
-        assert [(c.gate, c.passed) for c in found if c.device == "cuda"] == [(TF32, True)] * len(BATCHES)
+        without = [c for c in found if c.device == NO_TF32]
+        assert [(c.gate, c.passed) for c in without] == [(1e-4, False)] * len(COMPARED_BATCHES)
+        assert [(c.gate, c.passed) for c in found if c.device == "cuda"] == [(5e-3, True)] * len(COMPARED_BATCHES)
         assert {options["use_tf32"] for provider, options in asked if provider == "CUDAExecutionProvider"} == {"0", "1"}
 
     def test_precisions_that_there_are_not(self, small_bundle: Path, refused: Callable[..., str]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.zoo.data.dataset import Dataset, places
-from aae_zoo.zoo.data.pictures import SUFFIXES, progress, read_pictures
+from aae_zoo.zoo.data.pictures import DATASET_SUFFIXES, progress, read_pictures
 
 
 def find_pictures(name: str, place: Path | None) -> Path | None:
@@ -60,7 +60,7 @@ def _pictures(root: Path) -> list[Path]:
     files = sorted((path for path in root.rglob("*") if path.is_file()), key=Path.as_posix)
     paths = [path for path in files if _is_picture(path.relative_to(root))]
     if not paths:
-        raise DatasetError(f"{root} holds no pictures, expected files with the suffixes {', '.join(SUFFIXES)}")
+        raise DatasetError(f"{root} holds no pictures, expected files with the suffixes {', '.join(DATASET_SUFFIXES)}")
     top = paths[0].parent == root
     for path in paths:
         if (path.parent if top else path.parent.parent) != root:
@@ -75,7 +75,7 @@ def _pictures(root: Path) -> list[Path]:
 
 def _is_picture(path: Path) -> bool:
     """Whether a file has the suffix of one, and neither it nor a folder that it is in is hidden."""
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() in DATASET_SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def _is_test(sha256: str) -> bool:
