@@ -60,7 +60,7 @@ def export_bundle(
         manifest, networks = describe(source), networks_of(source)
         parity = write_graphs(folder, source, networks, manifest)
         say("measuring the graphs")
-        parity["metrics"] = compare_metrics(model, networks, folder, dataset, run.recipe, manifest.metrics)
+        parity["metrics"] = compare_metrics(networks, folder, dataset, run.recipe, manifest.metrics)
         if variants:
             say("making and measuring variants")
             manifest = _with_variants(folder, source, manifest, variants)
@@ -98,16 +98,15 @@ def _write_weights(folder: Path, source: Source) -> None:
 
 def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions: Sequence[str]) -> Manifest:
     """Make the graphs of other precisions and tell what each wins: the manifest with those worth it, which stay."""
-    plain = _exported(folder, manifest)
-    was = quality(plain, source.dataset)
-    given = calibration(plain, source.dataset.train_images.numpy())
+    was = quality(_bundle(folder, manifest), source.dataset)
+    given = calibration(_exported(folder, manifest), source.dataset.train_images.numpy())
     for precision, role in itertools.product(precisions, VARIANT_ROLES):
         content, path = (folder / f"{role}.onnx").read_bytes(), folder / f"{role}.{precision}.onnx"
         path.write_bytes(make_variant(content, precision, given[role]))
         # Judged together with what of that precision is published already, as it will be used.
         graphs = {**manifest.graphs, role: {**manifest.graphs[role], precision: path.name}}
         with_it = dataclasses.replace(manifest, graphs=graphs)
-        found = quality(_exported(folder, with_it, precision), source.dataset)
+        found = quality(_bundle(folder, with_it), source.dataset, precision)
         faster = {} if precision == "fp16" else speedups(content, path.read_bytes(), given[role])
         said = verdict(path.stat().st_size / len(content), faster, found, was)
         say(f"{path.name}: {said}")
@@ -119,10 +118,14 @@ def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions:
     return manifest
 
 
-def _exported(folder: Path, manifest: Manifest, precision: str = "fp32") -> Model:
+def _bundle(folder: Path, manifest: Manifest) -> Bundle:
+    """The bundle as far as it is written."""
+    return Bundle(folder, dataclasses.replace(manifest, files=records(folder)), "")
+
+
+def _exported(folder: Path, manifest: Manifest) -> Model:
     """The model that a bundle becomes, as far as it is written: its own graphs draw and measure."""
-    bundle = Bundle(folder, dataclasses.replace(manifest, files=records(folder)), "")
-    return Model(bundle, device="cpu", threads=None, precision=precision)
+    return Model(_bundle(folder, manifest), device="cpu", threads=None, precision="fp32")
 
 
 def _write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from aae_zoo.export.bundling.source import Source
 from aae_zoo.runtime.bundles.manifest import ROLES, SCHEMA, FileRecord, ImageShape, Manifest
+from aae_zoo.zoo.measure.measured import Networks
 from aae_zoo.zoo.measure.metrics import measure
-from aae_zoo.zoo.training.lite import LiteDecoder, measure_lite
+from aae_zoo.zoo.training.lite import measure_lite
 from aae_zoo.zoo.training.provenance import versions
 
 
@@ -56,18 +57,16 @@ def _graphs(source: Source) -> dict[str, dict[str, str]]:
 
 
 def _metrics(source: Source) -> dict[str, Any]:
+    """The figures of the rounded weights on the test set, and those of training."""
     recipe, networks = source.run.recipe, dict(source.objective.named_children())
+    lite = source.lite and {"decoder.lite": measure_lite(source.model, source.lite, source.dataset, source.run)}
     return {
-        **measure(source.model, source.dataset, recipe),
+        **measure(Networks(source.model), source.dataset, recipe),
         "parameters": {n: count for n, m in networks.items() if (count := sum(p.numel() for p in m.parameters()))},
         "training_seconds": source.facts["training_seconds"],
         **({"paper": recipe.paper.model_dump()} if recipe.paper else {}),
-        **({"variants": _lite_metrics(source, source.lite)} if source.lite else {}),
+        **({"variants": lite} if lite else {}),
     }
-
-
-def _lite_metrics(source: Source, lite: LiteDecoder) -> dict[str, Any]:
-    return {"decoder.lite": measure_lite(source.model, lite, source.dataset, source.run)}
 
 
 def metadata(manifest: Manifest, role: str) -> dict[str, str]:

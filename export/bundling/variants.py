@@ -10,7 +10,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,16 +18,22 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
+from torch import Generator
 
 from aae_zoo.export.bundling.graphs import OPSET
+from aae_zoo.export.proof.metrics import Graphs
+from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.engine.graph import Arrays
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model
-from aae_zoo.zoo.data.loading import Dataset, to_float
-from aae_zoo.zoo.measure.classifier import load_classifier
-from aae_zoo.zoo.measure.samples import batch_size, frechet_distance
+from aae_zoo.zoo.data.loading import Dataset
+from aae_zoo.zoo.measure.class_error import percent_wrong, probabilities
+from aae_zoo.zoo.measure.measured import Draws
+from aae_zoo.zoo.measure.metrics import match, measure
+from aae_zoo.zoo.measure.samples import in_features
+from aae_zoo.zoo.recipe import parse_toml
 
 PRECISIONS: Final = ("fp16", "int8")
 ROLES: Final = ("encoder", "decoder")
@@ -40,7 +45,6 @@ LITE_LOSS: Final = 0.05
 ERROR_SLACK: Final = 0.1
 ROUNDS: Final = 15
 _CALIBRATION: Final = 1000
-_SAMPLES: Final = 10_000
 
 
 def check_precisions(precisions: Sequence[str]) -> None:
@@ -72,19 +76,28 @@ def make_variant(content: bytes, precision: str, inputs: Arrays) -> bytes:
     return data
 
 
-def quality(model: Model, dataset: Dataset) -> dict[str, float]:
-    """The test metrics of a model through ONNX Runtime: `mse`, and where they can be had `error` and `frechet`."""
-    images = dataset.test_images.numpy()
-    found = {"mse": float(model.score_parts(images)[0].mean())}
-    if "error" in model.manifest.metrics:
-        clusters = np.asarray(model.manifest.metrics.get("clusters", range(len(model.manifest.labels))))
-        classes = clusters[model.codes(images)["y"].argmax(1)]
-        found["error"] = 100 * float((classes != dataset.test_labels.numpy()).mean())
-    if loaded := load_classifier(dataset.name):
-        features = partial(_features, loaded[0])
-        samples = torch.from_numpy(model.sample(_SAMPLES, seed=0))
-        found["frechet"] = frechet_distance(features(samples), features(dataset.test_images))
-    return found
+class _AsSampled(Graphs):
+    """Graphs whose draws of the prior are those of `Model.sample`."""
+
+    def draw(self, count: int, _: Generator) -> Draws:
+        """The first `count` draws of seed 0."""
+        return Draws(self.run("prior", {"u": torch.from_numpy(uniform_noise(count, self.noise, seed=0))}), None)
+
+
+def quality(bundle: Bundle, dataset: Dataset, precision: str = "fp32") -> dict[str, float]:
+    """The test metrics of a bundle's graphs of a precision: `mse`, and where they can be had `error` and `frechet`."""
+    manifest = bundle.manifest
+    files = {role: manifest.graph_file(role, manifest.precision_of(role, precision)) for role in manifest.graphs}
+    graphs = _AsSampled({role: bundle.read(name) for role, name in files.items()})
+    recipe = parse_toml(manifest.provenance["recipe"], f"the recipe of {manifest.name}")
+    found = measure(graphs, dataset, recipe, (match, in_features))
+    if "error" in manifest.metrics:
+        # With the clusters' published classes, whatever this precision would have found.
+        classes = torch.tensor(manifest.metrics.get("clusters", range(len(manifest.labels))))
+        found["error"] = percent_wrong(
+            classes[probabilities(graphs, dataset.test_images).argmax(1)], dataset.test_labels
+        )
+    return {name: found[name] for name in ("mse", "error", "frechet") if name in found}
 
 
 def verdict(
@@ -137,12 +150,6 @@ def _seconds(session: Any, inputs: Arrays, repeat: int) -> float:
     for _ in range(repeat):
         session.run(None, inputs)
     return time.perf_counter() - started
-
-
-@torch.no_grad()
-def _features(classifier: Any, images: torch.Tensor) -> torch.Tensor:
-    batches = images.split(batch_size(images))
-    return torch.cat([classifier.features(b if b.is_floating_point() else to_float(b)) for b in batches])
 
 
 def _plain(content: bytes) -> ModelProto:
