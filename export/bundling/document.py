@@ -1,4 +1,4 @@
-"""What a bundle says of itself: its manifest as it comes to be, and the metadata of its graphs."""
+"""What a bundle says of itself: its manifest, and the metadata of its graphs."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ from aae_zoo.zoo.training.provenance import versions
 
 
 def describe(source: Source) -> Manifest:
-    """The manifest without what only the graphs tell: files, the anomaly score, and their share of the metrics.
+    """The manifest without the files, the anomaly score and the metrics that only the graphs can give.
 
-    The metrics that it has are those of the rounded weights, on the test set.
+    Its metrics are those of the rounded weights on the test set.
     """
     recipe, prior = source.run.recipe, source.model.prior
     return Manifest(
@@ -42,7 +42,7 @@ def describe(source: Source) -> Manifest:
 
 
 def _labels(source: Source) -> tuple[str, ...]:
-    """The names of the prior's classes: the data set's, or where they were found without labels, their numbers."""
+    """The names of the prior's classes: those of the data set, or numbers if they were found without labels."""
     classes = source.model.prior.classes
     if source.run.recipe.data.labels:
         return tuple(source.dataset.label_names[:classes])
@@ -70,7 +70,7 @@ def _metrics(source: Source) -> dict[str, Any]:
 
 
 def metadata(manifest: Manifest, role: str) -> dict[str, str]:
-    """What one graph alone must tell a program that embeds it; a list is JSON, nothing is an empty text."""
+    """What a graph by itself must tell a program that embeds it; lists are JSON, and None is an empty text."""
     coordinate = manifest.label_coordinate
     return {
         "name": manifest.name,
@@ -88,7 +88,7 @@ def metadata(manifest: Manifest, role: str) -> dict[str, str]:
 
 
 def records(folder: Path) -> dict[str, FileRecord]:
-    """What every file of a folder is, by name."""
+    """The SHA-256 and size of every file in a folder, by name."""
     return {
         path.name: FileRecord(hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
         for path in sorted(folder.iterdir())

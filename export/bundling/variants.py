@@ -1,7 +1,7 @@
 """Variants of a graph in other precisions: int8 for CPUs with integer instructions, float16 for GPUs.
 
-A variant is published where it is asked for, wins something and loses next to nothing (`verdict`). The graphs of
-float32 already keep their weights as float16, so that one of float16 is no smaller, and on CPUs no faster.
+A variant is published if it is asked for, wins something and loses next to nothing (`verdict`). The graphs of float32
+already keep their weights as float16, so a float16 variant is no smaller, and on CPUs it is no faster.
 """
 
 import logging
@@ -41,17 +41,17 @@ FASTER: Final = 1.2
 SMALLER: Final = 0.5
 LOSS: Final = 0.02
 LITE_LOSS: Final = 0.05
-# Of 10,000 test images: so few more with a wrong class are luck.
+# Percentage points: so small a difference among 10,000 test images is luck.
 ERROR_SLACK: Final = 0.1
 ROUNDS: Final = 15
 _CALIBRATION: Final = 1000
 
 
 def check_precisions(precisions: Sequence[str]) -> None:
-    """Refuse precisions that no variants are made in.
+    """Check that variants can be made in these precisions.
 
     Raises:
-        InvalidInput: one is none of `PRECISIONS`.
+        InvalidInput: one is not in `PRECISIONS`.
     """
     for precision in precisions:
         if precision not in PRECISIONS:
@@ -85,14 +85,14 @@ class _AsSampled(Graphs):
 
 
 def quality(bundle: Bundle, dataset: Dataset, precision: str = "fp32") -> dict[str, float]:
-    """The test metrics of a bundle's graphs of a precision: `mse`, and where they can be had `error` and `frechet`."""
+    """The test metrics of a bundle's graphs in a precision: `mse`, and `error` and `frechet` if it has them."""
     manifest = bundle.manifest
     files = {role: manifest.graph_file(role, manifest.precision_of(role, precision)) for role in manifest.graphs}
     graphs = _AsSampled({role: bundle.read(name) for role, name in files.items()})
     recipe = parse_toml(manifest.provenance["recipe"], f"the recipe of {manifest.name}")
     found = measure(graphs, dataset, recipe, (match, in_features))
     if "error" in manifest.metrics:
-        # With the clusters' published classes, whatever this precision would have found.
+        # With the clusters' published classes, not those that this precision would give them.
         classes = torch.tensor(manifest.metrics.get("clusters", range(len(manifest.labels))))
         found["error"] = percent_wrong(
             classes[probabilities(graphs, dataset.test_images).argmax(1)], dataset.test_labels
@@ -109,10 +109,10 @@ def verdict(
 ) -> str:
     """Why a variant is not published, or what it wins.
 
-    `ratio` is its bytes over float32's, `faster` how many times as fast it is at each batch size, `found` and `was`
-    the test metrics with it and without. No metric may be worse by more than the share `loss`, nor an error by more
-    than that and 0.1 points; and it must be at least 1.2 times as fast at some batch size, or have at most half the
-    bytes, unless it was not timed, as one of float16 is not: what that wins it wins on GPUs.
+    `ratio` is its bytes over float32's, `faster` is how many times as fast it is at each batch size, `found` and `was`
+    are the test metrics with it and without. No metric may be worse by more than the share `loss`, and an error by
+    0.1 points more than that. The variant must be at least 1.2 times as fast at some batch size or have at most half
+    the bytes. A variant of float16 is not timed, as it wins on GPUs only: for it `faster` is empty.
     """
     for name, value in was.items():
         if found[name] > value * (1 + loss) + (ERROR_SLACK if name == "error" else 0):
@@ -128,7 +128,7 @@ def verdict(
 
 
 def speedups(plain: bytes, variant: bytes, inputs: Arrays) -> dict[int, float]:
-    """How many times as fast as the plain graph the variant is on one thread, at batches of 1 and 64.
+    """How many times as fast the variant is as the plain graph, on one thread, at batches of 1 and 64.
 
     Both are measured in turn; the figure is the median of the pairs' ratios.
     """
@@ -175,7 +175,7 @@ def _float16(content: bytes) -> ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights too small for float16 become zeros
         variant = convert_float_to_float16(model, keep_io_types=True)
-    # It adds the casts of the inputs behind the nodes that take them.
+    # The converter puts the casts of the inputs after the nodes that take them.
     nodes = sorted(variant.graph.node, key=lambda node: not node.name.startswith("graph_input_cast"))
     del variant.graph.node[:]
     variant.graph.node.extend(nodes)
@@ -183,7 +183,7 @@ def _float16(content: bytes) -> ModelProto:
 
 
 def _int8(content: bytes, inputs: Arrays) -> ModelProto:
-    """Static quantisation (QDQ): weights int8 by channel, activations uint8 between their extremes."""
+    """Static quantisation (QDQ): weights in int8 by channel, activations in uint8 between their extremes."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # it comes without types

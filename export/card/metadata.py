@@ -6,7 +6,7 @@ from typing import Final
 from aae_zoo.runtime.bundles.manifest import Manifest
 
 TASK: Final = "unconditional-image-generation"
-# Where the Hub has a data set under another name than torchvision's.
+# Data sets that the Hub has under another name than torchvision.
 _ON_THE_HUB: Final = {
     "mnist": "ylecun/mnist",
     "fashion-mnist": "zalando-datasets/fashion_mnist",

@@ -1,4 +1,4 @@
-"""A model's own test metrics once more, through ONNX Runtime: they must be those that PyTorch gave."""
+"""A model's test metrics measured again through ONNX Runtime: they must be those that PyTorch gave."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ _LOOKED_AT: Final = 500
 
 
 class Graphs:
-    """The three graphs of a model, by role, for whatever measures one."""
+    """The three graphs of a model, as something that can be measured."""
 
     def __init__(self, graphs: Mapping[str, bytes]) -> None:
         self.sessions = {role: open_session(content, role, device="cpu") for role, content in graphs.items()}
@@ -39,7 +39,7 @@ class Graphs:
         return int(self.sessions["prior"].get_inputs()[0].shape[1])
 
     def run(self, role: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The outputs of a graph by name; of the inputs it takes what it needs."""
+        """The outputs of a graph by name, given at least its inputs."""
         session = self.sessions[role]
         names = [output.name for output in session.get_outputs()]
         found = session.run(names, {i.name: inputs[i.name].numpy() for i in session.get_inputs()})
@@ -54,7 +54,7 @@ class Graphs:
         return self.run("decoder", codes)["image"].logit()
 
     def draw(self, count: int, generator: Generator) -> Draws:
-        """`count` draws of the prior; what they were drawn for is not asked."""
+        """`count` draws of the prior, without the classes that they were drawn for."""
         return Draws(self.run("prior", {"u": open_uniform(count, self.noise, generator)}), None)
 
 
@@ -65,14 +65,13 @@ def compare_metrics(
     recipe: Recipe,
     metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Measure the graphs of a folder as the model was, `metrics`: for each of `METRICS` there is, both figures.
+    """Measure the graphs of a folder as the model was measured: both figures for each of `METRICS` in `metrics`.
 
-    `networks` are what the graphs are made from, by role.
-
-    They are alike within a thousandth and 1e-4, and an error within one image.
+    `networks` are what the graphs are made from, by role. Two figures may differ by 1e-4 and a thousandth of the
+    figure, two errors by one image and a thousandth.
 
     Raises:
-        ParityError: a figure is not that of PyTorch. It names the layer at which the first graph begins to differ.
+        ParityError: a figure differs from PyTorch's. It names the layer at which the first graph begins to differ.
     """
     contents = {role: (folder / f"{role}.onnx").read_bytes() for role in networks}
     found = measure(Graphs(contents), dataset, recipe, (match, class_error, in_features))

@@ -44,7 +44,7 @@ def generate(root: Path) -> dict[Path, str]:
 
 
 def _listed(path: Path) -> dict[str, dict[str, Any]]:
-    """The models of a catalogue, whose pins must not be lost."""
+    """The models of a catalogue with their pins, which must not be lost."""
     try:
         models: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["models"]
     except (ValueError, KeyError, TypeError) as error:
@@ -53,7 +53,7 @@ def _listed(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def catalogue(bundles: list[Bundle], before: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """The text of catalogue.json; of the models `before`, pins stay, and so do models that are on the Hub alone."""
+    """The text of catalogue.json; pins of the models `before` stay, and so do models that are only on the Hub."""
     before = before or {}
     models = {bundle.manifest.name: _entry(bundle) for bundle in bundles}
     for name, entry in before.items():
