@@ -22,9 +22,10 @@ def usual(model: Model, validation: Tensor) -> ScoreLimits:
 def anomaly_metrics(model: Model, dataset: Dataset) -> dict[str, Any]:
     """What the score says of the test images of the model's data set and of its counterpart.
 
-    `false_alarms` is the share of its own that are anomalous. Where there is a counterpart, `anomaly_dataset`,
-    `anomalies_found` is the share of that one's, and `anomaly_auroc` the area under the receiver operating
-    characteristic: how often an image of the counterpart scores higher than one of its own.
+    `false_alarms` is the share of the model's own data set that is called anomalous. If the data set has a
+    counterpart, `anomaly_dataset` names it, `anomalies_found` is the share of it that is called anomalous, and
+    `anomaly_auroc` is the area under the receiver operating characteristic: how often an image of the counterpart
+    scores higher than one of the model's own data set.
 
     Raises:
         DatasetError: the counterpart is missing and cannot be downloaded, or damaged.

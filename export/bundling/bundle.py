@@ -52,12 +52,12 @@ def export_bundle(
     """Export a finished run to the bundle folder `out`, which appears whole or not at all.
 
     `seeds` are runs of the same recipe with other seeds, whose figures are given beside those of this one. `variants`
-    are precisions, of `variants.VARIANT_PRECISIONS`, whose graphs are added where they win something. A run with a lite
-    decoder gives a bundle with it.
+    are precisions, of `variants.VARIANT_PRECISIONS`, whose graphs are added if they win something. If the run has a
+    lite decoder, so has the bundle.
 
     Raises:
         CheckpointError: a run is missing, unfinished or damaged, or one of `seeds` is of another recipe.
-        InvalidInput: one of `variants` is none that there is.
+        InvalidInput: one of `variants` is not such a precision.
         DatasetError: a data set that the exported model is measured on is missing or damaged, or is not the one that
             the run was trained on.
         ParityError: an exported graph does not equal the PyTorch model.
@@ -73,7 +73,7 @@ def export_bundle(
         manifest, networks = describe(source), networks_of(source)
         parity = write_graphs(folder, source, networks, manifest)
         say("measuring the graphs")
-        parity["metrics"] = compare_metrics(model, networks, folder, dataset, run.recipe, manifest.metrics)
+        parity["metrics"] = compare_metrics(networks, folder, dataset, run.recipe, manifest.metrics)
         if variants:
             say("making and measuring variants")
             manifest = _with_variants(folder, source, manifest, variants)
@@ -89,7 +89,7 @@ def export_bundle(
 
 
 def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[str, Any], out: Path) -> Manifest:
-    """Write what is left of a bundle, the manifest last, since it names all other files; the manifest as it is read."""
+    """Write the rest of a bundle, the manifest last, as it names all other files; return it as it is read back."""
     _write_weights(folder, source)
     # On one line: a report of all comparisons is for programs, and the card has what people look for.
     _write_json(folder / "parity.json", parity, indent=None)
@@ -111,17 +111,16 @@ def _write_weights(folder: Path, source: Source) -> None:
 
 
 def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions: Sequence[str]) -> Manifest:
-    """Make the graphs of other precisions and tell what each wins: the manifest with those worth it, which stay."""
-    plain = _exported(folder, manifest)
-    was = quality(plain, source.dataset)
-    given = calibration(plain, source.dataset.train_images.numpy())
+    """Write the graphs of other precisions, say what each wins, and keep the good ones: the manifest with them."""
+    was = quality(_bundle(folder, manifest), source.dataset)
+    given = calibration(_exported(folder, manifest), source.dataset.train_images.numpy())
     for precision, role in itertools.product(precisions, VARIANT_ROLES):
         content, path = (folder / f"{role}.onnx").read_bytes(), folder / f"{role}.{precision}.onnx"
         path.write_bytes(make_variant(content, precision, given[role]))
-        # Judged together with what of that precision is published already, as it will be used.
+        # Judged together with the graph of that precision that is published already, as they will be used together.
         graphs = {**manifest.graphs, role: {**manifest.graphs[role], precision: path.name}}
         with_it = dataclasses.replace(manifest, graphs=graphs)
-        found = quality(_exported(folder, with_it, precision), source.dataset)
+        found = quality(_bundle(folder, with_it), source.dataset, precision)
         faster = {} if precision == "fp16" else speedups(content, path.read_bytes(), given[role])
         said = verdict(path.stat().st_size / len(content), faster, found, was)
         say(f"{path.name}: {said}")
@@ -133,10 +132,14 @@ def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions:
     return manifest
 
 
-def _exported(folder: Path, manifest: Manifest, precision: str = "fp32") -> Model:
-    """The model that a bundle becomes, as far as it is written: its own graphs draw and measure."""
-    bundle = Bundle(folder, dataclasses.replace(manifest, files=records(folder)), "")
-    return Model(bundle, device="cpu", threads=None, precision=precision)
+def _bundle(folder: Path, manifest: Manifest) -> Bundle:
+    """The bundle as far as it has been written."""
+    return Bundle(folder, dataclasses.replace(manifest, files=records(folder)), "")
+
+
+def _exported(folder: Path, manifest: Manifest) -> Model:
+    """The model of the bundle as far as it has been written, so that its own graphs draw and measure."""
+    return Model(_bundle(folder, manifest), device="cpu", threads=None, precision="fp32")
 
 
 def _write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: its manifest as it comes to be, and the metadata of its graphs."""
+"""What a bundle says of itself: its manifest, and the metadata of its graphs."""
 
 import hashlib
 import json
@@ -8,15 +8,16 @@ from typing import Any
 
 from aae_zoo.export.bundling.source import Source
 from aae_zoo.runtime.bundles.manifest import ROLES, SCHEMA, FileRecord, ImageShape, Manifest
+from aae_zoo.zoo.measure.measured import Networks
 from aae_zoo.zoo.measure.metrics import measure
-from aae_zoo.zoo.training.lite import LiteDecoder, measure_lite
+from aae_zoo.zoo.training.lite import measure_lite
 from aae_zoo.zoo.training.provenance import versions
 
 
 def describe(source: Source) -> Manifest:
-    """The manifest without what only the graphs tell: files, the anomaly score, and their share of the metrics.
+    """The manifest without the files, the anomaly score and the metrics that only the graphs can give.
 
-    The metrics that it has are those of the rounded weights, on the test set.
+    Its metrics are those of the rounded weights on the test set.
     """
     recipe, prior = source.run.recipe, source.model.prior
     return Manifest(
@@ -49,7 +50,7 @@ def lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(source: Source) -> tuple[str, ...]:
-    """The names of the prior's classes: the data set's, or where they were found without labels, their numbers."""
+    """The names of the prior's classes: those of the data set, or numbers if they were found without labels."""
     classes = source.model.prior.classes
     if source.run.recipe.data.labels:
         return tuple(source.dataset.label_names[:classes])
@@ -64,21 +65,19 @@ def _graphs(source: Source) -> dict[str, dict[str, str]]:
 
 
 def _metrics(source: Source) -> dict[str, Any]:
+    """The figures of the rounded weights on the test set, and those of training."""
     recipe, networks = source.run.recipe, dict(source.objective.named_children())
+    lite = source.lite and {"decoder.lite": measure_lite(source.model, source.lite, source.dataset, source.run)}
     return {
-        **measure(source.model, source.dataset, recipe),
+        **measure(Networks(source.model), source.dataset, recipe),
         "parameters": {n: count for n, m in networks.items() if (count := sum(p.numel() for p in m.parameters()))},
         **({"paper": recipe.paper.model_dump()} if recipe.paper else {}),
-        **({"variants": _lite_metrics(source, source.lite)} if source.lite else {}),
+        **({"variants": lite} if lite else {}),
     }
 
 
-def _lite_metrics(source: Source, lite: LiteDecoder) -> dict[str, Any]:
-    return {"decoder.lite": measure_lite(source.model, lite, source.dataset, source.run)}
-
-
 def metadata(manifest: Manifest, role: str) -> dict[str, str]:
-    """What one graph alone must tell a program that embeds it; a list is JSON, nothing is an empty text."""
+    """What a graph by itself must tell a program that embeds it; lists are JSON, and None is an empty text."""
     coordinate = manifest.label_coordinate
     return {
         "name": manifest.name,
@@ -96,7 +95,7 @@ def metadata(manifest: Manifest, role: str) -> dict[str, str]:
 
 
 def records(folder: Path) -> dict[str, FileRecord]:
-    """What every file of a folder is, by name."""
+    """The SHA-256 and size of every file in a folder, by name."""
     return {
         path.name: FileRecord(hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
         for path in sorted(folder.iterdir())

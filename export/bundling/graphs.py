@@ -98,7 +98,7 @@ def _plain_reshapes(model: ModelProto) -> None:
 
 
 def _store_small(model: ModelProto) -> None:
-    """Store large weights as int8 or float16 with a Cast, which runtimes fold when they load, where those hold them."""
+    """Store large weights as int8 or float16, where that is exact, with a Cast that runtimes fold when they load."""
     casts = []
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT:
@@ -116,7 +116,7 @@ def _store_small(model: ModelProto) -> None:
 
 
 def _smaller(values: NDArray[np.float32]) -> NDArray[np.generic] | None:
-    """The same values in the smallest type that holds them exactly, if there is one."""
-    with np.errstate(invalid="ignore", over="ignore"):  # what a type does not hold becomes another number
+    """The same values in the smaller type that holds them exactly, or None."""
+    with np.errstate(invalid="ignore", over="ignore"):  # values that a type cannot hold become other numbers
         candidates = (values.astype(np.int8), values.astype(np.float16))
     return next((small for small in candidates if np.array_equal(small.astype(np.float32), values)), None)

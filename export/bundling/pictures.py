@@ -35,7 +35,7 @@ def write_pictures(folder: Path, model: Model, dataset: Dataset, prior: BasePrio
 
 
 def _shades(picture: Image) -> Image:
-    """A gray picture in 16 shades: the largest of a bundle has half the bytes then."""
+    """A gray picture in 16 shades, which halves the largest picture of a bundle."""
     return picture.point(lambda value: round(value / 17) * 17).quantize(16) if picture.mode == "L" else picture
 
 
@@ -70,7 +70,7 @@ def write_codes(folder: Path, model: Model, dataset: Dataset, most: int = 1000) 
 
 
 def _one_of_each(dataset: Dataset) -> torch.Tensor:
-    """The first test image of each class, at most ten; the first ten of all where there are no classes."""
+    """The first test image of each class, at most ten, or the first ten images if there are no classes."""
     if not dataset.label_names:
         return dataset.test_images[:_RECONSTRUCTIONS]
     first = [int((dataset.test_labels == label).nonzero()[0]) for label in dataset.test_labels.unique()]

@@ -26,7 +26,7 @@ from aae_zoo.runtime.errors import ParityError
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.training.lite import LiteDecoder
 
-# Of the golden rows the lite decoder keeps every eighth: a bundle has a budget.
+# The lite decoder keeps every eighth golden row: a bundle has a budget.
 _LITE_ROWS: Final = 8
 
 
@@ -49,14 +49,14 @@ class _Encoder(nn.Module):
 
 
 def write_graphs(folder: Path, source: Source, networks: Mapping[str, nn.Module], manifest: Manifest) -> dict[str, Any]:
-    """Write graphs and golden outputs, and pass them through the gate: its report."""
+    """Write graphs and golden outputs, and pass them through the gate; return its report."""
     inputs = golden_inputs(source.model, source.dataset.test_images)
     say("writing graphs")
     search = {}
     for role, network in networks.items():
         with torch.no_grad():
             outputs = list(network(**inputs[role]))
-        # The exporter gets a copy: were it to change the module, it would change what it is compared with.
+        # The exporter gets a copy: if it changed the module, it would change what the graph is compared with.
         content = to_onnx(copy.deepcopy(network), inputs[role], outputs, metadata(manifest, role))
         (folder / f"{role}.onnx").write_bytes(content)
         worst = worst_input(network, content, inputs[role])
@@ -80,7 +80,7 @@ def _write_lite(
     manifest: Manifest,
     report: dict[str, Any],
 ) -> References:
-    """Write the lite decoder's graph, passed through the gate in the decoder's place: some of its golden outputs."""
+    """Write the lite decoder's graph after the gate passed it in the decoder's place; return some golden outputs."""
     with tempfile.TemporaryDirectory() as scratch:
         for role in ("encoder", "prior"):
             shutil.copy(folder / f"{role}.onnx", scratch)
@@ -96,7 +96,7 @@ def _write_lite(
 
 
 def gate(folder: Path, expected: References, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
-    """Run the parity gate on a folder of graphs in a process without PyTorch: its report.
+    """Run the parity gate on a folder of graphs in a process without PyTorch; return its report.
 
     Raises:
         ParityError: a comparison did not hold, or the process failed. It names the layer of the network, in

@@ -1,4 +1,4 @@
-"""Figures over seeds: how much a result is the recipe's and how much luck."""
+"""Figures over seeds: how much of a result is the recipe's doing, and how much is luck."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ from aae_zoo.zoo.training.run import Run
 
 
 def over_seeds(run: Run, others: Sequence[Path]) -> dict[str, Any]:
-    """The figures of a run and of others of its recipe with other seeds: the seeds, and each figure's values in order.
+    """The figures of a run and of other runs of its recipe: the seeds, and each figure's values in their order.
 
     Raises:
-        CheckpointError: a run is missing, unfinished, of another recipe, or of a seed that is there already.
+        CheckpointError: a run is missing or unfinished, is of another recipe, or has a seed that another one has.
     """
     runs = [run, *map(Run.open, others)]
     seeds = [r.recipe.training.seed for r in runs]

@@ -50,5 +50,5 @@ def open_source(run: Run, data: Path | None) -> Source:
 
 
 def say(what: str) -> None:
-    """What is done now, on stderr: all of it takes half a minute."""
+    """Say on stderr what is being done: an export takes half a minute."""
     sys.stderr.write(f"export: {what}\n")

@@ -1,7 +1,7 @@
 """Variants of a graph in other precisions: int8 for CPUs with integer instructions, float16 for GPUs.
 
-A variant is published where it is asked for, wins something and loses next to nothing (`verdict`). The graphs of
-float32 already keep their weights as float16, so that one of float16 is no smaller, and on CPUs no faster.
+A variant is published if it is asked for, wins something and loses next to nothing (`verdict`). The graphs of float32
+already keep their weights as float16, so a float16 variant is no smaller, and on CPUs it is no faster.
 """
 
 import logging
@@ -10,7 +10,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,16 +18,22 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
+from torch import Generator
 
 from aae_zoo.export.bundling.graphs import OPSET
+from aae_zoo.export.proof.metrics import Graphs
+from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model
-from aae_zoo.zoo.data.dataset import Dataset, to_float
-from aae_zoo.zoo.measure.classifier import load_classifier
-from aae_zoo.zoo.measure.samples import batch_size, frechet_distance
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.measure.class_error import percent_wrong, probabilities
+from aae_zoo.zoo.measure.measured import Draws
+from aae_zoo.zoo.measure.metrics import match, measure
+from aae_zoo.zoo.measure.samples import in_features
+from aae_zoo.zoo.recipe import parse_toml
 
 VARIANT_PRECISIONS: Final = ("fp16", "int8")
 VARIANT_ROLES: Final = ("encoder", "decoder")
@@ -36,18 +41,17 @@ FASTER: Final = 1.2
 SMALLER: Final = 0.5
 LOSS: Final = 0.02
 LITE_LOSS: Final = 0.05
-# Of 10,000 test images: so few more with a wrong class are luck.
+# Percentage points: so small a difference among 10,000 test images is luck.
 ERROR_SLACK: Final = 0.1
 SPEED_PAIRS: Final = 15
 _CALIBRATION: Final = 1000
-_SAMPLES: Final = 10_000
 
 
 def check_precisions(precisions: Sequence[str]) -> None:
-    """Refuse precisions that no variants are made in.
+    """Check that variants can be made in these precisions.
 
     Raises:
-        InvalidInput: one is none of `VARIANT_PRECISIONS`.
+        InvalidInput: one is not in `VARIANT_PRECISIONS`.
     """
     for precision in precisions:
         if precision not in VARIANT_PRECISIONS:
@@ -72,19 +76,28 @@ def make_variant(content: bytes, precision: str, inputs: Arrays) -> bytes:
     return data
 
 
-def quality(model: Model, dataset: Dataset) -> dict[str, float]:
-    """The test metrics of a model through ONNX Runtime: `mse`, and where they can be had `error` and `frechet`."""
-    images = dataset.test_images.numpy()
-    found = {"mse": float(model.score_parts(images)[0].mean())}
-    if "error" in model.manifest.metrics:
-        clusters = np.asarray(model.manifest.metrics.get("clusters", range(len(model.manifest.labels))))
-        classes = clusters[model.codes(images)["y"].argmax(1)]
-        found["error"] = 100 * float((classes != dataset.test_labels.numpy()).mean())
-    if loaded := load_classifier(dataset.name):
-        features = partial(_features, loaded[0])
-        samples = torch.from_numpy(model.sample(_SAMPLES, seed=0))
-        found["frechet"] = frechet_distance(features(samples), features(dataset.test_images))
-    return found
+class _AsSampled(Graphs):
+    """Graphs whose draws of the prior are those of `Model.sample`."""
+
+    def draw(self, count: int, _: Generator) -> Draws:
+        """The first `count` draws of seed 0."""
+        return Draws(self.run("prior", {"u": torch.from_numpy(uniform_noise(count, self.noise, seed=0))}), None)
+
+
+def quality(bundle: Bundle, dataset: Dataset, precision: str = "fp32") -> dict[str, float]:
+    """The test metrics of a bundle's graphs in a precision: `mse`, and `error` and `frechet` if it has them."""
+    manifest = bundle.manifest
+    files = {role: manifest.graph_file(role, manifest.precision_of(role, precision)) for role in manifest.graphs}
+    graphs = _AsSampled({role: bundle.read(name) for role, name in files.items()})
+    recipe = parse_toml(manifest.provenance["recipe"], f"the recipe of {manifest.name}")
+    found = measure(graphs, dataset, recipe, (match, in_features))
+    if "error" in manifest.metrics:
+        # With the clusters' published classes, not those that this precision would give them.
+        classes = torch.tensor(manifest.metrics.get("clusters", range(len(manifest.labels))))
+        found["error"] = percent_wrong(
+            classes[probabilities(graphs, dataset.test_images).argmax(1)], dataset.test_labels
+        )
+    return {name: found[name] for name in ("mse", "error", "frechet") if name in found}
 
 
 def verdict(
@@ -96,10 +109,10 @@ def verdict(
 ) -> str:
     """Why a variant is not published, or what it wins.
 
-    `ratio` is its bytes over float32's, `faster` how many times as fast it is at each batch size, `found` and `was`
-    the test metrics with it and without. No metric may be worse by more than the share `loss`, nor an error by more
-    than that and 0.1 points; and it must be at least 1.2 times as fast at some batch size, or have at most half the
-    bytes, unless it was not timed, as one of float16 is not: what that wins it wins on GPUs.
+    `ratio` is its bytes over float32's, `faster` is how many times as fast it is at each batch size, `found` and `was`
+    are the test metrics with it and without. No metric may be worse by more than the share `loss`, and an error by
+    0.1 points more than that. The variant must be at least 1.2 times as fast at some batch size or have at most half
+    the bytes. A variant of float16 is not timed, as it wins on GPUs only: for it `faster` is empty.
     """
     for name, value in was.items():
         if found[name] > value * (1 + loss) + (ERROR_SLACK if name == "error" else 0):
@@ -115,7 +128,7 @@ def verdict(
 
 
 def speedups(plain: bytes, variant: bytes, inputs: Arrays) -> dict[int, float]:
-    """How many times as fast as the plain graph the variant is on one thread, at batches of 1 and 64.
+    """How many times as fast the variant is as the plain graph, on one thread, at batches of 1 and 64.
 
     Both are measured in turn; the figure is the median of the pairs' ratios.
     """
@@ -137,12 +150,6 @@ def _seconds(session: Any, inputs: Arrays, repeat: int) -> float:
     for _ in range(repeat):
         session.run(None, inputs)
     return time.perf_counter() - started
-
-
-@torch.no_grad()
-def _features(classifier: Any, images: torch.Tensor) -> torch.Tensor:
-    batches = images.split(batch_size(images))
-    return torch.cat([classifier.features(b if b.is_floating_point() else to_float(b)) for b in batches])
 
 
 def _plain(content: bytes) -> ModelProto:
@@ -168,7 +175,7 @@ def _float16(content: bytes) -> ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights too small for float16 become zeros
         variant = convert_float_to_float16(model, keep_io_types=True)
-    # It adds the casts of the inputs behind the nodes that take them.
+    # The converter puts the casts of the inputs after the nodes that take them.
     nodes = sorted(variant.graph.node, key=lambda node: not node.name.startswith("graph_input_cast"))
     del variant.graph.node[:]
     variant.graph.node.extend(nodes)
@@ -176,7 +183,7 @@ def _float16(content: bytes) -> ModelProto:
 
 
 def _int8(content: bytes, inputs: Arrays) -> ModelProto:
-    """Static quantisation (QDQ): weights int8 by channel, activations uint8 between their extremes."""
+    """Static quantisation (QDQ): weights in int8 by channel, activations in uint8 between their extremes."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # it comes without types

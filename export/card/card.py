@@ -10,7 +10,7 @@ from aae_zoo.runtime.bundles.manifest import Manifest, metric_text
 
 
 def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
-    """The card in Markdown with the Hub's metadata; of the files in the manifest, it shows the pictures."""
+    """The card in Markdown with the Hub's metadata; it shows the pictures that are among the manifest's files."""
     return (
         "\n\n".join(
             [
@@ -37,7 +37,7 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _moments(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """How far the codes' moments are from the prior's, at worst; the manifest has all of them."""
+    """The largest differences of the codes' moments from the prior's; the manifest has all moments."""
     mean, covariance, prior = metrics["code_mean"], metrics["code_covariance"], metrics["prior_covariance"]
     off = [
         abs(a - b) for row, of_prior in zip(covariance, prior, strict=True) for a, b in zip(row, of_prior, strict=True)
@@ -71,7 +71,7 @@ def _results(manifest: Manifest) -> str:
 
 
 def _variants(manifest: Manifest) -> list[str]:
-    """The section on the graphs beside those of float32, if there are any."""
+    """The section on graphs of other precisions than float32, if the model has any."""
     variants = manifest.metrics.get("variants", {})
     names = [name for name in VARIANT_METRICS if any(name in found for found in variants.values())]
     lines = [
@@ -90,7 +90,7 @@ def _variants(manifest: Manifest) -> list[str]:
 
 
 def _beside(found: Mapping[str, Any], name: str) -> str:
-    """A figure of a variant, and float32's where the two were measured in another way than the card's others."""
+    """A figure of a variant, with float32's in brackets if that was measured beside it."""
     if name not in found:
         return "-"
     plain = found.get("float32", {})

@@ -33,7 +33,7 @@ from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.store.catalogue import find_model, list_models
 
-# Codes of test images, which the export of a model with a 2-D code writes: z [n, 2], label [n], names of the classes.
+# Codes of test images, written by the export of a model with a 2-D code: z [n, 2], label [n], names of the classes.
 CODES_FILE: Final = "codes.npz"
 _DRAWS: Final = 2000
 _PICTURES: Final = 10
@@ -60,7 +60,7 @@ def explore_all(out: Path, *, node_modules: Path | None = None, replace: bool = 
     """Write a catalogue page into the folder `out`, and a page for each model of the catalogue that is on this machine.
 
     Raises:
-        ModelNotFound: none is.
+        ModelNotFound: no model of the catalogue is on this machine.
         Others: as for `explore`.
     """
     bundles = list(_at_hand())
@@ -83,7 +83,7 @@ def serve(folder: Path, port: int = 0) -> ThreadingHTTPServer:
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Types that browsers insist on, whatever the system's own table has, and no line for each request."""
+    """Serves the types that browsers insist on, whatever the system's own table has, and logs no requests."""
 
     extensions_map = {  # noqa: RUF012 - as in the base class
         **SimpleHTTPRequestHandler.extensions_map,
@@ -149,7 +149,7 @@ def _words(manifest: Manifest) -> dict[str, str]:
 
 
 def figures(manifest: Manifest) -> list[tuple[str, str]]:
-    """What a page says of its model, name and value: its figures on the test images, its sizes, where it is from."""
+    """What a page says of its model as (name, value): figures on the test images, sizes, data set and licence."""
     metrics = manifest.metrics
     named = [(name, metric_text(metrics[key])) for key, name in METRIC_NAMES.items() if key in metrics]
     return [
@@ -175,7 +175,7 @@ def page_facts(bundle: Bundle) -> dict[str, Any]:
     draws = _prior_draws(bundle)
     if manifest.latent != 2:
         quantiles = np.quantile(draws, _QUANTILES, axis=0).T
-        quantiles[:, -1] = np.maximum(quantiles[:, -1], quantiles[:, 0] + 1e-3)  # a constant has a place too
+        quantiles[:, -1] = np.maximum(quantiles[:, -1], quantiles[:, 0] + 1e-3)  # a constant needs a range too
         return facts | {"quantiles": _rounded(quantiles)}
     codes = _codes(bundle) or _codes_of_prior(manifest, draws)
     every = np.concatenate([draws, np.array(codes["z"], np.float32).reshape(-1, 2)])

@@ -24,12 +24,12 @@ _MEND: Final = f"npm install {PACKAGE} where there is a network, and give its fo
 def copy_web_runtime(folder: Path, node_modules: Path | None = None) -> None:
     """Copy the two files into the new folder `folder`.
 
-    They come from `node_modules`, or where that is None from the user's cache, into which npm fetches the pinned
-    version once; its archive must have the registry's SHA-512.
+    They come from `node_modules`, or if that is None from the user's cache, into which npm fetches the pinned version
+    once; its archive must have the registry's SHA-512.
 
     Raises:
         InvalidInput: `node_modules` lacks the package.
-        MissingBackend: npm is not there, cannot fetch the package, or fetched another.
+        MissingBackend: npm is not installed, cannot fetch the package, or fetched another one.
         OutputError: the cache cannot be written.
     """
     source = cache_folder() / f"{PACKAGE}-{VERSION}" if node_modules is None else node_modules / PACKAGE / "dist"

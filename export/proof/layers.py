@@ -61,8 +61,8 @@ def _layers_noted(network: nn.Module, trace: _Trace) -> Iterator[None]:
 def first_difference(network: nn.Module, inputs: Mapping[str, Tensor], graph: bytes) -> str:
     """Where the graph, not optimised, first lacks a value that the module has: one sentence, without its full stop.
 
-    Every output of an operator of PyTorch is looked for among all tensors of the graph, whatever their names, as near
-    to float64 as the gate wants it. What PyTorch computes next after the last one that is there is where they part.
+    The output of each of PyTorch's operators is looked for among all tensors of the graph, whatever their names, as
+    near to float64 as the gate demands. The two differ from the operator after the last one whose output is found.
     """
     steps = _steps(network, inputs)
     exact = _steps(copy.deepcopy(network).double(), {name: values.double() for name, values in inputs.items()})

@@ -32,8 +32,9 @@ class Worst(NamedTuple):
 def worst_input(network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], seed: int = 0) -> Worst:
     """Climb from the rows of `inputs` to the row at which the graph's outputs differ most from the module's.
 
-    64 rows, or fewer of large images, are changed at random, in a few places or all and by little or much; each is
-    replaced by what became of it where that differs more, and every 20 rounds the worse half by the better one.
+    64 rows, or fewer of large images, are changed at random, in a few places or in all, by little or much. A
+    changed row takes the place of the old one if it differs more, and every 20 rounds the better half replaces the
+    other.
     Images stay bytes / 255, noise in the open interval (0, 1), classes probabilities, and codes within the largest of
     `inputs`.
     """
@@ -78,7 +79,7 @@ def _row_errors(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _change(name: str, values: Tensor, limit: float, generator: Generator) -> Tensor:
-    """Each row changed: a share of its numbers from all to 1 in 64, by a step from the whole range to 1 in 64 of it."""
+    """Change each row: between all and 1 in 64 of its numbers, by steps of the whole range down to 1/64 of it."""
     share, step = (0.5 ** torch.randint(7, (len(values),), generator=generator) for _ in range(2))
     shape = (-1, *[1] * (values.dim() - 1))
     noise = torch.randn(values.shape, generator=generator) * step.reshape(shape) * limit

@@ -9,8 +9,9 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aae_zoo.export.card.figures import FIGURES, METRIC_NAMES, PICTURES, spread
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
@@ -21,36 +22,7 @@ from aae_zoo.runtime.files import atomic_file
 _GALLERY = "Written by `make generated` from the shipped bundles; the figures are those of the test images."
 _HEADLINE = ("mse", "mmd2", "frechet", "parzen")
 
-Columns = dict[str, Callable[[Bundle], str]]
-
-_MODELS: Columns = {
-    "name": lambda b: f"`{b.manifest.name}`",
-    "model": lambda b: b.manifest.title,
-    "MSE per pixel": lambda b: f"{b.manifest.metrics['mse']:.4f}",
-    "MMD²": lambda b: f"{b.manifest.metrics['mmd2']:.4f}",
-    "Fréchet": lambda b: f"{b.manifest.metrics['frechet']:.1f}" if "frechet" in b.manifest.metrics else "-",
-    "error": lambda b: f"{b.manifest.metrics['error']:.2f} %" if "error" in b.manifest.metrics else "-",
-    "as asked": lambda b: _percent(m["label_agreement"]) if "label_agreement" in (m := b.manifest.metrics) else "-",
-    "Parzen, nats": lambda b: f"{b.manifest.metrics['parzen']:.0f} ± {b.manifest.metrics['parzen_error']:.0f}",
-    "training": lambda b: f"{training_seconds(b) / 60:.1f} min on {_threads(b)}",
-    "parameters": lambda b: f"{sum(b.manifest.metrics['parameters'].values()):,}",
-    "bundle": lambda b: f"{_bytes(b) / 1e6:.1f} MB",
-}
-_PAPERS: Columns = {
-    "name": lambda b: f"`{b.manifest.name}`",
-    "figure": lambda b: METRIC_NAMES[b.manifest.metrics["paper"]["metric"]],
-    "ours, as shipped": lambda b: metric_text(b.manifest.metrics[b.manifest.metrics["paper"]["metric"]]),
-    "ours, trained anew": lambda b: spread(b.manifest.metrics, b.manifest.metrics["paper"]["metric"]) or "-",
-    "the paper's": lambda b: b.manifest.metrics["paper"]["figure"],
-    "what differs": lambda b: b.manifest.metrics["paper"]["differs"],
-}
-_ANOMALIES: Columns = {
-    "name": lambda b: f"`{b.manifest.name}`",
-    "false alarms": lambda b: _percent(b.manifest.metrics["false_alarms"]),
-    "to find": lambda b: str(b.manifest.metrics["anomaly_dataset"]),
-    "found": lambda b: _percent(b.manifest.metrics["anomalies_found"]),
-    "AUROC": lambda b: f"{b.manifest.metrics['anomaly_auroc']:.3f}",
-}
+Column = Callable[[Bundle], str]
 
 
 def training_seconds(bundle: Bundle) -> float:
@@ -77,7 +49,7 @@ def generate(root: Path) -> dict[Path, str]:
 
 
 def _listed(path: Path) -> dict[str, dict[str, Any]]:
-    """The models of a catalogue, whose pins must not be lost."""
+    """The models of a catalogue with their pins, which must not be lost."""
     try:
         models: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["models"]
     except (ValueError, KeyError, TypeError) as error:
@@ -86,7 +58,7 @@ def _listed(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def catalogue(bundles: list[Bundle], before: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """The text of catalogue.json; of the models `before`, pins stay, and so do models that are on the Hub alone."""
+    """The text of catalogue.json; pins of the models `before` stay, and so do models that are only on the Hub."""
     before = before or {}
     models = {bundle.manifest.name: _entry(bundle) for bundle in bundles}
     for name, entry in before.items():
@@ -114,22 +86,121 @@ def _exhibit(bundle: Bundle) -> str:
     return "\n\n".join([f"## {manifest.title}: `{manifest.name}`", about, *shown])
 
 
+def _name(bundle: Bundle) -> str:
+    return f"`{bundle.manifest.name}`"
+
+
+def _title(bundle: Bundle) -> str:
+    return bundle.manifest.title
+
+
+def _figure(key: str, text: Callable[[Any], str]) -> Column:
+    """A column of one of the metrics, with a dash for a model without it."""
+
+    def cell(bundle: Bundle) -> str:
+        metrics = bundle.manifest.metrics
+        return text(metrics[key]) if key in metrics else "-"
+
+    return cell
+
+
+def _metrics(text: Callable[[Mapping[str, Any]], str]) -> Column:
+    """A column made of several metrics."""
+    return lambda bundle: text(bundle.manifest.metrics)
+
+
+def _parzen(metrics: Mapping[str, Any]) -> str:
+    return f"{metrics['parzen']:.0f} ± {metrics['parzen_error']:.0f}"
+
+
+def _paper_compares(metrics: Mapping[str, Any]) -> str:
+    return METRIC_NAMES[metrics["paper"]["metric"]]
+
+
+def _as_shipped(metrics: Mapping[str, Any]) -> str:
+    return metric_text(metrics[metrics["paper"]["metric"]])
+
+
+def _trained_anew(metrics: Mapping[str, Any]) -> str:
+    return spread(metrics, metrics["paper"]["metric"]) or "-"
+
+
+def _training(bundle: Bundle) -> str:
+    threads = bundle.manifest.provenance["threads"]
+    minutes = training_seconds(bundle) / 60
+    return f"{minutes:.1f} min on {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _parameters(counts: Mapping[str, int]) -> str:
+    return f"{sum(counts.values()):,}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _megabytes(bundle: Bundle) -> str:
+    return f"{_bytes(bundle) / 1e6:.1f} MB"
+
+
+def _bytes(bundle: Bundle) -> int:
+    return bundle.manifest.size + (bundle.folder / MANIFEST).stat().st_size
+
+
+# The README's tables: the metric without which a model has no row, and the columns.
+_TABLES: Final[dict[str, tuple[str, dict[str, Column]]]] = {
+    "models": (
+        "mse",
+        {
+            "name": _name,
+            "model": _title,
+            "MSE per pixel": _figure("mse", "{:.4f}".format),
+            "MMD²": _figure("mmd2", "{:.4f}".format),
+            "Fréchet": _figure("frechet", "{:.1f}".format),
+            "error": _figure("error", "{:.2f} %".format),
+            "as asked": _figure("label_agreement", _percent),
+            "Parzen, nats": _metrics(_parzen),
+            "training": _training,
+            "parameters": _figure("parameters", _parameters),
+            "bundle": _megabytes,
+        },
+    ),
+    "papers": (
+        "paper",
+        {
+            "name": _name,
+            "figure": _metrics(_paper_compares),
+            "ours, as shipped": _metrics(_as_shipped),
+            "ours, trained anew": _metrics(_trained_anew),
+            "the paper's": _figure("paper", itemgetter("figure")),
+            "what differs": _figure("paper", itemgetter("differs")),
+        },
+    ),
+    "anomalies": (
+        "anomaly_auroc",
+        {
+            "name": _name,
+            "false alarms": _figure("false_alarms", _percent),
+            "to find": _figure("anomaly_dataset", str),
+            "found": _figure("anomalies_found", _percent),
+            "AUROC": _figure("anomaly_auroc", "{:.3f}".format),
+        },
+    ),
+}
+
+
 def with_tables(readme: str, bundles: list[Bundle]) -> str:
     """The README with its tables, each between its two markers.
 
     Raises:
         InvalidBundle: the README lacks a pair of markers.
     """
-    for name, columns, metric in (
-        ("models", _MODELS, "mse"),
-        ("papers", _PAPERS, "paper"),
-        ("anomalies", _ANOMALIES, "anomaly_auroc"),
-    ):
+    for name, (metric, columns) in _TABLES.items():
         readme = _with_table(readme, name, columns, [b for b in bundles if metric in b.manifest.metrics])
     return readme
 
 
-def _with_table(readme: str, name: str, columns: Columns, bundles: list[Bundle]) -> str:
+def _with_table(readme: str, name: str, columns: Mapping[str, Column], bundles: list[Bundle]) -> str:
     begin, end = f"<!-- {name}: generated by make generated -->", f"<!-- {name}: end -->"
     rows = [[cell(bundle) for cell in columns.values()] for bundle in bundles]
     lines = [list(columns), ["---"] * len(columns), *rows]
@@ -138,15 +209,6 @@ def _with_table(readme: str, name: str, columns: Columns, bundles: list[Bundle])
     if count != 1:
         raise InvalidBundle(f"README.md has {count} tables of {name}, expected one between {begin} and {end}")
     return text
-
-
-def _threads(bundle: Bundle) -> str:
-    threads = bundle.manifest.provenance["threads"]
-    return f"{threads} thread{'s' if threads > 1 else ''}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _entry(bundle: Bundle) -> dict[str, Any]:
@@ -160,10 +222,6 @@ def _entry(bundle: Bundle) -> dict[str, Any]:
         "size": _bytes(bundle),
         "metrics": {key: manifest.metrics[key] for key in _HEADLINE if key in manifest.metrics},
     }
-
-
-def _bytes(bundle: Bundle) -> int:
-    return bundle.manifest.size + (bundle.folder / MANIFEST).stat().st_size
 
 
 def _main() -> int:

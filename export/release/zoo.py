@@ -3,7 +3,7 @@
     python -m aae_zoo.export.release.zoo [NAMES...]
 
 run from the root of a checkout, trains into runs/ and exports into runtime/models/. NAMES are those of recipes, or
-.toml files; by default all that are shipped. A run whose recipe has changed is not overwritten, but said.
+.toml files; by default all recipes that are shipped. A run whose recipe has changed is reported and not overwritten.
 """
 
 import sys
@@ -30,9 +30,9 @@ VARIANTS: Final[Mapping[str, Sequence[str]]] = {"mnist-gauss8": ("int8",)}
 
 
 def make(recipes: Sequence[Recipe], runs: Path, models: Path) -> bool:
-    """Train each recipe into runs/<name> and export it to models/<name>, and print a line for each: whether all went.
+    """Train each recipe into runs/<name>, export it to models/<name> and print a line for it: whether all succeeded.
 
-    What fails does not stop the others.
+    A failure does not stop the others.
 
     Raises:
         Interrupted: by Ctrl-C; the same call goes on.
@@ -43,7 +43,7 @@ def make(recipes: Sequence[Recipe], runs: Path, models: Path) -> bool:
             done = _make(recipe, runs / recipe.name, models / recipe.name)
         except Interrupted:
             raise
-        except Exception as error:  # whatever it is, the other models are not to suffer
+        except Exception as error:  # whatever it is, the other models go on
             failed += 1
             done = f"failed: {error if isinstance(error, AaeZooError) else repr(error)}"
         sys.stdout.write(f"{recipe.name}: {done}\n")
@@ -58,10 +58,10 @@ def shipped() -> list[Recipe]:
 
 
 def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
-    """Do for one recipe what is left to do, and say what that was."""
+    """Do what is left to do for one recipe, and say what that was."""
     run, done = Run(folder, recipe), []
     done += _train(run)
-    run.create()  # what the recipe says of its model may have changed, what decides the weights has not
+    run.create()  # its description of the model may have changed; what decides the weights has not
     others = [Run(folder.with_name(f"{folder.name}-{r.training.seed}"), r) for r in _other_seeds(recipe)]
     for other in others:
         done += [f"{what} with seed {other.recipe.training.seed}" for what in _train(other)]
@@ -88,7 +88,7 @@ def _train(run: Run) -> list[str]:
 
 
 def _other_seeds(recipe: Recipe) -> list[Recipe]:
-    """The recipe with the seeds behind its own, as many as it asks for."""
+    """The recipe with the seeds that follow its own, as many as it asks for."""
     training = recipe.training
     copies = [training.model_copy(update={"seed": training.seed + k}) for k in range(1, recipe.seeds)]
     return [recipe.model_copy(update={"training": copy}) for copy in copies]
@@ -100,7 +100,7 @@ def _is_trained(run: Run) -> bool:
 
 
 def _is_exported(run: Run, folder: Path, seeds: int) -> bool:
-    """Whether the bundle is whole, and made from this run with as many others of its recipe."""
+    """Whether the bundle is whole and was made from this run, with as many other seeds."""
     try:
         bundle = open_bundle(folder)
         bundle.check_files()
@@ -111,13 +111,13 @@ def _is_exported(run: Run, folder: Path, seeds: int) -> bool:
     counted = len(bundle.manifest.metrics.get("over_seeds", {}).get("seeds", [0])) - 1
     if (run.folder / LITE_FILE).exists() != ("lite" in bundle.manifest.graphs["decoder"]):
         return False
-    # Of the recipes what is read counts: an option may have been invented since, with a default that changes nothing.
+    # Recipes are compared as read: an option may be newer than the bundle, with a default that changes nothing.
     same = recipe.to_toml() == run.recipe.to_toml()
     return same and counted == seeds and facts.items() <= dict(bundle.manifest.provenance).items()
 
 
 def main() -> int:
-    """The command: status 1 unless every model is there."""
+    """The command: status 1 unless every model was made."""
     try:
         recipes = [load_recipe(name) for name in sys.argv[1:]] or shipped()
         return 0 if make(recipes, Path("runs"), Path("runtime/models")) else 1

@@ -16,7 +16,7 @@ from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.store.catalogue import find_model
 
-# What of examples/ a language needs; the first file is the one with the line about the model.
+# The files of examples/ that a language needs; the first one has the line about the model.
 LANGUAGES: Final = {
     "python": ("python/draw.py",),
     "node": ("javascript/draw.mjs", "javascript/model.mjs", "javascript/package.json"),
@@ -31,10 +31,10 @@ _ANY: Final = "Model: any of aae-zoo; what differs between models is read from t
 def embed(name: str, language: str, out: Path, *, node_modules: Path | None = None) -> Manifest:
     """Write the folder `out`: a model's graphs, an example in `language` that draws with them, and a README.
 
-    A page for the browser gets ONNX Runtime's files too, from `node_modules` or else as `copy_web_runtime` finds them.
+    A page for the browser gets ONNX Runtime's files too, from `node_modules` or as `copy_web_runtime` finds them.
 
     Raises:
-        InvalidInput: no such language, or `node_modules` lacks onnxruntime-web.
+        InvalidInput: there is no example in that language, or `node_modules` lacks onnxruntime-web.
         ModelNotFound, InvalidBundle: the model is not there or damaged.
         MissingBackend: onnxruntime-web cannot be had.
         OutputError: `out` has files already, or cannot be written.

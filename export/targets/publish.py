@@ -1,8 +1,8 @@
 """Publishing to the Hub: checked before, in one commit, and never twice the same.
 
 The token is the Hub client's own, from `hf auth login` or HF_TOKEN: no function here takes, keeps or prints one. Files
-are uploaded first and one commit makes them visible together, so that whatever is interrupted leaves the repository as
-it was, and the next try sends only what lacks.
+are uploaded first and one commit makes them visible together, so an interruption leaves the repository as it was,
+and the next try sends only what is missing.
 """
 
 import hashlib
@@ -73,11 +73,11 @@ def publish_space(folder: Path, repository: str, how: How) -> Published:
     """Publish a folder of pages, as `explore` writes it, as a static Space "ORG/NAME", in one commit.
 
     Raises:
-        InvalidInput: the folder is none; others as `publish_bundle` does for the Hub.
+        InvalidInput: the folder is not one of pages; others as `publish_bundle` does for the Hub.
     """
     readme = folder / "README.md"
     if not readme.is_file() or 'sdk: "static"' not in readme.read_text("utf-8").splitlines():
-        raise InvalidInput(f"{folder} is no folder of pages; write one with aae-zoo explore NAME -o {folder}")
+        raise InvalidInput(f"{folder} is not a folder of pages; write one with aae-zoo explore NAME -o {folder}")
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return publish_files(repository, files, "Pages that decode in the browser", how, kind="space")
 
@@ -88,7 +88,7 @@ def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Publi
     The repositories are NAMESPACE/NAME, by default those that the catalogue has.
 
     Raises: as `publish_bundle` does, and
-        InvalidBundle: the catalogue is missing, or is not that of the bundles.
+        InvalidBundle: the catalogue is missing, or does not list the bundles as they are.
         InvalidInput: there is no namespace, and the catalogue has no repository.
     """
     path = folder / "catalogue.json"
@@ -110,7 +110,7 @@ def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Publi
 
 
 def verified(folder: Path) -> Bundle:
-    """The bundle in a folder, after all of it was checked: hashes, parity report, golden outputs and card.
+    """The bundle in a folder, with everything checked: hashes, parity report, golden outputs and card.
 
     Raises:
         InvalidBundle: a file is missing or altered, or the card's metadata are not what the Hub takes.
@@ -178,19 +178,19 @@ def publish_files(
 
 
 class _Repository:
-    """A repository that is published to. `head` is its newest commit, None where there is no such repository."""
+    """A repository that is published to. `head` is its newest commit, or None if it does not exist yet."""
 
     def __init__(self, name: str, kind: str, how: How) -> None:
         from huggingface_hub import HfApi
 
         self.name, self.kind, self.how = name, kind, how
         self.url = f"{endpoint()}/{'' if kind == 'model' else f'{kind}s/'}{name}"
-        # A dry run reads only, and does without a token.
+        # A dry run only reads, and needs no token.
         self.api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
         self.head = self._head()
 
     def _head(self) -> str | None:
-        """A look that does not wait for ever."""
+        """The newest commit, asked for with a time limit."""
         from huggingface_hub import constants
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -217,7 +217,7 @@ class _Repository:
         return {e.path: e.lfs.sha256 if e.lfs else e.blob_id for e in entries if isinstance(e, RepoFile)}
 
     def check_tag(self, changes: bool) -> None:
-        """Refuse a tag that names another commit than it is to; with changes, that is one still to come."""
+        """Refuse a tag that exists and names another commit than the one published, which with changes is a new one."""
         if self.how.tag is None or self.head is None:
             return
         for known in self.api.list_repo_refs(self.name, repo_type=self.kind).tags:
@@ -228,7 +228,7 @@ class _Repository:
                 )
 
     def commit(self, added: Mapping[str, Path], removed: tuple[str, ...], message: str) -> tuple[str, str]:
-        """One commit with everything, in a repository that is made if need be: its name and its page."""
+        """One commit with everything, in a repository that is made if it is missing: the commit's name and page."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         if self.head is None and not self.how.create_pr:
@@ -262,7 +262,7 @@ def _hashes(path: Path) -> tuple[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Bars of the upload are for terminals: the client draws them everywhere."""
+    """Hide the progress bars of uploads, which the client draws even where there is no terminal."""
     from huggingface_hub.utils import disable_progress_bars
 
     bars: AbstractContextManager[Any] = nullcontext() if sys.stderr.isatty() else disable_progress_bars()
@@ -278,10 +278,10 @@ def _pin(path: Path, name: str, pin: Mapping[str, str]) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """An object in JSON.
+    """Read a JSON object.
 
     Raises:
-        InvalidBundle: it is none.
+        InvalidBundle: the file does not hold one.
     """
     try:
         document = json.loads(path.read_text("utf-8"))

@@ -17,9 +17,9 @@ from aae_zoo.runtime.files import atomic_folder
 if TYPE_CHECKING:
     from onnxruntime import NodeArg
 
-# The most rows of one run: Triton joins requests up to it.
+# The most rows of one run: Triton joins requests up to that many.
 _MAX_BATCH: Final = 256
-# So long a request waits for others to join it.
+# How long a request waits for others to join it.
 _MAX_DELAY_MICROSECONDS: Final = 500
 
 Nodes = Sequence["NodeArg"]
@@ -29,7 +29,7 @@ def export_triton(bundle: Bundle, output: Path) -> None:
     """Write the model repository of a bundle into the new folder `output`.
 
     Raises:
-        InvalidBundle: a graph that is altered, refused by ONNX Runtime, or without a variable batch.
+        InvalidBundle: a graph is altered, is refused by ONNX Runtime, or has no variable batch.
         OutputError: the folder exists already, or cannot be written.
     """
     name = bundle.manifest.name

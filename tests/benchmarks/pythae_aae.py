@@ -26,6 +26,7 @@ from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.loading import load_data
+from aae_zoo.zoo.measure.measured import Networks
 from aae_zoo.zoo.measure.metrics import measure
 from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
 from aae_zoo.zoo.training.run import Run
@@ -113,7 +114,7 @@ def main() -> None:
         adapter, _ = build(run.recipe, dataset.image_shape)
         theirs = train_pythae(run, dataset, facts["training_seconds"], rate)
         adapter.encoder, adapter.decoder = Encoder(theirs), Decoder(theirs)
-        metrics[f"Adversarial_AE, learning rate {rate:g}"] = measure(adapter, dataset, run.recipe)
+        metrics[f"Adversarial_AE, learning rate {rate:g}"] = measure(Networks(adapter), dataset, run.recipe)
     lines = [
         "# mnist-gauss8 beside pythae",
         "",

@@ -50,14 +50,14 @@ class Candidate(Bundle):
 
 def measure(bundle: Bundle) -> Iterator[str]:
     """The lines of one model's table, each printed as soon as it is measured."""
-    dataset, plain = load_dataset(bundle.manifest.dataset), model_of(bundle, "fp32")
-    was, given = quality(plain, dataset), calibration(plain, dataset.train_images.numpy())
+    dataset = load_dataset(bundle.manifest.dataset)
+    was, given = quality(bundle, dataset), calibration(model_of(bundle), dataset.train_images.numpy())
     for role in VARIANT_ROLES:
         content = bundle.read(bundle.manifest.graph_file(role))
         yield line(bundle, role, len(content), "", {}, was, "")
         for precision, variant in variants(bundle, role, content, given):
             candidate = add(bundle, role, precision, variant)
-            found, faster = quality(model_of(candidate, precision), dataset), speedups(content, variant, given[role])
+            found, faster = quality(candidate, dataset, precision), speedups(content, variant, given[role])
             ratio = len(variant) / len(content)
             judged = {} if precision == "fp16" else faster
             said = verdict(ratio, judged, found, was, loss=LITE_LOSS if precision == "lite" else LOSS)
@@ -80,8 +80,8 @@ def add(bundle: Bundle, role: str, precision: str, content: bytes) -> Candidate:
     return Candidate(bundle.folder, manifest, "", name=name, content=content)
 
 
-def model_of(bundle: Bundle, precision: str) -> Model:
-    return Model(bundle, device="cpu", threads=None, precision=precision)
+def model_of(bundle: Bundle) -> Model:
+    return Model(bundle, device="cpu", threads=None, precision="fp32")
 
 
 def line(

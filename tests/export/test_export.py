@@ -294,11 +294,11 @@ class TestGate:
     ) -> None:
         dataset, metrics = load_dataset("small", small_data), dict(open_bundle(bundle).manifest.metrics)
         rest = (dataset, Run.open(small_run).recipe)
-        report = compare_metrics(model, networks, bundle, *rest, metrics)
+        report = compare_metrics(networks, bundle, *rest, metrics)
         assert report["mse"]["onnxruntime"] == pytest.approx(metrics["mse"], rel=1e-5)
         message = "through ONNX Runtime mse is 0.* with PyTorch 0.*no bundle was written; "
         with pytest.raises(ParityError, match=message + "no graph differs on the first 500 test images"):
-            compare_metrics(model, networks, bundle, *rest, metrics | {"mse": 1.01 * metrics["mse"]})
+            compare_metrics(networks, bundle, *rest, metrics | {"mse": 1.01 * metrics["mse"]})
 
         def brighten(graph: onnx.ModelProto) -> None:
             bias = next(t for t in graph.graph.initializer if len(t.dims) == 1 and t.data_type == 1)
@@ -306,7 +306,7 @@ class TestGate:
 
         rewrite(bundle / "decoder.onnx", brighten)
         with pytest.raises(ParityError, match=message + r"decoder: the difference first appears in layers.0 \(addmm\)"):
-            compare_metrics(model, networks, bundle, *rest, metrics)
+            compare_metrics(networks, bundle, *rest, metrics)
 
 
 @torch.no_grad()

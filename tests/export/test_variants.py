@@ -18,6 +18,7 @@ from aae_zoo.export.bundling.variants import FASTER, LITE_LOSS, LOSS, quality, v
 from aae_zoo.export.release.zoo import LITE, VARIANTS
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.store.catalogue import find_model
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.training import lite
 from aae_zoo.zoo.training.run import Run
@@ -199,12 +200,12 @@ class TestLite:
 @pytest.mark.parametrize("name", [e.name for e in list_models() if "variants" in load(e.name).manifest.metrics])
 def test_shipped_variants_are_nearly_as_good_as_float32(name: str) -> None:
     """Measured again through ONNX Runtime; how fast they are is a benchmark's affair."""
-    plain = load(name)
-    dataset = load_dataset(plain.manifest.dataset)
-    was = quality(plain, dataset)
-    for precision in {p for files in plain.manifest.graphs.values() for p in files} - {"fp32"}:
+    bundle = find_model(name)
+    dataset = load_dataset(bundle.manifest.dataset)
+    was = quality(bundle, dataset)
+    for precision in {p for files in bundle.manifest.graphs.values() for p in files} - {"fp32"}:
         loss = LITE_LOSS if precision == "lite" else LOSS
-        said = verdict(1.0, {1: FASTER}, quality(load(name, precision=precision), dataset), was, loss)
+        said = verdict(1.0, {1: FASTER}, quality(bundle, dataset, precision), was, loss)
         assert said.startswith("published"), said
 
 

@@ -5,19 +5,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.loading import validation_images
+from aae_zoo.zoo.measure.measured import Measured
 from aae_zoo.zoo.measure.samples import batch_size
 from aae_zoo.zoo.recipe import Recipe
 
 
-def class_error(model: Autoencoder, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+def class_error(model: Measured, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
     """`error`, the share of test images with a wrong class in percent; with `clusters`, the class of each cluster.
 
     Without labels the classes of y are clusters. Each takes the label of the validation image that is most certainly
-    in it (Makhzani et al., arXiv 1511.05644, section 6), and errors are counted on the test set.
+    in it (Makhzani et al., arXiv 1511.05644, section 6), and errors are counted on the test set. A model that tells no
+    classes has neither figure.
     """
+    if not (dataset.label_names and _tells_classes(model, dataset.test_images)):
+        return {}
     found = probabilities(model, dataset.test_images).argmax(1)
     if recipe.data.labels:
         return {"error": percent_wrong(found, dataset.test_labels)}
@@ -32,9 +35,13 @@ def clusters_of(y: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def probabilities(model: Autoencoder, images: Tensor) -> Tensor:
+def _tells_classes(model: Measured, images: Tensor) -> bool:
+    return "y" in model.encode(to_float(images[:1]))
+
+
+@torch.no_grad()
+def probabilities(model: Measured, images: Tensor) -> Tensor:
     """The probabilities y [n, classes] of images, uint8 [n, C, H, W]."""
-    model.eval()
     return torch.cat([model.encode(to_float(batch))["y"] for batch in images.split(batch_size(images))])
 
 

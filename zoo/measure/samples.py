@@ -7,10 +7,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import Dataset, to_float
+from aae_zoo.zoo.data.loading import validation_images
 from aae_zoo.zoo.measure.classifier import Classifier, load_classifier
-from aae_zoo.zoo.priors import open_uniform
+from aae_zoo.zoo.measure.measured import Measured
+from aae_zoo.zoo.recipe import Recipe
 
 _SAMPLES: Final = 10_000
 _PARZEN_VALIDATION: Final = 1000
@@ -25,44 +26,48 @@ def batch_size(images: Tensor) -> int:
 class _Samples:
     """The same images [batch, C, H, W] in [0, 1] each time they are asked for, drawn anew instead of kept."""
 
-    def __init__(self, model: Autoencoder, size: int) -> None:
+    def __init__(self, model: Measured, size: int) -> None:
         self.model, self.size = model, size
-        prior, generator = model.prior, torch.Generator().manual_seed(0)
-        u = open_uniform(_SAMPLES, prior.noise, generator)
-        self.codes = prior(u)
-        self.labels = (u[:, prior.label_coordinate] * prior.classes).long() if prior.classes else None
+        self.draws = model.draw(_SAMPLES, torch.Generator().manual_seed(0))
 
     def __iter__(self) -> Iterator[Tensor]:
         for start in range(0, _SAMPLES, self.size):
-            codes = {name: values[start : start + self.size] for name, values in self.codes.items()}
-            yield self.model.decoder(**codes)["image"]
+            codes = {name: values[start : start + self.size] for name, values in self.draws.codes.items()}
+            yield self.model.decode(codes).sigmoid()
 
 
 @torch.no_grad()
-def sample_quality(model: Autoencoder, dataset: Dataset, validation: Tensor, *, labelled: bool) -> dict[str, Any]:
-    """The metrics of 10,000 samples against the test set, by name; `validation` are images, uint8 [n, C, H, W].
-
-    `parzen` is the log-likelihood of the test images in nats, and `parzen_error` its standard error. Where the
-    package has a classifier of the data set: `frechet`, the distance in its features; `classifier_score`, from 1
-    to the number of classes; `class_entropy`, of the classes drawn, in nats; `classifier`, which one it was; and
-    where the prior's classes are the data set's (`labelled`), `label_agreement`, the share of samples that the
-    classifier finds to be of the class they were drawn for.
-    """
-    model.eval()
+def likelihood(model: Measured, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """`parzen`, the log-likelihood of the test images under 10,000 samples in nats, and `parzen_error`, its error."""
+    validation = validation_images(recipe.data, dataset)[-_PARZEN_VALIDATION:]
     samples = _Samples(model, batch_size(dataset.test_images))
-    mean, error = parzen_log_likelihood(samples, validation[-_PARZEN_VALIDATION:], dataset.test_images)
-    metrics: dict[str, Any] = {"parzen": mean, "parzen_error": error}
-    if loaded := load_classifier(dataset.name):
-        classifier, facts = loaded
-        features = torch.cat([classifier.features(images) for images in samples])
-        metrics |= _in_features(classifier, features, dataset.test_images) | {"classifier": facts}
-        if labelled and samples.labels is not None:
-            found = classifier.output(features).argmax(1)
-            metrics["label_agreement"] = float((found == samples.labels).float().mean())
+    mean, error = parzen_log_likelihood(samples, validation, dataset.test_images)
+    return {"parzen": mean, "parzen_error": error}
+
+
+@torch.no_grad()
+def in_features(model: Measured, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """The metrics of 10,000 samples in the features of a classifier, where the package has one of the data set.
+
+    `frechet` is the distance from the test images; `classifier_score`, from 1 to the number of classes;
+    `class_entropy`, of the classes drawn, in nats; `classifier`, which one it was; and where the prior's classes are
+    the data set's, `label_agreement`, the share of samples that the classifier finds to be of the class they were
+    drawn for.
+    """
+    loaded = load_classifier(dataset.name)
+    if loaded is None:
+        return {}
+    classifier, facts = loaded
+    samples = _Samples(model, batch_size(dataset.test_images))
+    features = torch.cat([classifier.features(images) for images in samples])
+    metrics = {**_quality(classifier, features, dataset.test_images), "classifier": facts}
+    if recipe.data.labels and samples.draws.label is not None:
+        found = classifier.output(features).argmax(1)
+        metrics["label_agreement"] = float((found == samples.draws.label).float().mean())
     return metrics
 
 
-def _in_features(classifier: Classifier, features: Tensor, test: Tensor) -> dict[str, float]:
+def _quality(classifier: Classifier, features: Tensor, test: Tensor) -> dict[str, Any]:
     real = torch.cat([classifier.features(to_float(images)) for images in test.split(batch_size(test))])
     probabilities = classifier.output(features).double().softmax(1)
     marginal = probabilities.mean(0)

@@ -6,7 +6,6 @@ matrices, which starts as the principal components of the large one's logits (Jo
 Analysis", 2002, chapter 3): between neighbouring codes, images differ in few directions.
 """
 
-import copy
 import hashlib
 import itertools
 import math
@@ -28,9 +27,10 @@ from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import Dataset, to_float
-from aae_zoo.zoo.data.loading import load_data, validation_images
-from aae_zoo.zoo.measure.metrics import evaluate
-from aae_zoo.zoo.measure.samples import batch_size, sample_quality
+from aae_zoo.zoo.data.loading import load_data
+from aae_zoo.zoo.measure.measured import Codes, Networks
+from aae_zoo.zoo.measure.metrics import match, measure
+from aae_zoo.zoo.measure.samples import batch_size, in_features, likelihood
 from aae_zoo.zoo.networks import BaseDecoder
 from aae_zoo.zoo.training.run import Run, load_model
 
@@ -44,6 +44,10 @@ _DRAWS: Final = 60_000
 _NUMBERS: Final = 2**28  # in all images of a lesson: half a gigabyte
 _COMPONENTS_FROM: Final = 4000
 _SEED: Final = 0
+_OF_DECODER: Final = (
+    *("mse", "bce", "parzen", "parzen_error", "frechet"),
+    *("classifier_score", "class_entropy", "label_agreement"),
+)
 
 
 class LiteDecoder(BaseDecoder):
@@ -77,8 +81,7 @@ class LiteDecoder(BaseDecoder):
 def distil(folder: Path, *, data: Path | None = None, steps: int | None = None) -> dict[str, Any]:
     """Teach a lite decoder what a finished run's decoder draws, write it into the run, and measure it on the test set.
 
-    The same run gives the same decoder. Of the metrics of `metrics.evaluate` and `samples.sample_quality`, those are
-    given that depend on the decoder.
+    The same run gives the same decoder. The metrics are those of `metrics.measure` that depend on the decoder.
 
     Raises:
         CheckpointError: the run is missing, unfinished or damaged.
@@ -119,14 +122,22 @@ def load_lite(run: Run, image: Sequence[int]) -> LiteDecoder | None:
     return lite.eval()
 
 
+class _Taught(Networks):
+    """A model with the lite decoder in the place of its own."""
+
+    def __init__(self, model: Autoencoder, lite: LiteDecoder) -> None:
+        super().__init__(model)
+        self.lite = lite.eval()
+
+    def decode(self, codes: Codes) -> Tensor:
+        """The lite decoder's images of codes, before the sigmoid."""
+        return self.lite.logits(codes["z"], codes["y"] if self.model.prior.conditional else None)
+
+
 def measure_lite(model: Autoencoder, lite: LiteDecoder, dataset: Dataset, run: Run) -> dict[str, Any]:
     """The metrics on the test set that depend on the decoder, with the lite one in its place."""
-    changed = copy.deepcopy(model)
-    changed.decoder = lite
-    found = evaluate(changed, dataset.test_images)
-    validation = validation_images(run.recipe.data, dataset)
-    quality = sample_quality(changed, dataset, validation, labelled=run.recipe.data.labels != 0)
-    return {"mse": found["mse"], "bce": found["bce"]} | {n: v for n, v in quality.items() if isinstance(v, float)}
+    found = measure(_Taught(model, lite), dataset, run.recipe, (match, likelihood, in_features))
+    return {name: found[name] for name in _OF_DECODER if name in found}
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.known_labels import known_labels
 from aae_zoo.zoo.data.loading import load_data
+from aae_zoo.zoo.measure.measured import Networks
 from aae_zoo.zoo.measure.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes, leave
@@ -82,7 +83,7 @@ def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
     run = Run.open(folder)
     dataset = load_data(run.recipe.data, data)
     model, _ = load_model(run, dataset.image_shape)
-    return measure(model, dataset, run.recipe)
+    return measure(Networks(model), dataset, run.recipe)
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
@@ -192,7 +193,7 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """The metrics on the test set."""
         self.objective.to("cpu")
-        return measure(self.model, self.dataset, self.run.recipe)
+        return measure(Networks(self.model), self.dataset, self.run.recipe)
 
     def save(self, metrics: dict[str, Any]) -> None:
         """Write the metrics and where they came from: the run is complete."""
@@ -260,7 +261,7 @@ class Trainer:
         """What the main process does after an epoch: measure, report, draw and keep; all of it on the CPU."""
         with self._on_cpu():
             self._fit_prior()
-            validation = evaluate(self.model, self.validation, draws=2)
+            validation = evaluate(Networks(self.model), self.validation, draws=2)
             self.seconds += time.perf_counter() - started
             self._report(losses, validation, bar)
             self.checkpoint.save(
