@@ -72,6 +72,31 @@ class Log:
                 self._tensorboard.add_scalar(f"{group}/{name}", number, step)
 
 
+class NoLog:
+    """The log of a process that is not the main one, which alone writes: it takes everything and keeps nothing."""
+
+    size = 0
+
+    def batch(self, row: Mapping[str, Any]) -> None:
+        """Log no batch."""
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Log no epoch."""
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Nothing."""
+        return iter(())
+
+    def picture(self, name: str, picture: Image, *, epoch: int, step: int) -> None:
+        """Write no picture."""
+
+    def flush(self) -> None:
+        """Have nothing on the disk."""
+
+    def close(self) -> None:
+        """End nothing."""
+
+
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """The numbers of a row by name, those of a table in it as table/name; lists are left to log.jsonl."""
     for name, value in row.items():
