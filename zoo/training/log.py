@@ -15,7 +15,7 @@ from aae_zoo.zoo.training.run import Run
 class Log:
     """A run's log, continued at a step.
 
-    Of log.jsonl `size` bytes are kept, and for TensorBoard what is before `step`: what is beyond belongs to an epoch
+    Of log.jsonl `size` bytes are kept, and for TensorBoard what is before `step`: the rest belongs to an epoch
     that will be trained again.
 
     Raises, as each method does:
@@ -31,7 +31,7 @@ class Log:
 
     @property
     def size(self) -> int:
-        """The bytes of log.jsonl, for whoever continues."""
+        """The size of log.jsonl in bytes, at which a resumed run continues."""
         return self.run.log.stat().st_size
 
     def batch(self, row: Mapping[str, Any]) -> None:
@@ -73,7 +73,7 @@ class Log:
 
 
 class NoLog:
-    """The log of a process that is not the main one, which alone writes: it takes everything and keeps nothing."""
+    """The log of a process that is not the main one, which alone writes: it keeps nothing."""
 
     size = 0
 

@@ -70,7 +70,7 @@ class Trainer:
     """One run of training, or one process's part of it. The methods stand in the order in which they run.
 
     `images` are the training images, uint8 [n, C, H, W], and `labels` int64 [n], -1 where training may not know them;
-    `known` are the indices of the others. `validation` are the images that are kept for validation.
+    `known` are the indices of those that it may. `validation` are the images kept for validation.
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, out: Path, processes: Processes) -> None:
@@ -163,7 +163,7 @@ class Trainer:
         """Train to the last epoch, with a progress bar on stderr and a checkpoint after every epoch.
 
         Raises:
-            TrainingError: a loss is no finite number, the process was interrupted, or another one has ended.
+            TrainingError: a loss is not a finite number, the process was interrupted, or another one has ended.
         """
         total = self.settings.epochs * self.steps_per_epoch
         hidden = not sys.stderr.isatty() or not self.processes.main
@@ -260,7 +260,7 @@ class Trainer:
             self.objective.to(self.processes.device)
 
     def _fit_prior(self) -> None:
-        """Fit the prior, where it is one that is fitted, to the codes of some training images."""
+        """Fit the prior, where its kind is fitted, to the codes of some training images."""
         if self.model.prior.fitted:
             self.model.eval()
             with torch.no_grad():
@@ -289,7 +289,7 @@ class Trainer:
     def _how_to_go_on(self) -> str:
         if self.run.state.exists():
             return f"all whole epochs are kept in {self.run.folder}: give the same command with --resume to go on"
-        return "the first epoch was not whole, so nothing is kept: give the same command to start again"
+        return "the first epoch was not finished, so nothing is kept: give the same command to start again"
 
     def finish(self) -> dict[str, Any] | None:
         """Measure on the test set and write the metrics and where they came from: the run is complete.
