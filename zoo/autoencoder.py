@@ -14,8 +14,8 @@ from aae_zoo.zoo.recipe import Recipe
 class Autoencoder(nn.Module):
     """Encoder, decoder and prior for images of one shape (C, H, W).
 
-    `heads` says which outputs of the encoder the objective wants beside the prior's; with `noisy` the encoder gets
-    one more channel, of noise.
+    `heads` says which outputs of the encoder the objective wants in addition to the prior's; with `noisy` the
+    encoder gets one more channel, of noise.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class Autoencoder(nn.Module):
         self.decoder: BaseDecoder = decoder.Decoder(recipe.decoder, code, image)
 
     def outputs(self, image: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:
-        """The encoder's linear outputs by name; `noise` [n, 1, H, W] is for a noisy encoder, whose mean is without."""
+        """The encoder's linear outputs by name; `noise` [n, 1, H, W] is for a noisy encoder, by default 0."""
         if self.noisy:
             image = torch.cat([image, torch.zeros_like(image[:, :1]) if noise is None else noise], dim=1)
         outputs: dict[str, Tensor] = self.encoder(image)
         return outputs
 
     def encode(self, image: Tensor) -> dict[str, Tensor]:
-        """The codes of images by name: z, and what else there is."""
+        """The codes of images by name: z, and what the prior and the objective add to it."""
         return self.prior.codes(self.outputs(image))
 
     def logits(self, codes: Mapping[str, Tensor]) -> Tensor:

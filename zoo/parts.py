@@ -43,7 +43,7 @@ def load_part(family: str, kind: str) -> ModuleType:
 
 
 def nearest_first(name: object, known: Iterable[str]) -> list[str]:
-    """The known names, sorted, for a message about one that is not: what was probably meant is the first of them."""
+    """The known names, sorted, for a message about one that is unknown; what was probably meant comes first."""
     names = sorted(known)
     meant = get_close_matches(str(name).lower(), names, n=1)
     return meant + [other for other in names if other not in meant]

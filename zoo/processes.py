@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as `accelerate launch` starts them. One alone has nothing to share.
+"""Several processes that train one model together, as `accelerate launch` starts them. One alone shares nothing.
 
 All have the same weights and see the training images in the same random order. Of each batch each takes its own
 share, with noise of its own; gradients are averaged before every step, so that all take the same step. A loss that
@@ -25,11 +25,11 @@ from aae_zoo.runtime.errors import AaeZooError, TrainingError
 class Processes:
     """This process among all: its number, its device, and what they tell each other.
 
-    Every method that says so has to be called by all processes at the same point.
+    Every method that says so must be called by all processes at the same point.
     """
 
     def __init__(self) -> None:
-        # accelerate takes a machine for one with a GPU unless told otherwise, and has its processes train apart.
+        # accelerate assumes a GPU unless told otherwise, and then lets processes without one train apart.
         self._state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available())
         self.count: int = self._state.num_processes
         self.index: int = self._state.process_index
@@ -39,11 +39,11 @@ class Processes:
         self.device: torch.device = self._state.device
 
     def seed(self, seed: int) -> int:
-        """A seed for the noise of this process, of 32 bits: torch's generator on the CPU ignores all others."""
+        """A seed for the noise of this process, of 32 bits: torch's generator on the CPU ignores any further ones."""
         return int(np.random.SeedSequence([seed, self.index]).generate_state(1)[0])
 
     def command(self, command: str) -> str:
-        """The command line that gives what `command` gives, in as many processes."""
+        """The command line that does what `command` does, in as many processes."""
         if self.count == 1:
             return command
         launched = f"accelerate launch --multi_gpu --num_processes {self.count} -m aae_zoo.cli.main"
@@ -93,7 +93,7 @@ class Processes:
             leave(failed or TrainingError(f"another process failed: {messages[0]}"))
 
     def part(self) -> None:
-        """End what the processes have in common: from here on each is alone."""
+        """Disconnect the processes: from here on each is alone."""
         self._state.destroy_process_group()
 
 
@@ -109,7 +109,7 @@ def leave(error: AaeZooError) -> NoReturn:
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace each gradient by its mean over all processes, each of which calls this; nothing where one is alone.
+    """Replace each gradient by its mean over all processes, each of which calls this; nothing where there is only one.
 
     Raises:
         TrainingError: another process has ended.
@@ -137,7 +137,7 @@ def _connected() -> Iterator[None]:
         reason = " ".join(str(error).split())[:200]
         leave(
             TrainingError(
-                f"another process has ended, and with it this training ({reason}); mend what it complained of, "
+                f"another process has ended, and with it this training ({reason}); mend what it named, "
                 "then give the same command with --resume"
             )
         )

@@ -61,7 +61,7 @@ class DataSettings(Settings):
 class TrainingSettings(Settings):
     """[training]: Adam with a rate that rises linearly over `warmup` of all steps, then falls as a cosine to zero.
 
-    Where training may know only some labels, every batch has `labelled_batch` images beside it whose labels it knows.
+    Where training may know only some labels, every batch comes with `labelled_batch` images whose labels it knows.
     """
 
     epochs: PositiveInt
@@ -112,7 +112,7 @@ class Recipe(Settings):
     def sha256(self) -> str:
         """The SHA-256 of what decides the weights, independent of how the TOML file is laid out.
 
-        Settings that have their default are left out, so that a recipe is the same when others are invented.
+        Settings that have their default are left out, so that a recipe stays the same when settings are added.
         """
         decides = self.model_dump(include={"data", *_FAMILIES, "training"}, exclude_defaults=True)
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -139,7 +139,7 @@ class Recipe(Settings):
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     """Load a recipe by the path of its TOML file, or by the name of one that comes with the package.
 
-    `overrides` are settings such as "training.epochs=3", with values in TOML (a bare word is a text).
+    `overrides` are settings such as "training.epochs=3", with values in TOML (a bare word is a string).
 
     Raises:
         InvalidRecipe: there is no such recipe, or it has mistakes; all of them are listed.
@@ -205,7 +205,7 @@ class _AnyPart(PartSettings, extra="allow"):
 
 
 def _toml(value: object) -> str:
-    """A value in TOML, which writes texts, numbers, truth values and lists of them as JSON does."""
+    """A value in TOML, which writes strings, numbers, booleans and lists of them as JSON does."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)
@@ -227,7 +227,7 @@ def _override(document: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     *tables, last = key.strip().split(".")
     if not equals or not last:
-        raise InvalidRecipe(f"--set {override} is no setting, expected KEY=VALUE such as training.epochs=3")
+        raise InvalidRecipe(f"--set {override} is not a setting, expected KEY=VALUE such as training.epochs=3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -235,5 +235,5 @@ def _override(document: dict[str, Any], override: str) -> None:
     for table in tables:
         document = document.setdefault(table, {})
         if not isinstance(document, dict):
-            raise InvalidRecipe(f"--set {override}: {table} is no table of the recipe")
+            raise InvalidRecipe(f"--set {override}: {table} is not a table of the recipe")
     document[last] = value

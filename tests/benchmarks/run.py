@@ -251,7 +251,7 @@ def training() -> Iterator[Row]:
         _write_torchvision_mnist(Path(folder))
         recipe = load_recipe("mnist-gauss", ["training.batch=100"])
         trainer = Trainer(recipe, load_dataset("mnist"), Path(folder) / "run", Processes())
-        trainer.setup(resume=False)
+        trainer.start(resume=False)
         trainer.objective.train()
         batches = itertools.chain.from_iterable(trainer.batches() for _ in itertools.count())
         other = tutorial.steps(Path(folder))

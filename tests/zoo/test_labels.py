@@ -54,7 +54,7 @@ def test_labels_that_cannot_be_shared_out(mnist: Dataset, recipe: MakeRecipe, la
 def test_training_sees_no_other_label(mnist: Dataset, recipe: MakeRecipe, tmp_path: Path) -> None:
     """What a batch holds: -1 where the label is not known, and beside it a batch of those that are."""
     trainer = Trainer(recipe("data.labels=20", "training.labelled_batch=7"), mnist, tmp_path / "run", Processes())
-    trainer.setup(resume=False)
+    trainer.start(resume=False)
     known = set(trainer.known.tolist())
     batch = next(trainer.batches())
     assert int((trainer.labels >= 0).sum()) == 20

@@ -87,7 +87,7 @@ def torchvision_root() -> Path:
 
 @contextmanager
 def download_errors(name: str, looked: Iterable[Path], mend: str) -> Iterator[None]:
-    """Turn whatever a download fails with into one error; what it prints is progress, so it goes to stderr.
+    """Turn any error of a download into one of ours; what it prints is progress, so it goes to stderr.
 
     Raises:
         DatasetError: the data set is in none of the places that were looked at, and cannot be downloaded.

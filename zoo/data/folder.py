@@ -16,7 +16,7 @@ def find_pictures(name: str, place: Path | None) -> Path | None:
     """The folder `place`, or without it the first of the places of `name` that is there, or None.
 
     Raises:
-        DatasetError: `place` is given and is no folder.
+        DatasetError: `place` is given and is not a folder.
     """
     if place and not place.is_dir():
         raise DatasetError(f"there is no folder of pictures {place}; give the folder of your pictures with --data")
@@ -26,8 +26,8 @@ def find_pictures(name: str, place: Path | None) -> Path | None:
 def load_pictures(name: str, root: Path, size: int, channels: int) -> Dataset:
     """All pictures of a folder, cut to their central square, as [n, channels, size, size].
 
-    About a tenth of them are the test set. Which, the SHA-256 of a file's content decides alone, so a picture is
-    never moved from one side to the other by those that come or go. Their order is that of the hashes, so that the
+    About a tenth of them are the test set. The SHA-256 of a file's content alone decides which, so that a picture
+    never changes sides when others are added or removed. Their order is that of the hashes, so that the
     last training images, those for validation, are of all classes.
 
     Raises:
@@ -40,8 +40,8 @@ def load_pictures(name: str, root: Path, size: int, channels: int) -> Dataset:
     test = [path for path in ordered if _is_test(hashes[path])]
     if min(len(train), len(test)) < 2:
         raise DatasetError(
-            f"of the {len(paths)} pictures in {root}, {len(test)} fell to the test set, as about a tenth does, "
-            "expected 2 or more; give more pictures"
+            f"of the {len(paths)} pictures in {root}, {len(test)} are in the test set, which takes about "
+            "a tenth of them, expected 2 or more; give more pictures"
         )
     classes = sorted({path.parent.name for path in paths if path.parent != root})
     return Dataset(
@@ -65,16 +65,16 @@ def _pictures(root: Path) -> list[Path]:
     for path in paths:
         if (path.parent if top else path.parent.parent) != root:
             raise DatasetError(
-                f"{path} lies deeper or less deep than {paths[0]}; put all pictures in {root} itself, or all in "
+                f"{path} and {paths[0]} are at different depths; put all pictures in {root} itself, or all in "
                 "subfolders of it, one for each class"
             )
     if len(paths) < len(files):
-        sys.stderr.write(f"note: {len(files) - len(paths)} files in {root} are no pictures and are left out\n")
+        sys.stderr.write(f"note: {len(files) - len(paths)} files in {root} are not pictures and are left out\n")
     return paths
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether a file has the suffix of one, and neither it nor a folder that it is in is hidden."""
+    """Whether a file has a picture's suffix, and is neither hidden nor in a hidden folder."""
     return path.suffix.lower() in DATASET_SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 

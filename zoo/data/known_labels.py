@@ -15,7 +15,7 @@ def known_labels(dataset: Dataset, recipe: Recipe) -> Tensor:
     not kept for validation; with -1 all of them.
 
     Raises:
-        TrainingError: n is no multiple of the number of classes, or a class has too few images.
+        TrainingError: n is not a multiple of the number of classes, or a class has too few images.
     """
     labels = dataset.train_labels[: -recipe.data.validation_count(len(dataset.train_labels))]
     wanted, classes = recipe.data.labels, len(dataset.label_names)

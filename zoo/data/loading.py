@@ -30,7 +30,7 @@ def load_data(settings: DataSettings, place: Path | None = None) -> Dataset:
 
     Raises:
         DatasetError: it is nowhere and cannot be downloaded, or a file is damaged or not the canonical one.
-        InvalidRecipe: size and channels are given for a data set that has its own, or lack for one that needs them.
+        InvalidRecipe: size and channels are given for a data set that has its own, or missing for one that needs them.
     """
     known, sized = declarations(), settings.size is not None or settings.channels is not None
     if declared := known.get(settings.dataset):
@@ -55,7 +55,7 @@ def load_dataset(
     """Load a data set by its name, as `load_data` does for a recipe.
 
     Raises:
-        DatasetError: as `load_data`, or the name is none that a data set can have.
+        DatasetError: as `load_data`, or no data set can have this name.
         InvalidRecipe: as `load_data`.
     """
     try:

@@ -11,10 +11,10 @@ Opened = TypeVar("Opened")
 
 
 def open_torchvision(name: str, folder: Path | None, mark: str, open_at: Callable[[Path, bool], Opened]) -> Opened:
-    """What `open_at` gives, which opens torchvision's data set at a root, and downloads it there first if it may.
+    """Open torchvision's data set with `open_at`, which is given a root, and whether it may download it there first.
 
-    `mark` is the file or folder at the root by which the data set is known to be there. It is looked for in
-    `folder`, or in the places of `name`; only then is the cache asked, into which torchvision downloads what lacks.
+    `mark` is the file or folder at the root that shows that the data set is there. It is looked for in `folder`, or
+    in the places of `name`, and only then in the cache, into which torchvision downloads what is missing.
 
     Raises:
         DatasetError: `folder` does not hold it, it is damaged, or it is nowhere and cannot be downloaded.
@@ -36,6 +36,6 @@ def _open(name: str, root: Path, mark: str, open_at: Callable[[Path, bool], Open
         return open_at(root, False)
     except (OSError, RuntimeError) as error:
         raise DatasetError(
-            f"{name} in {root / mark} lacks files, or one has not its canonical md5 ({error}); "
+            f"{name} in {root / mark} lacks files, or one does not have its canonical md5 ({error}); "
             "get them again, or move them away to have them downloaded"
         ) from None

@@ -16,6 +16,6 @@ def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> 
 
 
 def generator_loss(discriminator: nn.Module, fake: Tensor) -> Tensor:
-    """-E log D(fake), with a gradient for whoever made `fake`, and none for D."""
+    """-E log D(fake), with a gradient for the network that made `fake`, and none for D."""
     discriminator.requires_grad_(False)
     return F.softplus(-discriminator(fake)).mean()

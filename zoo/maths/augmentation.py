@@ -19,7 +19,7 @@ class Settings(BaseSettings):
 
 
 def affine(images: Tensor, settings: Settings, generator: Generator) -> Tensor:
-    """Each image [n, C, H, W] turned, stretched, slanted and moved at random, black where nothing was.
+    """Each image [n, C, H, W] turned, stretched, slanted and moved at random; what comes into view is black.
 
     Every amount is uniform between minus and plus its largest; height and width are stretched apart.
     """

@@ -1,4 +1,4 @@
-"""The maximum mean discrepancy: how far two samples are from being of one distribution."""
+"""The maximum mean discrepancy: how far two samples are from coming from one distribution."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The inverse normal CDF in plain operators, which ONNX has no operator for."""
+"""The inverse normal CDF, for which ONNX has no operator, made of plain ones."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -29,7 +29,7 @@ def normal_quantile(u: Tensor) -> Tensor:
     centre = q * _ratio(_CENTRE, 0.180625 - q * q)
     # The distance from the nearer border is taken from u itself, so that a small u loses nothing.
     r = torch.sqrt(-torch.log(torch.minimum(u, 1 - u)))
-    # Only > and <: some engines know <= and >= of older opsets alone.
+    # Only > and <: some engines know only the <= and >= of older opsets.
     tail = torch.where(r > 5, _ratio(_FAR_TAIL, r - 5), _ratio(_TAIL, r - 1.6)) * torch.sign(q)
     return torch.where(q.abs() > 0.425, tail, centre)
 

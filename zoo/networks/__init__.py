@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class BaseEncoder(nn.Module, ABC):
     """Images [n, C, H, W] in [0, 1] to the network's linear outputs by name, among them that of the code z [n, latent].
 
-    `heads` gives the width of every output: prior and objective decide which there are.
+    `heads` gives the width of every output: the prior and the objective decide which outputs these are.
     """
 
     def __init__(self, heads: Mapping[str, int]) -> None:
@@ -27,7 +27,7 @@ class BaseEncoder(nn.Module, ABC):
         outputs = self.outputs(image)
         if len(self.heads) == 1:
             return dict.fromkeys(self.heads, outputs)
-        # Slices, as some engines know Split of older opsets alone.
+        # Slices, because some engines know only the Split of older opsets.
         ends = accumulate(self.heads.values())
         return {
             name: outputs[:, end - width : end] for (name, width), end in zip(self.heads.items(), ends, strict=True)
@@ -35,7 +35,7 @@ class BaseEncoder(nn.Module, ABC):
 
 
 class BaseDecoder(nn.Module, ABC):
-    """P(x|z, y): codes z [n, latent], beside them classes y [n, classes] where the prior is conditional, to images.
+    """P(x|z, y): codes z [n, latent], with classes y [n, classes] where the prior is conditional, to images.
 
     Images are [n, C, H, W] in [0, 1], the means of their pixels.
     """

@@ -37,12 +37,12 @@ class BaseObjective(nn.Module, ABC):
 
     @staticmethod
     def heads(settings: Any, prior: BasePrior) -> dict[str, int]:  # noqa: ARG004
-        """The outputs that this objective wants of the encoder beside the prior's own, by name, and their widths."""
+        """The outputs that this objective wants of the encoder in addition to the prior's: widths by name."""
         return {}
 
     @staticmethod
     def noisy(settings: Any) -> bool:  # noqa: ARG004
-        """Whether the encoder gets a channel of noise beside the image."""
+        """Whether the encoder gets a channel of noise in addition to the image."""
         return False
 
     @abstractmethod
@@ -50,7 +50,7 @@ class BaseObjective(nn.Module, ABC):
         """Update all networks once on a batch; the losses before the update, by name."""
 
     def update(self, name: str, loss: Tensor) -> None:
-        """One step of an optimiser down the gradient of a loss, and of nothing that was left from another.
+        """One step of an optimiser down the gradient of a loss, and of nothing that another loss left.
 
         Of several processes all take the same step, down the mean of their gradients.
         """
@@ -64,7 +64,7 @@ class BaseObjective(nn.Module, ABC):
 def two_players(
     autoencoder: Iterable[nn.Module], learning_rate: float, judges: Iterable[nn.Module], judges_rate: float
 ) -> dict[str, Optimizer]:
-    """The optimisers of an adversarial game: "autoencoder" for who is judged, "discriminator" for who judges."""
+    """The optimisers of an adversarial game: "autoencoder" for the judged, "discriminator" for the judges."""
 
     def adam(players: Iterable[nn.Module], rate: float) -> Optimizer:
         parameters = [parameter for network in players for parameter in network.parameters()]

@@ -29,8 +29,8 @@ class Settings(PartSettings):
 
     `posterior` (section 2): "deterministic", z = f(x); "gaussian", whose mean and variance the encoder gives; or
     "universal", z = f(x, noise), the universal approximator. `entropy_weight` is that of a Gaussian posterior's
-    entropy (section 2.1: the bound's middle term). Without it the variance goes to nothing, for that is easier to
-    decode; with it codes take only as much room as tells images apart, and the decoder draws well between them.
+    entropy (section 2.1: the bound's middle term). Without it the variance goes to 0, which is easier to decode;
+    with it codes take only as much room as tells images apart, and the decoder draws well between them.
     """
 
     kind: Literal["aae"]
@@ -65,7 +65,7 @@ class Objective(BaseObjective):
 
     @staticmethod
     def heads(settings: Settings, prior: BasePrior) -> dict[str, int]:
-        """A Gaussian posterior has the logarithm of its variance beside its mean z."""
+        """A Gaussian posterior has the logarithm of its variance in addition to its mean z."""
         return {"log_var": prior.latent} if settings.posterior == "gaussian" else {}
 
     @staticmethod

@@ -1,14 +1,14 @@
 """The semi-supervised adversarial autoencoder, and clustering (Makhzani et al., arXiv 1511.05644, sections 5 and 6).
 
-The encoder gives a style z and the probabilities of the classes y; the decoder gets both. Two discriminators see to
-it that z is Gaussian and y one-hot, each class as often as every other. With labels for a few images the classes are
+The encoder gives a style z and the probabilities of the classes y; the decoder gets both. Two discriminators make
+sure that z is Gaussian and y one-hot, each class as often as every other. With labels for a few images the classes are
 those of the labels; with none, clusters.
 
 Two things are not in the paper. The style's discriminator sees y beside z: z has to be Gaussian in every class, not
 only over all of them, or a style drawn for one class would be drawn as another. And consistency: the class of an
 image that was turned, stretched and moved has to be that of the image itself (Sajjadi et al., NeurIPS 2016). With
 labels the image's class is the target, where it is sure enough (Sohn et al., "FixMatch", arXiv 2001.07685, equation
-4); without, the two say as much of each other as they can. It makes hundreds of times fewer epochs do.
+4); without, the two say as much of each other as they can. This needs hundreds of times fewer epochs.
 """
 
 import math
@@ -31,7 +31,7 @@ from aae_zoo.zoo.priors import categorical, open_uniform
 
 
 class Settings(PartSettings):
-    """The losses and their weights beside the reconstruction loss; the discriminators of style and classes.
+    """The reconstruction loss, the weights of the other losses, and the discriminators of style and classes.
 
     `confidence` is how sure of its class an image has to be to be a target of the consistency, and `temperature` what
     its logits are divided by for that: below 1, targets are surer than the encoder is (Berthelot et al., "MixMatch",
@@ -73,7 +73,7 @@ class Objective(BaseObjective):
         )
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """One batch; the images of the labelled batch beside it only teach the classes."""
+        """One batch; the images of its labelled batch only teach the classes."""
         x, s = batch.image, self.settings
         parts = self.prior.parts_of(self.encoder(x))
         z, y = parts["z"], parts["y"]

@@ -1,8 +1,8 @@
 """The supervised adversarial autoencoder (Makhzani et al., arXiv 1511.05644, section 4).
 
-The decoder gets the label beside the code, so the code need not say which class it is and keeps the style. The paper
+The decoder gets the label with the code, so the code does not have to tell the class and keeps the style. The paper
 stops there; here the encoder learns to name the class as well (cross-entropy), so that an image without a label can
-be reconstructed too, and the discriminator sees the label beside the code: in every class, not only over all of them,
+be reconstructed too, and the discriminator sees the label with the code: in every class, not only over all of them,
 codes have to be the prior's, or a code drawn for one class would be drawn as another.
 """
 
@@ -22,7 +22,7 @@ from aae_zoo.zoo.parts import PartSettings
 
 
 class Settings(PartSettings):
-    """The reconstruction loss, the weights of the losses beside it, and the discriminator."""
+    """The reconstruction loss, the weights of the other losses, and the discriminator."""
 
     kind: Literal["supervised"]
     reconstruction: Reconstruction

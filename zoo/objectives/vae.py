@@ -40,7 +40,7 @@ class Objective(BaseObjective):
 
     @staticmethod
     def heads(settings: Settings, prior: BasePrior) -> dict[str, int]:  # noqa: ARG004
-        """Beside the posterior's mean, which is the code z, the logarithm of its variance."""
+        """In addition to the posterior's mean, which is the code z, the logarithm of its variance."""
         return {"log_var": prior.latent}
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """The Wasserstein autoencoder with the MMD penalty (Tolstikhin et al., ICLR 2018, algorithm 2).
 
-Like the adversarial autoencoder, it asks that the codes of images are distributed as the prior; instead of a
+Like the adversarial autoencoder, it wants the codes of images to be distributed as the prior; instead of a
 discriminator, a kernel estimate of the distance on every batch says how far they are from it.
 """
 
@@ -18,7 +18,7 @@ from aae_zoo.zoo.parts import PartSettings
 
 
 class Settings(PartSettings):
-    """The reconstruction loss, and the weight of the MMD^2 beside it (lambda in the paper)."""
+    """The reconstruction loss, and the weight of the MMD^2 (lambda in the paper)."""
 
     kind: Literal["wae"]
     reconstruction: Reconstruction

@@ -1,6 +1,6 @@
 """Cluster heads, one for each class, and a style around them (Makhzani et al., arXiv 1511.05644, section 7).
 
-The code is z = W y + style: what class an image is of and in what style, in as few numbers as can be looked at. The
+The code is z = W y + style: the class of an image and its style, in as few numbers as a picture can show. The
 heads W are learnt; no two may come closer than a distance.
 """
 
@@ -43,5 +43,5 @@ class Prior(categorical.Prior):
         return {"z": parts["z"] + parts["y"] @ self.heads_of_classes, "y": parts["y"]}
 
     def penalty(self) -> Tensor:
-        """The sum of squares of what distances between heads lack of the one asked for."""
+        """How much each distance between heads is too short, squared and summed."""
         return (self.distance - nn.functional.pdist(self.heads_of_classes)).relu().square().sum()

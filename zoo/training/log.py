@@ -15,7 +15,7 @@ from aae_zoo.zoo.training.run import Run
 class Log:
     """A run's log, continued at a step.
 
-    Of log.jsonl `size` bytes are kept, and for TensorBoard what is before `step`: what is beyond belongs to an epoch
+    Of log.jsonl `size` bytes are kept, and for TensorBoard what is before `step`: the rest belongs to an epoch
     that will be trained again.
 
     Raises, as each method does:
@@ -31,7 +31,7 @@ class Log:
 
     @property
     def size(self) -> int:
-        """The bytes of log.jsonl, for whoever continues."""
+        """The size of log.jsonl in bytes, at which a resumed run continues."""
         return self.run.log.stat().st_size
 
     def batch(self, row: Mapping[str, Any]) -> None:
@@ -70,6 +70,31 @@ class Log:
         with output_errors(self.run.tensorboard):
             for name, number in _numbers(row):
                 self._tensorboard.add_scalar(f"{group}/{name}", number, step)
+
+
+class NoLog:
+    """The log of a process that is not the main one, which alone writes: it keeps nothing."""
+
+    size = 0
+
+    def batch(self, row: Mapping[str, Any]) -> None:
+        """Log no batch."""
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Log no epoch."""
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Nothing."""
+        return iter(())
+
+    def picture(self, name: str, picture: Image, *, epoch: int, step: int) -> None:
+        """Write no picture."""
+
+    def flush(self) -> None:
+        """Have nothing on the disk."""
+
+    def close(self) -> None:
+        """End nothing."""
 
 
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

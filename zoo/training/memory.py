@@ -1,4 +1,4 @@
-"""The memory of training: what a step gives back, the next one asks for again."""
+"""The memory of training: what a step frees, the next one asks for again."""
 
 import ctypes
 import sys

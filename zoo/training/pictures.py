@@ -51,7 +51,7 @@ def _codes_to_draw(model: Autoencoder) -> dict[str, Tensor]:
 
 
 def loss_curves(rows: Iterable[Mapping[str, Any]]) -> Image.Image:
-    """Each loss by step, one above the other; `rows` are those of log.jsonl, of which those of epochs are left out."""
+    """Each loss by step, one above the other; `rows` are those of log.jsonl; the rows of epochs are left out."""
     from matplotlib.figure import Figure  # slow to import, and drawn only at intervals
 
     batches = [row for row in rows if "validation" not in row]
@@ -70,7 +70,7 @@ def code_scatter(
 ) -> Image.Image:
     """The first two coordinates of codes [n, 2 or more], coloured by class, before the prior's draws in gray.
 
-    Labels are int64 [n]; where there are no names of classes, all codes have one colour.
+    Labels are int64 [n]; without names of classes, all codes have one colour.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -90,7 +90,7 @@ def code_scatter(
 
 
 def _drawn(figure: Any) -> Image.Image:
-    """The figure in 64 colours, which plots do with: a third of the bytes."""
+    """The figure in 64 colours, which are enough for a plot: a third of the bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)

@@ -7,7 +7,7 @@ log.jsonl          every loss and the codes' moments
 tensorboard/       the same numbers and pictures for TensorBoard
 pictures/          reconstructions, samples, codes and losses by epoch
 metrics.json       the test set's metrics, when training has ended
-labels.json        which training images' labels training knew, where it was not none or all
+labels.json        which training images' labels training knew, where it knew some but not all
 run.json           command, versions, data, seconds: where the weights came from
 """
 

@@ -1,4 +1,4 @@
-"""Training: setup -> fit -> evaluate -> save."""
+"""Training, in the order in which it runs: start, epochs of steps, finish."""
 
 import math
 import sys
@@ -22,9 +22,9 @@ from aae_zoo.zoo.measure.measured import Networks
 from aae_zoo.zoo.measure.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes, leave
-from aae_zoo.zoo.recipe import Recipe, TrainingSettings
+from aae_zoo.zoo.recipe import Recipe
 from aae_zoo.zoo.training.checkpoint import Checkpoint
-from aae_zoo.zoo.training.log import Log
+from aae_zoo.zoo.training.log import Log, NoLog
 from aae_zoo.zoo.training.memory import keep_memory
 from aae_zoo.zoo.training.pictures import loss_curves, model_pictures
 from aae_zoo.zoo.training.provenance import environment
@@ -51,15 +51,9 @@ def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool =
     dataset = _load_once(recipe, data, processes)
     with processes.agree():
         trainer = Trainer(recipe, dataset, out, processes)
-        state = trainer.setup(resume=resume)
-    trainer.restore(processes.from_main(state))
+    trainer.start(resume=resume)
     trainer.fit()
-    processes.part()
-    if not processes.main:
-        return None
-    metrics = trainer.evaluate()
-    trainer.save(metrics)
-    return metrics
+    return trainer.finish()
 
 
 def _load_once(recipe: Recipe, data: Path | None, processes: Processes) -> Dataset:
@@ -73,55 +67,60 @@ def _load_once(recipe: Recipe, data: Path | None, processes: Processes) -> Datas
     return dataset
 
 
-def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
-    """The metrics of a run's weights on the test set.
-
-    Raises:
-        CheckpointError: the run is missing, damaged or of another recipe.
-        DatasetError: the data set is missing or damaged.
-    """
-    run = Run.open(folder)
-    dataset = load_data(run.recipe.data, data)
-    model, _ = load_model(run, dataset.image_shape)
-    return measure(Networks(model), dataset, run.recipe)
-
-
-def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
-    """What the learning rates are multiplied by at a step: linear warm-up, then half a cosine down to zero."""
-    rising = max(1, round(warmup * steps))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-
 class Trainer:
-    """One run of training, or one process's part of it: model, data, random state, log and pictures."""
+    """One run of training, or one process's part of it. The methods stand in the order in which they run.
 
-    log: Log  # the main process's
+    `images` are the training images, uint8 [n, C, H, W], and `labels` int64 [n], -1 where training may not know them;
+    `known` are the indices of those that it may. `validation` are the images kept for validation.
+    """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, out: Path, processes: Processes) -> None:
         self.run = Run(out, recipe)
-        self.settings: TrainingSettings = recipe.training
+        self.settings = recipe.training
         self.dataset = dataset
         self.processes = processes
+        self.log: Log | NoLog = NoLog()
+        self.epoch = 0  # how many are whole
+        self.step = 0  # the next one
+        self.seconds = 0.0
+
+        # Data: the last training images are for validation, and of the others some labels may be known.
         kept = recipe.data.validation_count(len(dataset.train_images))
-        if len(dataset.train_images) - kept < self.settings.batch:
-            raise TrainingError(
-                f"{dataset.name} has {len(dataset.train_images)} training images, of which {kept} are for validation: "
-                f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
-            )
-        self.images = dataset.train_images[:-kept]
-        self.validation = dataset.train_images[-kept:]
+        self._check_enough(kept)
+        self.images, self.validation = dataset.train_images[:-kept], dataset.train_images[-kept:]
         self.known = known_labels(dataset, recipe)
+        self.some_known = 0 < len(self.known) < len(self.images)
         self.labels = torch.full((len(self.images),), -1)
         self.labels[self.known] = dataset.train_labels[self.known]
-        self.epoch = 0
-        self.seconds = 0.0
+        self.steps_per_epoch = len(self.images) // self.settings.batch
         self._check_shares()
+
+        # This process's part of the machine.
+        keep_memory()
+        torch.set_num_threads(max(1, available_cpus() // processes.of_machine))
+        self.environment = environment(torch.get_num_threads())  # now: the checkout may change while this runs
+
+        # Networks and random state, all from the recipe's seed.
+        torch.manual_seed(self.settings.seed)
+        self.order = torch.Generator().manual_seed(self.settings.seed)
+        self.model, self.objective = build(recipe, dataset.image_shape)
+        self.objective.to(processes.device)
+        self.base_rates = [group["lr"] for group in self._parameter_groups()]
+        self.noise = self._own_noise()
+        self.checkpoint = Checkpoint(self.run, self.objective, self.order, self.noise, processes)
+
+    def _check_enough(self, kept: int) -> None:
+        """Of the training images, `kept` of which are for validation, there has to be one batch."""
+        total = len(self.dataset.train_images)
+        if total - kept < self.settings.batch:
+            raise TrainingError(
+                f"{self.dataset.name} has {total} training images, of which {kept} are for validation: "
+                f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
+            )
 
     def _check_shares(self) -> None:
         """Gradients are averaged over the processes, so that each has to have as many images as every other."""
-        labelled = self.settings.labelled_batch if self._some_known else 0
+        labelled = self.settings.labelled_batch if self.some_known else 0
         sizes = {"batch": self.settings.batch, "labelled_batch": labelled}
         for name, size in sizes.items():
             if size % self.processes.count:
@@ -129,24 +128,6 @@ class Trainer:
                     f"training.{name} is {size}, expected a multiple of the {self.processes.count} processes; "
                     f"give another --num_processes, or --set training.{name}"
                 )
-
-    def setup(self, *, resume: bool) -> dict[str, Any]:
-        """Build the networks from the seed, and make the run folder or continue the one that is there.
-
-        What the main process gives is to be restored by all.
-        """
-        keep_memory()
-        torch.set_num_threads(max(1, available_cpus() // self.processes.of_machine))
-        self.environment = environment(torch.get_num_threads())  # now: the checkout may change while this runs
-        torch.manual_seed(self.settings.seed)
-        self.order = torch.Generator().manual_seed(self.settings.seed)
-        self.model, self.objective = build(self.run.recipe, self.dataset.image_shape)
-        self.objective.to(self.processes.device)
-        self.base_rates = [g["lr"] for o in self.objective.optimisers.values() for g in o.param_groups]
-        self.steps_per_epoch = len(self.images) // self.settings.batch
-        self.noise = self._own_noise()
-        self.checkpoint = Checkpoint(self.run, self.objective, self.order, self.noise, self.processes)
-        return self._start(resume=resume) if self.processes.main else {}
 
     def _own_noise(self) -> torch.Generator:
         """The noise of this process: where it is alone on a CPU, from the generator that shuffles."""
@@ -156,116 +137,119 @@ class Trainer:
         torch.manual_seed(seed)  # dropout's
         return torch.Generator(self.processes.device).manual_seed(seed)
 
-    def _start(self, *, resume: bool) -> dict[str, Any]:
-        """What all processes start from: a checkpoint's state, or in a new run folder the weights alone."""
-        if resume:
-            state = self.checkpoint.load()
-        elif self.run.state.exists():
+    def start(self, *, resume: bool) -> None:
+        """Make the run folder, or continue the run in it; every process goes on from the main one's state.
+
+        Raises:
+            CheckpointError: `resume` finds no checkpoint, or one of another recipe or another number of processes.
+            OutputError: there is a run already and `resume` is false, or the folder cannot be written.
+        """
+        state: dict[str, Any] = {}
+        with self.processes.agree():
+            if self.processes.main:
+                state = self.checkpoint.load() if resume else self._new_run()
+                self.log = Log(self.run, step=state["epoch"] * self.steps_per_epoch, size=state["log_bytes"])
+        state = self.processes.from_main(state)
+        self.checkpoint.restore(state)
+        self.epoch, self.seconds = state["epoch"], state["seconds"]
+        self.step = self.epoch * self.steps_per_epoch
+
+    def _new_run(self) -> dict[str, Any]:
+        if self.run.state.exists():
             raise OutputError(f"{self.run.folder} holds a run already; add --resume to go on, or give another --out")
-        else:
-            self.run.create()
-            state = self.checkpoint.first()
-        self.log = Log(self.run, step=state["epoch"] * self.steps_per_epoch, size=state["log_bytes"])
-        return state
+        self.run.create()
+        return self.checkpoint.first()
 
     def fit(self) -> None:
-        """Train to the last epoch, with a progress bar on stderr and a checkpoint after every epoch."""
+        """Train to the last epoch, with a progress bar on stderr and a checkpoint after every epoch.
+
+        Raises:
+            TrainingError: a loss is not a finite number, the process was interrupted, or another one has ended.
+        """
         total = self.settings.epochs * self.steps_per_epoch
         hidden = not sys.stderr.isatty() or not self.processes.main
-        with tqdm(total=total, initial=self._step, unit="step", desc=self.run.recipe.name, disable=hidden) as bar:
+        with tqdm(total=total, initial=self.step, unit="step", desc=self.run.recipe.name, disable=hidden) as bar:
             torch.set_flush_denormal(True)  # dead units' vanishing gradients would slow every product on some CPUs
             try:
                 while self.epoch < self.settings.epochs:
-                    started = time.perf_counter()
-                    losses = self._epoch(bar)
-                    self.epoch += 1
-                    random = self.processes.gather(self.checkpoint.random())
-                    with self.processes.agree():
-                        if self.processes.main:
-                            self._end_epoch(losses, random, started, bar)
+                    self._train_epoch(bar)
             except KeyboardInterrupt:
                 leave(Interrupted(f"interrupted in epoch {self.epoch + 1}; {self._how_to_go_on()}"))
             finally:
                 torch.set_flush_denormal(False)  # the whole process would keep it
-                if self.processes.main:
-                    self.log.close()
+                self.log.close()
 
-    def evaluate(self) -> dict[str, Any]:
-        """The metrics on the test set."""
-        self.objective.to("cpu")
-        return measure(Networks(self.model), self.dataset, self.run.recipe)
-
-    def save(self, metrics: dict[str, Any]) -> None:
-        """Write the metrics and where they came from: the run is complete."""
-        self.run.write_json("metrics.json", metrics)
-        if self._some_known:
-            self.run.write_json(LABELS, {"training_images_with_known_labels": self.known.tolist()})
-        facts = {
-            "command": self.processes.command(self.run.recipe.command),
-            "seed": self.settings.seed,
-            "training_seconds": round(self.seconds, 1),
-            "dataset_md5": self.dataset.md5s,
-            **self.environment,
-            "processes": self.processes.count,
-        }
-        self.run.write_json("run.json", facts)
-
-    def _how_to_go_on(self) -> str:
-        if self.run.state.exists():
-            return f"all whole epochs are kept in {self.run.folder}: give the same command with --resume to go on"
-        return "the first epoch was not whole, so nothing is kept: give the same command to start again"
-
-    @property
-    def _step(self) -> int:
-        return self.epoch * self.steps_per_epoch
-
-    def _epoch(self, bar: "tqdm[Any]") -> dict[str, float]:
-        """One pass over the training images; the mean of each loss over steps and processes."""
+    def _train_epoch(self, bar: "tqdm[Any]") -> None:
+        """One pass over the training images; then the main process measures, reports, draws and keeps."""
+        started = time.perf_counter()
         self.objective.train()
         totals: dict[str, float] = {}
-        for number, batch in enumerate(self.batches()):
-            step = self._step + number
-            rate = self._set_rates(step)
-            own = {name: float(loss) for name, loss in self.objective.step(batch, self.noise).items()}
-            losses = self.processes.mean(own)
-            self._check_finite(losses, step)
-            if self.processes.main and step % self.settings.log_every == 0:
-                self.log.batch({"step": step, "epoch": self.epoch, "rate": rate, **losses})
+        for batch in self.batches():
+            losses = self._train_step(batch)
             totals = {name: totals.get(name, 0.0) + loss for name, loss in losses.items()}
             bar.update()
-        return {name: total / self.steps_per_epoch for name, total in totals.items()}
+        self.epoch += 1
+        random = self.processes.gather(self.checkpoint.random())
+        with self.processes.agree():
+            if self.processes.main:
+                means = {name: total / self.steps_per_epoch for name, total in totals.items()}
+                self._end_epoch(means, random, started)
 
     def batches(self) -> Iterator[Batch]:
-        """This process's shares of whole batches in random order: look-ups in one tensor in memory."""
+        """This process's shares of one epoch's batches, in random order: look-ups in one tensor in memory."""
         order = torch.randperm(len(self.images), generator=self.order)
-        for number in range(self.steps_per_epoch):
-            some = order[number * self.settings.batch :][: self.settings.batch]
+        for some in order.split(self.settings.batch)[: self.steps_per_epoch]:
             known = self.known[:0]
-            if self._some_known:
+            if self.some_known:
                 chosen = torch.randint(len(self.known), (self.settings.labelled_batch,), generator=self.order)
                 known = self.known[chosen]
             yield Batch(*self._look_up(some), *self._look_up(known))
 
     def _look_up(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """This process's share of some images, float32 [n, C, H, W] in [0, 1], and their labels."""
         own, device = self.processes.share(indices), self.processes.device
         return to_float(self.images[own].to(device)), self.labels[own].to(device)
 
-    @property
-    def _some_known(self) -> bool:
-        """Whether training may know some labels, but not all."""
-        return 0 < len(self.known) < len(self.images)
+    def _train_step(self, batch: Batch) -> dict[str, float]:
+        """One step of every optimiser; the losses before it, each the mean over all processes."""
+        rate = self._set_rates()
+        own = {name: float(loss) for name, loss in self.objective.step(batch, self.noise).items()}
+        losses = self.processes.mean(own)
+        self._check_finite(losses)
+        if self.step % self.settings.log_every == 0:
+            self.log.batch({"step": self.step, "epoch": self.epoch, "rate": rate, **losses})
+        self.step += 1
+        return losses
 
-    def _end_epoch(
-        self, losses: dict[str, float], random: list[dict[str, Tensor]], started: float, bar: "tqdm[Any]"
-    ) -> None:
+    def _set_rates(self) -> float:
+        """Set every optimiser's learning rate to this step's; what the recipe's rates are multiplied by."""
+        steps = self.settings.epochs * self.steps_per_epoch
+        factor = learning_rate_factor(self.step, steps, self.settings.warmup)
+        for group, base in zip(self._parameter_groups(), self.base_rates, strict=True):
+            group["lr"] = base * factor
+        return factor
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        return [group for optimiser in self.objective.optimisers.values() for group in optimiser.param_groups]
+
+    def _check_finite(self, losses: dict[str, float]) -> None:
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                message = (
+                    f"the {name} loss is {loss} at step {self.step} of epoch {self.epoch + 1}, expected a finite "
+                    f"number; the last good checkpoint is kept in {self.run.folder}: lower training.learning_rate"
+                )
+                leave(TrainingError(message))
+
+    def _end_epoch(self, losses: dict[str, float], random: list[dict[str, Tensor]], started: float) -> None:
         """What the main process does after an epoch: measure, report, draw and keep; all of it on the CPU."""
         with self._on_cpu():
             self._fit_prior()
             validation = evaluate(Networks(self.model), self.validation, draws=2)
             self.seconds += time.perf_counter() - started
-            self._report(losses, validation, bar)
+            self._report(losses, validation)
             self.checkpoint.save(
-                random, epoch=self.epoch, step=self._step, seconds=self.seconds, log_bytes=self.log.size
+                random, epoch=self.epoch, step=self.step, seconds=self.seconds, log_bytes=self.log.size
             )
 
     @contextmanager
@@ -277,49 +261,78 @@ class Trainer:
             self.objective.to(self.processes.device)
 
     def _fit_prior(self) -> None:
-        """Fit the prior, where it is one that is fitted, to the codes of some training images."""
+        """Fit the prior, where its kind is fitted, to the codes of some training images."""
         if self.model.prior.fitted:
             self.model.eval()
             with torch.no_grad():
                 codes = [self.model.encode(to_float(part))["z"] for part in self.images[:_FITTED].split(1000)]
             self.model.prior.fit(torch.cat(codes), self.settings.seed)
 
-    def _set_rates(self, step: int) -> float:
-        factor = learning_rate_factor(step, self.settings.epochs * self.steps_per_epoch, self.settings.warmup)
-        groups = [g for o in self.objective.optimisers.values() for g in o.param_groups]
-        for group, base in zip(groups, self.base_rates, strict=True):
-            group["lr"] = base * factor
-        return factor
-
-    def _check_finite(self, losses: dict[str, float], step: int) -> None:
-        for name, loss in losses.items():
-            if not math.isfinite(loss):
-                message = (
-                    f"the {name} loss is {loss} at step {step} of epoch {self.epoch + 1}, expected a finite number; "
-                    f"the last good checkpoint is kept in {self.run.folder}: lower training.learning_rate"
-                )
-                leave(TrainingError(message))
-
-    def _report(self, losses: dict[str, float], validation: dict[str, Any], bar: "tqdm[Any]") -> None:
+    def _report(self, losses: dict[str, float], validation: dict[str, Any]) -> None:
         """Log the epoch: the mean losses, and how far the validation codes and images are from where they should be."""
         self.log.epoch(
-            {"step": self._step, "epoch": self.epoch, "seconds": self.seconds, **losses, "validation": validation}
+            {"step": self.step, "epoch": self.epoch, "seconds": self.seconds, **losses, "validation": validation}
         )
         if self.epoch % self.settings.pictures_every == 0 or self.epoch == self.settings.epochs:
             self._draw()
         self.log.flush()
         means = "  ".join(f"{name} {loss:.4g}" for name, loss in losses.items())
         line = f"epoch {self.epoch}/{self.settings.epochs}  {self.seconds:.0f} s  {means}"
-        bar.write(f"{line}  validation mse {validation['mse']:.5f} mmd2 {validation['mmd2']:.4f}", file=sys.stderr)
+        tqdm.write(f"{line}  validation mse {validation['mse']:.5f} mmd2 {validation['mmd2']:.4f}", file=sys.stderr)
 
     def _draw(self) -> None:
         """Pictures of the epoch, those of images and codes from validation images."""
         labels = self.dataset.train_labels[len(self.images) :]
         pictures = dict(model_pictures(self.model, self.validation, labels, self.dataset.label_names))
         for name, picture in {**pictures, "losses": loss_curves(self.log.rows())}.items():
-            self.log.picture(name, picture, epoch=self.epoch, step=self._step)
+            self.log.picture(name, picture, epoch=self.epoch, step=self.step)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take on the state that the main process has found."""
-        self.checkpoint.restore(state)
-        self.epoch, self.seconds = state["epoch"], state["seconds"]
+    def _how_to_go_on(self) -> str:
+        if self.run.state.exists():
+            return f"all whole epochs are kept in {self.run.folder}: give the same command with --resume to go on"
+        return "the first epoch was not finished, so nothing is kept: give the same command to start again"
+
+    def finish(self) -> dict[str, Any] | None:
+        """Measure on the test set and write the metrics and where they came from: the run is complete.
+
+        The processes part; the metrics are the main one's, and None those of the others.
+        """
+        self.processes.part()
+        if not self.processes.main:
+            return None
+        self.objective.to("cpu")
+        metrics = measure(Networks(self.model), self.dataset, self.run.recipe)
+        self.run.write_json("metrics.json", metrics)
+        if self.some_known:
+            self.run.write_json(LABELS, {"training_images_with_known_labels": self.known.tolist()})
+        facts = {
+            "command": self.processes.command(self.run.recipe.command),
+            "seed": self.settings.seed,
+            "training_seconds": round(self.seconds, 1),
+            "dataset_md5": self.dataset.md5s,
+            **self.environment,
+            "processes": self.processes.count,
+        }
+        self.run.write_json("run.json", facts)
+        return metrics
+
+
+def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
+    """What the learning rates are multiplied by at a step: linear warm-up, then half a cosine down to zero."""
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
+    """The metrics of a run's weights on the test set.
+
+    Raises:
+        CheckpointError: the run is missing, damaged or of another recipe.
+        DatasetError: the data set is missing or damaged.
+    """
+    run = Run.open(folder)
+    dataset = load_data(run.recipe.data, data)
+    model, _ = load_model(run, dataset.image_shape)
+    return measure(Networks(model), dataset, run.recipe)
