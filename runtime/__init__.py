@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aae_zoo.runtime.latent.neighbours import Neighbours
     from aae_zoo.runtime.latent.score import Scores
     from aae_zoo.runtime.model import Model, load
-    from aae_zoo.runtime.store.catalogue import CatalogueEntry, list_models
+    from aae_zoo.runtime.store.catalogue import CatalogueEntry, find_model, list_models
 
 __all__ = [
     "AaeZooError",
@@ -46,6 +46,7 @@ __all__ = [
     "OutputError",
     "Scores",
     "Stream",
+    "find_model",
     "list_models",
     "load",
     "share_threads",
@@ -54,6 +55,7 @@ __all__ = [
 _HOME = {
     "CatalogueEntry": "store.catalogue",
     "Classes": "latent.classes",
+    "find_model": "store.catalogue",
     "list_models": "store.catalogue",
     "Manifest": "bundles.manifest",
     "Model": "model",
