@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from aae_zoo.runtime import load
-from aae_zoo.runtime.store.catalogue import find_model
+from aae_zoo.runtime import find_model, load
 
 
 class Encoder:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aae_zoo.runtime.latent.neighbours import Neighbours
     from aae_zoo.runtime.latent.score import Scores
     from aae_zoo.runtime.model import Model, load
-    from aae_zoo.runtime.store.catalogue import CatalogueEntry, list_models
+    from aae_zoo.runtime.store.catalogue import CatalogueEntry, find_model, list_models
 
 # When it is imported, ONNX Runtime 1.32 writes a device ID and a database of events into the user's cache, and later it
 # looks up a telemetry host, offline or not. Set here, before any file of this project or a child process imports it.
@@ -51,6 +51,7 @@ __all__ = [
     "OutputError",
     "Scores",
     "Stream",
+    "find_model",
     "list_models",
     "load",
     "share_threads",
@@ -59,6 +60,7 @@ __all__ = [
 _HOME = {
     "CatalogueEntry": "store.catalogue",
     "Classes": "latent.classes",
+    "find_model": "store.catalogue",
     "list_models": "store.catalogue",
     "Manifest": "bundles.manifest",
     "Model": "model",

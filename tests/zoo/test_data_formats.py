@@ -23,6 +23,7 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.errors import DatasetError, InvalidRecipe
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.data.pictures import read_pictures
+from aae_zoo.zoo.parts import kinds, load_part
 
 SMALL_NETWORKS = [
     *("--set", "encoder.channels=[8, 8]", "--set", "encoder.hidden=16"),
@@ -112,6 +113,29 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture = Image.fromarray(noise(20 + number, 70 - number, 3, seed=number)).convert(mode)
         picture.save(folder / name / f"{number}.{suffix}")
     return folder
+
+
+# Every data set with what its tests load: a fixture that makes a small one in its format, or None for the real one.
+SMALL = {"celeba": "celeba", "cifar10": "cifar10", "digits": None, "fashion-mnist": None, "mnist": None, "svhn": "svhn"}
+
+
+@pytest.mark.parametrize("kind", kinds("datasets"))
+def test_every_data_set_is_what_it_declares(kind: str, request: pytest.FixtureRequest) -> None:
+    declared = load_part("datasets", kind)
+    name, shape = declared.NAME, declared.IMAGE_SHAPE
+    assert name in SMALL, f"add the data set {name} to SMALL, with a fixture that makes a small one in its format"
+    fixture = SMALL[name]
+    place = request.getfixturevalue(fixture) if fixture else None
+    dataset = load_dataset(name, place) if shape else load_dataset(name, place, size=16, channels=3)
+    assert dataset.image_shape == (shape or (3, 16, 16))
+    assert dataset.md5s
+    for images, labels in (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    ):
+        assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
+        assert len(images) == len(labels)
+        assert set(labels.tolist()) == (set(range(len(dataset.label_names))) or {-1})
 
 
 class TestDigits:

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from conftest import RECIPE, batch_of
 
 from aae_zoo.export.bundling.bundle import export_bundle
+from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.runtime import load
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.objectives import aae
 from aae_zoo.zoo.objectives.vae import gaussian_kl
+from aae_zoo.zoo.parts import kinds
 from aae_zoo.zoo.recipe import Recipe, parse_recipe
 from aae_zoo.zoo.training.trainer import train
 
@@ -85,11 +88,14 @@ GRAPHS = {
     *(("aae-informed", "mixture"), ("aae-informed", "swissroll"), ("supervised", "categorical"), ("semi", "heads")),
     ("cluster", "clusters"),
 }
-CONV = {"kind": "conv", "channels": [4, 8], "hidden": 16}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "mlp": {"kind": "mlp", "hidden": [32], "dropout": 0.1},
+    "conv": {"kind": "conv", "channels": [4, 8], "hidden": 16},
+}
 
 
 def recipe(
-    objective: str, prior: str = "gaussian", labels: int = 0, network: dict[str, Any] | None = None, **settings: Any
+    objective: str, prior: str = "gaussian", labels: int = 0, network: str | None = None, **settings: Any
 ) -> Recipe:
     document = tomllib.loads(RECIPE)
     document["objective"] = OBJECTIVES[objective]
@@ -97,15 +103,39 @@ def recipe(
     document["data"]["labels"] = labels
     document["training"] |= settings
     if network:
-        document["encoder"] = document["decoder"] = network
+        document["encoder"] = document["decoder"] = NETWORKS[network]
     return parse_recipe(document, "recipe.toml")
+
+
+class TestEveryKindIsHere:
+    """A new file of zoo/objectives/, priors/ or networks/ is trained and exported by these tests."""
+
+    @pytest.mark.parametrize("kind", kinds("objectives"))
+    def test_objectives(self, kind: str) -> None:
+        names = {name for name, settings in OBJECTIVES.items() if settings["kind"] == kind}
+        assert names, f"add settings of the objective {kind} to OBJECTIVES"
+        assert names & {name for name, _, _ in LINES}, f"add a line that trains the objective {kind} to LINES"
+
+    @pytest.mark.parametrize("kind", kinds("priors"))
+    def test_priors(self, kind: str) -> None:
+        names = {name for name, settings in PRIORS.items() if settings["kind"] == kind}
+        assert names, f"add settings of the prior {kind} to PRIORS"
+        assert names & {prior for _, prior, _ in LINES}, f"add a line that trains with the prior {kind} to LINES"
+        assert names & {prior for _, prior in GRAPHS}, f"add a line with the prior {kind} to GRAPHS"
+
+    @pytest.mark.parametrize("kind", kinds("networks"))
+    def test_networks(self, kind: str) -> None:
+        assert kind in NETWORKS, f"add settings of the network {kind} to NETWORKS"
 
 
 @pytest.mark.parametrize(
     ("objective", "prior", "labels", "network"),
-    [*((*line, None) for line in LINES), ("aae", "gaussian", 0, CONV), ("aae-universal", "gaussian", 0, CONV)],
+    [
+        *((*line, None) for line in LINES),
+        *((objective, "gaussian", 0, name) for objective in ("aae", "aae-universal") for name in NETWORKS),
+    ],
 )
-def test_every_objective_learns(objective: str, prior: str, labels: int, network: dict[str, Any] | None) -> None:
+def test_every_objective_learns(objective: str, prior: str, labels: int, network: str | None) -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     _, trained = build(recipe(objective, prior, labels, network), (1, 12, 12))
@@ -218,10 +248,24 @@ class TestVae:
         assert float(kl) == pytest.approx(0, abs=1e-6)
 
 
-class TestConvolutions:
+class TestNetworks:
+    @pytest.mark.parametrize("network", NETWORKS)
     @pytest.mark.parametrize("image", [(1, 28, 28), (3, 32, 32), (2, 8, 12), (1, 14, 14), (1, 13, 28), (3, 5, 3)])
-    def test_shapes(self, image: tuple[int, int, int]) -> None:
-        model, _ = build(recipe("vae", network=CONV), image)
+    def test_shapes(self, image: tuple[int, int, int], network: str) -> None:
+        model, _ = build(recipe("vae", network=network), image)
         codes = model.encoder(torch.rand(7, *image))
         assert {name: tuple(values.shape) for name, values in codes.items()} == {"z": (7, 3), "log_var": (7, 3)}
         assert model.decoder(codes["z"])["image"].shape == (7, *image)
+
+    @pytest.mark.parametrize("network", NETWORKS)
+    def test_graphs(self, network: str) -> None:
+        model, _ = build(recipe("vae", network=network), (1, 13, 28))
+        model.eval()
+        inputs = {"encoder": {"image": torch.rand(5, 1, 13, 28)}, "decoder": {"z": torch.randn(5, 3)}}
+        for role, given in inputs.items():
+            part = getattr(model, role)
+            expected = {name: values.detach().numpy() for name, values in part(**given).items()}
+            session = onnxruntime.InferenceSession(to_onnx(part, given, list(expected), {}))
+            outputs = session.run(list(expected), {name: values.numpy() for name, values in given.items()})
+            for output, values in zip(outputs, expected.values(), strict=True):
+                assert np.abs(output - values).max() < 1e-5

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aae_zoo.zoo.maths.quantile import normal_quantile
+from aae_zoo.zoo.parts import kinds
 from aae_zoo.zoo.priors import BasePrior, bits, categorical, fitted, heads, mixture, one_hot, open_uniform, swissroll
 from aae_zoo.zoo.priors.gaussian import Prior, Settings
 
@@ -76,6 +77,30 @@ def of_classes() -> dict[str, BasePrior]:
         "categorical": categorical.Prior(categorical.Settings(kind="categorical", size=size, classes=CLASSES)),
         "heads": heads.Prior(heads.Settings(kind="heads", size=size, classes=CLASSES, std=0.1, distance=6.0)),
     }
+
+
+def of_every_kind() -> dict[str, BasePrior]:
+    return {
+        **of_classes(),
+        "gaussian": Prior(Settings(kind="gaussian", size=3)),
+        "bits": bits.Prior(bits.Settings(kind="bits", size=8)),
+        "fitted": fitted.Prior(fitted.Settings(kind="fitted", size=2, components=3)),
+    }
+
+
+@pytest.mark.parametrize("kind", kinds("priors"))
+def test_every_prior_turns_all_noise_into_finite_codes(kind: str) -> None:
+    """Out to the borders of the open interval; what its draws are like is tested for each kind by itself."""
+    priors = of_every_kind()
+    assert kind in priors, f"add the prior {kind} to of_every_kind, or to of_classes, and test what its draws are like"
+    prior = priors[kind]
+    ends = torch.tensor([2.0**-24, 0.5, 1 - 2.0**-24])
+    u = torch.cartesian_prod(*[ends] * prior.noise).reshape(-1, prior.noise)
+    with torch.no_grad():
+        codes = prior(u)
+    assert codes["z"].shape == (len(u), prior.latent)
+    assert list(codes) == (["z", "y"] if prior.conditional else ["z"])
+    assert all(values.dtype == torch.float32 and values.isfinite().all() for values in codes.values())
 
 
 @pytest.fixture
