@@ -35,6 +35,7 @@ from aae_zoo.runtime.errors import DatasetError, ParityError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.manifest import ROLES, SCHEMA, WEIGHTS, Manifest, ScoreLimits, parse_manifest
 from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.ownership import BUNDLE
 from aae_zoo.runtime.parity import golden_of
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_data, validation_images
@@ -82,14 +83,15 @@ def export_bundle(
         DatasetError: a data set that the exported model is measured on is missing or damaged, or is not the one that
             the run was trained on.
         ParityError: an exported graph does not equal the PyTorch model.
-        OutputError: `out` exists and `replace` is false, or cannot be written.
+        OutputError: `out` exists and `replace` is false, or holds anything but a bundle as aae-zoo wrote it, or cannot
+            be written.
     """
     check_precisions(variants)
     run = Run.open(run_folder)
     others = {"over_seeds": over_seeds(run, seeds)} if seeds else {}
     source = _source(run, data)
     dataset, model = source.dataset, source.model
-    with atomic_folder(out, replace=replace) as folder:
+    with atomic_folder(out, BUNDLE, replace=replace) as folder:
         _say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
         document = _document(source)
         networks = _networks(source)
