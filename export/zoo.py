@@ -59,7 +59,7 @@ def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
     """Do for one recipe what is left to do, and say what that was."""
     run, done = Run(folder, recipe), []
     done += _train(run)
-    run.create()  # what the recipe says of its model may have changed, what decides the weights has not
+    run.describe()  # what the recipe says of its model may have changed, what decides the weights has not
     others = [Run(folder.with_name(f"{folder.name}-{r.training.seed}"), r) for r in _other_seeds(recipe)]
     for other in others:
         done += [f"{what} with seed {other.recipe.training.seed}" for what in _train(other)]

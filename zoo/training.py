@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from aae_zoo.runtime.errors import CheckpointError, Interrupted, OutputError, TrainingError
+from aae_zoo.runtime.errors import CheckpointError, Interrupted, TrainingError
 from aae_zoo.runtime.session import available_cpus
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data import Dataset, load_data, to_float
@@ -41,7 +41,8 @@ def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool =
     Raises:
         DatasetError: the data set is missing or damaged.
         CheckpointError: `resume` finds no checkpoint, or one of another recipe or another number of processes.
-        OutputError: `out` holds a run already and `resume` is false, or it cannot be written.
+        OutputError: `resume` is false and `out` holds a run already, or anything that is no run's; or it cannot be
+            written.
         TrainingError: a loss is no longer a finite number, the process was interrupted, another one has ended, or a
             batch cannot be shared evenly.
     """
@@ -190,8 +191,6 @@ class Trainer:
                     f"{self.run.state} was written by {len(state['random'])} processes, found {self.processes.count}: "
                     "give the --num_processes it was trained with, or train into a new folder"
                 )
-        elif self.run.state.exists():
-            raise OutputError(f"{self.run.folder} holds a run already; add --resume to go on, or give another --out")
         else:
             self.run.create()
             weights = {name: values.cpu() for name, values in self.objective.state_dict().items()}
