@@ -14,12 +14,12 @@ PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 .PHONY: sample install install-engines engines test lint bench bench-serve variants zoo generated screenshots clean
 
 sample:
-	test -d $(RUNTIME) || $(PYTHON) -m venv $(RUNTIME)
+	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
 	$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check '.[cpu]'
 	$(RUNTIME)/bin/aae-zoo sample -n 64 -o samples.png
 
 install:
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	test -d $(VENV) || { $(PYTHON) -m venv $(VENV) && touch $(VENV)/.aae-zoo; }
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	mkdir -p $(TYPES) && cd $(TYPES) && ln -sf ../../../runtime ../../../zoo ../../../export ../../../cli .
 
@@ -72,5 +72,10 @@ zoo: install
 generated: install
 	$(BIN)/python -m aae_zoo.export.release.generated
 
+# Environments that were made here, as their mark tells, and what setuptools builds; nothing of anybody else.
 clean:
-	rm -rf build $(VENV) $(RUNTIME) samples.png
+	for made in $(VENV) $(RUNTIME); do \
+	if test -f $$made/.aae-zoo; then rm -rf $$made; elif test -e $$made; then echo "$$made stays: make did not make it"; fi; \
+	done
+	rm -rf build/lib build/bdist.* build/__editable__.* build/types
+	test ! -d build || rmdir build || true

@@ -60,7 +60,9 @@ def cache(
         list[str] | None,
         typer.Option("--remove", metavar="NAME", help="Remove a model by any of the names that are listed."),
     ] = None,
-    clear_: Annotated[bool, typer.Option("--clear", help="Remove every model.")] = False,
+    clear_: Annotated[
+        bool, typer.Option("--clear", help="Remove every model that was pulled, and nothing else.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the models in the cache, or remove them."""

@@ -70,7 +70,9 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
     data: Data = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a bundle that is there.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a bundle that is there, if aae-zoo wrote all of it.")
+    ] = False,
     seed_run: Annotated[
         list[Path] | None,
         typer.Option(help="A run of the same recipe with another seed, for figures over seeds; may be repeated."),

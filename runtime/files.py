@@ -1,8 +1,10 @@
 """Writing so that a half-written file or folder is never seen under its final name."""
 
+import glob
 import os
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aae_zoo.runtime.errors import OutputError
@@ -46,24 +48,27 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path, kind: str | None = None, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it becomes `path`, on any failure it is removed.
 
-    An empty folder may stand there. With `replace`, any folder may: it is moved aside, and removed only when the
-    new one stands.
+    `kind` says what it is, and has it marked as ours. An empty folder may stand at `path`; with `replace`, so may one
+    of this kind in which all is as aae-zoo wrote it. That one is moved aside, and removed when the new one stands. A
+    process that is killed in between leaves it aside, and the next call for `path` puts it back.
 
     Raises:
-        OutputError: a folder with files exists and `replace` is false, or it cannot be written.
+        OutputError: anything else stands there, the message says what; `path` is or holds the folder one is in; or it
+            cannot be written.
     """
+    path = path.resolve() if path.name in ("", "..") else path
     with output_errors(path):
-        if path.exists() and not replace and not _is_empty_folder(path):
-            raise OutputError(f"{path} exists already; remove it, or give another output")
+        _put_back(path)
+        _check_free(path, kind if replace else None)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path)
         temporary.mkdir()
         try:
             yield temporary
-            _swap(temporary, path)
+            _place(temporary, path, kind, replace=replace)
         finally:
             _remove(temporary)
 
@@ -73,27 +78,88 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}{path.suffix}")
 
 
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+def _check_free(path: Path, kind: str | None) -> None:
+    """Refuse a place where something stands: all but an empty folder, or what aae-zoo wrote as a `kind`.
 
-
-def _swap(new: Path, path: Path) -> None:
-    if _is_empty_folder(path):
-        path.rmdir()
-    if not path.exists():
-        new.rename(path)
+    Raises:
+        OutputError: with what stands in the way.
+    """
+    if path.is_symlink():
+        raise OutputError(f"{path} is a link, expected a folder; give the folder that it leads to, or another output")
+    if _is_around_us(path):
+        raise OutputError(f"{path} is or holds the folder you are in, or your home; give a new folder as output")
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file, expected a folder; give another output")
+    if not path.exists() or not any(path.iterdir()):
         return
-    old = _beside(path)
+    if kind is None:
+        raise OutputError(f"{path} exists already; give another output, or move it away")
+    from aae_zoo.runtime.ownership import check_ours  # only what replaces needs it
+
+    check_ours(path, kind)
+
+
+def _is_around_us(path: Path) -> bool:
+    real = path.resolve()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's own raises where there is no home
+    return any(here.resolve().is_relative_to(real) for here in (Path.cwd(), home))
+
+
+def _place(new: Path, path: Path, kind: str | None, *, replace: bool) -> None:
+    """Mark a finished folder and put it in its place."""
+    if kind:
+        from aae_zoo.runtime.ownership import write_mark
+
+        write_mark(new, kind)
+    _check_free(path, kind if replace else None)  # again: somebody may have written there meanwhile
+    with suppress(OSError):
+        path.rmdir()  # an empty folder, on which not every system puts another
+    if kind and replace and path.exists():
+        _swap(new, path, kind)
+    else:
+        new.rename(path)
+
+
+def _swap(new: Path, path: Path, kind: str) -> None:
+    """Put a folder in the place of an old one, and remove that, and others that killed processes have left."""
+    old = path.with_name(f".{path.name}.old-{os.urandom(6).hex()}")
     path.rename(old)
     try:
         new.rename(path)
-    except OSError:
+    except BaseException:
+        if os.path.lexists(path):
+            raise OutputError(f"{path} was made by somebody while it was replaced; what it held is in {old}") from None
         old.rename(path)
         raise
-    _remove(old)
+    for folder in _moved_aside(path):
+        _discard(folder, path, kind)
+
+
+def _discard(old: Path, path: Path, kind: str) -> None:
+    """Remove a folder that was moved aside; where something has come into it since it was checked, say where it is."""
+    from aae_zoo.runtime.ownership import remove_ours
+
+    try:
+        remove_ours(old, kind)
+    except OSError as error:
+        if old.exists():  # another process may be removing it too
+            warnings.warn(f"what {path} held before is kept in {old}: {error}", RuntimeWarning, stacklevel=2)
+
+
+def _moved_aside(path: Path) -> list[Path]:
+    """The folders that stood at `path` and were moved aside."""
+    found = path.parent.glob(f".{glob.escape(path.name)}.old-{'[0-9a-f]' * 12}")
+    return [folder for folder in found if folder.is_dir() and not folder.is_symlink()]
+
+
+def _put_back(path: Path) -> None:
+    """Undo half of a replacement, whose process was killed before the new folder stood."""
+    if not os.path.lexists(path) and (folders := _moved_aside(path)):
+        max(folders, key=lambda folder: folder.stat().st_ctime).rename(path)  # the latest
+        warnings.warn(f"{path} is back: a process that was replacing it had been killed", RuntimeWarning, stacklevel=2)
 
 
 def _remove(folder: Path) -> None:
-    import shutil  # slow to import, and a single file needs it not
+    import shutil  # slow to import, and a single file does not need it
 
     shutil.rmtree(folder, ignore_errors=True)

@@ -36,6 +36,7 @@ from aae_zoo.runtime.bundles.manifest import (
 )
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.ownership import BUNDLE
 from aae_zoo.zoo.data.loading import validation_images
 from aae_zoo.zoo.training.run import LABELS, Run
 
@@ -61,14 +62,15 @@ def export_bundle(
         DatasetError: a data set that the exported model is measured on is missing or damaged, or is not the one that
             the run was trained on.
         ParityError: an exported graph does not equal the PyTorch model.
-        OutputError: `out` exists and `replace` is false, or cannot be written.
+        OutputError: `out` exists and `replace` is false, or holds anything but a bundle as aae-zoo wrote it, or cannot
+            be written.
     """
     check_precisions(variants)
     run = Run.open(run_folder)
     others = {"over_seeds": over_seeds(run, seeds)} if seeds else {}
     source = open_source(run, data)
     dataset, model = source.dataset, source.model
-    with atomic_folder(out, replace=replace) as folder:
+    with atomic_folder(out, BUNDLE, replace=replace) as folder:
         say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
         manifest, networks = describe(source), networks_of(source)
         parity = write_graphs(folder, source, networks, manifest)

@@ -46,10 +46,11 @@ def explore(name: str, out: Path, *, node_modules: Path | None = None, replace: 
     Raises:
         ModelNotFound, InvalidBundle: the model is not there or damaged.
         InvalidInput, MissingBackend: onnxruntime-web cannot be had.
-        OutputError: `out` has files and `replace` is false, or cannot be written.
+        OutputError: `out` has files and `replace` is false, or anything but a site as aae-zoo wrote it, or cannot be
+            written.
     """
     bundle = find_model(name)
-    with atomic_folder(out, replace=replace) as folder:
+    with atomic_folder(out, "site", replace=replace) as folder:
         _write_assets(folder, node_modules)
         _write_page(folder, bundle, root="")
         _write_space(folder, bundle.manifest.title, bundle.manifest.licence)
@@ -66,7 +67,7 @@ def explore_all(out: Path, *, node_modules: Path | None = None, replace: bool = 
     bundles = list(_at_hand())
     if not bundles:
         raise ModelNotFound("no model of the catalogue is on this machine; aae-zoo pull NAME gets one")
-    with atomic_folder(out, replace=replace) as folder:
+    with atomic_folder(out, "site", replace=replace) as folder:
         _write_assets(folder, node_modules)
         for bundle in bundles:
             (folder / bundle.manifest.name).mkdir()

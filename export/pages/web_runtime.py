@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from aae_zoo.runtime.errors import InvalidInput, MissingBackend
-from aae_zoo.runtime.files import atomic_folder
+from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.store.cache import cache_folder
 
 PACKAGE: Final = "onnxruntime-web"
@@ -39,23 +40,25 @@ def copy_web_runtime(folder: Path, node_modules: Path | None = None) -> None:
             f"{source} has no {missing[0]}; npm install {PACKAGE}, and give the folder node_modules it is in"
         )
     if missing:
-        _fetch(source)
+        _fetch(source, missing)
     folder.mkdir()
     for name in FILES:
         shutil.copyfile(source / name, folder / name)
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(folder: Path, names: Sequence[str]) -> None:
+    """Bring some of the two files into the cache; what else is in its folder is not touched."""
     with tempfile.TemporaryDirectory() as scratch:
         archive = _pack(Path(scratch))
         found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         if found != SHA512:
             raise MissingBackend(f"npm fetched {PACKAGE} {VERSION} with SHA-512 {found}, expected {SHA512}; {_MEND}")
-        with tarfile.open(archive) as package, atomic_folder(folder, replace=True) as temporary:
-            for name in FILES:
+        with tarfile.open(archive) as package:
+            for name in names:
                 member = package.extractfile(f"package/dist/{name}")
                 assert member is not None  # noqa: S101 - the archive is the one whose files are known
-                (temporary / name).write_bytes(member.read())
+                with atomic_file(folder / name) as temporary:
+                    temporary.write_bytes(member.read())
 
 
 def _pack(scratch: Path) -> Path:

@@ -34,17 +34,20 @@ def generate(root: Path) -> dict[Path, str]:
     """The generated files of a checkout and what they must hold.
 
     Raises:
-        InvalidBundle: a shipped bundle is damaged.
+        InvalidBundle: a shipped bundle is damaged, or somebody else wrote a file that this would write over.
     """
     bundles = [open_bundle(p) for p in sorted((root / "runtime" / "models").iterdir()) if p.is_dir()]
     for bundle in bundles:
         bundle.check_files()
+    exhibited = root / "docs" / "gallery.md"
+    if exhibited.exists() and _GALLERY not in exhibited.read_text("utf-8"):
+        raise InvalidBundle(f"{exhibited} was not written by make generated; move it away, it would be written over")
     readme, listed = root / "README.md", root / "runtime" / "models" / "catalogue.json"
     before = _listed(listed) if listed.exists() else {}
     return {
         listed: catalogue(bundles, before),
         readme: with_tables(readme.read_text("utf-8"), bundles),
-        root / "docs" / "gallery.md": gallery(bundles),
+        exhibited: gallery(bundles),
     }
 
 

@@ -61,7 +61,7 @@ def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
     """Do what is left to do for one recipe, and say what that was."""
     run, done = Run(folder, recipe), []
     done += _train(run)
-    run.create()  # its description of the model may have changed; what decides the weights has not
+    run.describe()  # its description of the model may have changed; what decides the weights has not
     others = [Run(folder.with_name(f"{folder.name}-{r.training.seed}"), r) for r in _other_seeds(recipe)]
     for other in others:
         done += [f"{what} with seed {other.recipe.training.seed}" for what in _train(other)]

@@ -42,7 +42,7 @@ def embed(name: str, language: str, out: Path, *, node_modules: Path | None = No
     if language not in LANGUAGES:
         raise InvalidInput(f"the language is {language!r}, expected one of {', '.join(LANGUAGES)}")
     bundle = find_model(name)
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, "embed") as folder:
         for role in GRAPHS:
             (folder / f"{role}.onnx").write_bytes(bundle.read(bundle.manifest.graph_file(role)))
         for number, file in enumerate(LANGUAGES[language]):

@@ -8,21 +8,20 @@ and the next try sends only what is missing.
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.ownership import BUNDLE, MARK, mark, named, parse_proof, proof
 from aae_zoo.runtime.store.hub import endpoint, hub_errors
-
-# The Hub's own file, which it makes with the repository.
-_THEIRS: Final = ".gitattributes"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ def publish_bundle(folder: Path, repository: str, how: How) -> Published:
     Raises:
         InvalidBundle, ParityError: the bundle is not whole, does not give its golden outputs, or has a card that the
             Hub would not take; nothing was sent.
-        InvalidInput: the tag names another commit, or --private is asked of a public repository.
+        InvalidInput: the tag names another commit, --private is asked of a public repository, or a file of the
+            repository that would change is not as aae-zoo published it.
         HubError: the Hub cannot be reached, refuses or fails.
     """
     bundle = verified(folder)
@@ -72,6 +72,8 @@ def publish_bundle(folder: Path, repository: str, how: How) -> Published:
 def publish_space(folder: Path, repository: str, how: How) -> Published:
     """Publish a folder of pages, as `explore` writes it, as a static Space "ORG/NAME", in one commit.
 
+    Its mark there tells what was published, be it as `explore` wrote it or not.
+
     Raises:
         InvalidInput: the folder is not one of pages; others as `publish_bundle` does for the Hub.
     """
@@ -79,7 +81,12 @@ def publish_space(folder: Path, repository: str, how: How) -> Published:
     if not readme.is_file() or 'sdk: "static"' not in readme.read_text("utf-8").splitlines():
         raise InvalidInput(f"{folder} is not a folder of pages; write one with aae-zoo explore NAME -o {folder}")
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return publish_files(repository, files, "Pages that decode in the browser", how, kind="space")
+    files.pop(MARK, None)
+    with tempfile.TemporaryDirectory() as scratch:
+        published = Path(scratch) / MARK
+        published.write_text(mark("site", {name: _hashes(path)[0] for name, path in files.items()}), "utf-8")
+        files[MARK] = published
+        return publish_files(repository, files, "Pages that decode in the browser", how, kind="space")
 
 
 def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Published]:
@@ -155,18 +162,22 @@ def _check_card(bundle: Bundle) -> None:
 def publish_files(
     repository: str, files: Mapping[str, Path], message: str, how: How, *, kind: str = "model"
 ) -> Published:
-    """Make a repository have exactly these files, in one commit or, where it has them already, in none.
+    """Make a repository have these files, in one commit or, where it has them already, in none.
 
-    `files` maps each name in the repository to the file; `kind` is "model" or "space" (a static one).
+    Of what was published before, what is not among them is removed; other files stay. `files` maps each name in the
+    repository to the file, and one of them is to tell of the others: a bundle's manifest, or a mark. `kind` is "model"
+    or "space" (a static one).
 
     Raises: as `publish_bundle` does for the Hub.
     """
     with hub_errors(repository), _quiet():
         target = _Repository(repository, kind, how)
-        theirs = target.contents()
+        theirs = target.contents
         added = tuple(name for name, path in files.items() if theirs.get(name) not in _hashes(path))
-        removed = tuple(name for name in theirs if name not in files and name != _THEIRS)
+        removed = tuple(name for name in theirs if name in target.published and name not in files)
         changes = bool(added or removed)
+        if not how.create_pr:  # which whoever owns the files may refuse
+            target.check_ours([name for name in (*added, *removed) if name in theirs])
         target.check_tag(changes)
         if how.dry_run:
             return Published(repository, None, target.url, added, removed)
@@ -178,7 +189,11 @@ def publish_files(
 
 
 class _Repository:
-    """A repository that is published to. `head` is its newest commit, or None if it does not exist yet."""
+    """A repository that is published to.
+
+    `head` is its newest commit, None where there is no such repository; `contents` has the hash of every file, the
+    SHA-256 of a large one, else git's; `published` the SHA-256 of every file that was published before.
+    """
 
     def __init__(self, name: str, kind: str, how: How) -> None:
         from huggingface_hub import HfApi
@@ -188,6 +203,8 @@ class _Repository:
         # A dry run only reads, and needs no token.
         self.api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
         self.head = self._head()
+        self.contents = self._contents()
+        self.published = self._published(BUNDLE if kind == "model" else "site")
 
     def _head(self) -> str | None:
         """The newest commit, asked for with a time limit."""
@@ -207,14 +224,48 @@ class _Repository:
             )
         return info.sha
 
-    def contents(self) -> dict[str, str]:
-        """The hash of every file: the SHA-256 of a large one, else git's."""
+    def _contents(self) -> dict[str, str]:
         from huggingface_hub.hf_api import RepoFile
 
         if self.head is None:
             return {}
         entries = self.api.list_repo_tree(self.name, repo_type=self.kind, revision=self.head, recursive=True)
         return {e.path: e.lfs.sha256 if e.lfs else e.blob_id for e in entries if isinstance(e, RepoFile)}
+
+    def _published(self, kind: str) -> dict[str, Any]:
+        """What the bundle's manifest, or the pages' mark, tells: nothing where it is missing, or somebody else's."""
+        if proof(kind) not in self.contents:
+            return {}
+        content = self._read(proof(kind))
+        try:
+            return parse_proof(content, kind) | {proof(kind): hashlib.sha256(content).hexdigest()}
+        except ValueError:
+            return {}
+
+    def check_ours(self, names: Sequence[str]) -> None:
+        """Refuse to change or remove files that are not as they were published.
+
+        Raises:
+            InvalidInput: with their names.
+        """
+        if strange := [name for name in names if not self._is_as_published(name)]:
+            raise InvalidInput(
+                f"{self.name} has {named(strange)} otherwise than aae-zoo published; give another --repo, remove or "
+                "rename what is yours there, or propose the change with --create-pr"
+            )
+
+    def _is_as_published(self, name: str) -> bool:
+        wanted, found = self.published.get(name), self.contents[name]
+        if wanted is None or found == wanted:
+            return wanted is not None
+        is_large = len(found) == 64  # the Hub told its SHA-256
+        return not is_large and hashlib.sha256(self._read(name)).hexdigest() == wanted
+
+    def _read(self, name: str) -> bytes:
+        """The content of a file, of those that are small enough to be kept in git itself."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = self.api.hf_hub_download(self.name, name, repo_type=self.kind, revision=self.head, local_dir=scratch)
+            return Path(path).read_bytes()
 
     def check_tag(self, changes: bool) -> None:
         """Refuse a tag that exists and names another commit than the one published, which with changes is a new one."""

@@ -33,7 +33,7 @@ def export_triton(bundle: Bundle, output: Path) -> None:
         OutputError: the folder exists already, or cannot be written.
     """
     name = bundle.manifest.name
-    with atomic_folder(output) as folder:
+    with atomic_folder(output, "triton") as folder:
         signatures = {}
         for role in ROLES:
             file = bundle.manifest.graph_file(role)

@@ -31,7 +31,7 @@ def write_test_data(name: str, folder: Path, *, precision: str | None = None) ->
     bundle = find_model(name)
     golden = read_golden(bundle)
     graphs = graphs_of(bundle, precision)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, "test-data") as temporary:
         return [_write_graph(temporary, bundle, role, which, *golden_of(role, golden, which)) for role, which in graphs]
 
 

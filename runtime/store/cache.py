@@ -17,8 +17,9 @@ Nothing here imports numpy, ONNX Runtime or huggingface_hub, and nothing goes to
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -28,8 +29,11 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, ModelNotFound, OutputError
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.ownership import named
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+# A folder of the cache, or one that was moved aside to be removed, by a process that was killed.
+_FOLDER: Final = re.compile(r"\.?([0-9a-f]{64})(\.[0-9a-f]{8})?")
 
 
 class Known(NamedTuple):
@@ -130,7 +134,7 @@ def cached_models() -> list[CachedModel]:
     names = _names()
     models = [_describe(folder, names) for folder in _folders("models")]
     partial = [
-        CachedModel("-", "-", "interrupted", _size(folder), names.get(folder.name, ()), folder.name, folder)
+        CachedModel("-", "-", "interrupted", _size(folder), names.get(folder.name, ()), _sha256(folder), folder)
         for folder in _folders("partial")
     ]
     return sorted(models, key=lambda model: (model.name, model.version, model.sha256)) + partial
@@ -139,6 +143,8 @@ def cached_models() -> list[CachedModel]:
 def remove(name: str) -> list[CachedModel]:
     """Remove what `name` names: a model in all its versions, org/name[@revision], or the start of a SHA-256.
 
+    What the cache did not write is left, with a warning that names it; given is what was removed.
+
     Raises:
         ModelNotFound: nothing in the cache has that name.
         OutputError: the cache cannot be written.
@@ -146,23 +152,23 @@ def remove(name: str) -> list[CachedModel]:
     found = [model for model in cached_models() if _is_named(model, name)]
     if not found:
         raise ModelNotFound(f"there is no {name} in the cache {cache_folder()}; aae-zoo cache lists what is there")
-    for model in found:
-        _discard(model)
-    return found
+    gone = [model for model in found if _discard(model)]
+    _warn_of([model.folder for model in found])
+    return gone
 
 
 def clear() -> list[CachedModel]:
-    """Remove everything; locks stay, another process may hold one.
+    """Remove every model and what is known of names, as `remove` does; locks stay, another process may hold one.
 
     Raises:
         OutputError: the cache cannot be written.
     """
-    found = cached_models()
-    for model in found:
-        _discard(model)
+    gone = [model for model in cached_models() if _discard(model)]
     with cache_errors():
-        _remove_tree(cache_folder() / "names")
-    return found
+        for repository, _, revision in (name.partition("@") for names in _names().values() for name in names):
+            _forget(repository, revision)
+        _warn_of([path for kind in ("models", "partial", "names") for path in _inside(cache_folder() / kind)])
+    return gone
 
 
 def _record(repository: str, revision: str) -> Path:
@@ -170,8 +176,17 @@ def _record(repository: str, revision: str) -> Path:
 
 
 def _folders(kind: str) -> list[Path]:
-    folder = cache_folder() / kind
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return [path for path in _inside(cache_folder() / kind) if _FOLDER.fullmatch(path.name) and path.is_dir()]
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _sha256(folder: Path) -> str:
+    """The SHA-256 of the manifest that a folder of the cache is named by."""
+    match = _FOLDER.fullmatch(folder.name)
+    return match[1] if match else folder.name
 
 
 def _names() -> dict[str, tuple[str, ...]]:
@@ -179,13 +194,13 @@ def _names() -> dict[str, tuple[str, ...]]:
     names: dict[str, tuple[str, ...]] = {}
     for path in sorted((cache_folder() / "names").glob("*/*@*")):
         repository, _, revision = f"{path.parent.name}/{path.name}".partition("@")
-        if found := known(repository, unquote(revision)):
+        if not path.is_symlink() and (found := known(repository, unquote(revision))):
             names[found.sha256] = (*names.get(found.sha256, ()), f"{repository}@{unquote(revision)}")
     return names
 
 
 def _describe(folder: Path, names: dict[str, tuple[str, ...]]) -> CachedModel:
-    about = (_size(folder), names.get(folder.name, ()), folder.name, folder)
+    about = (_size(folder), names.get(folder.name, ()), _sha256(folder), folder)
     try:
         bundle = open_bundle(folder)
     except InvalidBundle:
@@ -209,19 +224,60 @@ def _is_named(model: CachedModel, name: str) -> bool:
     return name == model.name or bool(of_name) or (len(name) >= 8 and model.sha256.startswith(name))
 
 
-def _discard(model: CachedModel) -> None:
-    """Remove a folder: it is moved aside first, so that no half of it is ever seen."""
+def _discard(model: CachedModel) -> bool:
+    """Remove what the cache wrote into a folder: whether it did; without a network nothing else tells than a manifest.
+
+    The folder is moved aside first, so that no half of it is ever seen.
+    """
+    written = _written(model)
+    if not written and (model.folder.is_symlink() or _inside(model.folder)):
+        return False
     with cache_errors():
-        aside = model.folder.with_name(f".{model.folder.name}.{os.urandom(4).hex()}")
+        aside = model.folder.with_name(f".{model.sha256}.{os.urandom(4).hex()}")
         model.folder.rename(aside)
-        _remove_tree(aside)
+        _remove_files(aside, written)
+        if aside.exists():
+            aside.rename(model.folder)
         for name in model.names if model.state != "interrupted" else ():
             repository, _, revision = name.partition("@")
-            _record(repository, revision).unlink(missing_ok=True)
+            _forget(repository, revision)
+    return True
 
 
-def _remove_tree(folder: Path) -> None:
-    import shutil  # slow to import, and only removing needs it
+def _written(model: CachedModel) -> list[str]:
+    """The files that the cache wrote into a folder, the manifest last, if there is the one that names the folder."""
+    try:
+        bundle = open_bundle(model.folder)
+    except InvalidBundle:
+        return []
+    ours = bundle.manifest_sha256 == model.sha256 and not model.folder.is_symlink()
+    return [*bundle.manifest.files, "manifest.json"] if ours else []
 
-    if folder.exists():
-        shutil.rmtree(folder)
+
+def _remove_files(folder: Path, names: Sequence[str]) -> None:
+    """Remove some files of a folder, and the folder if that leaves it empty."""
+    for path in (folder / name for name in names):
+        if path.is_file() and not path.is_symlink():
+            path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _forget(repository: str, revision: str) -> None:
+    """Remove what is known of a name, and folders that this leaves empty."""
+    record = _record(repository, revision)
+    record.unlink(missing_ok=True)
+    with suppress(OSError):
+        record.parent.rmdir()
+        record.parent.parent.rmdir()
+
+
+def _warn_of(paths: Sequence[Path]) -> None:
+    """Say what is still there, if anything is."""
+    if left := [path.relative_to(cache_folder()).as_posix() for path in paths if os.path.lexists(path)]:
+        warnings.warn(
+            f"nothing tells that the cache {cache_folder()} wrote all of {named(left)}, so that is left there; "
+            "remove it yourself if it is not needed",
+            RuntimeWarning,
+            stacklevel=3,
+        )

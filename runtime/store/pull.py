@@ -10,6 +10,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -222,13 +223,15 @@ def _download(source: Source, text: bytes, manifest: Manifest, names: Sequence[s
     sha256 = hashlib.sha256(text).hexdigest()
     folder, partial, records = model_folder(sha256), partial_folder(sha256), manifest.files
     partial.mkdir(parents=True, exist_ok=True)
+    (partial / MANIFEST).write_bytes(text)  # first: it tells which files here are ours, should this be interrupted
     lacking = [name for name in names if force or _problem(folder / name, records[name])]
     total = sum(records[name].size for name in lacking)
     done = sum(min(_bytes(partial / name), records[name].size) for name in lacking)
     with source.progress(manifest.name, total, done) as advance:
         for name in lacking:
             _grow(source, name, records[name], partial / name, advance)
-    (partial / MANIFEST).write_bytes(text)
+    for name in records.keys() - set(lacking):  # of an earlier download that asked for more
+        (partial / name).unlink(missing_ok=True)
     _show(partial, folder, [*lacking, MANIFEST])
     return open_bundle(folder)
 
@@ -256,13 +259,11 @@ def _grow(source: Source, name: str, record: FileRecord, part: Path, advance: Ca
 
 def _show(partial: Path, folder: Path, names: Sequence[str]) -> None:
     """Make the model visible; where it is already, with fewer files or damaged ones, file by file."""
-    for other in partial.iterdir():
-        if other.name not in names:  # of an earlier download that asked for more
-            other.unlink()
     if folder.exists():
         for name in names:
             (partial / name).replace(folder / name)
-        partial.rmdir()
+        with suppress(OSError):  # what is not ours is in it, and stays
+            partial.rmdir()
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial.rename(folder)

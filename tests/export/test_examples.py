@@ -20,6 +20,7 @@ from programs import NODE_MODULES, SUPPORT, node, served
 from aae_zoo.export.pages.web_runtime import FILES
 from aae_zoo.export.targets.embed import LANGUAGES, embed
 from aae_zoo.runtime import load
+from aae_zoo.runtime.ownership import MARK
 
 SEED = 7
 Numbers = dict[str, NDArray[np.float64]]
@@ -150,7 +151,7 @@ def test_embed_copies_what_examples_holds(language: str, tmp_path: Path) -> None
     graphs = {f"{role}.onnx" for role in ("encoder", "decoder", "prior")}
     page = {"ort"} if language == "browser" else set()
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {first.name, *(file.name for file in others), *graphs, "README.md"} | page
+    assert names == {first.name, *(file.name for file in others), *graphs, "README.md", MARK} | page
     assert not page or {path.name for path in (tmp_path / "out" / "ort").iterdir()} == set(FILES)
 
 

@@ -452,9 +452,10 @@ class TestBundle:
     ) -> None:
         (bundle / "mine.txt").write_text("keep")
         assert "exists already" in refused("export", small_run, "--data", small_data, "-o", bundle)
-        assert (bundle / "mine.txt").exists()
+        said = refused("export", small_run, "--data", small_data, "-o", bundle, "--replace")
+        assert f"in {bundle}, mine.txt was not written by aae-zoo; give another output" in said
+        (bundle / "mine.txt").unlink()
         assert aae_zoo("export", small_run, "--data", small_data, "-o", bundle, "--replace").status == 0
-        assert not (bundle / "mine.txt").exists()
         assert [p.name for p in bundle.parent.iterdir() if "bundle" in p.name] == ["bundle"]
 
     def test_weights_that_float16_cannot_hold(

@@ -139,6 +139,58 @@ class TestOneCommit:
         assert (again.commit, again.added) == (done.commit, ())
 
 
+class TestWhatSomebodyElseHasThere:
+    """A repository may have files that aae-zoo did not publish."""
+
+    PUBLISH = ("publish", "--repo", "org/digits", "--json")
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        (tmp_path / "theirs").mkdir()
+        return tmp_path / "theirs"
+
+    def test_it_stays(self, digits_bundle: Path, folder: Path, hub: Hub, aae_zoo: AaeZoo) -> None:
+        aae_zoo(*self.PUBLISH, digits_bundle)
+        for name in ("notes.md", "thesis.safetensors"):
+            (folder / name).write_text("five years")
+        hub.add("org/digits", folder)
+        rewrite(digits_bundle, lambda d: d.update(version="2.0.0"))
+        rewrite(digits_bundle, lambda d: d["files"].pop("codes.png"))
+        done = json.loads(aae_zoo(*self.PUBLISH, digits_bundle).out)
+        assert (done["added"], done["removed"]) == (["manifest.json"], ["codes.png"])
+        files = hub.store.files("models", "org/digits", done["commit"])
+        assert {"notes.md", "thesis.safetensors"} < files.keys()
+        assert "codes.png" not in files
+
+    @pytest.mark.parametrize("name", ["README.md", "decoder.onnx", "codes.png", "manifest.json"])
+    def test_what_they_changed_is_not_written_over(
+        self, name: str, digits_bundle: Path, folder: Path, hub: Hub, aae_zoo: AaeZoo, refused: Callable[..., str]
+    ) -> None:
+        aae_zoo(*self.PUBLISH, digits_bundle)
+        (folder / name).write_text("mine")
+        hub.add("org/digits", folder)
+        rewrite(digits_bundle, lambda d: d.update(version="2.0.0"))
+        rewrite(digits_bundle, lambda d: d["files"].pop("codes.png"))
+        before = titles(hub, "org/digits")
+        for more in ([], ["--dry-run"]):
+            message = refused(*self.PUBLISH, digits_bundle, *more)
+            assert f"org/digits has {name}" in message
+            assert "otherwise than aae-zoo published; give another --repo" in message
+        assert titles(hub, "org/digits") == before
+        assert aae_zoo(*self.PUBLISH, digits_bundle, "--create-pr").status == 0
+        assert titles(hub, "org/digits") == before
+
+    def test_another_programs_repository(
+        self, digits_bundle: Path, folder: Path, hub: Hub, refused: Callable[..., str]
+    ) -> None:
+        for name in ("README.md", WEIGHTS, "config.json"):
+            (folder / name).write_text("mine")
+        hub.add("org/digits", folder)
+        message = refused(*self.PUBLISH, digits_bundle)
+        assert f"org/digits has README.md and {WEIGHTS} otherwise than aae-zoo published" in message
+        assert len(titles(hub, "org/digits")) == 2
+
+
 class TestTheCard:
     @pytest.mark.parametrize("name", ["digits-gauss", "mnist-style"])
     def test_its_metadata_are_what_the_hub_takes(self, name: str, make: Callable[[str], Path], hub: Hub) -> None:

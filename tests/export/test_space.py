@@ -1,5 +1,7 @@
 """A folder of pages on the Hub, as a static Space."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from hub.server import Hub
 from programs import NODE_MODULES
 
 from aae_zoo.export.pages.explore import explore
+from aae_zoo.runtime.ownership import MARK
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")  # of what the Hub's client calls
 
@@ -36,6 +39,26 @@ def test_pages_become_a_static_space_in_one_commit(hub: Hub, aae_zoo: AaeZoo, si
     assert theirs == {p.relative_to(site).as_posix(): p.read_bytes() for p in site.rglob("*") if p.is_file()}
     assert "everything is there already" in aae_zoo("publish", site, "--space", "--repo", "org/pages").out
     assert len(hub.store.history("spaces", "org/pages", commit)) == 2  # theirs and ours
+
+
+def test_what_somebody_else_has_in_a_space_stays_and_pages_that_one_edited_are_published_again(
+    hub: Hub, aae_zoo: AaeZoo, refused: Callable[..., str], site: Path, tmp_path: Path
+) -> None:
+    pages = Path(shutil.copytree(site, tmp_path / "pages"))
+    (pages / "more.html").write_text("mine")
+    publish = ("publish", pages, "--space", "--repo", "org/pages", "--json")
+    assert aae_zoo(*publish).status == 0
+    for text in ("edited", "edited again"):
+        (pages / "index.html").write_text(text)
+        assert json.loads(aae_zoo(*publish).out)["added"] == ["index.html", MARK]
+    hub.store.commit("spaces", "org/pages", "main", "theirs", {"notes.txt": hub.store.put(b"mine")})
+    (pages / "more.html").unlink()
+    assert json.loads(aae_zoo(*publish).out)["removed"] == ["more.html"]
+    commit = hub.store.commit("spaces", "org/pages", "main", "theirs", {"index.html": hub.store.put(b"mine")})
+    assert "notes.txt" in hub.store.files("spaces", "org/pages", commit)
+    (pages / "index.html").write_text("ours")
+    assert "org/pages has index.html otherwise than aae-zoo published" in refused(*publish)
+    assert hub.store.revision("spaces", "org/pages", "main") == commit
 
 
 def test_a_bundle_is_no_folder_of_pages(hub: Hub, refused: Callable[..., str], small_bundle: Path) -> None:

@@ -41,7 +41,7 @@ def test_the_repository_is_what_triton_reads(name: str, aae_zoo: AaeZoo, tmp_pat
     result = aae_zoo("export-triton", name, "-o", tmp_path / "models")
     assert result.status == 0, result.err
     assert f"tritonserver --model-repository={tmp_path / 'models'}" in result.out
-    models = {path.name: config(path) for path in (tmp_path / "models").iterdir()}
+    models = {path.name: config(path) for path in (tmp_path / "models").iterdir() if path.is_dir()}
     assert set(models) == {name, f"{name}-encoder", f"{name}-prior", f"{name}-decoder"}
     for folder, described in models.items():
         assert described.name == folder

@@ -244,7 +244,7 @@ class TestTestData:
     def test_it_overwrites_nothing(self, small_bundle: Path, folder: Path, aae_zoo: AaeZoo) -> None:
         result = aae_zoo("verify", small_bundle, "--test-data", folder)
         assert result.status == 1
-        assert "exists already; remove it, or give another output" in result.err
+        assert "exists already; give another output, or move it away" in result.err
 
 
 def test_rows_begin_again_to_fill_a_batch() -> None:

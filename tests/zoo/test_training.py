@@ -21,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from aae_zoo.runtime.errors import CheckpointError, OutputError, TrainingError
+from aae_zoo.runtime.ownership import MARK
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.maths.mmd import mmd2
 from aae_zoo.zoo.objectives import Batch, reconstruction_loss
@@ -45,7 +46,7 @@ def log_of(run: Path) -> list[dict[str, Any]]:
 
 
 def test_a_run_holds_everything_it_should(small_run: Path) -> None:
-    names = {"recipe.toml", "log.jsonl", "model.safetensors", "resume.pt", "metrics.json", "run.json"}
+    names = {"recipe.toml", "log.jsonl", "model.safetensors", "resume.pt", "metrics.json", "run.json", MARK}
     assert {p.name for p in small_run.iterdir()} == {*names, "pictures", "tensorboard"}
     pictures = {f"{name}-{epoch:04}.png" for name in PICTURES for epoch in (2, 4)}
     assert {p.name for p in (small_run / "pictures").iterdir()} == pictures

@@ -8,6 +8,7 @@ import numpy as np
 from PIL.Image import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from aae_zoo.runtime.errors import OutputError
 from aae_zoo.runtime.files import atomic_file, output_errors
 from aae_zoo.zoo.training.run import Run
 
@@ -24,6 +25,9 @@ class Log:
 
     def __init__(self, run: Run, *, step: int, size: int) -> None:
         self.run = run
+        for path in (run.log, run.tensorboard, run.pictures):
+            if path.is_symlink():
+                raise OutputError(f"{path} is a link, expected what the run itself has written; remove the link")
         with output_errors(run.log), run.log.open("ab") as stream:
             stream.truncate(size)
         with output_errors(run.tensorboard):

@@ -9,8 +9,10 @@ pictures/          reconstructions, samples, codes and losses by epoch
 metrics.json       the test set's metrics, when training has ended
 labels.json        which training images' labels training knew, where it knew some but not all
 run.json           command, versions, data, seconds: where the weights came from
+.aae-zoo.json      the mark that this folder is a run's, with the recipe's SHA-256
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,14 +23,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from aae_zoo.runtime.errors import CheckpointError, InvalidRecipe
-from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.errors import CheckpointError, InvalidRecipe, OutputError
+from aae_zoo.runtime.files import atomic_file, output_errors
+from aae_zoo.runtime.ownership import MARK, check_ours, mark
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.recipe import Recipe, load_recipe
 
 LABELS: Final = "labels.json"
+# What there is in a run beside its recipe and its mark; all of it changes after the mark was written.
+_FILES: Final = (
+    *("model.safetensors", "resume.pt", "log.jsonl", "tensorboard", "pictures"),
+    *("metrics.json", LABELS, "run.json", "lite.safetensors"),
+)
 
 
 class Run:
@@ -59,9 +67,35 @@ class Run:
             raise CheckpointError(f"the run's recipe is damaged: {error}; train again") from None
 
     def create(self) -> None:
-        """Make the folder with its recipe."""
+        """Make the folder with its recipe; it may be there, empty or with what a run left before its first checkpoint.
+
+        Raises:
+            OutputError: it holds a run, or anything that is no run's; or it cannot be written.
+        """
+        with output_errors(self.folder):
+            if self.folder.exists() and not self.state.exists():
+                check_ours(self.folder, "run", besides=_FILES)
+            if self.state.exists() or (self.folder / "run.json").exists() or not self._is_begun():
+                raise OutputError(f"{self.folder} holds a run already; add --resume to go on, or give another --out")
+        self.describe()
+
+    def describe(self) -> None:
+        """Write the recipe, and the mark that this is a run's folder."""
+        text = self.recipe.to_toml()
+        with atomic_file(self.folder / MARK) as temporary:
+            temporary.write_text(mark("run", {"recipe.toml": hashlib.sha256(text.encode()).hexdigest()}), "utf-8")
         with atomic_file(self.folder / "recipe.toml") as temporary:
-            temporary.write_text(self.recipe.to_toml(), "utf-8")
+            temporary.write_text(text, "utf-8")
+
+    def _is_begun(self) -> bool:
+        """Whether there are no weights yet, or those of a first epoch whose checkpoint was not written any more."""
+        try:
+            with safe_open(self.weights, "pt") as file:
+                return (file.metadata() or {}).get("epoch") == "1"
+        except FileNotFoundError:
+            return True
+        except (OSError, SafetensorError):
+            return False
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run."""

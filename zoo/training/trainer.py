@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aae_zoo.runtime.engine.cpus import available_cpus
-from aae_zoo.runtime.errors import Interrupted, OutputError, TrainingError
+from aae_zoo.runtime.errors import Interrupted, TrainingError
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.known_labels import known_labels
@@ -142,7 +142,8 @@ class Trainer:
 
         Raises:
             CheckpointError: `resume` finds no checkpoint, or one of another recipe or another number of processes.
-            OutputError: there is a run already and `resume` is false, or the folder cannot be written.
+            OutputError: `resume` is false and the folder holds a run already, or anything that is no run's; or it
+                cannot be written.
         """
         state: dict[str, Any] = {}
         with self.processes.agree():
@@ -155,8 +156,6 @@ class Trainer:
         self.step = self.epoch * self.steps_per_epoch
 
     def _new_run(self) -> dict[str, Any]:
-        if self.run.state.exists():
-            raise OutputError(f"{self.run.folder} holds a run already; add --resume to go on, or give another --out")
         self.run.create()
         return self.checkpoint.first()
 
