@@ -49,8 +49,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it becomes `path`, on any failure it is removed.
 
-    An empty folder may stand there. With `replace`, any folder may: it is moved aside, and removed only when the
-    new one stands.
+    `path` may be an empty folder. With `replace` it may be any folder, which is moved aside, and removed only when
+    the new one is in its place.
 
     Raises:
         OutputError: a folder with files exists and `replace` is false, or it cannot be written.
@@ -94,6 +94,6 @@ def _swap(new: Path, path: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    import shutil  # slow to import, and a single file needs it not
+    import shutil  # slow to import, and a single file does not need it
 
     shutil.rmtree(folder, ignore_errors=True)

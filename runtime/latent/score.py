@@ -2,9 +2,9 @@
 
     score = reconstruction / R + max(0, distance / D - 1)
 
-with R and D the 99th percentiles on validation images, so that a code counts where it is further out than those of
-ordinary images are. An image is anomalous where its score is above the 99th percentile of theirs. The prior is known
-by its draws alone, so nothing here depends on what it is.
+with R and D the 99th percentiles on validation images, so that a code counts only where it is further out than the
+codes of ordinary images. An image is anomalous where its score is above the 99th percentile of theirs. The prior is
+known by its draws alone, so nothing here depends on what it is.
 """
 
 from typing import Final, NamedTuple
@@ -26,7 +26,7 @@ Figures = NDArray[np.float32]
 class Scores(NamedTuple):
     """For each image, all [n]: its score, the two parts of it as they are, and whether it is anomalous.
 
-    `reconstruction` is the squared error per pixel; `distance` that of the code to the nearest draw of the prior,
+    `reconstruction` is the squared error per pixel; `distance` is from the code to the nearest draw of the prior,
     in standard deviations of the prior.
     """
 
