@@ -4,7 +4,7 @@
     model = load("mnist-gauss")
     images = model.sample(64, seed=0)   # float32 [64, 1, 28, 28] in [0, 1]
 
-Names are imported when they are first used, so that listing models needs neither numpy nor ONNX Runtime.
+Names are imported when they are first used, so that listing models loads neither numpy nor ONNX Runtime.
 """
 
 import os

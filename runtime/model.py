@@ -38,12 +38,12 @@ def load(
 
     `device` is "auto" (a GPU where ONNX Runtime has CUDA, else the CPU), "cpu", "cuda", "cuda:1", "tensorrt",
     "coreml", "dml", "openvino", or a list of ONNX Runtime's providers, each a name or a name and its options.
-    `threads` are those of one operator, by default the CPUs that this process may use. `precision` is "fp32", which
-    "auto" is too, or another that the bundle has, "fp16", "int8" or "lite": graphs that it has not in that precision
-    are run in fp32. `tf32` lets CUDA compute with fewer digits.
+    `threads` is how many threads one operator uses, by default as many as the CPUs that this process may use.
+    `precision` is "fp32", which "auto" is too, or another that the bundle has, "fp16", "int8" or "lite": a graph that
+    does not come in that precision is run in fp32. `tf32` lets CUDA compute with fewer digits.
 
-    A model that is neither shipped nor in the cache is pulled: its graphs of that precision. One that is there is taken
-    as it was pulled, and no network is used. Graphs are read, checked against their SHA-256 and opened on first use.
+    A model that is neither shipped nor in the cache is pulled: its graphs of that precision. A model that is there is
+    used as it was pulled, without a network. Graphs are read, checked against their SHA-256 and opened on first use.
 
     Raises:
         ModelNotFound: there is no such model.
@@ -228,10 +228,10 @@ class Model:
         """The result of `sample`, `encode`, `decode` or `reconstruct`, batch by batch while it is asked for.
 
         `model.stream("sample", 100_000, seed=1)` takes the arguments of `model.sample`, and so on. Iterate over it,
-        or `save` it to an .npy file: memory stays that of one batch.
+        or `save` it to an .npy file: memory for one batch is enough.
 
         Raises:
-            InvalidInput: there is no such work, or as for the work itself.
+            InvalidInput: `work` is something else, or as for the work itself.
         """
         jobs: dict[str, Callable[..., Job]] = {
             "sample": lambda count, **chosen: self._engine.sample_job(Draw(self.manifest, count, **chosen)),
@@ -247,7 +247,7 @@ class Model:
         """How unlike the model's training images each image is, and whether that makes it anomalous.
 
         Raises:
-            InvalidInput: the bundle does not say what is usual, or images as for `encode`.
+            InvalidInput: the bundle has no anomaly score, or images as for `encode`.
         """
         limits = self.score_limits
         return judge(*self.score_parts(images, resize=resize), limits)
@@ -257,7 +257,7 @@ class Model:
         """What the anomaly score measures against.
 
         Raises:
-            InvalidInput: the bundle does not say.
+            InvalidInput: the bundle has no anomaly score.
         """
         if self.manifest.score is None:
             raise InvalidInput(
@@ -310,7 +310,7 @@ class Model:
         return self._decode(walk)["image"]
 
     def nearest(self, images: Any, among: Any, k: int = 1, *, resize: bool = False) -> Neighbours:
-        """The `k` images of `among` whose codes z are nearest to that of each image: numbers and distances, [n, k].
+        """The `k` images of `among` whose codes z are nearest to the code of each image: numbers and distances, [n, k].
 
         Each of the two may also be codes [n, latent].
 
@@ -366,7 +366,9 @@ class Model:
         if y is not None:
             codes["y"] = check_classes(y, len(self.manifest.labels))
             if len(codes["y"]) != len(codes["z"]):
-                raise InvalidInput(f"z has {len(codes['z'])} rows and y has {len(codes['y'])}, expected as many")
+                raise InvalidInput(
+                    f"z has {len(codes['z'])} rows and y has {len(codes['y'])}, expected the same number"
+                )
         return codes
 
     def _as_codes(self, given: Any, resize: bool) -> NDArray[np.float32]:

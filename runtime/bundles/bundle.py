@@ -8,7 +8,7 @@ from typing import Final
 from aae_zoo.runtime.bundles.manifest import MANIFEST, MAX_MANIFEST_BYTES, WEIGHTS, Manifest, parse_manifest
 from aae_zoo.runtime.errors import InvalidBundle
 
-# Of an installed package, an editable one for example, every file may be a link: that is the installer's doing.
+# In an installed package, an editable one for example, every file may be a link that the installer made.
 _PACKAGE: Final = Path(__file__).parents[1]
 
 
@@ -41,7 +41,7 @@ class Bundle:
             raise InvalidBundle(f"{path} is missing; {self._mend()}")
         if size != record.size:
             raise InvalidBundle(f"{path} has {size} bytes, expected {record.size}; {self._mend()}")
-        with path.open("rb") as stream:  # bounded, should it grow meanwhile
+        with path.open("rb") as stream:  # bounded, in case it grows meanwhile
             content = stream.read(size)
         found = hashlib.sha256(content).hexdigest()
         if found != record.sha256:
@@ -49,7 +49,7 @@ class Bundle:
         return content
 
     def check_files(self) -> None:
-        """Read and check every file of the manifest; PyTorch's weights alone may be missing, as wheels leave them out.
+        """Read and check every file of the manifest; only PyTorch's weights may be missing: wheels leave them out.
 
         Raises:
             InvalidBundle: at the first file that is missing, truncated or altered.
@@ -59,7 +59,7 @@ class Bundle:
                 self.read(name)
 
     def leaves_out(self, name: str) -> bool:
-        """Whether a file of the manifest is PyTorch's weights and not here: only fine-tuning misses it."""
+        """Whether a file of the manifest is PyTorch's weights, and missing: only fine-tuning needs it."""
         return name == WEIGHTS and not (self.folder / name).exists()
 
     def _mend(self) -> str:
@@ -75,7 +75,9 @@ def open_bundle(folder: Path) -> Bundle:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise InvalidBundle(f"{folder} is no bundle: it has no {MANIFEST}; make one with aae-zoo export RUN -o BUNDLE")
+        raise InvalidBundle(
+            f"{folder} is not a bundle: it has no {MANIFEST}; make one with aae-zoo export RUN -o BUNDLE"
+        )
     if _leads_outside(path):
         raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; do not trust this bundle")
     with path.open("rb") as stream:  # bounded: one byte over the limit is enough to refuse it
@@ -84,7 +86,7 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def _leads_outside(path: Path) -> bool:
-    """Whether a file is a link, but for an installer's, and for those of the Hub's cache into its own blobs."""
+    """Whether a file is a link, other than an installer's and those of the Hub's cache into its own blobs."""
     snapshots = path.absolute().parent.parent
     blobs = snapshots.resolve().parent / "blobs"
     of_hub = snapshots.name == "snapshots" and path.resolve().parent == blobs

@@ -1,7 +1,7 @@
 """What an ONNX file is, read from its bytes before ONNX Runtime sees them, so that a hostile one is refused.
 
-Whatever a bundle claims, its graphs can then reach no file, call no code but the standard operators', and ask for no
-more memory when they are loaded than a few times their own size. What they compute when they run is not bounded.
+Whatever a bundle claims, its graphs can then reach no file, call no code except the standard operators', and ask for
+no more memory when they are loaded than a few times their own size. What they compute when they run is not bounded.
 Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
 
@@ -24,7 +24,7 @@ _MOST_INTEGER: Final = 1 << 16
 _SIZES: Final = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8}
 _TYPES: Final = {1: "float", 6: "int32", 7: "int64", 10: "float16", 11: "double"}
 
-# Operators that constants alone may feed: what they give is at most eight times what they take.
+# Operators that constants alone may feed: their output is at most eight times as large as their input.
 _FOLDED: Final = ("Cast", "Constant", "DequantizeLinear", "Identity", "QuantizeLinear", "Reshape", "Transpose")
 # Operators whose output can be as large as a number among their inputs says.
 _GROWING: Final = ("ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample")
@@ -45,7 +45,7 @@ def _never(name: str) -> Field:
     return Field(name, (), once=True)
 
 
-# What is missing here is refused too: sparse tensors, texts, devices, and whatever ONNX will invent.
+# What is missing here is refused too: sparse tensors, texts, devices, and anything that ONNX will invent.
 _MODEL: Final = {
     1: _once("ir_version", VARINT),
     2: _once("producer_name"),
@@ -140,7 +140,7 @@ class _Node(NamedTuple):
 
 
 class _Declared(NamedTuple):
-    """An input, output or other value as a graph declares it; a dimension without a number is a text."""
+    """An input, output or other value as a graph declares it; a dimension without a number is its name."""
 
     name: str
     type: str
@@ -159,15 +159,15 @@ def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> Fac
     """Refuse the bytes of a graph file, `name` in errors, unless they are a plain graph for its role in a bundle.
 
     Raises:
-        InvalidBundle: the bytes are no ONNX file or cut short; the graph has external data, operators of other
-            domains, functions or subgraphs, sizes that its data has not or out of all proportion, or names twice;
-            or its inputs and outputs are not those that the manifest promises.
+        InvalidBundle: the bytes are not an ONNX file or cut short; the graph has external data, operators of other
+            domains, functions or subgraphs, sizes that its data does not have or out of all proportion, or names twice;
+            or its inputs and outputs are not what the manifest promises.
     """
     if content[4:8] == b"ORTM":
         raise InvalidBundle(f"{name} is in ONNX Runtime's own format, expected ONNX; do not trust this bundle")
     model = read_message(memoryview(content), _MODEL, name)
     if not model["graph"]:
-        raise InvalidBundle(f"{name} is no ONNX file: it has no graph; get {manifest.name} again")
+        raise InvalidBundle(f"{name} is not an ONNX file: it has no graph; get {manifest.name} again")
     graph = read_message(_view(model["graph"][0]), _GRAPH, f"{name}: the graph")
     if max(len(graph["node"]), len(graph["initializer"]), len(graph["value_info"])) > _MANY:
         raise InvalidBundle(f"{name} has more than {_MANY:,} nodes, tensors or values; do not trust this bundle")
@@ -200,7 +200,7 @@ def _check_nodes(
 ) -> frozenset[str]:
     """Check every node: the operators that the graph has.
 
-    What constants alone feed is a constant too, and is added to `constants`; of those there are `most` numbers at most.
+    What constants alone feed is a constant too, and is added to `constants`; together those may have `most` numbers.
     """
     names, operators, made = _names_of(constants, inputs, where), set[str](), 0
     for data in graph["node"]:
@@ -338,7 +338,7 @@ def _dimension(data: memoryview, where: str) -> int | str:
 
 
 def _check_signature(role: str, inputs: list[_Declared], outputs: list[_Declared], manifest: Manifest) -> None:
-    """Refuse a graph whose inputs and outputs are not those that the manifest promises for its role."""
+    """Refuse a graph whose inputs and outputs are not what the manifest promises for its role."""
     sizes = manifest.row_shapes
     takes, gives, needed = _SIGNATURES[role]
     found = [value.name for value in (*inputs, *outputs)]

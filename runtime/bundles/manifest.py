@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what a model is, and the hash and size of every file it consists of."""
+"""The manifest of a bundle: what a model is, and the hash and size of every file in it."""
 
 import json
 import re
@@ -14,7 +14,7 @@ MANIFEST: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 1 << 30
 ROLES: Final = ("encoder", "decoder", "prior")
-# Those of a graph; lite is a smaller network that was taught to give what the graph gives.
+# The precisions that a graph can have; lite is a smaller network that was taught to give what the graph gives.
 PRECISIONS: Final = ("fp32", "fp16", "int8", "lite")
 # PyTorch's weights are half of a bundle, and only fine-tuning needs them: wheels leave them out.
 WEIGHTS: Final = "model.safetensors"
@@ -26,7 +26,7 @@ POLARITIES: Final = ("dark", "light", "any")
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-# What would command a terminal, turn text about, or is no character.
+# What would control a terminal, reverse text, or is not a character.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -147,7 +147,7 @@ class Manifest:
         }
 
     def precision_of(self, role: str, precision: str) -> str:
-        """The precision that a graph is run in where `precision` is asked for: fp32 where it lacks that one.
+        """The precision that a graph is run in where `precision` is asked for: fp32 where it does not have that one.
 
         "auto" is fp32, which alone gives the same images on every machine and the figures of `metrics`.
 
@@ -209,17 +209,17 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no name is there twice, which programs read differently."""
+    """A JSON object in which no name occurs twice, which programs read differently."""
     document: dict[str, Any] = {}
     for name, value in pairs:
         if name in document:
-            raise ValueError(f"the name {name[:80]!r} is there twice")
+            raise ValueError(f"the name {name[:80]!r} occurs twice")
         document[name] = value
     return document
 
 
 class _Fields:
-    """The fields of one JSON object, each read with its check and an error that names where it stands."""
+    """The fields of one JSON object, each read with its check and an error that says where it is."""
 
     def __init__(self, document: object, where: str) -> None:
         self.where = where
@@ -363,11 +363,11 @@ def _score(fields: _Fields) -> ScoreLimits:
 
 def _files(fields: _Fields) -> dict[str, FileRecord]:
     if len({name.lower() for name in fields.document}) < len(fields.document):
-        raise InvalidBundle(f"{fields.where} has one name twice but for capitals; do not trust this bundle")
+        raise InvalidBundle(f"{fields.where} has one name twice, apart from capitals; do not trust this bundle")
     records = {}
     for name in fields.document:
         if not is_plain_name(name):
-            raise InvalidBundle(f"{fields.where}: {name[:80]!r} is no plain file name; do not trust this bundle")
+            raise InvalidBundle(f"{fields.where}: {name[:80]!r} is not a plain file name; do not trust this bundle")
         entry = fields.fields(name)
         sha256 = entry.text("sha256", _SHA256, "64 hexadecimal digits")
         records[name] = FileRecord(sha256=sha256, size=entry.integer("size", 0, MAX_FILE_BYTES))

@@ -18,9 +18,9 @@ Value = int | memoryview
 
 
 class Field(NamedTuple):
-    """What may stand in a message under one number: the name, the wire types, and whether once at most.
+    """What a message may have under one number: the name, the wire types, and whether at most once.
 
-    What may not stand there at all has no wire types.
+    A field that must not occur has no wire types.
     """
 
     name: str
@@ -35,7 +35,7 @@ def read_message(data: memoryview, fields: Mapping[int, Field], where: str) -> F
     """The values of a message by name, in order; bytes are views, nothing is copied.
 
     Raises:
-        InvalidBundle: the bytes are cut short, a field is not in `fields`, of another wire type, or there twice.
+        InvalidBundle: the bytes are cut short, a field is not in `fields`, of another wire type, or occurs twice.
     """
     found: Fields = {field.name: [] for field in fields.values()}
     for number, wire, value in _fields(data, where):
@@ -63,7 +63,7 @@ def _fields(data: memoryview, where: str) -> Iterator[tuple[int, int, Value]]:
         elif wire in _WIDTHS:
             width = _WIDTHS[wire]
         else:
-            raise InvalidBundle(f"{where} is no ONNX file: it has a field of the wire type {wire}")
+            raise InvalidBundle(f"{where} is not an ONNX file: it has a field of the wire type {wire}")
         if width > end - place:
             raise InvalidBundle(f"{where} is cut short: a field of {width} bytes has {end - place}")
         yield number, wire, data[place : place + width]
@@ -82,7 +82,7 @@ def _varint(data: memoryview, place: int, where: str) -> tuple[int, int]:
         if byte < 128:
             return value & (1 << 64) - 1, place
         shift += 7
-    raise InvalidBundle(f"{where} is no ONNX file: it has a number of more than 64 bits")
+    raise InvalidBundle(f"{where} is not an ONNX file: it has a number of more than 64 bits")
 
 
 def integers(values: list[Value], where: str) -> list[int]:
@@ -100,7 +100,7 @@ def integers(values: list[Value], where: str) -> list[int]:
 
 
 def text(values: list[Value], where: str) -> str:
-    """The text of a field that is there once at most; nothing is an empty text.
+    """The text of a field that occurs at most once; empty where it is missing.
 
     Raises:
         InvalidBundle: it is not UTF-8.

@@ -46,7 +46,7 @@ print(json.dumps([b - a for a, b in zip(times, times[1:])]))
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured, in seconds a call; `bare` and `ratio`, ours by the bare session's, where there is one."""
+    """What was measured, in seconds a call; `bare` is the bare session's, where one runs too, `ratio` ours by it."""
 
     what: str
     seconds: float
@@ -62,14 +62,14 @@ def bench(name: str | os.PathLike[str], *, device: Device = "auto", threads: int
         AaeZooError: as for `load` and the calls.
     """
     model = load(name, device=device, threads=threads)
-    model.sample(2)  # what is wrong with the model or the device is said before anything is measured
+    model.sample(2)  # an error of the model or the device comes before anything is measured
     return [*_start(os.fspath(name), device, threads), *_calls(model), *_batches(model)]
 
 
 def compare(
     ours: Callable[[], object], other: Callable[[], object], rounds: int | None = None
 ) -> tuple[float, float, float]:
-    """Medians in seconds of ours, of the other, and of ours / other pair by pair, the order changing."""
+    """Medians in seconds of ours, of the other, and of ours / other pair by pair, in changing order."""
     slower = max(seconds(work) for work in (ours, other, ours, other))
     repeat = max(1, round(_SECONDS / slower))
     measured = []
@@ -97,7 +97,7 @@ def seconds(work: Callable[[], object], repeat: int = 1) -> float:
 
 
 def _start(name: str, device: Device, threads: int | None) -> Iterator[Timing]:
-    """A fresh process, part by part: the medians of some."""
+    """A fresh process, part by part: medians over several."""
     command = [sys.executable, "-c", _START, json.dumps([name, device, threads])]
     runs = []
     for _ in range(_STARTS):

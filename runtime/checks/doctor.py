@@ -143,7 +143,7 @@ def _cache() -> Finding:
     nearest = next(p for p in (folder, *folder.parents) if p.exists())
     if nearest.is_dir() and os.access(nearest, os.W_OK):
         return Finding("cache", f"{folder} ({'there' if folder.exists() else 'not made yet'})")
-    return Finding("cache", f"{folder} cannot be written", "set AAE_ZOO_CACHE to a folder that can be")
+    return Finding("cache", f"{folder} cannot be written", "set AAE_ZOO_CACHE to a folder that is writable")
 
 
 def _data() -> Finding:
@@ -151,7 +151,9 @@ def _data() -> Finding:
     if root is None:
         return Finding("data", "AAE_ZOO_DATA is not set (only training and export need data)")
     if not Path(root).is_dir():
-        return Finding("data", f"AAE_ZOO_DATA is {root}, which is no folder", "set it to the folder of the data sets")
+        return Finding(
+            "data", f"AAE_ZOO_DATA is {root}, which is not a folder", "set it to the folder of the data sets"
+        )
     return Finding(
         "data", f"{root}: {', '.join(sorted(p.name for p in Path(root).iterdir() if p.is_dir())) or 'empty'}"
     )

@@ -22,13 +22,13 @@ _DTYPES: Final = (np.dtype(np.float32), np.dtype(np.uint8))
 
 
 def read_golden(bundle: Bundle) -> Arrays:
-    """The golden arrays "<graph>.<input or output>" of a bundle, float32 [n, ...] with as many rows for each graph.
+    """The golden arrays "<graph>.<input or output>" of a bundle, float32 [n, ...], all of a graph with as many rows.
 
-    Images that are kept as bytes are given as floats in [0, 1].
+    Images that are kept as bytes are returned as floats in [0, 1].
 
     Raises:
-        InvalidBundle: the file is missing or altered, no .npz of such arrays, or would unpack to far more than those
-            take.
+        InvalidBundle: the file is missing or altered, not an .npz of such arrays, or would unpack to far more than
+            such arrays take.
     """
     content = bundle.read(GOLDEN)
     m = bundle.manifest
@@ -42,19 +42,19 @@ def read_golden(bundle: Bundle) -> Arrays:
                 raise ValueError("its arrays are not packed as .npz files are")
             arrays = {e.filename.removesuffix(".npy"): _array(archive.read(e)) for e in entries}
     except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is no file of arrays ({error})") from None
+        raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is not a file of arrays ({error})") from None
     for role, precision in [(r, p) for r in ROLES for p in bundle.manifest.graphs[r]]:
         given, expected = golden_of(role, arrays, precision)
         if not given or not expected or len({len(values) for values in (given | expected).values()}) != 1:
             raise InvalidBundle(
                 f"{GOLDEN} of {bundle.manifest.name} lacks inputs or outputs of the {role}, "
-                f"or has not as many of each; export the model again"
+                f"or does not have the same number of each; export the model again"
             )
     return arrays
 
 
 def _array(content: bytes) -> Array:
-    """An array from the bytes of a .npy file, which must be as many as its header says."""
+    """An array from the bytes of an .npy file, whose number must be what its header says."""
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.formats.arrays import Arrays
 
 COMPARED_BATCHES: Final = (1, 2, 3, 7, 64, 65)
-# What each graph takes; whatever else the golden file has of it is what it must give.
+# What each graph takes; all other arrays that the golden file has for it are what it must give.
 INPUTS: Final = {"encoder": ("image",), "decoder": ("z", "y"), "prior": ("u",)}
 
 Array = NDArray[Any]
@@ -32,7 +32,7 @@ def golden_of(role: str, arrays: Mapping[str, Array], precision: str = "fp32") -
 def replay(run: Run, inputs: Arrays, batch: int) -> Arrays | str:
     """The outputs for all rows, run in batches of one size, or what is wrong with their number of rows.
 
-    The rows begin again where the last batch lacks some: 33 rows give one batch of 64, or two of 32.
+    The rows begin again where the last batch is not full: 33 rows give one batch of 64, or two of 32.
     """
     rows = len(next(iter(inputs.values())))
     order = np.arange(math.ceil(rows / batch) * batch) % rows
@@ -45,7 +45,7 @@ def replay(run: Run, inputs: Arrays, batch: int) -> Arrays | str:
 
 
 def problem_with(found: Mapping[str, Array], expected: Mapping[str, Array], slack: float = 0.0) -> str | None:
-    """What is wrong with outputs whatever their closeness: names, shapes, dtypes, ranges; None if nothing is.
+    """What is wrong with outputs apart from their values: names, shapes, dtypes, ranges; None if nothing is.
 
     `slack` is how far rounding may carry an image or a probability out of its range.
     """

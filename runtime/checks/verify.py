@@ -67,13 +67,13 @@ class Comparison:
 def verify(name: str, *, device: str = "auto", precision: str | None = None) -> list[Comparison]:
     """Run the golden inputs of a model through its graphs and compare with PyTorch's outputs, in several batch sizes.
 
-    `precision` is one of those that the bundle has; by default all are replayed. On CUDA, float32 graphs run without
+    `precision` is one that the bundle has; by default all are replayed. On CUDA, float32 graphs run without
     TF32 and with it, each with its own gate.
 
     Raises:
         ModelNotFound: there is no such model on this machine.
         InvalidBundle: a file is damaged, or no graph has that precision.
-        InvalidInput: there is no such precision or device.
+        InvalidInput: the precision or the device is unknown.
         DeviceUnavailable: the device cannot be had.
     """
     bundle = find_model(name)
@@ -85,7 +85,7 @@ def graphs_of(bundle: Bundle, precision: str | None = None) -> list[tuple[str, s
     """The graphs of a bundle, (role, precision), or those of one precision.
 
     Raises:
-        InvalidInput: there is no such precision.
+        InvalidInput: the precision is unknown.
         InvalidBundle: no graph has it.
     """
     if precision not in (None, *PRECISIONS):
@@ -110,7 +110,7 @@ def _verify(bundle: Bundle, role: str, precision: str, device: str, golden: Arra
 
 
 def _sessions(content: bytes, name: str, device: str, precision: str) -> Iterator[tuple["InferenceSession", str]]:
-    """A session on the device, and what to call that; on CUDA, in float32, one without TF32 and one with it."""
+    """A session on the device, and the device's name; on CUDA, in float32, one without TF32 and one with it."""
     session = open_session(content, name, device=device, tf32=True)
     where = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
     if where == "cuda" and (NO_TF32, precision) in GATES:
@@ -131,7 +131,7 @@ def _compare(
     try:
         found = replay(run, given, batch)
         problem = found if isinstance(found, str) else problem_with(found, expected, slack)
-    except Exception as error:  # whatever ONNX Runtime raises, the graph does not run here
+    except Exception as error:  # any error of ONNX Runtime's means that the graph does not run here
         found = problem = " ".join(str(error).split())[:300]
     if problem or isinstance(found, str):
         return Comparison(role, precision, device, batch, measure, None, gate, passed=False, problem=problem)

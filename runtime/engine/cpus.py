@@ -13,9 +13,9 @@ def available_cpus() -> int:
 
 
 def cgroup_folders(root: Path, own: Path) -> list[Path]:
-    """The folders where quotas may stand: a container's own view, this process's groups of CPUs and all around them.
+    """The folders where quotas may stand: a container's own view, this process's groups and all groups around them.
 
-    `own` has a line for each hierarchy, number:controllers:group; that of version 2 names no controllers.
+    `own` has a line for each hierarchy, number:controllers:group; the line of version 2 names no controllers.
     """
     folders = [root, root / "cpu"]
     try:

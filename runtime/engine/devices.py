@@ -1,4 +1,4 @@
-"""Devices: their names, the ONNX Runtime providers that each one is, and whether a session got what was asked for."""
+"""Devices: their names, the ONNX Runtime providers that each one is, and whether a session got what it was made for."""
 
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -62,7 +62,7 @@ def wanted_providers(ort: ModuleType, device: Device, *, tf32: bool = False) -> 
 
 
 def missing_providers(session: "InferenceSession", wanted: Sequence[Provider]) -> str:
-    """Which providers a session was made for and did not get, or got with another device number; nothing if none."""
+    """The providers that a session was made for and did not get, or got with another device number; empty if none."""
     found = session.get_provider_options()
     missing = []
     for name, options in wanted:
@@ -79,7 +79,7 @@ def memory_of(session: "InferenceSession") -> tuple[str, int]:
 
 
 def _listed(device: Sequence[Any], available: Sequence[str], tf32: bool) -> list[Provider]:
-    """The providers of a list; options that it gives go before ours."""
+    """The providers of a list; its options override ours."""
     wanted: list[Provider] = []
     for entry in device:
         name, options = (entry, {}) if isinstance(entry, str) else entry

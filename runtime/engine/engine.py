@@ -1,6 +1,6 @@
 """What a model's calls have in common: its open graphs, and the jobs that they do batch by batch.
 
-Nothing is checked here; what users give has been.
+Nothing is checked here: what users give was checked before it gets here.
 """
 
 import threading
@@ -26,7 +26,7 @@ from aae_zoo.runtime.latent.score import DRAWS, contrast_of, distance_from_prior
 
 
 class Engine:
-    """The graphs of a bundle, each opened when it is first needed, by whichever thread comes first."""
+    """The graphs of a bundle, each opened when it is first needed, by the thread that needs it first."""
 
     def __init__(
         self, bundle: Bundle, *, device: Device, threads: int | None, precision: str, tf32: bool = False
@@ -49,7 +49,7 @@ class Engine:
         call_after_forks(self)
 
     def after_fork(self) -> None:
-        """In a forked child: forget the parent's sessions, whose threads are not here."""
+        """In a forked child: forget the parent's sessions, whose threads do not exist here."""
         for graph in self._graphs.values():
             never_free(graph.session)
         self._graphs, self._lock = {}, threading.Lock()  # another thread of the parent may have held the lock
@@ -68,7 +68,7 @@ class Engine:
         """
         graph = self._graphs.get(role)
         if graph is None:
-            with self._lock:  # whoever comes second finds what the first has opened
+            with self._lock:  # a second thread finds what the first has opened
                 graph = self._graphs.get(role) or self._open(role)
                 self._graphs[role] = graph
         return graph
@@ -99,7 +99,7 @@ class Engine:
 
     def sample_job(self, draw: Draw) -> Job:
         """Images of draws of the prior."""
-        self.graph("prior")  # before the decoder, which is large: a fault of the prior is told at once
+        self.graph("prior")  # before the decoder, which is large: a fault of the prior is reported at once
         return self._images(draw.count, lambda part, out: self._decode_draw(draw, part, out))
 
     def noise_job(self, noise: NDArray[np.float32]) -> Job:
@@ -161,7 +161,7 @@ class Engine:
         return {"error": np.minimum.reduce(errors), "distance": distance, "contrast": contrast_of(images)}
 
     def _readings(self, codes: Arrays) -> Iterator[Arrays]:
-        """The decoder's inputs for codes: one set, or one a class where the encoder leaves the class open."""
+        """The decoder's inputs for codes: one set, or one for each class where the encoder does not give the class."""
         if not self.conditional or "y" in codes:
             yield self.decoder_inputs(codes)
             return

@@ -1,6 +1,6 @@
 """Forked processes: a child has its parent's memory but not its threads, so a session of the parent is of no use there.
 
-Nor may it be freed there: ONNX Runtime would wait for threads that are not there, or end the process.
+It cannot be freed there either: ONNX Runtime would wait for threads that do not exist, or end the process.
 """
 
 import ctypes
@@ -41,7 +41,7 @@ def _in_child() -> None:
 
 
 def _leave_without_clean_up() -> None:
-    """Let a child that ends as programs do skip ONNX Runtime's clean-up, which would wait for ever.
+    """Let a child that ends as programs usually do skip ONNX Runtime's clean-up, which would wait forever.
 
     Children of multiprocessing skip it anyway. glibc calls what `on_exit` registers last first, with the exit status.
     """

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 Values = Mapping[str, "NDArray[np.float32] | OrtValue"]
 
 # Work is cut into batches of images that take this many bytes, or fewer. On a CPU what a convolution makes of them then
-# stays in its caches, while matrix products are the faster the more rows read the weights once; a GPU needs more to be
-# busy. docs/benchmarks.md has other batches' speed; not tuned by the clock, so that the same call always does the same.
+# stays in its caches, while matrix products get faster the more rows share one reading of the weights; a GPU needs more
+# to be busy. docs/benchmarks.md has the speed of other batches. Not tuned by the clock, so that a call always does the
+# same.
 _BYTES: Final = {"convolutions": 1 << 20, "products": 1 << 22, "cuda": 1 << 24}
 _MOST_ROWS: Final = {"convolutions": 256, "products": 1024, "cuda": 4096}
 
@@ -28,7 +29,7 @@ class Graph:
     """A session and what the manifest promises of it: its inputs' names, its outputs' names and shapes of a row.
 
     `batch` is how many rows are worked on at a time. `binds` says whether arrays go in and out by I/O binding, as they
-    do on a GPU; where the session has the CPU's memory, plain runs are as good and have less to do.
+    do on a GPU; where the session uses the CPU's memory, plain runs are as good and do less.
     """
 
     def __init__(self, session: "InferenceSession", manifest: Manifest, operators: frozenset[str]) -> None:

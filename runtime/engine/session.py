@@ -26,18 +26,18 @@ _auto_is_cpu = False
 def open_session(
     graph: bytes, name: str, *, device: Device = "auto", threads: int | None = None, tf32: bool = False
 ) -> "InferenceSession":
-    """Make a session for the bytes of a graph; `name` is said in errors.
+    """Make a session for the bytes of a graph; errors call it `name`.
 
-    `threads` are those of one operator: by default the CPUs that this process may use, or the pool that
-    `share_threads` made. `tf32` lets CUDA compute with fewer digits.
+    `threads` is how many threads one operator uses: by default as many as the CPUs that this process may use, or
+    the pool that `share_threads` made. `tf32` lets CUDA compute with fewer digits.
 
     Raises:
         MissingBackend: ONNX Runtime is not installed.
         DeviceUnavailable: an explicit device cannot be had. ONNX Runtime itself falls back silently.
-        InvalidInput: `device` or `threads` is none that there is.
+        InvalidInput: `device` is unknown, or `threads` is below 1 or not the size of the shared pool.
         InvalidBundle: ONNX Runtime refuses the graph.
     """
-    global _auto_is_cpu  # what one session has found out, the next need not try
+    global _auto_is_cpu  # what one session has found out, the next does not try again
     ort = import_onnxruntime()
     wanted = [(CPU, {})] if device == "auto" and _auto_is_cpu else wanted_providers(ort, device, tf32=tf32)
     if wanted[0][0] == CPU:
@@ -65,11 +65,11 @@ def share_threads(threads: int | None = None) -> int:
 
     For a program with several models; without it every encoder and decoder has a pool of its own. Call it once, before
     the first model runs. ONNX Runtime then refuses sessions that insist on their own threads, in other libraries too,
-    unless they set `use_per_session_threads = False`: that is why it is not done unasked. Gives the pool's size.
+    unless they set `use_per_session_threads = False`: that is why it is only done on request. Returns the pool's size.
 
     Raises:
-        MissingBackend: ONNX Runtime is missing, or too old for it.
-        InvalidInput: `threads` is below 1, or not the size of the pool that there is.
+        MissingBackend: ONNX Runtime is missing, or too old to share threads.
+        InvalidInput: `threads` is below 1, or not the size of the existing pool.
     """
     global _shared_threads  # ONNX Runtime has one such pool a process
     ort = import_onnxruntime()
@@ -123,7 +123,7 @@ def _on_device(
 
 @cache
 def preload_libraries(ort: ModuleType) -> str:
-    """Load CUDA's libraries from the packages that pip installed; gives the first that is missing, or nothing."""
+    """Load CUDA's libraries from the packages that pip installed: the first that is missing, or an empty text."""
     said = StringIO()
     with contextlib.redirect_stdout(said):  # it prints what it cannot load
         if hasattr(ort, "preload_dlls"):

@@ -16,7 +16,7 @@ _FEW: Final = 64
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
-    """An array of numpy from one of any library: torch, or whatever has `__array__` or DLPack; without copying it.
+    """A numpy array from an array of any library: torch, or anything that has `__array__` or DLPack; not copied.
 
     Torch's tensors leave their graph and their device, and no library is imported.
 
@@ -41,7 +41,7 @@ def check_codes(values: Any, size: int, name: str) -> NDArray[np.float32]:
     """Codes as contiguous float32 [n, size]; `name` is that of the graph's input.
 
     Raises:
-        InvalidInput: wrong rank, size or dtype, a value that is not finite, or no row at all.
+        InvalidInput: wrong rank, size or dtype, a value that is not finite, or no rows.
     """
     array = as_array(values, name)
     if array.ndim != 2 or array.shape[1] != size or len(array) == 0:
@@ -71,7 +71,7 @@ def check_classes(values: Any, classes: int) -> NDArray[np.float32]:
     """Classes as contiguous float32 [n, classes]: class numbers, integers [n], become one-hot rows.
 
     Raises:
-        InvalidInput: a number that is no class, or as for `check_codes`.
+        InvalidInput: a number that is not a class, or as for `check_codes`.
     """
     array = as_array(values, "y")
     if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:

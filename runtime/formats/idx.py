@@ -31,7 +31,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 def is_idx(path: Path) -> bool:
-    """Whether the name is that of an idx file: it ends in ubyte or idx, or that and .gz."""
+    """Whether a file is idx by its name, which ends in ubyte or .idx, with or without .gz after it."""
     name = path.name.removesuffix(".gz")
     return name.endswith(("ubyte", ".idx"))
 

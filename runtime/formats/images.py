@@ -26,10 +26,10 @@ _LUMA: Final = (19595, 38470, 7471)
 class Images:
     """Images that a user gives; `rows` converts some of them.
 
-    With `resize` they may be of any size, and pictures of several; without it one of another size is refused.
+    With `resize` they may be of any size, and pictures of different sizes; without it, another size is refused.
 
     Raises:
-        InvalidInput: wrong rank, size or dtype, or no image at all.
+        InvalidInput: wrong rank, size or dtype, or no images.
     """
 
     def __init__(self, images: Any, shape: ImageShape, *, resize: bool = False) -> None:
@@ -74,14 +74,14 @@ def check_images(images: Any, shape: ImageShape, *, resize: bool = False) -> NDA
     """Images of any kind as contiguous float32 [n, C, H, W] in [0, 1].
 
     Raises:
-        InvalidInput: wrong rank, size, dtype or range, a NaN, or no image at all.
+        InvalidInput: wrong rank, size, dtype or range, a NaN, or no images.
     """
     given = Images(images, shape, resize=resize)
     return given.rows(slice(0, len(given)))
 
 
 def is_plain(images: Any, axes: tuple[int, int, int]) -> TypeGuard[NDArray[np.float32]]:
-    """Whether images are just what a graph takes but for their range: nothing but `check_range` is left to do."""
+    """Whether images are what a graph takes, except perhaps for their range: only `check_range` is left to do."""
     return (
         type(images) is np.ndarray
         and images.dtype is FLOAT32
@@ -98,7 +98,7 @@ def check_range(images: NDArray[np.float32]) -> None:
         InvalidInput: a value outside [0, 1], or a NaN.
     """
     # One pass instead of two: as unsigned integers, the bits of all floats in [0, 1] are at most those of 1, and
-    # those of NaN, infinity and whatever is larger or negative are above (so are those of -0, hence the second look).
+    # those of NaN, infinity and anything larger or negative are above (so are those of -0, hence the second look).
     # argmax has less to set up than max, and in one dimension; that counts beside a run of 0.06 ms.
     bits = images.ravel().view(_UINT32)
     if bits.item(bits.argmax()) <= _BITS_OF_ONE:
@@ -115,7 +115,7 @@ def to_pixels(picture: "Image", shape: ImageShape, name: str, *, resize: bool) -
     Raises:
         InvalidInput: it is of another size than the model's, and `resize` is false.
     """
-    from PIL import Image, ImageOps  # slow to import, and drawing needs it not
+    from PIL import Image, ImageOps  # slow to import, and drawing does not need it
 
     upright = ImageOps.exif_transpose(picture).convert("L" if shape.channels == 1 else "RGB")
     size = (shape.width, shape.height)

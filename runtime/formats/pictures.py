@@ -181,7 +181,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
     An .npy array stays on disk until its rows are asked for.
     """
-    from zipfile import BadZipFile  # slow to import, and drawing needs it not
+    from zipfile import BadZipFile  # slow to import, and drawing does not need it
 
     try:
         if path.suffix == ".npy":

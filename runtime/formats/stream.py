@@ -24,7 +24,7 @@ class Job(NamedTuple):
     step: Callable[[slice, Arrays | None], Arrays]
 
     def collect(self, out: Arrays | None = None) -> Arrays:
-        """All results by name; memory beyond them is that of one batch."""
+        """All results by name; beyond them, memory for one batch is enough."""
         if self.rows <= self.batch:
             return self.step(slice(0, self.rows), out)
         whole = out or {n: np.empty((self.rows, *shape), np.float32) for n, shape in self.outputs.items()}
@@ -43,10 +43,10 @@ class Job(NamedTuple):
 
 
 class Stream:
-    """Results that are worked out while they are asked for: memory is that of one batch.
+    """Results that are worked out while they are asked for: memory for one batch is enough.
 
-    Iterating gives float32 arrays of some rows each, in order, every time from the beginning. `shape` is that of all
-    together.
+    Iterating gives float32 arrays of some rows each, in order, every time from the beginning. `shape` is the shape of
+    all together.
     """
 
     def __init__(self, job: Job, name: str) -> None:
@@ -61,7 +61,7 @@ class Stream:
             yield self._job.step(part, None)[self._name]
 
     def save(self, path: str | Path) -> None:
-        """Write everything into one .npy file, which is there only when it is complete.
+        """Write everything into one .npy file, which appears only when it is complete.
 
         Raises:
             InvalidInput: the file's name does not end in .npy, or as for the work itself.

@@ -22,6 +22,6 @@ class Classes(NamedTuple):
 
 
 def most_probable(y: NDArray[np.float32], labels: Sequence[str]) -> Classes:
-    """The most probable of the classes `labels` by each row of probabilities y [n, classes]; of equals the first."""
+    """The most probable of the classes `labels` by each row of probabilities y [n, classes], the first of equals."""
     numbers = y.argmax(1)
     return Classes([labels[number] for number in numbers], numbers, y[np.arange(len(y)), numbers])

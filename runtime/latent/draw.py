@@ -25,13 +25,13 @@ class Draw:
     """A number of samples of a model, by what a user may choose of them.
 
     `truncation` draws from the central share of each coordinate's distribution: at 0.9 the outer 5 % at both ends are
-    left out, so that of a Gaussian its truncated kind remains (the truncation trick of Brock et al., "Large scale GAN
+    left out, which makes of a Gaussian a truncated Gaussian (the truncation trick of Brock et al., "Large scale GAN
     training for high fidelity natural image synthesis", ICLR 2019). `temperature` scales the distance of each code
-    from the middle of the prior or, where the noise chooses a class or component, of that one. `quasi` takes Sobol
-    points instead of pseudo-random noise.
+    from the middle of the prior or, where the noise chooses a class or component, from the middle of that. `quasi`
+    takes Sobol points instead of pseudo-random noise.
 
     Raises:
-        InvalidInput: any of these out of range, or not to be had of this model.
+        InvalidInput: any of these out of range, or not possible with this model.
     """
 
     manifest: Manifest

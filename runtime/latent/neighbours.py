@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
 
-# Distances are worked out for so many pairs at a time: 8 MB.
+# Distances are computed for this many pairs at a time: 8 MB.
 _PAIRS: Final = 1 << 20
 
 
@@ -36,7 +36,7 @@ def nearest_codes(z: NDArray[np.float32], among: NDArray[np.float32], k: int) ->
         InvalidInput: `k` is below 1 or above m.
     """
     if not 1 <= k <= len(among):
-        raise InvalidInput(f"k is {k}, expected 1 to {len(among)}, as many as there are to choose from")
+        raise InvalidInput(f"k is {k}, expected 1 to {len(among)}, the number of images to choose from")
     rows = max(1, _PAIRS // len(among))
     parts = [_nearest(z[start : start + rows], among, k) for start in range(0, len(z), rows)]
     return Neighbours(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -46,7 +46,7 @@ def _nearest(z: NDArray[np.float32], among: NDArray[np.float32], k: int) -> Neig
     a, b = z.astype(np.float64), among.astype(np.float64)
     squared = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
     numbers = np.sort(np.argpartition(squared, k - 1, axis=1)[:, :k], axis=1)
-    # Again for the few that are given: the sum above loses the digits of small distances.
+    # Once more for the few that are returned: the sum above loses the digits of small distances.
     distances = np.linalg.norm(a[:, None] - b[numbers], axis=2)
     order = np.argsort(distances, axis=1, kind="stable")
     ordered = np.take_along_axis(distances, order, axis=1).astype(np.float32)

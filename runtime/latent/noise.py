@@ -31,7 +31,7 @@ def uniform_noise(count: int, size: int, seed: int, start: int = 0) -> NDArray[n
 
 
 def check_draw(count: int, seed: int) -> None:
-    """See that a number of samples and a seed are ones that there are.
+    """Check a number of samples and a seed.
 
     Raises:
         InvalidInput: `count` is below 1 or above 2^31, or `seed` not in [0, 2^64).

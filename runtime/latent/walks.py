@@ -23,7 +23,7 @@ def arcs(codes: Codes, steps: int) -> Codes:
 
     Points between two codes of a high-dimensional Gaussian then are about as far out as the codes are (K. Shoemake,
     "Animating rotation with quaternion curves", SIGGRAPH 1985; T. White, "Sampling generative networks",
-    arXiv 1609.04468). Codes on one line through the origin have no one arc between them, and get the straight line.
+    arXiv 1609.04468). Codes on one line through the origin have no single arc between them, and get the straight line.
     """
     return np.concatenate([_arc(a.astype(np.float64), b.astype(np.float64), steps) for a, b in pairwise(codes)])
 

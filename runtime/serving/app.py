@@ -11,7 +11,7 @@ from aae_zoo.runtime.serving.service import Service
 
 
 def create_app(service: Service, *, requests: int) -> FastAPI:
-    """The application of a service that has at most so many requests in work."""
+    """The application of a service that works on at most `requests` requests at once."""
     manifest = service.manifest
     app = FastAPI(
         title=f"aae-zoo: {manifest.name}",

@@ -27,7 +27,7 @@ class _Request:
 
 
 class Batcher:
-    """Runs requests on one thread, first come first served: with the first go all that wait for the same work.
+    """Runs requests on one thread, first come first served: all that wait for the same work as the first run with it.
 
     Nobody waits for others to come: a request alone runs at once, and while it runs the next ones gather. `works` maps
     a name to what it does to arrays by name, row by row.
@@ -86,7 +86,7 @@ class Batcher:
         try:
             joined = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
             outputs: Mapping[str, Any] = self._works[batch[0].work](joined)
-        except Exception as error:  # whatever it is, it belongs to those who wait for the result
+        except Exception as error:  # any error belongs to those who wait for the result
             for request in batch:
                 request.result.set_exception(error)
             return

@@ -111,5 +111,5 @@ def _json_codes(kind: type[BaseModel], body: bytes) -> dict[str, NDArray[Any]]:
         raise RequestValidationError(error.errors(include_url=False)) from None
     arrays = {name: np.asarray(values) for name, values in codes.model_dump().items()}
     if len({len(values) for values in arrays.values()}) > 1:
-        raise InvalidInput(f"z has {len(arrays['z'])} rows and y has {len(arrays['y'])}, expected as many")
+        raise InvalidInput(f"z has {len(arrays['z'])} rows and y has {len(arrays['y'])}, expected the same number")
     return {name: values if values.ndim == 1 else to_float32(values) for name, values in arrays.items()}

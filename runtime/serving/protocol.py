@@ -93,7 +93,7 @@ class WantedOutput(_Message):
 
 
 class InferRequest(_Message):
-    """Tensors for a model; without `outputs`, all of its outputs are wanted. Parameters are not looked at."""
+    """Tensors for a model; without `outputs`, all of its outputs are wanted. Parameters are ignored."""
 
     id: str | None = None
     parameters: Parameters = {}
@@ -128,7 +128,7 @@ def read_tensors(request: InferRequest, names: Iterable[str], shapes: Shapes) ->
     """The inputs of a request by name: float32, of the same 1 to ROWS rows.
 
     Raises:
-        InvalidInput: an input that is missing, given twice or not known, of another shape, or data that is not its.
+        InvalidInput: an input that is missing, given twice or not known; or a shape or data that does not fit.
     """
     wanted, given = sorted(names), sorted(tensor.name for tensor in request.inputs)
     if given != wanted:
@@ -136,7 +136,7 @@ def read_tensors(request: InferRequest, names: Iterable[str], shapes: Shapes) ->
     arrays = {tensor.name: _array(tensor, shapes[tensor.name]) for tensor in request.inputs}
     rows = {name: len(array) for name, array in arrays.items()}
     if len(set(rows.values())) > 1:
-        raise InvalidInput(f"the inputs have {rows} rows, expected as many of each")
+        raise InvalidInput(f"the inputs have {rows} rows, expected the same number of each")
     return arrays
 
 
@@ -163,6 +163,6 @@ def _array(tensor: InputTensor, row: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def to_float32(values: NDArray[Any]) -> NDArray[np.float32]:
-    """The same numbers as float32, infinite where float32 does not reach them: the checks of a model say so."""
+    """The same numbers as float32, infinite where they are too large for float32: the checks of a model say so."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32)

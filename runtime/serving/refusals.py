@@ -1,4 +1,4 @@
-"""What the service refuses, and how it says so: one sentence, whatever was wrong."""
+"""What the service refuses, and how it says so: one sentence for every mistake."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -44,7 +44,7 @@ def add_refusals(app: FastAPI) -> None:
 
 
 def only_known_parameters(request: Request) -> None:
-    """Refuse a parameter with a slip in its name, which would silently do nothing."""
+    """Refuse a parameter with a misspelt name, which would silently do nothing."""
     known = _described_parameters(request)
     if unknown := sorted(set(request.query_params) - set(known)):
         raise HTTPException(422, f"there is no parameter {unknown[0]!r}, expected {' or '.join(known) or 'none'}")
@@ -86,5 +86,5 @@ async def _model(_: Request, error: Exception) -> Response:
 
 
 async def _nobody_waits(_: Request, __: Exception) -> Response:
-    """The client has gone before its body was whole: no fault of the service's, and nobody reads this."""
+    """The client went away before its body was whole: not the service's fault, and nobody reads this."""
     return Response(status_code=400)

@@ -13,7 +13,7 @@ from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.app import create_app
 from aae_zoo.runtime.serving.service import Service
 
-# Requests in work when the process is told to end have so many seconds to be answered.
+# Requests in work when the process is told to end have this many seconds to be answered.
 _GRACE: Final = 30
 
 
@@ -31,7 +31,7 @@ def serve(model: Model, *, host: str, port: int, requests: int, announce: Callab
     try:
         with _listen(host, port) as listener:
             config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=_GRACE, server_header=False)
-            # uvicorn ends in good order and then raises the signal again, for whoever had a handler before.
+            # uvicorn ends in good order and then raises the signal again, for the handler that was there before.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
             shown = f"[{host}]" if ":" in host else host

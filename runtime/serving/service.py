@@ -1,4 +1,4 @@
-"""A model behind a batcher: every request's arrays are checked alone, and run together with those of others."""
+"""A model behind a batcher: every request's arrays are checked on their own, and run together with those of others."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Service:
     """
 
     def __init__(self, model: Model) -> None:
-        # The first run opens the graphs: what is wrong with them is said before anybody is told that all is ready.
+        # The first run opens the graphs: an error in them is reported before the service says that it is ready.
         codes = model.codes(model.sample(1))
         self.manifest, self.conditional = model.manifest, model.conditional
         name = model.manifest.name
@@ -44,7 +44,7 @@ class Service:
         def decode(codes: Arrays) -> Arrays:
             return decoder.job({name: codes[name] for name in decoder.inputs}).collect()
 
-        # Whatever comes here is checked, each request alone.
+        # What comes here was checked, each request on its own.
         self._batcher = Batcher(
             {
                 "encode": lambda arrays: encoder.job(arrays).collect(),
@@ -57,7 +57,7 @@ class Service:
         """The outputs by name for inputs of 1 to ROWS rows.
 
         Raises:
-            InvalidInput: inputs that the model cannot take, or that it makes no finite numbers of.
+            InvalidInput: inputs that the model cannot take, or whose outputs are not finite.
         """
         outputs = await asyncio.wrap_future(self._batcher.submit(work, self._checked(inputs)))
         if not all(np.isfinite(values).all() for values in outputs.values()):
@@ -65,7 +65,7 @@ class Service:
         return outputs
 
     def close(self) -> None:
-        """Return when all that waits is done."""
+        """Return when all waiting requests are done."""
         self._batcher.close()
 
     def _checked(self, inputs: Arrays) -> Arrays:

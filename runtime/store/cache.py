@@ -2,14 +2,14 @@
 
     <cache>/models/<sha256>/          a bundle; <sha256> is its manifest's. Files nobody asked for are left out
     <cache>/names/<org>/<name>@<rev>  JSON: the commit and the manifest's SHA-256 that the Hub had when last asked
-    <cache>/partial/<sha256>/         a download under way, or interrupted: the next one goes on with it
+    <cache>/partial/<sha256>/         a download that runs or was interrupted: the next one continues it
     <cache>/locks/<sha256>.lock       held by the process that downloads
 
 A manifest has the SHA-256 of every other file, so its own names the whole model: the same folder whether it came from
 the Hub, a mirror or a folder, versions side by side, a moved tag one small file, and the catalogue's pin a look-up
-without a network. It is not the Hub client's own cache, because that one never checks what it downloaded, starts over
-when it was killed, and cannot be read without importing the client or knowing its links. So `hf cache` does not list
-these models; `aae-zoo cache` does.
+without a network. It is not the Hub client's own cache, because the client never checks what it downloaded, starts
+over when it was killed, and its cache cannot be read without importing the client or knowing its links. So `hf cache`
+does not list these models; `aae-zoo cache` does.
 
 Nothing here imports numpy, ONNX Runtime or huggingface_hub, and nothing goes to the network.
 """
@@ -115,7 +115,7 @@ def is_cached(sha256: str) -> bool:
 
 
 def known(repository: str, revision: str) -> Known | None:
-    """What the Hub had under a name when it was last asked, or None; a damaged record counts as none."""
+    """What the Hub had under a name when it was last asked, or None; a damaged record counts as missing."""
     try:
         found = Known(**json.loads(_record(repository, revision).read_text("utf-8")))
         return found if _SHA256.fullmatch(found.sha256) else None
@@ -130,7 +130,7 @@ def remember(repository: str, revision: str, found: Known) -> None:
 
 
 def cached_models() -> list[CachedModel]:
-    """All that is in the cache, by name and version; interrupted downloads are last."""
+    """Everything in the cache, by name and version, with interrupted downloads last."""
     names = _names()
     models = [_describe(folder, names) for folder in _folders("models")]
     partial = [

@@ -41,7 +41,7 @@ class CatalogueEntry:
 class Remote(NamedTuple):
     """Where a model that is asked for by `name` could be pulled from.
 
-    `repository` is None where nobody has said whose it is; `sha256` is what the catalogue says its manifest must have.
+    `repository` is None where its owner is not known; `sha256` is what the catalogue says its manifest must have.
     """
 
     name: str
@@ -83,7 +83,7 @@ def find_model(name: str | os.PathLike[str]) -> Bundle:
 
 
 def shipped_or_folder(text: str) -> Bundle | None:
-    """The shipped model of a catalogue name, or the bundle in a folder; None where the name is of neither.
+    """The shipped model of a catalogue name, or the bundle in a folder; None where it names neither.
 
     Raises:
         InvalidBundle: its manifest is missing, malformed or not the catalogue's.
@@ -97,7 +97,7 @@ def remote(text: str, namespace: str | None = None) -> Remote:
     """Where a model could be pulled from; `namespace`, or $AAE_ZOO_NAMESPACE, is whose the catalogue's models are.
 
     Raises:
-        ModelNotFound: it is no name of the catalogue and no repository's.
+        ModelNotFound: it is neither a name of the catalogue nor of a repository.
     """
     entries = _entries()
     if entry := entries.get(text):
@@ -156,7 +156,7 @@ def _remote_of(entry: CatalogueEntry, namespace: str | None) -> Remote:
 
 
 def _checked(folder: Path, sha256: str, mend: str) -> Bundle | None:
-    """The bundle in a folder that must have this manifest; None where there is none."""
+    """The bundle in a folder that must have this manifest; None where there is no bundle."""
     if not (folder / MANIFEST).is_file():
         return None
     bundle = open_bundle(folder)

@@ -1,8 +1,8 @@
 """The Hub: its repositories as a source of models, and its failures as our errors.
 
 The one file of the runtime that imports huggingface_hub, and only inside functions. That client's session, token,
-look-up and errors are used as they are, with our own patience (its own waits 23 s for a server that is down and for
-ever for one that says nothing), and streams are ours: they resume after a kill, and what they bring is checked.
+look-up and errors are used as they are, with our own patience (the client waits 23 s for a server that is down, and
+forever for one that says nothing), and streams are ours: they resume after a kill, and what they bring is checked.
 """
 
 import os
@@ -29,7 +29,7 @@ def endpoint() -> str:
     """The address of the Hub: $HF_ENDPOINT, a mirror or the Hub's own.
 
     Raises:
-        InvalidInput: HF_ENDPOINT is no address.
+        InvalidInput: HF_ENDPOINT is not an address.
     """
     from huggingface_hub import constants
 
@@ -37,7 +37,7 @@ def endpoint() -> str:
     try:
         parts = urlsplit(address)
         right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # of a port that is no number
+    except ValueError:  # the port is not a number
         right = False
     if not right:
         raise InvalidInput(f"HF_ENDPOINT is {address!r}, expected an address such as https://huggingface.co")
@@ -46,7 +46,7 @@ def endpoint() -> str:
 
 @contextmanager
 def hub_errors(what: str) -> Iterator[None]:
-    """Turn whatever the Hub's client raises into one error of ours that begins with `what`, such as org/name@main.
+    """Turn any error of the Hub's client into one error of ours that begins with `what`, such as org/name@main.
 
     Raises:
         ModelNotFound: no such repository or revision.
@@ -80,12 +80,12 @@ def hub_errors(what: str) -> Iterator[None]:
             raise _unreachable(what, cause) from None
         raise HubError(
             f"{what}: {endpoint()} does not answer as a Hub ({type(error).__name__}: {_line(error)}); "
-            "see whether HF_ENDPOINT and the network are right"
+            "check HF_ENDPOINT and the network"
         ) from None
 
 
 def _http_error() -> type[Exception]:
-    """The base of the client's HTTP errors, its HTTP library's, which has changed its name once: not imported here."""
+    """The base of the client's HTTP errors: its HTTP library's, which changed its name once and is not imported."""
     from huggingface_hub.errors import HfHubHTTPError
 
     base: type[Exception] = HfHubHTTPError.__mro__[1]
@@ -95,12 +95,12 @@ def _http_error() -> type[Exception]:
 def _unreachable(what: str, error: Exception) -> HubError:
     return HubError(
         f"{what}: the Hub at {endpoint()} cannot be reached ({type(error).__name__}: {_line(error)}); "
-        "see whether the network and HF_ENDPOINT are right, and try again"
+        "check the network and HF_ENDPOINT, and try again"
     )
 
 
 def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
-    """The error for an answer of the Hub that is one."""
+    """The error for an answer of the Hub that reports one."""
     from huggingface_hub import errors
 
     status = error.response.status_code
@@ -109,7 +109,7 @@ def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
         return HubError(f"{what} is gated: ask for access at {page}, then {_LOGIN}")
     if isinstance(error, errors.RepositoryNotFoundError):
         return ModelNotFound(
-            f"{what}: {endpoint()} has no such repository, or it is private; see to the name, or {_LOGIN}"
+            f"{what}: {endpoint()} has no such repository, or it is private; check the name, or {_LOGIN}"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return ModelNotFound(f"{what}: the repository has no such revision; give another branch, tag or commit")
@@ -119,7 +119,7 @@ def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
             "publish it with aae-zoo publish, or pull another revision"
         )
     if status in (401, 403):
-        return HubError(f"{what}: the Hub forbids it ({status}: {_line(error)}); {_LOGIN} of one who may")
+        return HubError(f"{what}: the Hub forbids it ({status}: {_line(error)}); {_LOGIN} of somebody who may")
     wait = retry_after(error)
     mend = "try again later" if wait is None else f"try again in {wait:.0f} s"
     return HubError(f"{what}: the Hub at {endpoint()} failed ({status}: {_line(error)}); {mend}")
@@ -145,7 +145,7 @@ class _Patience:
         self.left = list(WAITS)
 
     def wait(self, error: Exception) -> None:
-        """Wait before another try, or raise `error` where none makes sense."""
+        """Wait before another try, or raise `error` where another try makes no sense."""
         response = getattr(error, "response", None)
         broken = self.transport and isinstance(error, _http_error())
         passing = broken if response is None else response.status_code in _PASSING
@@ -185,7 +185,7 @@ class HubSource:
                     patience.wait(error)
 
     def _goes_without_token(self, error: Exception) -> bool:
-        """Whether to ask again without the token: one that expired must not stand in the way of a public model."""
+        """Whether to ask again without the token: an expired token must not stand in the way of a public model."""
         from huggingface_hub import get_token
 
         response = getattr(error, "response", None)
@@ -222,7 +222,7 @@ class HubSource:
             headers["Range"] = f"bytes={start}-"
         with get_session().stream("GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT) as response:
             if start and response.status_code == 416:
-                return  # there is no more
+                return  # the file is complete
             hf_raise_for_status(response)
             skip = start if response.status_code == 200 else 0  # a mirror without ranges sends all of it
             for chunk in response.iter_bytes():

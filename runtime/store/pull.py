@@ -1,4 +1,4 @@
-"""Bringing a model into the cache, from the Hub or from a folder of bundles: only what lacks, checked, all or nothing.
+"""Bringing a model into the cache, from the Hub or a folder of bundles: only what is missing, checked, all or nothing.
 
 Files grow in a folder of their own, where an interrupted download goes on; each is compared with the manifest's size
 and SHA-256, and the manifest with the catalogue's pin where there is one, before the one rename that makes the model
@@ -113,7 +113,7 @@ def chosen_files(manifest: Manifest, precision: str | None, only: Sequence[str])
     """The files of some roles at a precision, or at float32 where a role has no other; of neither, every file.
 
     Raises:
-        InvalidInput: a role that there is not.
+        InvalidInput: an unknown role.
         InvalidBundle: no graph of these has that precision.
     """
     for role in only:
@@ -153,7 +153,7 @@ def _sound(sha256: str, choose: Choice) -> Bundle | None:
 
 
 def _fetch(place: Remote, choose: Choice, folder: Path | None, force: bool) -> Pulled:
-    """Ask for the manifest, and bring what lacks of the files that are chosen from it."""
+    """Ask for the manifest, and bring what is missing of the files that are chosen from it."""
     source = _open_source(place, folder)
     text = _read_manifest(source)
     sha256 = hashlib.sha256(text).hexdigest()
@@ -191,8 +191,8 @@ def _open_source(place: Remote, folder: Path | None) -> Source:
         if place.sha256 is None:
             raise
         raise ModelNotFound(
-            f"{place.name} is not shipped with this package, not in the cache {cache_folder()}, and not to be had "
-            f"elsewhere: {error}"
+            f"{place.name} is not shipped with this package, not in the cache {cache_folder()}, and cannot be "
+            f"pulled: {error}"
         ) from None
 
 
@@ -219,25 +219,25 @@ def _read_manifest(source: Source) -> bytes:
 
 
 def _download(source: Source, text: bytes, manifest: Manifest, names: Sequence[str], force: bool) -> Bundle:
-    """Bring the files that lack, and make the model visible with them."""
+    """Bring the missing files, and make the model visible with them."""
     sha256 = hashlib.sha256(text).hexdigest()
     folder, partial, records = model_folder(sha256), partial_folder(sha256), manifest.files
     partial.mkdir(parents=True, exist_ok=True)
     (partial / MANIFEST).write_bytes(text)  # first: it tells which files here are ours, should this be interrupted
-    lacking = [name for name in names if force or _problem(folder / name, records[name])]
-    total = sum(records[name].size for name in lacking)
-    done = sum(min(_bytes(partial / name), records[name].size) for name in lacking)
+    missing = [name for name in names if force or _problem(folder / name, records[name])]
+    total = sum(records[name].size for name in missing)
+    done = sum(min(_bytes(partial / name), records[name].size) for name in missing)
     with source.progress(manifest.name, total, done) as advance:
-        for name in lacking:
+        for name in missing:
             _grow(source, name, records[name], partial / name, advance)
-    for name in records.keys() - set(lacking):  # of an earlier download that asked for more
+    for name in records.keys() - set(missing):  # of an earlier download that asked for more
         (partial / name).unlink(missing_ok=True)
-    _show(partial, folder, [*lacking, MANIFEST])
+    _show(partial, folder, [*missing, MANIFEST])
     return open_bundle(folder)
 
 
 def _grow(source: Source, name: str, record: FileRecord, part: Path, advance: Callable[[int], object]) -> None:
-    """Bring what `part` lacks of a file; where what there was turns out to be wrong, all of it."""
+    """Bring the rest of a file that begins with `part`; or all of it, where that beginning turns out to be wrong."""
     start = _bytes(part)
     if start < record.size:
         with part.open("ab") as stream:
@@ -253,7 +253,7 @@ def _grow(source: Source, name: str, record: FileRecord, part: Path, advance: Ca
         _grow(source, name, record, part, advance)
         return
     raise InvalidBundle(
-        f"{source.where}: {name} has come with {problem}; pull again, and if it stays so, tell the repository's owner"
+        f"{source.where}: {name} came with {problem}; pull again, and if it happens again, tell the repository's owner"
     )
 
 

@@ -13,7 +13,7 @@ from aae_zoo.runtime.store.catalogue import Remote
 class Source(Protocol):
     """Where a bundle's files come from.
 
-    `where` is said in errors; `commit` is the Hub's, or empty; `exactly` is where with the commit.
+    `where` is for errors; `commit` is the Hub's, or empty; `exactly` is `where` with the commit.
     """
 
     where: str
@@ -24,7 +24,7 @@ class Source(Protocol):
         """The content of a file from byte `start` on."""
 
     def progress(self, name: str, total: int, done: int) -> AbstractContextManager[Callable[[int], object]]:
-        """What to call with the bytes of each chunk, of a whole of `total` of which `done` are there."""
+        """What to call with the bytes of each chunk; of `total` bytes, `done` are there already."""
 
 
 class FolderSource:
@@ -35,7 +35,8 @@ class FolderSource:
     def __init__(self, folder: Path, place: Remote) -> None:
         if place.sha256 is None and place.revision != "main":
             raise InvalidInput(
-                f"{place.name} asks for the revision {place.revision}, but a folder has one of each model; leave it out"
+                f"{place.name} asks for the revision {place.revision}, but a folder has one revision of each model; "
+                "leave it out"
             )
         names = dict.fromkeys([place.name.partition("@")[0], (place.repository or place.name).rpartition("/")[2]])
         found = [folder / name for name in names if (folder / name / MANIFEST).is_file()]

@@ -78,9 +78,9 @@ class TestWeightsLeftOut:
         (lambda d: d.update(labels=[1]), r"labels is \[1\], expected a list of texts"),
         (lambda d: d.update(image=[28, 28]), "image is .*, expected an object|holds list"),
         (lambda d: d["image"].update(channels=9), "image: channels is 9"),
-        (lambda d: d["files"].update({"../evil": {}}), r"'\.\./evil' is no plain file name"),
-        (lambda d: d["files"].update({"/etc/passwd": {}}), "'/etc/passwd' is no plain file name"),
-        (lambda d: d["files"].update({"a\\b": {}}), "is no plain file name"),
+        (lambda d: d["files"].update({"../evil": {}}), r"'\.\./evil' is not a plain file name"),
+        (lambda d: d["files"].update({"/etc/passwd": {}}), "'/etc/passwd' is not a plain file name"),
+        (lambda d: d["files"].update({"a\\b": {}}), "is not a plain file name"),
         (lambda d: d["files"].update({"x": {"sha256": "0", "size": 1}}), "sha256 is '0', expected 64 hexadecimal"),
         (lambda d: d["files"]["decoder.onnx"].update(size=2**40), "size is 1099511627776"),
         (lambda d: d["graphs"].pop("prior"), "prior is missing|prior"),
@@ -200,7 +200,7 @@ class TestLabels:
             ([-1, 1], "y holds the classes -1 to 1, expected 0 to 2"),
             ([0.0, 1.0], r"y has shape \[2\], expected \[n, 3\]"),
             ([[0, 1], [1, 0]], r"y has shape \[2, 2\], expected \[n, 3\]"),
-            ([0, 1, 2], "z has 2 rows and y has 3, expected as many"),
+            ([0, 1, 2], "z has 2 rows and y has 3, expected the same number"),
         ],
     )
     def test_classes_that_are_refused(self, labelled: Model, y: object, message: str) -> None:
@@ -283,7 +283,7 @@ def test_unknown_models_and_the_nearest_name(refused: Callable[..., str], no_lef
 
 
 def test_a_folder_that_is_no_bundle(tmp_path: Path, refused: Callable[..., str]) -> None:
-    assert "is no bundle: it has no manifest.json" in refused("info", tmp_path)
+    assert "is not a bundle: it has no manifest.json" in refused("info", tmp_path)
 
 
 def test_a_shipped_manifest_must_be_the_catalogues(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

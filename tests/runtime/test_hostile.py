@@ -198,7 +198,7 @@ def test_hostile_graphs_are_refused_before_onnx_runtime_sees_them(
     ("content", "message"),
     [
         (b"", "it has no graph"),
-        (b"not a graph", "no ONNX file: it has a field of the wire type"),
+        (b"not a graph", "not an ONNX file: it has a field of the wire type"),
         (b"\x08\x08\x3a\xff\xff\xff\xff\x7f", "is cut short"),
         (b"\x08" + b"\xff" * 11, "a number of more than 64 bits"),
         (b"\x08\x08\x12\x04ORTM" + b"\x00" * 100, "ONNX Runtime's own format"),
@@ -246,7 +246,7 @@ def test_pipes_are_no_files(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d["files"].update({"PRIOR.ONNX": d["files"]["prior.onnx"]}), "one name twice but for capitals"),
+        (lambda d: d["files"].update({"PRIOR.ONNX": d["files"]["prior.onnx"]}), "one name twice, apart from capitals"),
         (lambda d: d["graphs"]["prior"].update(fp32="/etc/passwd"), "is not among the manifest's files"),
         (lambda d: d.update(title="\x1b]0;yours\x07"), "title is .*, expected a text"),
         (lambda d: d.update(title="\ud800"), "title is .*, expected a text"),
@@ -262,7 +262,7 @@ def test_hostile_manifests_are_refused(bundle: Path, change: Change, message: st
 def test_a_name_twice_in_the_manifest(bundle: Path) -> None:
     text = (bundle / "manifest.json").read_text()
     (bundle / "manifest.json").write_text(text.replace('"latent": 2', '"latent": 2, "latent": 3'))
-    with pytest.raises(InvalidBundle, match="the name 'latent' is there twice"):
+    with pytest.raises(InvalidBundle, match="the name 'latent' occurs twice"):
         load(bundle)
 
 
@@ -315,10 +315,10 @@ def npy(header: str, data: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"nothing", "is no file of arrays"),
+        (b"nothing", "is not a file of arrays"),
         (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,)}\n")), "has 0 bytes"),
-        (npz(a=npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n", b"\x80")), "is no file of arrays"),
-        (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}\n", b"\x80")), "is no file of arrays"),
+        (npz(a=npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n", b"\x80")), "is not a file of arrays"),
+        (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}\n", b"\x80")), "is not a file of arrays"),
         (npz(a=b"\x00" * (1 << 24), b=b"0"), "its arrays have more than .* bytes"),
         (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}\n", b"1234")), "lacks inputs or outputs"),
     ],

@@ -73,7 +73,7 @@ class TestNoAnswer:
         hub.close()
         message = fails()
         assert f"org/small@main: the Hub at {hub.url} cannot be reached (ConnectError: " in message
-        assert "see whether the network and HF_ENDPOINT are right" in message
+        assert "check the network and HF_ENDPOINT" in message
 
     def test_a_server_that_is_down_when_the_model_is_here(self, closed: Hub, commit: str, aae_zoo: AaeZoo) -> None:
         assert load("org/small").sample(1).shape == (1, 1, 8, 8)
@@ -118,7 +118,7 @@ class TestNoAnswer:
 
 class TestRefusals:
     def test_a_model_that_there_is_not(self, hub: Hub, fails: Callable[..., str]) -> None:
-        assert f"org/small@main: {hub.url} has no such repository, or it is private; see to the name" in fails()
+        assert f"org/small@main: {hub.url} has no such repository, or it is private; check the name" in fails()
 
     def test_a_revision_that_there_is_not(self, commit: str, fails: Callable[..., str]) -> None:
         assert "org/small@v9: the repository has no such revision; give another" in fails("org/small@v9")
@@ -138,7 +138,7 @@ class TestRefusals:
         pull("org/small")
         shutil.rmtree(cache_folder())
         monkeypatch.delenv("HF_TOKEN")
-        assert "or it is private; see to the name, or log in with hf auth login, or set HF_TOKEN" in fails()
+        assert "or it is private; check the name, or log in with hf auth login, or set HF_TOKEN" in fails()
 
     def test_a_gated_model(
         self, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
@@ -211,7 +211,7 @@ class TestBytes:
 
     def test_wrong_bytes_with_the_right_length(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
         hub.order(DECODER, altered=True, times=1)
-        assert "decoder.onnx has come with SHA-256 " in fails()
+        assert "decoder.onnx came with SHA-256 " in fails()
         pull("org/small")
         assert is_whole()
         assert len(hub.asked(r"GET .*encoder\.onnx")) == 1  # what was right has stayed
@@ -219,7 +219,7 @@ class TestBytes:
     def test_a_file_shorter_than_announced(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
         hub.order(DECODER, shorter=100)
         message = fails()
-        assert f"decoder.onnx has come with {SIZE - 100} bytes, expected {SIZE}; pull again, and if it stays" in message
+        assert f"decoder.onnx came with {SIZE - 100} bytes, expected {SIZE}; pull again, and if it" in message
 
     def test_a_manifest_that_was_altered(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
         hub.order("GET .*manifest.json", shorter=100)

@@ -274,7 +274,7 @@ finally:
         unshipped()
         os.truncate(shelf / "digits-gauss" / "decoder.onnx", 100)
         message = refused("pull", "digits-gauss", "--from", shelf)
-        assert "decoder.onnx has come with 100 bytes, expected" in message
+        assert "decoder.onnx came with 100 bytes, expected" in message
         (shelf / "digits-gauss" / "decoder.onnx").unlink()
         assert "decoder.onnx cannot be read (No such file" in refused("pull", "digits-gauss", "--from", shelf)
         shutil.copy(another / "manifest.json", shelf / "digits-gauss")
@@ -284,7 +284,7 @@ finally:
     def test_what_is_not_there(self, shelf: Path) -> None:
         with pytest.raises(ModelNotFound, match=f"there is no bundle {shelf}/org/x or {shelf}/x"):
             pull("org/x", folder=shelf)
-        with pytest.raises(InvalidInput, match="a folder has one of each model"):
+        with pytest.raises(InvalidInput, match="a folder has one revision of each model"):
             pull("org/small@v1", folder=shelf)
 
 
