@@ -50,6 +50,7 @@ def _command_line(asked: str) -> typer.Typer:
 def main() -> None:
     """Run the command line; a foreseen error is one sentence on stderr and exit status 1, a warning one sentence."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of files of which our own sentences say what is wrong
     try:
         _command_line(next(iter(sys.argv[1:]), ""))()
     except AaeZooError as error:

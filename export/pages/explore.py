@@ -14,7 +14,6 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any, Final
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
 from aae_zoo.runtime.files import atomic_folder
+from aae_zoo.runtime.formats.npz import Npz
 from aae_zoo.runtime.formats.pictures import to_uint8
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model
@@ -35,6 +35,8 @@ from aae_zoo.runtime.store.catalogue import find_model, list_models
 
 # Codes of test images, written by the export of a model with a 2-D code: z [n, 2], label [n], names of the classes.
 CODES_FILE: Final = "codes.npz"
+# What export writes takes 10 kB, and the names of the classes.
+_MOST_CODES: Final = 1 << 22
 _DRAWS: Final = 2000
 _PICTURES: Final = 10
 _QUANTILES: Final = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -212,8 +214,8 @@ def _codes(bundle: Bundle) -> dict[str, Any] | None:
     if CODES_FILE not in bundle.manifest.files:
         return None
     try:
-        with np.load(io.BytesIO(bundle.read(CODES_FILE)), allow_pickle=False) as saved:
-            z, label, names = (saved[key] for key in ("z", "label", "names"))
+        saved = Npz(io.BytesIO(bundle.read(CODES_FILE, _MOST_CODES)), _MOST_CODES)
+        z, label, names = (saved.read(key) for key in ("z", "label", "names"))
         known = label.dtype.kind in "iu" and set(np.unique(label)) <= set(range(len(names)))
         if z.shape[1:] != (2,) or not np.isfinite(z).all() or label.shape not in ((0,), z.shape[:1]) or not known:
             raise ValueError(f"z {z.shape}, label {label.shape}, names {names.shape}")
@@ -224,7 +226,9 @@ def _codes(bundle: Bundle) -> dict[str, Any] | None:
             "label": label[some].tolist(),
             "names": [str(name) for name in names],
         }
-    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
+    except InvalidBundle:
+        raise
+    except Exception as error:  # a damaged file raises whatever its reader meets first
         raise InvalidBundle(
             f"{CODES_FILE} of {bundle.manifest.name} is damaged ({error}); export the model again"
         ) from None

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.runtime.bundles.manifest import MANIFEST, MAX_MANIFEST_BYTES, WEIGHTS, Manifest, parse_manifest
+from aae_zoo.runtime.bundles.manifest import (
+    MANIFEST,
+    MAX_FILE_BYTES,
+    MAX_MANIFEST_BYTES,
+    WEIGHTS,
+    Manifest,
+    parse_manifest,
+)
 from aae_zoo.runtime.errors import InvalidBundle
 
 # In an installed package, an editable one for example, every file may be a link that the installer made.
@@ -24,16 +31,18 @@ class Bundle:
     manifest_sha256: str
     source: str = ""
 
-    def read(self, name: str) -> bytes:
-        """The content of a file, after its size and SHA-256 were found to be the manifest's.
+    def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
+        """The content of a file of at most `most` bytes, after its size and SHA-256 were found to be the manifest's.
 
         Raises:
-            InvalidBundle: the file is not in the manifest, missing, a link, truncated or altered.
+            InvalidBundle: the file is not in the manifest, missing, a link, too large, truncated or altered.
         """
         record = self.manifest.files.get(name)
         path = self.folder / name
         if record is None:
             raise InvalidBundle(f"{self.folder} has no file {name!r} in its manifest")
+        if record.size > most:
+            raise InvalidBundle(f"{path} has {record.size} bytes, expected at most {most}; do not trust this bundle")
         if _leads_outside(path):
             raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; {self._mend()}")
         size = path.stat().st_size if path.is_file() else None

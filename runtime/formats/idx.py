@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.formats.decoded import MOST
 
 _UNSIGNED_BYTE = 0x08
-_MAX_BYTES = 1 << 32
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -24,7 +24,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     try:
         with _open(path) as stream:
             return _read(stream, path)
-    except (OSError, EOFError, zlib.error) as error:
+    except InvalidInput:
+        raise
+    except (OSError, EOFError, ValueError, MemoryError, zlib.error) as error:
         raise InvalidInput(
             f"{path} cannot be read as an idx file ({error}); give an intact idx or idx.gz file"
         ) from None
@@ -48,8 +50,8 @@ def _read(stream: BinaryIO, path: Path) -> NDArray[np.uint8]:
         )
     dimensions = [int.from_bytes(stream.read(4), "big") for _ in range(magic[3])]
     size = math.prod(dimensions)
-    if size > _MAX_BYTES:
-        raise InvalidInput(f"{path} announces {size} bytes, expected at most {_MAX_BYTES}")
+    if size > MOST:
+        raise InvalidInput(f"{path} announces {size} bytes, expected at most {MOST}; save it as .npy")
     content = stream.read(size + 1)
     if len(content) != size:
         found = f"{len(content)} bytes" if len(content) < size else "more bytes"

@@ -21,6 +21,9 @@ _BITS_OF_ONE: Final = 0x3F800000
 _UINT32: Final = np.dtype(np.uint32)
 # Pillow's weights of red, green and blue in gray, of 65,536 (ITU-R BT.601), so that arrays become what pictures do.
 _LUMA: Final = (19595, 38470, 7471)
+# EXIF's tag of how a picture is held, and what turns each value but 1, upright, into that (Pillow's Transpose).
+_ORIENTATION: Final = 0x0112
+_UPRIGHT: Final = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
 class Images:
@@ -115,17 +118,47 @@ def to_pixels(picture: "Image", shape: ImageShape, name: str, *, resize: bool) -
     Raises:
         InvalidInput: it is of another size than the model's, and `resize` is false.
     """
-    from PIL import Image, ImageOps  # slow to import, and drawing does not need it
+    return fitted(*converted(picture, shape), shape, name, resize=resize)
 
-    upright = ImageOps.exif_transpose(picture).convert("L" if shape.channels == 1 else "RGB")
+
+def converted(picture: "Image", shape: ImageShape) -> tuple["Image", int | None]:
+    """A picture in gray or colour, as the model needs it, and how it is to be turned (Pillow's Transpose), if it is.
+
+    Turned after that it takes less memory, least where the caller has let go of the picture that was given.
+    """
+    turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION, 1))
+    mode = "L" if shape.channels == 1 else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode), turn
+
+
+def fitted(picture: "Image", turn: int | None, shape: ImageShape, name: str, *, resize: bool) -> NDArray[np.uint8]:
+    """A converted picture, turned, as uint8 [C, H, W].
+
+    Raises:
+        InvalidInput: as for `to_pixels`.
+    """
+    from PIL import Image  # slow to import, and drawing does not need it
+
+    upright = picture if turn is None else picture.transpose(Image.Transpose(turn))
+    if not resize:
+        check_size(upright.size, shape, name)
     size = (shape.width, shape.height)
-    if upright.size != size and not resize:
-        raise InvalidInput(
-            f"{name} is {upright.width} x {upright.height} pixels, expected {size[0]} x {size[1]}; "
-            "resize it, or ask for it (--resize, in Python resize=True, over HTTP resize=true)"
-        )
     pixels = np.asarray(upright if upright.size == size else upright.resize(size, Image.Resampling.LANCZOS))
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+
+
+def check_size(size: tuple[int, int], shape: ImageShape, name: str, *, turned: bool = False) -> None:
+    """Refuse a picture of another width and height than the model's; `turned` may be the other way round.
+
+    Raises:
+        InvalidInput: it is of another size.
+    """
+    expected = (shape.width, shape.height)
+    if size != expected and not (turned and size == expected[::-1]):
+        raise InvalidInput(
+            f"{name} is {size[0]} x {size[1]} pixels, expected {expected[0]} x {expected[1]}; "
+            "resize it, or ask for it (--resize, in Python resize=True, over HTTP resize=true)"
+        )
 
 
 def _pictures(images: Any) -> "Sequence[Image]":
@@ -188,4 +221,6 @@ def _resized(array: NDArray[Any], shape: ImageShape) -> NDArray[Any]:
 
 
 def _unit(array: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return array.astype(np.float32, order="C") / np.float32(255)
+    floats = array.astype(np.float32, order="C")
+    floats /= np.float32(255)
+    return floats

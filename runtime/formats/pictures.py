@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,16 @@ from PIL import Image, UnidentifiedImageError
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
+from aae_zoo.runtime.formats.decoded import FORMATS, MOST, Decoding, jpeg_size, measure_picture, npy_header
 from aae_zoo.runtime.formats.idx import is_idx, read_idx
-from aae_zoo.runtime.formats.images import to_pixels
+from aae_zoo.runtime.formats.images import check_size, converted, fitted
 from aae_zoo.runtime.formats.stream import Stream
 
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-_FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 _GRID_WIDTH: Final = 480
+
+if TYPE_CHECKING:
+    from aae_zoo.runtime.formats.npz import Npz
 
 # Images, or those that a stream gives batch by batch.
 Results = NDArray[np.float32] | Stream
@@ -62,15 +65,17 @@ def read_array(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
     """Read an .npy array, or from an .npz the first array with one of `names`, or its only one. No pickles.
 
     Raises:
-        InvalidInput: there is no such file or array, or it is damaged or pickled.
+        InvalidInput: there is no such file or array, or it is damaged, pickled or too large.
     """
     with _opened(path) as content:
-        if not isinstance(content, np.lib.npyio.NpzFile):
-            return np.asarray(content)
-        found = [n for n in names if n in content.files] or (content.files if len(content.files) == 1 else [])
+        if isinstance(content, np.ndarray):
+            return content
+        found = [n for n in names if n in content.names] or (content.names if len(content.names) == 1 else [])
         if found:
-            return np.asarray(content[found[0]])
-        raise InvalidInput(f"{path} holds the arrays {content.files}, expected one called {' or '.join(names)}")
+            return content.read(found[0])
+        raise InvalidInput(
+            f"{path} holds the arrays {str(content.names)[:200]}, expected one called {' or '.join(names)}"
+        )
 
 
 def read_codes(path: Path) -> dict[str, NDArray[np.generic]]:
@@ -81,8 +86,8 @@ def read_codes(path: Path) -> dict[str, NDArray[np.generic]]:
     """
     codes = {"z": read_array(path, ("z",))}
     with _opened(path) as content:
-        if isinstance(content, np.lib.npyio.NpzFile) and {"z", "y"} <= set(content.files):
-            codes["y"] = np.asarray(content["y"])
+        if not isinstance(content, np.ndarray) and {"z", "y"} <= set(content.names):
+            codes["y"] = content.read("y")
     return codes
 
 
@@ -176,23 +181,25 @@ def _each(images: Results) -> Iterator[NDArray[np.uint8]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """What numpy.load gives for a file, without pickles; its errors, then or later, become InvalidInput.
+def _opened(path: Path) -> Iterator["NDArray[Any] | Npz"]:
+    """The array of an .npy file, which stays on disk until its rows are asked for, or the arrays of an .npz file.
 
-    An .npy array stays on disk until its rows are asked for.
+    Errors, then or later, become InvalidInput.
     """
-    from zipfile import BadZipFile  # slow to import, and drawing does not need it
+    from aae_zoo.runtime.formats.npz import Npz  # slow to import, and drawing does not need it
 
     try:
-        if path.suffix == ".npy":
-            yield np.load(path, mmap_mode="r", allow_pickle=False)
-            return
         with path.open("rb") as stream:
-            yield np.load(stream, allow_pickle=False)
+            if path.suffix == ".npy":
+                npy_header(stream, path.stat().st_size)
+                yield np.load(path, mmap_mode="r", allow_pickle=False)
+            else:
+                yield Npz(stream, MOST)
     except InvalidInput:
         raise
-    except (OSError, EOFError, ValueError, BadZipFile) as error:
-        raise InvalidInput(f"{path} cannot be read as an array ({error}); give one that numpy.save wrote") from None
+    except Exception as error:  # a damaged file raises whatever its reader meets first
+        reason = str(error) or type(error).__name__
+        raise InvalidInput(f"{path} cannot be read as an array ({reason}); give one that numpy.save wrote") from None
 
 
 def _picture_files(folder: Path) -> list[Path]:
@@ -203,14 +210,51 @@ def read_picture(source: Path | IO[bytes], shape: ImageShape, resize: bool) -> N
     """One picture, a file or its content, as uint8 [C, H, W].
 
     Raises:
+        InvalidInput: as for `measure`, or its decoding would take more than MOST bytes.
+    """
+    name, decoding = _name(source), measure(source, shape, resize=resize)
+    if decoding.cost > MOST:
+        raise InvalidInput(
+            f"{name} has {decoding}, which would take {decoding.cost} bytes, expected at most {MOST}; make it smaller"
+        )
+    with _picture_errors(name):
+        return fitted(*_decoded(source, shape, resize), shape, name, resize=resize)
+
+
+def measure(source: Path | IO[bytes], shape: ImageShape, *, resize: bool) -> Decoding:
+    """What decoding a picture takes, which only its header is read for.
+
+    Raises:
         InvalidInput: it is no picture, or has another size and `resize` is false.
     """
-    name = str(source) if isinstance(source, Path) else "the picture"
+    name = _name(source)
+    with _picture_errors(name):
+        decoding = measure_picture(source, shape, resize=resize)
+        if not resize:
+            check_size((decoding.width, decoding.height), shape, name, turned=True)
+        return decoding
+
+
+def _decoded(source: Path | IO[bytes], shape: ImageShape, resize: bool) -> tuple[Image.Image, int | None]:
+    """A picture in the model's colours, and how to turn it; the one that was decoded is gone when this returns."""
+    with Image.open(source, formats=FORMATS) as opened:
+        if resize:
+            opened.draft(None, jpeg_size(shape))
+        opened.load()
+        return converted(opened, shape)
+
+
+def _name(source: Path | IO[bytes]) -> str:
+    return str(source) if isinstance(source, Path) else "the picture"
+
+
+@contextmanager
+def _picture_errors(name: str) -> Iterator[None]:
     try:
-        with Image.open(source, formats=_FORMATS) as opened:
-            return to_pixels(opened, shape, name, resize=resize)
+        yield
     except InvalidInput:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+    except Exception as error:  # a damaged file raises whatever its decoder meets first
+        known = str(error) or type(error).__name__
+        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else known
         raise InvalidInput(f"{name} cannot be read as a picture ({reason}); give a PNG or JPEG file") from None

@@ -1,25 +1,27 @@
 """What requests bring and answers take: pictures, .npy arrays and JSON."""
 
 import io
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from aae_zoo.runtime.bundles.manifest import ImageShape, Manifest
+from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.formats.pictures import grid, read_picture
+from aae_zoo.runtime.formats.decoded import npy_header
+from aae_zoo.runtime.formats.pictures import grid
 from aae_zoo.runtime.serving.batching import ROWS
 
 NPY: Final = "application/x-npy"
 PICTURES: Final = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif")
-# A small file can be a huge picture.
-_MAX_PIXELS: Final = 1 << 24
+# Measured for JSON of every kind of value: bytes of memory for a comma, a list or object, and a name; a name that is
+# not known makes an error of its own.
+_JSON_COSTS: Final = {b",": 90, b"[": 100, b"{": 100, b":": 1500}
+# A text is there as the body, as its characters and as a value; one large character makes all take four bytes each.
+_JSON_TEXT: Final = {True: 3, False: 10}
 
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 
@@ -51,42 +53,33 @@ def codes_model(manifest: Manifest, *, conditional: bool) -> type[BaseModel]:
     return CodesAndClasses if conditional else Codes
 
 
+def json_cost(body: bytes) -> int:
+    """The bytes of memory that JSON takes at most when it is read and checked."""
+    is_plain = body.isascii() and b"\\" not in body
+    return _JSON_TEXT[is_plain] * len(body) + sum(body.count(mark) * cost for mark, cost in _JSON_COSTS.items())
+
+
+def json_rows(body: bytes) -> int:
+    """How many rows the arrays in JSON can have at most."""
+    return min(ROWS, body.count(b",") + 1)
+
+
 def read_npy(body: bytes) -> NDArray[Any]:
-    """The array of an .npy file.
+    """The array of an .npy file, which shares the memory of `body`.
 
     Raises:
         InvalidInput: it is none, is cut short or pickled, or has more than ROWS rows.
     """
     stream = io.BytesIO(body)
     try:
-        major, _ = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(stream)
-        if math.prod(shape) * dtype.itemsize != len(body) - stream.tell():
-            raise ValueError(f"its header promises {dtype} {list(shape)}, which its length is not")
-        stream.seek(0)
-        array: NDArray[Any] = np.load(stream, allow_pickle=False)
+        shape, fortran, dtype = npy_header(stream, len(body))
+        values = np.frombuffer(body, dtype, offset=stream.tell())
+        array = values.reshape(shape, order="F" if fortran else "C")
     except (ValueError, EOFError, OverflowError, TypeError) as error:
         raise InvalidInput(f"the body cannot be read as an .npy array ({error}); send what numpy.save wrote") from None
     if array.ndim and len(array) > ROWS:
         raise InvalidInput(f"the array has {len(array)} rows, expected at most {ROWS}; send several requests")
     return array
-
-
-def read_upload(body: bytes, shape: ImageShape, *, resize: bool) -> NDArray[np.uint8]:
-    """The picture of a PNG, JPEG, WebP, BMP or GIF file as uint8 [1, C, H, W].
-
-    Raises:
-        InvalidInput: it is none, or has too many pixels, or has another size and `resize` is false.
-    """
-    try:
-        with Image.open(io.BytesIO(body)) as opened:
-            pixels = opened.width * opened.height
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        pixels = 0  # read_picture says what is wrong
-    if pixels > _MAX_PIXELS:
-        raise InvalidInput(f"the picture has {pixels} pixels, expected at most {_MAX_PIXELS}; send a smaller one")
-    return read_picture(io.BytesIO(body), shape, resize)[None]
 
 
 def png(images: NDArray[np.float32]) -> bytes:

@@ -1,8 +1,10 @@
 """The routes for people and scripts: sample, encode and decode, with pictures and .npy arrays."""
 
+import io
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
+import orjson
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
@@ -10,10 +12,12 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ValidationError, WithJsonSchema
 
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.formats.pictures import measure, read_picture
 from aae_zoo.runtime.latent.classes import most_probable
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.serving import bodies, refusals
 from aae_zoo.runtime.serving.batching import ROWS
+from aae_zoo.runtime.serving.limits import share_of
 from aae_zoo.runtime.serving.protocol import to_float32
 from aae_zoo.runtime.serving.service import Service
 
@@ -34,6 +38,7 @@ def add_sample(app: FastAPI, service: Service) -> None:
 
     @app.get("/sample", response_class=Response, responses={**refusals.LIMITED, **_IMAGES})
     async def sample(
+        request: Request,
         n: Annotated[int, Query(ge=1, le=ROWS)] = 1,
         seed: Annotated[int, Query(ge=0, lt=1 << 64)] = 0,
         label: Annotated[
@@ -45,6 +50,7 @@ def add_sample(app: FastAPI, service: Service) -> None:
         format: Literal["png", "npy"] = "png",  # noqa: A002 - the parameter's name
     ) -> Response:
         """New images: a .png with all of them, or an .npy array float32 [n, C, H, W]. A seed gives the same again."""
+        await share_of(request).take(service.cost(n), f"{n} images")
         noise = uniform_noise(n, manifest.noise, seed)
         if label is not None and manifest.label_coordinate is not None:
             choose_label(noise, manifest.label_coordinate, manifest.labels.index(label), len(manifest.labels))
@@ -67,9 +73,11 @@ def add_encode(app: FastAPI, service: Service) -> None:
         """Codes of images: of one picture, or of an .npy array [n, C, H, W], uint8 or floats in [0, 1]."""
         kind, body = refusals.media_type(request, types), await request.body()
         if kind == bodies.NPY:
-            images = bodies.read_npy(body)
+            images = await _array(request, service, body)
         else:
-            images = await run_in_threadpool(bodies.read_upload, body, manifest.image, resize=resize)
+            decoding = await run_in_threadpool(measure, io.BytesIO(body), manifest.image, resize=resize)
+            await share_of(request).take(decoding.cost + service.cost(1), f"the picture of {decoding}")
+            images = (await run_in_threadpool(read_picture, io.BytesIO(body), manifest.image, resize))[None]
         codes: dict[str, Any] = {**await service.run("encode", {"image": images})}
         if format == "npy":
             return Response(bodies.npy(codes["z"]), media_type=bodies.NPY)
@@ -92,10 +100,21 @@ def add_decode(app: FastAPI, service: Service) -> None:
     async def decode(request: Request, format: Literal["png", "npy"] = "png") -> Response:  # noqa: A002
         """Images of codes: of z (and y, where the decoder takes it) in JSON, or of an .npy array z [n, latent]."""
         kind, body = refusals.media_type(request, types), await request.body()
-        inputs = {"z": bodies.read_npy(body)} if kind == bodies.NPY else _json_codes(codes, body)
+        if kind == bodies.NPY:
+            inputs = {"z": await _array(request, service, body)}
+        else:
+            await share_of(request).take(bodies.json_cost(body) + service.cost(bodies.json_rows(body)), "the JSON")
+            inputs = await run_in_threadpool(_json_codes, codes, body)
         if service.conditional and "y" not in inputs:
             raise InvalidInput(f"the decoder of {service.manifest.name} takes y too; send JSON with z and y")
         return await _image_response((await service.run("decode", inputs))["image"], format)
+
+
+async def _array(request: Request, service: Service, body: bytes) -> NDArray[Any]:
+    """The array of a body, for which the request takes its share of memory."""
+    array = bodies.read_npy(body)
+    await share_of(request).take(service.cost(len(array) if array.ndim else 1), "the array")
+    return array
 
 
 async def _image_response(images: NDArray[np.float32], kind: str) -> Response:
@@ -106,7 +125,9 @@ async def _image_response(images: NDArray[np.float32], kind: str) -> Response:
 
 def _json_codes(kind: type[BaseModel], body: bytes) -> dict[str, NDArray[Any]]:
     try:
-        codes = kind.model_validate_json(body)
+        codes = kind.model_validate(orjson.loads(body))  # half the memory of pydantic's own reader
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body cannot be read as JSON ({error})") from None
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_url=False)) from None
     arrays = {name: np.asarray(values) for name, values in codes.model_dump().items()}

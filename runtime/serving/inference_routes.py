@@ -1,13 +1,15 @@
 """The routes of the Open Inference Protocol, version 2: health, metadata, and tensors in and out."""
 
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi.routing import APIRoute
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.serving import bodies, protocol, refusals
-from aae_zoo.runtime.serving.limits import HEALTH
+from aae_zoo.runtime.serving.limits import HEALTH, share_of
 from aae_zoo.runtime.serving.service import Part, Service
 
 
@@ -61,8 +63,23 @@ def add_infer(app: FastAPI, service: Service) -> None:
     shapes = service.manifest.row_shapes
     answers: refusals.Answers = {**refusals.BODY, **refusals.UNKNOWN, 200: {"model": protocol.InferResponse}}
 
-    @app.post("/v2/models/{name}/infer", response_class=Response, responses=answers)
-    @app.post("/v2/models/{name}/versions/{version_}/infer", response_class=Response, responses=answers)
+    class Weighed(APIRoute):
+        """A route whose requests take their share of memory before FastAPI reads their JSON."""
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def weighed(request: Request) -> Response:
+                body = await request.body()
+                await share_of(request).take(bodies.json_cost(body) + service.cost(bodies.json_rows(body)), "the JSON")
+                return await handle(request)
+
+            return weighed
+
+    routes = APIRouter(route_class=Weighed)
+
+    @routes.post("/v2/models/{name}/infer", response_class=Response, responses=answers)
+    @routes.post("/v2/models/{name}/versions/{version_}/infer", response_class=Response, responses=answers)
     async def infer(name: str, request: protocol.InferRequest, version_: str | None = None) -> Response:
         """Run a model on tensors."""
         part = _find(service, name, version_)
@@ -75,6 +92,8 @@ def add_infer(app: FastAPI, service: Service) -> None:
             answer["id"] = request.id
         answer["outputs"] = protocol.write_tensors({output: outputs[output] for output in wanted})
         return Response(bodies.json(answer), media_type="application/json")
+
+    app.include_router(routes)
 
 
 def _find(service: Service, name: str, asked: str | None) -> Part:

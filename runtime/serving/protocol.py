@@ -151,15 +151,21 @@ def write_tensors(arrays: Mapping[str, NDArray[np.float32]]) -> list[dict[str, A
 def _array(tensor: InputTensor, row: tuple[int, ...]) -> NDArray[np.float32]:
     if tensor.shape[0] > ROWS or tuple(tensor.shape[1:]) != row:
         raise InvalidInput(f"{tensor.name} has shape {tensor.shape}, expected {[f'1 to {ROWS}', *row]}")
-    try:
-        values = np.asarray(tensor.data)
-    except (ValueError, OverflowError):  # lists of different lengths, or too deep
-        values = np.asarray(None)
-    if values.dtype.kind not in "fiu" or (values.ndim > 1 and list(values.shape) != tensor.shape):
+    values = _numbers(tensor.data)
+    if values is None or (values.ndim > 1 and list(values.shape) != tensor.shape):
         raise InvalidInput(f"the data of {tensor.name} is not numbers of shape {tensor.shape}, flat or nested")
     if values.size != np.prod(tensor.shape):
         raise InvalidInput(f"the data of {tensor.name} is {values.size} numbers, its shape is {tensor.shape}")
     return to_float32(values).reshape(tensor.shape)
+
+
+def _numbers(data: list[Any]) -> NDArray[np.float64] | None:
+    """The array of numbers, or lists of them; None where there is anything else."""
+    try:
+        values = np.asarray(data, object)  # of another dtype, one long text would make all items of the array as long
+        return values.astype(np.float64) if {*map(type, values.flat)} <= {int, float} else None
+    except (ValueError, OverflowError):  # lists of different lengths, or too deep; a number that is too large
+        return None
 
 
 def to_float32(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """What the service refuses, and how it says so: one sentence for every mistake."""
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,8 +11,10 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from aae_zoo.runtime.errors import AaeZooError, InvalidInput
-from aae_zoo.runtime.serving.limits import MAX_BODY
+from aae_zoo.runtime.serving.limits import DECODED, MAX_BODY, PATIENCE, Budget
 from aae_zoo.runtime.serving.protocol import Error
+
+LARGEST: Final = Budget(DECODED).largest
 
 Answers = dict[int | str, dict[str, Any]]
 
@@ -19,16 +22,17 @@ Answers = dict[int | str, dict[str, Any]]
 QUERY: Final[Answers] = {422: {"model": Error, "description": "A parameter that is not known or not valid"}}
 LIMITED: Final[Answers] = {
     **QUERY,
+    413: {"model": Error, "description": f"What takes more than {LARGEST} bytes of memory"},
     503: {
         "model": Error,
-        "description": "As many requests as the limit are in work",
+        "description": f"As many requests as the limit are in work, or have the memory for {PATIENCE:g} seconds",
         "headers": {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "string"}}},
     },
 }
 BODY: Final[Answers] = {
     **LIMITED,
     400: {"model": Error, "description": "No JSON"},
-    413: {"model": Error, "description": f"A body of more than {MAX_BODY} bytes"},
+    413: {"model": Error, "description": f"A body of more than {MAX_BODY} bytes, or of {LARGEST} when it is decoded"},
     415: {"model": Error, "description": "A body of another type"},
     422: {"model": Error, "description": "What the model cannot take"},
 }
@@ -71,7 +75,7 @@ def media_type(request: Request, known: Mapping[str, object]) -> str:
 async def _request(_: Request, error: Exception) -> Response:
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     where = ".".join(str(step) for step in first.get("loc", ()))
-    found = repr(first.get("input"))[:80]
+    found = reprlib.repr(first.get("input"))[:80]
     return JSONResponse({"error": f"{where}: {first.get('msg')}, found {found}"}, 422)
 
 

@@ -1,10 +1,12 @@
 """A model behind a batcher: every request's arrays are checked on their own, and run together with those of others."""
 
 import asyncio
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from fastapi.concurrency import run_in_threadpool
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.manifest import ROLES
@@ -13,6 +15,11 @@ from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, c
 from aae_zoo.runtime.formats.images import check_images
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.batching import Batcher
+
+# How often a request's arrays are there at most, as float32: as they came and checked, joined with those of others, as
+# the model's result, as pixels, and as an answer. And what an answer with few of them takes.
+_COPIES: Final = 8
+_ANSWER: Final = 1 << 20
 
 
 class Part(NamedTuple):
@@ -53,13 +60,19 @@ class Service:
             }
         )
 
+    def cost(self, rows: int) -> int:
+        """The bytes of memory that so many rows of any work take at most, from what comes in to the answer."""
+        numbers = sum(math.prod(shape) for shape in self.manifest.row_shapes.values())
+        return _ANSWER + _COPIES * 4 * rows * numbers
+
     async def run(self, work: str, inputs: Arrays) -> Arrays:
         """The outputs by name for inputs of 1 to ROWS rows.
 
         Raises:
             InvalidInput: inputs that the model cannot take, or whose outputs are not finite.
         """
-        outputs = await asyncio.wrap_future(self._batcher.submit(work, self._checked(inputs)))
+        arrays = await run_in_threadpool(self._checked, inputs)
+        outputs = await asyncio.wrap_future(self._batcher.submit(work, arrays))
         if not all(np.isfinite(values).all() for values in outputs.values()):
             raise InvalidInput("the result is not finite; give numbers such as the encoder gives")
         return outputs

@@ -32,6 +32,7 @@ from aae_zoo.export.bundling.variants import (
 )
 from aae_zoo.runtime import Model, list_models
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.manifest import MAX_FILE_BYTES
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.store.catalogue import SHIPPED
 from aae_zoo.zoo.data.loading import load_dataset
@@ -44,8 +45,8 @@ class Candidate(Bundle):
     name: str
     content: bytes
 
-    def read(self, name: str) -> bytes:
-        return self.content if name == self.name else super().read(name)
+    def read(self, name: str, most: int = MAX_FILE_BYTES) -> bytes:
+        return self.content if name == self.name else super().read(name, most)
 
 
 def measure(bundle: Bundle) -> Iterator[str]:

@@ -13,6 +13,9 @@ from tqdm import tqdm
 from aae_zoo.runtime.errors import DatasetError
 
 DATASET_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+# Decoded, on white and cut, a pixel takes up to 20 bytes, so many of them 1.3 GB; a telephone takes pictures of 48
+# million.
+_MOST_PIXELS: Final = 1 << 26
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 
@@ -39,6 +42,8 @@ def _read(path: Path, size: int, channels: int) -> Image.Image:
     try:
         with Image.open(path, formats=_FORMATS) as opened:
             opened.draft(None, (2 * size, 2 * size))  # a JPEG much larger than that is decoded at a part of its size
+            if opened.width * opened.height > _MOST_PIXELS:
+                raise ValueError(f"it has {opened.width} x {opened.height} pixels, expected at most {_MOST_PIXELS}")
             picture = _on_white(_in_bytes(ImageOps.exif_transpose(opened)))
             picture = picture.convert("L" if channels == 1 else "RGB")
             return ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
