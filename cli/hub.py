@@ -26,7 +26,8 @@ Namespace = Annotated[
 
 def pull(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A model of the catalogue, or org/repo[@revision].")
+        str | None,
+        typer.Argument(metavar="NAME", help="A model of the catalogue, or org/repo[@revision], and [#sha256=PIN]."),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every model of the catalogue.")] = False,
     precision: Annotated[str | None, typer.Option(help="The graphs of this precision alone.")] = None,
@@ -117,19 +118,19 @@ def publish(
     for published in todo:
         done.append(published)
         if not json:
-            print(_published_text(published, dry_run, pin=not space))
+            print(_published_text(published, dry_run))
     if json:
         facts = [asdict(published) for published in done]
         print_json(facts if all_ else facts[0])
 
 
-def _published_text(published: "Published", dry_run: bool, *, pin: bool) -> str:
+def _published_text(published: "Published", dry_run: bool) -> str:
     changes = [f"{'would add' if dry_run else 'added'} {name}" for name in published.added]
     changes += [f"{'would remove' if dry_run else 'removed'} {name}" for name in published.removed]
     lines = changes or ["everything is there already, no commit was made"]
     if published.commit:
         lines.append(f"commit {published.commit}")
-        lines += [f'pin    load("{published.repository}@{published.commit}")'] if pin else []
+        lines += [f'pin    load("{published.pin}")'] if published.pin else []
     return "\n".join([f"{published.repository}: {published.url}", *(f"  {line}" for line in lines)])
 
 

@@ -12,7 +12,10 @@ from aae_zoo.runtime.store.catalogue import find_model, list_models, place_of, w
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A model of the catalogue, a bundle's folder, or org/repo[@revision].")
+    str,
+    typer.Argument(
+        metavar="NAME", help="A model of the catalogue, a bundle's folder, or org/repo[@revision], and [#sha256=PIN]."
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +43,8 @@ class Published:
     """What a repository has now: its newest commit (of a dry run None), where to see it, and what changed.
 
     `url` is the commit's page, or the pull request's; `added` and `removed` are the names of files, both empty where
-    everything was there already and no commit was made.
+    everything was there already and no commit was made; `pin` is the name by which a bundle is this one for ever,
+    ORG/NAME@COMMIT#sha256=..., and None of pages and of a dry run.
     """
 
     repository: str
@@ -51,6 +52,7 @@ class Published:
     url: str
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    pin: str | None = None
 
 
 def publish_bundle(folder: Path, repository: str, how: How) -> Published:
@@ -65,7 +67,9 @@ def publish_bundle(folder: Path, repository: str, how: How) -> Published:
     bundle = verified(folder)
     files = {name: folder / name for name in (*bundle.manifest.files, "manifest.json")}
     message = f"{bundle.manifest.name} {bundle.manifest.version}"
-    return publish_files(repository, files, message, how)
+    done = publish_files(repository, files, message, how)
+    pin = f"{repository}@{done.commit}#sha256={bundle.manifest_sha256}" if done.commit else None
+    return replace(done, pin=pin)
 
 
 def publish_space(folder: Path, repository: str, how: How) -> Published:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from aae_zoo.runtime.errors import AaeZooError, HubError, InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.store.source import COMMIT
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -179,6 +180,11 @@ class HubSource:
         self._token: bool | None = None  # the client's own: from the environment or its login
         with hub_errors(self.where):
             self.commit = self._look_up()
+            if COMMIT.fullmatch(revision) and self.commit != revision:
+                raise HubError(
+                    f"{self.where}: {endpoint()} answers with the commit {self.commit}, expected {revision}; "
+                    "set HF_ENDPOINT to another mirror"
+                )
         self.exactly = f"{repository}@{self.commit}"
 
     def _look_up(self) -> str:

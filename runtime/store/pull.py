@@ -7,12 +7,10 @@ visible. Of several processes that pull the same model, one downloads, and the o
 
 import hashlib
 import os
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MAX_MANIFEST_BYTES, ROLES, FileRecord, Manifest, parse_manifest
@@ -28,9 +26,7 @@ from aae_zoo.runtime.store.cache import (
     remember,
 )
 from aae_zoo.runtime.store.catalogue import Remote, cached, remote, shipped_or_folder, where
-from aae_zoo.runtime.store.source import MANIFEST, FolderSource, Source
-
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+from aae_zoo.runtime.store.source import COMMIT, MANIFEST, FolderSource, Source
 
 Choice = Callable[[Manifest], list[str]]
 
@@ -59,14 +55,16 @@ def pull(
     """Make sure that a model is on this machine and that every file that is asked for is as it should be.
 
     A catalogue name is looked for among the shipped models, in the cache and on the Hub, in that order; of a
-    repository the Hub is asked for the newest commit, unless the revision is one. `precision` and `only` (roles)
+    repository the Hub is asked for the newest commit, unless the revision is one. What comes must have the manifest
+    that a pin names, "#sha256=..." at the end of the name, or else the catalogue. `precision` and `only` (roles)
     choose graphs, by default all files; `namespace` is whose repositories are asked for catalogue names; `folder`
     one of bundles to take instead of the Hub; `force` downloads again what is there.
 
     Raises:
+        InvalidInput: the pin is malformed.
         ModelNotFound: it is nowhere; the message says where it was looked for.
         HubError: the Hub cannot be reached, refuses or fails.
-        InvalidBundle: what was found is not whole, or not what the catalogue pins.
+        InvalidBundle: what was found is not whole, or does not have the pinned manifest.
         OutputError: the cache cannot be written.
     """
     text = os.fspath(name)
@@ -78,13 +76,13 @@ def pull(
     if here and not (force and where(here) == "shipped"):
         return _checked_here(here, choose)
     place = remote(text, namespace)
-    exact = place.sha256 or (_known_sha256(place) if _COMMIT.fullmatch(place.revision) else None)
+    exact = place.sha256 or (_known_sha256(place) if COMMIT.fullmatch(place.revision) else None)
     if exact and not force and (bundle := _sound(exact, choose)):
         return Pulled(bundle, choose(bundle.manifest), "cached")
     try:
         return _fetch(place, choose, folder, force)
     except HubError as error:
-        last = None if force else _known_sha256(place)
+        last = None if force or place.sha256 else _known_sha256(place)
         bundle = _sound(last, choose) if last else None
         if bundle is None:
             raise
@@ -156,10 +154,7 @@ def _fetch(place: Remote, choose: Choice, folder: Path | None, force: bool) -> P
     text = _read_manifest(source)
     sha256 = hashlib.sha256(text).hexdigest()
     if place.sha256 not in (None, sha256):
-        raise InvalidBundle(
-            f"{source.where} has a manifest of SHA-256 {sha256}, the catalogue expects {place.sha256}; "
-            "pip install -U aae-zoo, or pull the repository by its own name to have what is there now"
-        )
+        raise _another_manifest(place, source, sha256)
     manifest = parse_manifest(text, f"{source.where}/{MANIFEST}")
     names, found = choose(manifest), "cached"
     with cache_errors():
@@ -172,7 +167,17 @@ def _fetch(place: Remote, choose: Choice, folder: Path | None, force: bool) -> P
                 if bundle is None:
                     bundle, found = _download(source, text, manifest, names, force), f"pulled from {source.exactly}"
         _remember(place, source, sha256)
-    return Pulled(replace(bundle, source=place.name), names, found)
+    return Pulled(replace(bundle, source=place.asked), names, found)
+
+
+def _another_manifest(place: Remote, source: Source, sha256: str) -> InvalidBundle:
+    who, mend = "the catalogue", "pip install -U aae-zoo, or pull the repository by its own name"
+    if place.pinned:
+        who, mend = "the pin", "see whether the pin and where it is pulled from are right, or leave the pin out"
+    return InvalidBundle(
+        f"{source.where} has a manifest of SHA-256 {sha256}, {who} expects {place.sha256}; "
+        f"{mend} to have what is there now"
+    )
 
 
 def _remember(place: Remote, source: Source, sha256: str) -> None:
@@ -188,10 +193,10 @@ def _open_source(place: Remote, folder: Path | None) -> Source:
     try:
         return _source(place, folder)
     except (HubError, ModelNotFound) as error:
-        if place.sha256 is None:
+        if place.name == place.repository:  # of no catalogue
             raise
         raise ModelNotFound(
-            f"{place.name} is not shipped with this package, not in the cache {cache_folder()}, and not to be had "
+            f"{place.asked} is not shipped with this package, not in the cache {cache_folder()}, and not to be had "
             f"elsewhere: {error}"
         ) from None
 

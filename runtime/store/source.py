@@ -1,5 +1,6 @@
 """Where bundles are pulled from: what every source gives, and a folder of bundles as one."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -9,6 +10,8 @@ from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
 from aae_zoo.runtime.store.catalogue import Remote
 
 MANIFEST: Final = "manifest.json"
+# A revision that names one commit for ever.
+COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 class Source(Protocol):
@@ -36,9 +39,10 @@ class FolderSource:
     def __init__(self, folder: Path, place: Remote) -> None:
         if place.sha256 is None and place.revision != "main":
             raise InvalidInput(
-                f"{place.name} asks for the revision {place.revision}, but a folder has one of each model; leave it out"
+                f"{place.asked} asks for the revision {place.revision}, but a folder has one of each model; "
+                "leave it out, or pin the manifest (#sha256=...)"
             )
-        names = dict.fromkeys([place.name.partition("@")[0], (place.repository or place.name).rpartition("/")[2]])
+        names = dict.fromkeys([place.name, (place.repository or place.name).rpartition("/")[2]])
         found = [folder / name for name in names if (folder / name / MANIFEST).is_file()]
         if not found:
             raise ModelNotFound(f"there is no bundle {' or '.join(str(folder / name) for name in names)}")
