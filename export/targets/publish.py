@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.signature import SIGNATURE, compare, contents, read_signature, signed_files
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.files import atomic_file
@@ -65,7 +66,8 @@ def publish_bundle(folder: Path, repository: str, how: How) -> Published:
         HubError: the Hub cannot be reached, refuses or fails.
     """
     bundle = verified(folder)
-    files = {name: folder / name for name in (*bundle.manifest.files, "manifest.json")}
+    names = [*bundle.manifest.files, "manifest.json", *([SIGNATURE] if (folder / SIGNATURE).exists() else [])]
+    files = {name: folder / name for name in names}
     message = f"{bundle.manifest.name} {bundle.manifest.version}"
     done = publish_files(repository, files, message, how)
     pin = f"{repository}@{done.commit}#sha256={bundle.manifest_sha256}" if done.commit else None
@@ -113,21 +115,31 @@ def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Publi
 
 
 def verified(folder: Path) -> Bundle:
-    """The bundle in a folder, after all of it was checked: hashes, parity report, golden outputs and card.
+    """The bundle in a folder, after all of it was checked: hashes, signature, parity report, golden outputs and card.
 
     Raises:
-        InvalidBundle: a file is missing or altered, or the card's metadata are not what the Hub takes.
+        InvalidBundle: a file is missing or altered, the signature is over others, or the card's metadata are not what
+            the Hub takes.
         ParityError: the parity report has a comparison that failed, or the graphs do not give their golden outputs.
     """
     bundle = open_bundle(folder)
     for name in bundle.manifest.files:
         bundle.read(name)
+    _check_signature(bundle)
     report = _read_json(folder / "parity.json")
     if report.get("passed") is not True or not all(row.get("passed") for row in report.get("rows", [{}])):
         raise ParityError(f"{folder / 'parity.json'} has comparisons with PyTorch that failed; export the model again")
     _replay(bundle)
     _check_card(bundle)
     return bundle
+
+
+def _check_signature(bundle: Bundle) -> None:
+    """That a signature, if there is one, is over these files and not over those of an earlier export."""
+    signature = read_signature(bundle.folder)
+    where = str(bundle.folder / SIGNATURE)
+    if signature and (differences := compare(signed_files(signature, where), contents(bundle))):
+        raise InvalidBundle(f"{where} is over other files ({differences}); aae-zoo sign the bundle again, or remove it")
 
 
 def _replay(bundle: Bundle) -> None:

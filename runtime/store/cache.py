@@ -1,6 +1,7 @@
 """The cache of downloaded models: plain folders that anybody can read, named by what is in them.
 
-    <cache>/models/<sha256>/          a bundle; <sha256> is its manifest's. Files nobody asked for are left out
+    <cache>/models/<sha256>/          a bundle; <sha256> is its manifest's. Files nobody asked for are left out,
+                                      and its signature, model.sig, comes with every file or not at all
     <cache>/names/<org>/<name>@<rev>  JSON: the commit and the manifest's SHA-256 that the Hub had when last asked
     <cache>/partial/<sha256>/         a download under way, or interrupted: the next one goes on with it
     <cache>/locks/<sha256>.lock       held by the process that downloads
@@ -146,7 +147,7 @@ def clear() -> list[CachedModel]:
     for model in found:
         _discard(model)
     with cache_errors():
-        _remove_tree(cache_folder() / "names")
+        remove_tree(cache_folder() / "names")
     return found
 
 
@@ -199,13 +200,14 @@ def _discard(model: CachedModel) -> None:
     with cache_errors():
         aside = model.folder.with_name(f".{model.folder.name}.{os.urandom(4).hex()}")
         model.folder.rename(aside)
-        _remove_tree(aside)
+        remove_tree(aside)
         for name in model.names if model.state != "interrupted" else ():
             repository, _, revision = name.partition("@")
             _record(repository, revision).unlink(missing_ok=True)
 
 
-def _remove_tree(folder: Path) -> None:
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all that is in it, if it is there."""
     import shutil  # slow to import, and only removing needs it
 
     if folder.exists():

@@ -24,6 +24,9 @@ class Source(Protocol):
     commit: str
     exactly: str
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+
     def chunks(self, name: str, start: int) -> Iterator[bytes]:
         """The content of a file from byte `start` on."""
 
@@ -48,6 +51,10 @@ class FolderSource:
             raise ModelNotFound(f"there is no bundle {' or '.join(str(folder / name) for name in names)}")
         self.folder = found[0]
         self.where = self.exactly = str(found[0])
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.folder / name).is_file()
 
     def chunks(self, name: str, start: int) -> Iterator[bytes]:
         """The content of a file from byte `start` on."""
