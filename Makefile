@@ -1,5 +1,6 @@
 # Everything on a fresh machine with Python 3.11 or newer, pip and make:
-#   make sample   the runtime alone, without PyTorch: 64 digits from the shipped model into samples.png
+#   make sample   the runtime alone, without PyTorch: 64 digits from the shipped model into samples.png;
+#                 with LOCKED=1 from the versions and hashes in requirements/
 #   make test     everything: lint, types and tests; needs npm too
 PYTHON ?= python3
 RUNTIME := .venv-runtime
@@ -11,12 +12,34 @@ EXTRAS := cpu,serve,train,dev
 TYPES := build/types/aae_zoo
 PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 
-.PHONY: sample install install-engines engines test lint bench bench-serve variants zoo generated screenshots clean
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock'
+
+.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve variants zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
+ifdef LOCKED
+	$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements/build.txt -r requirements/runtime.txt
+	$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation .
+else
 	$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check '.[cpu]'
+endif
 	$(RUNTIME)/bin/aae-zoo sample -n 64 -o samples.png
+
+# Rewrites requirements/: the newest versions of what aae-zoo[cpu] brings and of what builds its wheel, with hashes.
+lock: install
+	mkdir -p requirements
+	$(LOCK) pyproject.toml --extra cpu --output-file requirements/runtime.txt
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
+		$(LOCK) - --output-file requirements/build.txt
+
+# Writes build/sbom.cdx.json: what aae-zoo[cpu] brings by requirements/runtime.txt, as a CycloneDX list with hashes.
+sbom: install
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements/runtime.txt --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.cdx.json
 
 install:
 	test -d $(VENV) || { $(PYTHON) -m venv $(VENV) && touch $(VENV)/.aae-zoo; }

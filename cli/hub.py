@@ -1,4 +1,4 @@
-"""aae-zoo pull, cache and publish: models from the Hub, in the cache and to the Hub."""
+"""aae-zoo pull, cache, sign and publish: models from the Hub, in the cache and to the Hub."""
 
 import os
 from collections.abc import Iterable
@@ -26,7 +26,8 @@ Namespace = Annotated[
 
 def pull(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A model of the catalogue, or org/repo[@revision].")
+        str | None,
+        typer.Argument(metavar="NAME", help="A model of the catalogue, or org/repo[@revision], and [#sha256=PIN]."),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every model of the catalogue.")] = False,
     precision: Annotated[str | None, typer.Option(help="The graphs of this precision alone.")] = None,
@@ -36,6 +37,9 @@ def pull(
         Path | None, typer.Option("--from", metavar="DIR", help="A folder of bundles instead of the Hub.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Download again what is there.")] = False,
+    signer: Annotated[
+        Path | None, typer.Option(metavar="KEY.pub", help="The public key of who must have signed it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make sure that a model is on this machine and that every file of it is as it should be."""
@@ -45,11 +49,10 @@ def pull(
 
     found = []
     for each in [name] if name else [entry.name for entry in list_models()]:
-        found.append(
-            pull_model(each, precision=precision, only=only or (), namespace=namespace, folder=from_, force=force)
-        )
+        parts: dict[str, Any] = {"precision": precision, "only": only or ()}
+        found.append(pull_model(each, **parts, namespace=namespace, folder=from_, force=force, signer=signer))
         if not json:
-            print(_pulled_text(found[-1]))
+            print(_pulled_text(found[-1], signer))
     if json:
         facts = [_pulled_facts(pulled) for pulled in found]
         print_json(facts[0] if name else facts)
@@ -82,6 +85,16 @@ def cache(
     if rows:
         print_table(["name", "version", "state", "size", "manifest", "pulled as"], rows)
     print(f"{len(models)} in the cache {cache_folder()}, {sum(m.size for m in models) / 1e6:.1f} MB")
+
+
+def sign(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")],
+    key: Annotated[Path, typer.Option(metavar="KEY.pem", help="Your private key.")],
+) -> None:
+    """Sign a bundle in the OpenSSF Model Signing format, for pull --signer to check."""
+    from aae_zoo.runtime.bundles.signature import sign_bundle
+
+    print(f"signed: {sign_bundle(bundle, key)}; publish the bundle, and the public key elsewhere")
 
 
 def publish(
@@ -119,28 +132,29 @@ def publish(
     for published in todo:
         done.append(published)
         if not json:
-            print(_published_text(published, dry_run, pin=not space))
+            print(_published_text(published, dry_run))
     if json:
         facts = [asdict(published) for published in done]
         print_json(facts if all_ else facts[0])
 
 
-def _published_text(published: "Published", dry_run: bool, *, pin: bool) -> str:
+def _published_text(published: "Published", dry_run: bool) -> str:
     changes = [f"{'would add' if dry_run else 'added'} {name}" for name in published.added]
     changes += [f"{'would remove' if dry_run else 'removed'} {name}" for name in published.removed]
     lines = changes or ["everything is there already, no commit was made"]
     if published.commit:
         lines.append(f"commit {published.commit}")
-        lines += [f'pin    load("{published.repository}@{published.commit}")'] if pin else []
+        lines += [f'pin    load("{published.pin}")'] if published.pin else []
     return "\n".join([f"{published.repository}: {published.url}", *(f"  {line}" for line in lines)])
 
 
-def _pulled_text(pulled: "Pulled") -> str:
+def _pulled_text(pulled: "Pulled", signer: Path | None) -> str:
     bundle, manifest = pulled.bundle, pulled.bundle.manifest
     whole = {*pulled.files, WEIGHTS} >= set(manifest.files)
     files = "every file" if whole else ", ".join(pulled.files)
     left_out = f" (without {WEIGHTS})" if whole and WEIGHTS in manifest.files and bundle.leaves_out(WEIGHTS) else ""
-    return f"{manifest.name} {manifest.version} is {pulled.where}, {files} as it should be{left_out}: {bundle.folder}"
+    right = f"as it should be{left_out}{f' and signed with the key of {signer}' if signer else ''}"
+    return f"{manifest.name} {manifest.version} is {pulled.where}, {files} {right}: {bundle.folder}"
 
 
 def _pulled_facts(pulled: "Pulled") -> dict[str, Any]:
@@ -152,4 +166,4 @@ def _cached_facts(model: CachedModel) -> dict[str, Any]:
     return asdict(model) | {"folder": str(model.folder)}
 
 
-COMMANDS = (pull, cache, publish)
+COMMANDS = (pull, cache, sign, publish)

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from aae_zoo.runtime import Model
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A model of the catalogue, a bundle's folder, or org/repo[@revision].")
+    str,
+    typer.Argument(
+        metavar="NAME", help="A model of the catalogue, a bundle's folder, or org/repo[@revision], and [#sha256=PIN]."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:n], tensorrt, coreml, dml or openvino.")]
 Threads = Annotated[

@@ -36,6 +36,8 @@ def load(
 ) -> "Model":
     """Load a model by catalogue name, bundle folder, or Hub repository "org/repo[@revision]".
 
+    Each may end in a pin, "#sha256=" and the SHA-256 of the manifest: no other model is taken, wherever it comes from.
+
     `device` is "auto" (a GPU where ONNX Runtime has CUDA, else the CPU), "cpu", "cuda", "cuda:1", "tensorrt",
     "coreml", "dml", "openvino", or a list of ONNX Runtime's providers, each a name or a name and its options.
     `threads` is how many threads one operator uses, by default as many as the CPUs that this process may use.
@@ -46,8 +48,9 @@ def load(
     used as it was pulled, without a network. Graphs are read, checked against their SHA-256 and opened on first use.
 
     Raises:
+        InvalidInput: the pin is malformed.
         ModelNotFound: there is no such model.
-        InvalidBundle: its manifest is malformed, or it has no graphs of that precision.
+        InvalidBundle: its manifest is malformed or not the pinned one, or it has no graphs of that precision.
         HubError, OutputError: it is not here and cannot be pulled, or the cache cannot be written.
     """
     bundle = obtain(name, precision)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, AaeZoo
 from hub import Hub
+from packaging.requirements import Requirement
 
 from aae_zoo.runtime import Model, list_models
 from aae_zoo.runtime.bundles.manifest import WEIGHTS
@@ -139,6 +141,44 @@ def test_a_users_program_is_fully_typed(python: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "MYPYPATH"}
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout
+
+
+def locked(name: str) -> dict[str, dict[str, set[str]]]:
+    """What a lock pins: of each package the versions, which may differ between Pythons, and of each the hashes."""
+    found: dict[str, dict[str, set[str]]] = {}
+    text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        if line and not line.lstrip().startswith("#"):
+            package, version, rest = re.fullmatch(r"([a-z0-9-]+)==([^ ;]+)(.*)", line).groups()  # type: ignore[union-attr]
+            found.setdefault(package, {})[version] = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", rest))
+    return found
+
+
+def test_the_locks_have_every_package_with_hashes(python: Path) -> None:
+    runtime, build = locked("runtime"), locked("build")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    asked = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["cpu"]]
+    for lock, texts in ((runtime, asked), (build, project["build-system"]["requires"])):
+        assert all(hashes for versions in lock.values() for hashes in versions.values())
+        for requirement in map(Requirement, texts):
+            assert all(requirement.specifier.contains(version) for version in lock[requirement.name]), requirement
+    listing = subprocess.run([python, "-m", "pip", "list", "--format", "json"], capture_output=True, check=True)
+    installed = {package["name"].lower().replace("_", "-").replace(".", "-") for package in json.loads(listing.stdout)}
+    assert installed - {"aae-zoo", "pip", "setuptools"} <= runtime.keys()
+
+
+def test_the_bill_of_materials_is_what_is_locked(tmp_path: Path) -> None:
+    """As make sbom writes it; cyclonedx-py compares it with the format's schema."""
+    options = ["--pyproject", str(ROOT / "pyproject.toml"), "--output-file", str(tmp_path / "sbom.json")]
+    command = [sys.executable, "-m", "cyclonedx_py", "requirements", str(ROOT / "requirements" / "runtime.txt")]
+    subprocess.run([*command, *options], check=True)
+    document = json.loads((tmp_path / "sbom.json").read_text())
+    assert (document["bomFormat"], document["metadata"]["component"]["name"]) == ("CycloneDX", "aae-zoo")
+    found: dict[str, dict[str, set[str]]] = {}
+    for component in document["components"]:
+        hashes = {h["content"] for r in component["externalReferences"] for h in r["hashes"] if h["alg"] == "SHA-256"}
+        found.setdefault(component["name"], {})[component["version"]] = hashes
+    assert found == locked("runtime")
 
 
 # In the wheel's environment: pull every model by its repository, replay its golden outputs, draw from it.

@@ -2,11 +2,10 @@
 
 import base64
 import hashlib
-import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -18,47 +17,79 @@ PACKAGE: Final = "onnxruntime-web"
 VERSION: Final = "1.30.0"
 # The registry's own hash of the package's archive, as `npm view onnxruntime-web@1.30.0 dist.integrity` prints it.
 SHA512: Final = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-FILES: Final = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+# The two files in that archive, and their SHA-256.
+FILES: Final = {
+    "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
+    "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+}
 _MEND: Final = f"npm install {PACKAGE} where there is a network, and give its folder: --node-modules node_modules"
 
 
 def copy_web_runtime(folder: Path, node_modules: Path | None = None) -> None:
     """Copy the two files into the new folder `folder`.
 
-    They come from `node_modules`, or if that is None from the user's cache, into which npm fetches the pinned version
-    once; its archive must have the registry's SHA-512.
+    They come from `node_modules`, as they are there, or where that is None from the user's cache, into which npm
+    fetches the pinned version once; its archive must have the registry's SHA-512. A cached file is hashed every time:
+    one that was altered is told of and fetched again.
 
     Raises:
         InvalidInput: `node_modules` lacks the package.
         MissingBackend: npm is not installed, cannot fetch the package, or fetched another one.
         OutputError: the cache cannot be written.
     """
-    source = cache_folder() / f"{PACKAGE}-{VERSION}" if node_modules is None else node_modules / PACKAGE / "dist"
-    missing = [name for name in FILES if not (source / name).is_file()]
-    if missing and node_modules is not None:
-        raise InvalidInput(
-            f"{source} has no {missing[0]}; npm install {PACKAGE}, and give the folder node_modules it is in"
-        )
-    if missing:
-        _fetch(source, missing)
+    if node_modules is None:
+        cache = cache_folder() / f"{PACKAGE}-{VERSION}"
+        contents = _cached(cache) or _fetch(cache)
+    else:
+        contents = _installed(node_modules / PACKAGE / "dist")
     folder.mkdir()
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+
+
+def _installed(folder: Path) -> dict[str, bytes]:
+    """The files of a folder that the user names."""
     for name in FILES:
-        shutil.copyfile(source / name, folder / name)
+        if not (folder / name).is_file():
+            raise InvalidInput(
+                f"{folder} has no {name}; npm install {PACKAGE}, and give the folder node_modules it is in"
+            )
+    return {name: (folder / name).read_bytes() for name in FILES}
 
 
-def _fetch(folder: Path, names: Sequence[str]) -> None:
-    """Bring some of the two files into the cache; what else is in its folder is not touched."""
+def _cached(folder: Path) -> dict[str, bytes] | None:
+    """The files of the cache, or None where one is missing or is not what npm fetched."""
+    if not all((folder / name).is_file() for name in FILES):
+        return None
+    contents = {name: (folder / name).read_bytes() for name in FILES}
+    for name, expected in FILES.items():
+        found = hashlib.sha256(contents[name]).hexdigest()
+        if found != expected:
+            altered = f"{folder / name} has SHA-256 {found}, expected {expected}: it was altered, and is fetched again"
+            warnings.warn(altered, RuntimeWarning, stacklevel=3)
+            return None
+    return contents
+
+
+def _fetch(folder: Path) -> dict[str, bytes]:
+    """Fetch the package into the cache: the files."""
     with tempfile.TemporaryDirectory() as scratch:
         archive = _pack(Path(scratch))
         found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         if found != SHA512:
             raise MissingBackend(f"npm fetched {PACKAGE} {VERSION} with SHA-512 {found}, expected {SHA512}; {_MEND}")
         with tarfile.open(archive) as package:
-            for name in names:
-                member = package.extractfile(f"package/dist/{name}")
-                assert member is not None  # noqa: S101 - the archive is the one whose files are known
-                with atomic_file(folder / name) as temporary:
-                    temporary.write_bytes(member.read())
+            contents = {name: _member(package, f"package/dist/{name}") for name in FILES}
+    for name, content in contents.items():  # what else is in the cache's folder is not touched
+        with atomic_file(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return contents
+
+
+def _member(package: tarfile.TarFile, name: str) -> bytes:
+    member = package.extractfile(name)
+    assert member is not None  # noqa: S101 - the archive is the one whose files are known
+    return member.read()
 
 
 def _pack(scratch: Path) -> Path:

@@ -11,12 +11,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
+from aae_zoo.runtime.bundles.signature import SIGNATURE, compare, contents, read_signature, signed_files
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.files import atomic_file
@@ -43,7 +44,8 @@ class Published:
     """What a repository has now: its newest commit (of a dry run None), where to see it, and what changed.
 
     `url` is the commit's page, or the pull request's; `added` and `removed` are the names of files, both empty where
-    everything was there already and no commit was made.
+    everything was there already and no commit was made; `pin` is the name by which a bundle is this one for ever,
+    ORG/NAME@COMMIT#sha256=..., and None of pages and of a dry run.
     """
 
     repository: str
@@ -51,6 +53,7 @@ class Published:
     url: str
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    pin: str | None = None
 
 
 def publish_bundle(folder: Path, repository: str, how: How) -> Published:
@@ -64,9 +67,12 @@ def publish_bundle(folder: Path, repository: str, how: How) -> Published:
         HubError: the Hub cannot be reached, refuses or fails.
     """
     bundle = verified(folder)
-    files = {name: folder / name for name in (*bundle.manifest.files, MANIFEST)}
+    names = [*bundle.manifest.files, MANIFEST, *([SIGNATURE] if (folder / SIGNATURE).exists() else [])]
+    files = {name: folder / name for name in names}
     message = f"{bundle.manifest.name} {bundle.manifest.version}"
-    return publish_files(repository, files, message, how)
+    done = publish_files(repository, files, message, how)
+    pin = f"{repository}@{done.commit}#sha256={bundle.manifest_sha256}" if done.commit else None
+    return replace(done, pin=pin)
 
 
 def publish_space(folder: Path, repository: str, how: How) -> Published:
@@ -117,21 +123,31 @@ def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Publi
 
 
 def verified(folder: Path) -> Bundle:
-    """The bundle in a folder, with everything checked: hashes, parity report, golden outputs and card.
+    """The bundle in a folder, after all of it was checked: hashes, signature, parity report, golden outputs and card.
 
     Raises:
-        InvalidBundle: a file is missing or altered, or the card's metadata are not what the Hub takes.
+        InvalidBundle: a file is missing or altered, the signature is over others, or the card's metadata are not what
+            the Hub takes.
         ParityError: the parity report has a comparison that failed, or the graphs do not give their golden outputs.
     """
     bundle = open_bundle(folder)
     for name in bundle.manifest.files:
         bundle.read(name)
+    _check_signature(bundle)
     report = _read_json(folder / "parity.json")
     if report.get("passed") is not True or not all(row.get("passed") for row in report.get("rows", [{}])):
         raise ParityError(f"{folder / 'parity.json'} has comparisons with PyTorch that failed; export the model again")
     _replay(bundle)
     _check_card(bundle)
     return bundle
+
+
+def _check_signature(bundle: Bundle) -> None:
+    """That a signature, if there is one, is over these files and not over those of an earlier export."""
+    signature = read_signature(bundle.folder)
+    where = str(bundle.folder / SIGNATURE)
+    if signature and (differences := compare(signed_files(signature, where), contents(bundle))):
+        raise InvalidBundle(f"{where} is over other files ({differences}); aae-zoo sign the bundle again, or remove it")
 
 
 def _replay(bundle: Bundle) -> None:

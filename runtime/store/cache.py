@@ -1,6 +1,7 @@
 """The cache of downloaded models: plain folders that anybody can read, named by what is in them.
 
-    <cache>/models/<sha256>/          a bundle; <sha256> is its manifest's. Files nobody asked for are left out
+    <cache>/models/<sha256>/          a bundle; <sha256> is its manifest's. Files nobody asked for are left out,
+                                      and its signature, model.sig, comes with every file or not at all
     <cache>/names/<org>/<name>@<rev>  JSON: the commit and the manifest's SHA-256 that the Hub had when last asked
     <cache>/partial/<sha256>/         a download that runs or was interrupted: the next one continues it
     <cache>/locks/<sha256>.lock       held by the process that downloads
@@ -27,6 +28,7 @@ from urllib.parse import quote, unquote
 
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
+from aae_zoo.runtime.bundles.signature import SIGNATURE
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, ModelNotFound, OutputError
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.ownership import named
@@ -235,7 +237,7 @@ def _discard(model: CachedModel) -> bool:
     with cache_errors():
         aside = model.folder.with_name(f".{model.sha256}.{os.urandom(4).hex()}")
         model.folder.rename(aside)
-        _remove_files(aside, written)
+        remove_files(aside, written)
         if aside.exists():
             aside.rename(model.folder)
         for name in model.names if model.state != "interrupted" else ():
@@ -251,10 +253,10 @@ def _written(model: CachedModel) -> list[str]:
     except InvalidBundle:
         return []
     ours = bundle.manifest_sha256 == model.sha256 and not model.folder.is_symlink()
-    return [*bundle.manifest.files, "manifest.json"] if ours else []
+    return [*bundle.manifest.files, SIGNATURE, MANIFEST] if ours else []
 
 
-def _remove_files(folder: Path, names: Sequence[str]) -> None:
+def remove_files(folder: Path, names: Sequence[str]) -> None:
     """Remove some files of a folder, and the folder if that leaves it empty."""
     for path in (folder / name for name in names):
         if path.is_file() and not path.is_symlink():

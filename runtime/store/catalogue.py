@@ -13,11 +13,12 @@ from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
-from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
 from aae_zoo.runtime.store.cache import cache_folder, is_cached, known, model_folder
 
 SHIPPED: Final = Path(__file__).parents[1] / "models"
 _REPOSITORY: Final = re.compile(r"([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
+_PIN: Final = re.compile(r"(.+)#sha256=([0-9a-f]{64})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,19 @@ class CatalogueEntry:
 
 
 class Remote(NamedTuple):
-    """Where a model that is asked for by `name` could be pulled from.
+    """Where a model could be pulled from.
 
-    `repository` is None where its owner is not known; `sha256` is what the catalogue says its manifest must have.
+    `asked` is the whole text that it was asked for by, `name` that without a revision and a pin; `repository` is None
+    where nobody has said whose it is; `sha256` is what its manifest must have, which the pin says if it is `pinned`,
+    or else the catalogue.
     """
 
+    asked: str
     name: str
     repository: str | None
     revision: str
     sha256: str | None
+    pinned: bool = False
 
 
 def list_models() -> list[CatalogueEntry]:
@@ -69,49 +74,63 @@ def list_models() -> list[CatalogueEntry]:
 def find_model(name: str | os.PathLike[str]) -> Bundle:
     """Open a model that is on this machine by catalogue name, bundle folder or repository ("org/repo[@revision]").
 
-    A name of the catalogue is looked for among the shipped models, then in the cache; a repository in the cache.
+    A name of the catalogue is looked for among the shipped models, then in the cache; a repository in the cache. Each
+    may end in a pin, "#sha256=" and the SHA-256 that the manifest must have.
 
     Raises:
+        InvalidInput: the pin is malformed.
         ModelNotFound: there is no such model, or it is not on this machine.
-        InvalidBundle: it is there, but its manifest is missing, malformed or not the catalogue's.
+        InvalidBundle: it is there, but its manifest is missing, malformed or not the pinned one.
     """
     text = os.fspath(name)
-    if found := shipped_or_folder(text) or cached(remote(text)):
+    if here := shipped_or_folder(text):
+        return here
+    place = remote(text)
+    if found := cached(place):
         return found
-    shipped = "not shipped with this package and " if text in _entries() else ""
+    shipped = "not shipped with this package and " if place.name in _entries() else ""
     raise ModelNotFound(f"{text} is {shipped}not in the cache {cache_folder()}; aae-zoo pull {text} gets it")
 
 
 def shipped_or_folder(text: str) -> Bundle | None:
     """The shipped model of a catalogue name, or the bundle in a folder; None where it names neither.
 
+    A pin other than that of the shipped model asks for another version of it, which is looked for elsewhere.
+
     Raises:
-        InvalidBundle: its manifest is missing, malformed or not the catalogue's.
+        InvalidInput: the pin is malformed.
+        InvalidBundle: its manifest is missing, malformed or not the pinned one.
     """
-    if entry := _entries().get(text):
-        return _checked(SHIPPED / text, entry.sha256, "pip install --force-reinstall aae-zoo, or remove the folder")
-    return open_bundle(Path(text)) if Path(text).is_dir() else None
+    name, pin = _split(text)
+    if entry := _entries().get(name):
+        mend = "pip install --force-reinstall aae-zoo, or remove the folder"
+        return _checked(SHIPPED / name, entry.sha256, mend) if pin in (None, entry.sha256) else None
+    if not Path(name).is_dir():
+        return None
+    bundle = open_bundle(Path(name))
+    return _agreed(bundle, pin, "give the folder of the pinned bundle") if pin else bundle
 
 
 def remote(text: str, namespace: str | None = None) -> Remote:
     """Where a model could be pulled from; `namespace`, or $AAE_ZOO_NAMESPACE, is whose the catalogue's models are.
 
+    `text` is NAME[#sha256=...] of the catalogue, or ORG/NAME[@REVISION][#sha256=...].
+
     Raises:
+        InvalidInput: the pin is malformed.
         ModelNotFound: it is neither a name of the catalogue nor of a repository.
     """
+    name, pin = _split(text)
     entries = _entries()
-    if entry := entries.get(text):
-        return _remote_of(entry, namespace or os.environ.get("AAE_ZOO_NAMESPACE"))
-    if (match := _REPOSITORY.fullmatch(text)) and not text.startswith("."):
+    if entry := entries.get(name):
+        place = _remote_of(entry, namespace or os.environ.get("AAE_ZOO_NAMESPACE"))
+    elif (match := _REPOSITORY.fullmatch(name)) and not name.startswith("."):
         organisation, repository, revision = match.groups()
-        return Remote(text, f"{organisation}/{repository}", revision or "main", None)
-    if os.sep in text or text.startswith("."):
-        raise ModelNotFound(f"there is no folder {text}; give a bundle's folder, or a model that aae-zoo list shows")
-    import difflib  # slow to import, and only a mistake needs it
-
-    near = difflib.get_close_matches(text, entries, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(entries)}"
-    raise ModelNotFound(f"there is no model {text!r}; {hint} (aae-zoo list shows all)")
+        repository = f"{organisation}/{repository}"
+        place = Remote(text, repository, repository, revision or "main", None)
+    else:
+        raise _unknown(name, entries)
+    return place._replace(asked=text, sha256=pin, pinned=True) if pin else place
 
 
 def cached(place: Remote) -> Bundle | None:
@@ -122,14 +141,15 @@ def cached(place: Remote) -> Bundle | None:
     """
     found = known(place.repository, place.revision) if place.repository and place.sha256 is None else None
     sha256 = found.sha256 if found else place.sha256
-    bundle = _checked(model_folder(sha256), sha256, f"aae-zoo pull {place.name}") if sha256 else None
-    return replace(bundle, source=place.name) if bundle else None
+    bundle = _checked(model_folder(sha256), sha256, f"aae-zoo pull {place.asked}") if sha256 else None
+    return replace(bundle, source=place.asked) if bundle else None
 
 
 def names_model(name: str) -> bool:
     """Whether `name` is a bundle's folder, or in the catalogue and no other folder's."""
+    name, _ = _split(name)
     folder = Path(name)
-    return (folder / MANIFEST).is_file() or (not folder.exists() and name in {entry.name for entry in list_models()})
+    return (folder / MANIFEST).is_file() or (not folder.exists() and name in _entries())
 
 
 def place_of(entry: CatalogueEntry) -> str:
@@ -148,18 +168,50 @@ def _entries() -> dict[str, CatalogueEntry]:
     return {entry.name: entry for entry in list_models()}
 
 
+def _split(text: str) -> tuple[str, str | None]:
+    """A text that names a model, without its pin, and the SHA-256 that its pin asks for.
+
+    Raises:
+        InvalidInput: what comes after # is no pin, and there is no folder with # in its name.
+    """
+    if match := _PIN.fullmatch(text):
+        return match[1], match[2]
+    if "#" in text and not Path(text).is_dir():
+        raise InvalidInput(
+            f"{text!r} has no pin after its #; expected #sha256= and the 64 hexadecimal digits (0-9, a-f) of the "
+            "manifest, as aae-zoo publish prints them"
+        )
+    return text, None
+
+
+def _unknown(name: str, entries: Mapping[str, CatalogueEntry]) -> ModelNotFound:
+    if os.sep in name or name.startswith("."):
+        return ModelNotFound(f"there is no folder {name}; give a bundle's folder, or a model that aae-zoo list shows")
+    import difflib  # slow to import, and only a mistake needs it
+
+    near = difflib.get_close_matches(name, entries, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(entries)}"
+    return ModelNotFound(f"there is no model {name!r}; {hint} (aae-zoo list shows all)")
+
+
 def _remote_of(entry: CatalogueEntry, namespace: str | None) -> Remote:
     """The catalogue's repository and pin; of another owner the newest commit, which must have the same manifest."""
-    if namespace and (entry.repository or "").partition("/")[0] != namespace:
-        return Remote(entry.name, f"{namespace}/{entry.name}", "main", entry.sha256)
-    return Remote(entry.name, entry.repository, entry.revision or "main", entry.sha256)
+    repository, revision = entry.repository, entry.revision
+    if namespace and (repository or "").partition("/")[0] != namespace:
+        repository, revision = f"{namespace}/{entry.name}", None
+    return Remote(entry.name, entry.name, repository, revision or "main", entry.sha256)
 
 
 def _checked(folder: Path, sha256: str, mend: str) -> Bundle | None:
     """The bundle in a folder that must have this manifest; None where there is no bundle."""
     if not (folder / MANIFEST).is_file():
         return None
-    bundle = open_bundle(folder)
+    return _agreed(open_bundle(folder), sha256, mend)
+
+
+def _agreed(bundle: Bundle, sha256: str, mend: str) -> Bundle:
     if bundle.manifest_sha256 != sha256:
-        raise InvalidBundle(f"{folder / MANIFEST} has SHA-256 {bundle.manifest_sha256}, expected {sha256}; {mend}")
+        raise InvalidBundle(
+            f"{bundle.folder / MANIFEST} has SHA-256 {bundle.manifest_sha256}, expected {sha256}; {mend}"
+        )
     return bundle

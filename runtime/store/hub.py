@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from aae_zoo.runtime.errors import AaeZooError, HubError, InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.store.source import COMMIT
 
 if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
     from huggingface_hub.errors import HfHubHTTPError
 
 # Seconds before each further try after a failure that may pass; a server that asks for more than LONGEST is believed.
@@ -167,19 +169,25 @@ class HubSource:
         self.where = f"{repository}@{revision}"
         self._token: bool | None = None  # the client's own: from the environment or its login
         with hub_errors(self.where):
-            self.commit = self._look_up()
+            info = self._look_up()
+            self.commit = str(info.sha)
+            self._files = {file.rfilename for file in info.siblings or ()}
+            if COMMIT.fullmatch(revision) and self.commit != revision:
+                raise HubError(
+                    f"{self.where}: {endpoint()} answers with the commit {self.commit}, expected {revision}; "
+                    "set HF_ENDPOINT to another mirror"
+                )
         self.exactly = f"{repository}@{self.commit}"
 
-    def _look_up(self) -> str:
-        """The commit, within the client's own short limit of seconds ($HF_HUB_ETAG_TIMEOUT)."""
+    def _look_up(self) -> "ModelInfo":
+        """The commit and its files, within the client's own short limit of seconds ($HF_HUB_ETAG_TIMEOUT)."""
         from huggingface_hub import HfApi, constants
 
         api, timeout = HfApi(endpoint=endpoint()), constants.HF_HUB_ETAG_TIMEOUT
         patience = _Patience(transport=False)
         while True:
             try:
-                info = api.model_info(self.repository, revision=self.revision, timeout=timeout, token=self._token)
-                return str(info.sha)
+                return api.model_info(self.repository, revision=self.revision, timeout=timeout, token=self._token)
             except Exception as error:
                 if not self._goes_without_token(error):
                     patience.wait(error)
@@ -196,6 +204,10 @@ class HubSource:
         )
         self._token = False
         return True
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return name in self._files
 
     def chunks(self, name: str, start: int) -> Iterator[bytes]:
         """The content of a file from byte `start` on; where the connection breaks, it goes on from there."""

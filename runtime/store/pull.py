@@ -7,16 +7,23 @@ visible. Of several processes that pull the same model, one downloads, and the o
 
 import hashlib
 import os
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST, MAX_MANIFEST_BYTES, ROLES, FileRecord, Manifest, parse_manifest
+from aae_zoo.runtime.bundles.signature import (
+    MAX_SIGNATURE_BYTES,
+    SIGNATURE,
+    Signer,
+    read_signature,
+    signed_files,
+    within_limit,
+)
 from aae_zoo.runtime.errors import HubError, InvalidBundle, InvalidInput, ModelNotFound
 from aae_zoo.runtime.store.cache import (
     Known,
@@ -28,13 +35,30 @@ from aae_zoo.runtime.store.cache import (
     one_at_a_time,
     partial_folder,
     remember,
+    remove_files,
 )
 from aae_zoo.runtime.store.catalogue import Remote, cached, remote, shipped_or_folder, where
-from aae_zoo.runtime.store.source import FolderSource, Source
-
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+from aae_zoo.runtime.store.source import COMMIT, FolderSource, Source
 
 Choice = Callable[[Manifest], list[str]]
+
+
+class _Order(NamedTuple):
+    """What is asked of a pull: which files, whether again, and whose signature they must have, if anybody's."""
+
+    choose: Choice
+    force: bool = False
+    signer: Signer | None = None
+
+
+class _Offer(NamedTuple):
+    """What a source has: the manifest, and the signature where there is one and every file is chosen."""
+
+    source: Source
+    text: bytes
+    sha256: str
+    manifest: Manifest
+    signature: bytes | None
 
 
 @dataclass(frozen=True)
@@ -57,18 +81,23 @@ def pull(
     namespace: str | None = None,
     folder: Path | None = None,
     force: bool = False,
+    signer: Path | None = None,
 ) -> Pulled:
     """Make sure that a model is on this machine and that every file that is asked for is as it should be.
 
     A catalogue name is looked for among the shipped models, in the cache and on the Hub, in that order; of a
-    repository the Hub is asked for the newest commit, unless the revision is one. `precision` and `only` (roles)
+    repository the Hub is asked for the newest commit, unless the revision is one. What comes must have the manifest
+    that a pin names, "#sha256=..." at the end of the name, or else the catalogue. `precision` and `only` (roles)
     choose graphs, by default all files; `namespace` is whose repositories are asked for catalogue names; `folder`
-    one of bundles to take instead of the Hub; `force` downloads again what is there.
+    one of bundles to take instead of the Hub; `force` downloads again what is there; `signer` is the public key (PEM)
+    of who must have signed the bundle.
 
     Raises:
+        InvalidInput: the pin is malformed, `signer` is no key, or only a part of what it signed is asked for.
+        MissingBackend: `signer` needs model-signing, which is not installed.
         ModelNotFound: it is nowhere; the message says where it was looked for.
         HubError: the Hub cannot be reached, refuses or fails.
-        InvalidBundle: what was found is not whole, or not what the catalogue pins.
+        InvalidBundle: what was found is not whole, does not have the pinned manifest, or is not what `signer` signed.
         OutputError: the cache cannot be written.
     """
     text = os.fspath(name)
@@ -76,19 +105,22 @@ def pull(
     def choose(manifest: Manifest) -> list[str]:
         return chosen_files(manifest, precision, only)
 
+    if signer and (precision or only):
+        raise InvalidInput("a signature is over every file of a bundle; leave out --signer, or --precision and --only")
+    order = _Order(choose, force, Signer(signer) if signer else None)
     here = shipped_or_folder(text)
     if here and not (force and where(here) == "shipped"):
-        return _checked_here(here, choose)
+        return _checked_here(here, order)
     place = remote(text, namespace)
-    exact = place.sha256 or (_known_sha256(place) if _COMMIT.fullmatch(place.revision) else None)
-    if exact and not force and (bundle := _sound(exact, choose)):
+    exact = place.sha256 or (_known_sha256(place) if COMMIT.fullmatch(place.revision) else None)
+    if exact and not force and (bundle := _sound(exact, choose)) and _signed(bundle, order):
         return Pulled(bundle, choose(bundle.manifest), "cached")
     try:
-        return _fetch(place, choose, folder, force)
+        return _fetch(place, order, folder)
     except HubError as error:
-        last = None if force else _known_sha256(place)
+        last = None if force or place.sha256 else _known_sha256(place)
         bundle = _sound(last, choose) if last else None
-        if bundle is None:
+        if bundle is None or not _signed(bundle, order):
             raise
         warnings.warn(f"{error}; {text} is as it was when it was last pulled", RuntimeWarning, stacklevel=2)
         return Pulled(bundle, choose(bundle.manifest), "cached")
@@ -106,7 +138,7 @@ def obtain(name: str | os.PathLike[str], precision: str) -> Bundle:
     bundle = cached(place)
     if bundle and any((bundle.folder / file).exists() for file in chosen_files(bundle.manifest, precision, ())):
         return bundle
-    return _fetch(place, lambda manifest: chosen_files(manifest, precision, ()), None, False).bundle
+    return _fetch(place, _Order(lambda manifest: chosen_files(manifest, precision, ())), None).bundle
 
 
 def chosen_files(manifest: Manifest, precision: str | None, only: Sequence[str]) -> list[str]:
@@ -125,8 +157,10 @@ def chosen_files(manifest: Manifest, precision: str | None, only: Sequence[str])
     return list(dict.fromkeys(manifest.graph_file(role, manifest.precision_of(role, wanted)) for role in roles))
 
 
-def _checked_here(bundle: Bundle, choose: Choice) -> Pulled:
-    files = [name for name in choose(bundle.manifest) if not bundle.leaves_out(name)]
+def _checked_here(bundle: Bundle, order: _Order) -> Pulled:
+    if order.signer:
+        order.signer.check(bundle.folder, read_signature(bundle.folder), str(bundle.folder))
+    files = [name for name in order.choose(bundle.manifest) if not bundle.leaves_out(name)]
     for name in files:
         bundle.read(name)
     return Pulled(bundle, files, where(bundle))
@@ -152,27 +186,66 @@ def _sound(sha256: str, choose: Choice) -> Bundle | None:
     return bundle if all(_problem(bundle.folder / n, records[n]) is None for n in names) else None
 
 
-def _fetch(place: Remote, choose: Choice, folder: Path | None, force: bool) -> Pulled:
+def _signed(bundle: Bundle, order: _Order) -> bool:
+    """Whether a cached bundle has the signature that is asked for; one without any may have got one since.
+
+    Raises:
+        InvalidBundle: it has another.
+    """
+    signature = read_signature(bundle.folder) if order.signer else None
+    if order.signer and signature:
+        order.signer.check(bundle.folder, signature, str(bundle.folder))
+    return order.signer is None or signature is not None
+
+
+def _fetch(place: Remote, order: _Order, folder: Path | None) -> Pulled:
     """Ask for the manifest, and bring what is missing of the files that are chosen from it."""
     source = _open_source(place, folder)
-    text = _read_manifest(source)
+    text = _read(source, MANIFEST, MAX_MANIFEST_BYTES)
     sha256 = hashlib.sha256(text).hexdigest()
     if place.sha256 not in (None, sha256):
-        raise InvalidBundle(
-            f"{source.where} has a manifest of SHA-256 {sha256}, the catalogue expects {place.sha256}; "
-            "pip install -U aae-zoo, or pull the repository by its own name to have what is there now"
-        )
+        raise _another_manifest(place, source, sha256)
     manifest = parse_manifest(text, f"{source.where}/{MANIFEST}")
-    names, found = choose(manifest), "cached"
+    names = order.choose(manifest)
+    signature = _read_signature(source) if set(names) == set(manifest.files) else None
+    if order.signer:
+        signed_files(signature, source.where)  # one that is missing or damaged is refused before anything is downloaded
     with cache_errors():
-        bundle = None if force else _sound(sha256, choose)
-        if bundle is None:
-            with one_at_a_time(sha256):
-                bundle = None if force else _sound(sha256, choose)  # another process may have done it meanwhile
-                if bundle is None:
-                    bundle, found = _download(source, text, manifest, names, force), f"pulled from {source.exactly}"
+        bundle, found = _bring(_Offer(source, text, sha256, manifest, signature), order)
         _remember(place, source, sha256)
-    return Pulled(replace(bundle, source=place.name), names, found)
+    return Pulled(replace(bundle, source=place.asked), names, found)
+
+
+def _bring(offer: _Offer, order: _Order) -> tuple[Bundle, str]:
+    """The bundle in the cache, downloaded if need be, and where it was found."""
+    bundle = _ready(offer, order)
+    if bundle is None:
+        with one_at_a_time(offer.sha256):
+            bundle = _ready(offer, order)  # another process may have done it meanwhile
+            if bundle is None:
+                return _download(offer, order), f"pulled from {offer.source.exactly}"
+    if order.signer:
+        order.signer.check(bundle.folder, offer.signature, offer.source.where)
+    return bundle, "cached"
+
+
+def _ready(offer: _Offer, order: _Order) -> Bundle | None:
+    """The cached bundle, if it is to be taken and has all that is chosen, with the signature that its source has."""
+    bundle = None if order.force else _sound(offer.sha256, order.choose)
+    if bundle is None or offer.signature is None:
+        return bundle
+    record = FileRecord(hashlib.sha256(offer.signature).hexdigest(), len(offer.signature))
+    return bundle if _problem(bundle.folder / SIGNATURE, record) is None else None
+
+
+def _another_manifest(place: Remote, source: Source, sha256: str) -> InvalidBundle:
+    who, mend = "the catalogue", "pip install -U aae-zoo, or pull the repository by its own name"
+    if place.pinned:
+        who, mend = "the pin", "see whether the pin and where it is pulled from are right, or leave the pin out"
+    return InvalidBundle(
+        f"{source.where} has a manifest of SHA-256 {sha256}, {who} expects {place.sha256}; "
+        f"{mend} to have what is there now"
+    )
 
 
 def _remember(place: Remote, source: Source, sha256: str) -> None:
@@ -188,10 +261,10 @@ def _open_source(place: Remote, folder: Path | None) -> Source:
     try:
         return _source(place, folder)
     except (HubError, ModelNotFound) as error:
-        if place.sha256 is None:
+        if place.name == place.repository:  # of no catalogue
             raise
         raise ModelNotFound(
-            f"{place.name} is not shipped with this package, not in the cache {cache_folder()}, and cannot be "
+            f"{place.asked} is not shipped with this package, not in the cache {cache_folder()}, and cannot be "
             f"pulled: {error}"
         ) from None
 
@@ -209,29 +282,48 @@ def _source(place: Remote, folder: Path | None) -> Source:
     return HubSource(place.repository, place.revision)
 
 
-def _read_manifest(source: Source) -> bytes:
-    text = b""
-    for chunk in source.chunks(MANIFEST, 0):
-        text += chunk
-        if len(text) > MAX_MANIFEST_BYTES:  # parsing says so
+def _read_signature(source: Source) -> bytes | None:
+    if not source.has(SIGNATURE):
+        return None
+    return within_limit(_read(source, SIGNATURE, MAX_SIGNATURE_BYTES), f"{source.where}/{SIGNATURE}")
+
+
+def _read(source: Source, name: str, limit: int) -> bytes:
+    """A small file, or a little more than `limit` bytes of a larger one."""
+    content = b""
+    for chunk in source.chunks(name, 0):
+        content += chunk
+        if len(content) > limit:
             break
-    return text
+    return content
 
 
-def _download(source: Source, text: bytes, manifest: Manifest, names: Sequence[str], force: bool) -> Bundle:
-    """Bring the missing files, and make the model visible with them."""
-    sha256 = hashlib.sha256(text).hexdigest()
-    folder, partial, records = model_folder(sha256), partial_folder(sha256), manifest.files
+def _download(offer: _Offer, order: _Order) -> Bundle:
+    """Bring the missing files, or all where they must be signed, and make the model visible with them."""
+    source, records, signer = offer.source, offer.manifest.files, order.signer
+    folder, partial = model_folder(offer.sha256), partial_folder(offer.sha256)
     partial.mkdir(parents=True, exist_ok=True)
-    (partial / MANIFEST).write_bytes(text)  # first: it tells which files here are ours, should this be interrupted
-    missing = [name for name in names if force or _problem(folder / name, records[name])]
+    (partial / MANIFEST).write_bytes(
+        offer.text
+    )  # first: it tells which files here are ours, should this be interrupted
+    again = order.force or signer
+    missing = [name for name in order.choose(offer.manifest) if again or _problem(folder / name, records[name])]
     total = sum(records[name].size for name in missing)
     done = sum(min(_bytes(partial / name), records[name].size) for name in missing)
-    with source.progress(manifest.name, total, done) as advance:
+    with source.progress(offer.manifest.name, total, done) as advance:
         for name in missing:
             _grow(source, name, records[name], partial / name, advance)
     for name in records.keys() - set(missing):  # of an earlier download that asked for more
         (partial / name).unlink(missing_ok=True)
+    if offer.signature is not None:
+        (partial / SIGNATURE).write_bytes(offer.signature)
+        missing.append(SIGNATURE)
+    if signer:
+        try:
+            signer.check(partial, offer.signature, source.where)
+        except InvalidBundle:
+            remove_files(partial, [*records, SIGNATURE, MANIFEST])
+            raise
     _show(partial, folder, [*missing, MANIFEST])
     return open_bundle(folder)
 

@@ -1,13 +1,17 @@
 """Where bundles are pulled from: what every source gives, and a folder of bundles as one."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
 from aae_zoo.runtime.store.catalogue import Remote
+
+# A revision that names one commit for ever.
+COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 class Source(Protocol):
@@ -19,6 +23,9 @@ class Source(Protocol):
     where: str
     commit: str
     exactly: str
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
 
     def chunks(self, name: str, start: int) -> Iterator[bytes]:
         """The content of a file from byte `start` on."""
@@ -35,15 +42,19 @@ class FolderSource:
     def __init__(self, folder: Path, place: Remote) -> None:
         if place.sha256 is None and place.revision != "main":
             raise InvalidInput(
-                f"{place.name} asks for the revision {place.revision}, but a folder has one revision of each model; "
-                "leave it out"
+                f"{place.asked} asks for the revision {place.revision}, but a folder has one revision of each model; "
+                "leave it out, or pin the manifest (#sha256=...)"
             )
-        names = dict.fromkeys([place.name.partition("@")[0], (place.repository or place.name).rpartition("/")[2]])
+        names = dict.fromkeys([place.name, (place.repository or place.name).rpartition("/")[2]])
         found = [folder / name for name in names if (folder / name / MANIFEST).is_file()]
         if not found:
             raise ModelNotFound(f"there is no bundle {' or '.join(str(folder / name) for name in names)}")
         self.folder = found[0]
         self.where = self.exactly = str(found[0])
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.folder / name).is_file()
 
     def chunks(self, name: str, start: int) -> Iterator[bytes]:
         """The content of a file from byte `start` on."""

@@ -23,8 +23,9 @@ from programs import NODE_MODULES, node, served
 from aae_zoo.export.pages import explore as pages
 from aae_zoo.export.pages import web_runtime
 from aae_zoo.export.proof.golden import save_npz
-from aae_zoo.runtime import Model, list_models, load
+from aae_zoo.runtime import MissingBackend, Model, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.store.cache import cache_folder
 
 PLANE, NOISE = "mnist-gauss", "mnist-style"
 Seen = dict[str, Any]
@@ -317,15 +318,56 @@ def archive(path: Path) -> str:
     return base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
 
 
+def pin(sha512: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the package whose files say their names the pinned one."""
+    monkeypatch.setattr(web_runtime, "SHA512", sha512)
+    files = {name: hashlib.sha256(name.encode()).hexdigest() for name in web_runtime.FILES}
+    monkeypatch.setattr(web_runtime, "FILES", files)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
 def test_npm_fetches_the_pinned_package_once(
     npm: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_runtime, "SHA512", archive(tmp_path / "a.tgz"))
+    pin(archive(tmp_path / "a.tgz"), monkeypatch)
     calls = npm(f'cp {tmp_path}/a.tgz "$folder"')
     for copy in ("one", "two"):
         web_runtime.copy_web_runtime(tmp_path / copy)
-        assert {p.name: p.read_text() for p in (tmp_path / copy).iterdir()} == {n: n for n in web_runtime.FILES}
+        assert contents(tmp_path / copy) == {n: n for n in web_runtime.FILES}
     assert calls.read_text() == "called\n"
+
+
+@pytest.mark.parametrize("name", web_runtime.FILES)
+def test_a_cached_script_that_was_altered_is_fetched_again(
+    npm: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pin(archive(tmp_path / "a.tgz"), monkeypatch)
+    calls = npm(f'cp {tmp_path}/a.tgz "$folder"')
+    web_runtime.copy_web_runtime(tmp_path / "one")
+    (cached,) = cache_folder().glob(f"onnxruntime-web-*/{name}")
+    cached.write_text("alert(1)")
+    with pytest.warns(RuntimeWarning, match=f"{name} has SHA-256 .* it was altered, and is fetched again"):
+        web_runtime.copy_web_runtime(tmp_path / "two")
+    web_runtime.copy_web_runtime(tmp_path / "three")
+    assert contents(tmp_path / "two") == contents(tmp_path / "three") == {n: n for n in web_runtime.FILES}
+    assert calls.read_text() == "called\ncalled\n"
+    cached.write_text("alert(1)")
+    npm("exit 1")
+    with (
+        pytest.warns(RuntimeWarning, match="it was altered"),
+        pytest.raises(MissingBackend, match="npm could not fetch onnxruntime-web"),
+    ):
+        web_runtime.copy_web_runtime(tmp_path / "four")
+    assert not (tmp_path / "four").exists()
+
+
+def test_the_pins_are_those_of_the_package() -> None:
+    for name, sha256 in web_runtime.FILES.items():
+        content = (NODE_MODULES / web_runtime.PACKAGE / "dist" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == sha256
 
 
 @pytest.mark.parametrize(

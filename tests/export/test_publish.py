@@ -65,6 +65,8 @@ class TestOneCommit:
             path.name: path.read_bytes() for path in digits_bundle.iterdir()
         }
         (line,) = re.findall(r"pin +(load\(.*\))", result.out)
+        sha256 = hashlib.sha256((digits_bundle / "manifest.json").read_bytes()).hexdigest()
+        assert line == f'load("org/digits@{commit}#sha256={sha256}")'
         assert np.array_equal(eval(line, {"load": load}).sample(2), load(digits_bundle).sample(2))  # noqa: S307
 
     def test_the_same_again_makes_none(self, digits_bundle: Path, hub: Hub, aae_zoo: AaeZoo) -> None:
@@ -92,6 +94,8 @@ class TestOneCommit:
         result = aae_zoo("publish", digits_bundle, "--repo", "org/digits", "--dry-run")
         assert "would add decoder.onnx" in result.out
         assert "pin" not in result.out
+        dry = json.loads(aae_zoo("publish", digits_bundle, "--repo", "org/digits", "--dry-run", "--json").out)
+        assert dry["pin"] is None
         assert not hub.store.repositories("models")
         assert not hub.asked("^(POST|PUT|DELETE)")
 
