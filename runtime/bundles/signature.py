@@ -1,8 +1,8 @@
 """Signatures of bundles in the OpenSSF Model Signing format: made and checked with a key, without a network.
 
 The signature is the file model.sig of a bundle's folder. It is over all other files with the manifest, which therefore
-cannot name it, but not over timing.json, which is not published. It is JSON (a Sigstore bundle of an in-toto statement), and the package model-signing makes and checks
-it, whose own command takes our signatures as we take its:
+cannot name it, but not over timing.json, which is not published. It is JSON (a Sigstore bundle of an in-toto
+statement), and the package model-signing makes and checks it, whose own command takes our signatures as we take its:
 
     model_signing sign key BUNDLE --signature BUNDLE/model.sig --private_key KEY.pem
     model_signing verify key BUNDLE --signature BUNDLE/model.sig --public_key KEY.pub
