@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def verify(
     name: Name,
     device: Device = "auto",
-    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8 [default: all that there are].")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16 or int8 [default: all that the model has].")] = None,
     test_data: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Also write the golden file as ONNX test data, for other runners."),

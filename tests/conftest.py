@@ -254,7 +254,7 @@ class _Encoder(nn.Module):
 
 @pytest.fixture(scope="session")
 def labelled_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes a bundle whose prior chooses a class with its third coordinate, and whose decoder wants the class.
+    """Makes a bundle whose prior chooses a class with its third coordinate, and whose decoder needs the class.
 
     Its encoder tells the class too, unless `encoder_tells` is false.
     """
@@ -305,7 +305,7 @@ AaeZoo = Callable[..., Result]
 
 @pytest.fixture
 def aae_zoo() -> AaeZoo:
-    """Run a command line in this process: everything that `aae-zoo` does but starting Python."""
+    """Run a command line in this process: everything that `aae-zoo` does except starting Python."""
 
     def call(*arguments: Any) -> Result:
         out, err = io.TextIOWrapper(io.BytesIO(), write_through=True), io.StringIO()

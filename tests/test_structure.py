@@ -1,5 +1,6 @@
 """The structure that everything leans on: who may import whom, and what a command loads."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,6 +57,14 @@ CHECKS: dict[str, Callable[[Path], list[str]]] = {
 def test_there_are_no(what: str) -> None:
     found = CHECKS[what](ROOT)
     assert not found, "\n".join(found)
+
+
+def test_the_picture_of_the_floors_is_the_table() -> None:
+    picture = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("```\ncli ")[1].split("```")[0]
+    drawn = [re.split(" {3,}", line[11:])[0].split() for line in f"cli {picture}".splitlines()]
+    assert drawn == [
+        floor.split() for package in ("cli", "export", "zoo", "runtime") for floor in FLOORS[package].split("|")
+    ]
 
 
 def importers(folder: str, names: tuple[str, ...]) -> set[str]:

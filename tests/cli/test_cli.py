@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import AaeZoo
+from conftest import ROOT, AaeZoo
 from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime import Model, list_models, load
+from aae_zoo.runtime.bundles.manifest import PRECISIONS
+from aae_zoo.runtime.engine.devices import DEVICES
 from aae_zoo.runtime.formats.pictures import grid
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
@@ -230,7 +232,7 @@ def test_codes_are_not_written_as_a_picture(two_digits: Path, refused: Callable[
     assert "ends in .png, expected .npy, .npz or -" in message
 
 
-def test_labels_devices_and_seeds_that_there_are_not(refused: Callable[..., str], no_leftovers: Path) -> None:
+def test_labels_devices_and_seeds_that_do_not_exist(refused: Callable[..., str], no_leftovers: Path) -> None:
     output = ["-o", no_leftovers / "x.png"]
     assert "mnist-gauss has no labels to choose from" in refused("sample", "--label", "7", *output)
     assert "device is 'tpu', expected one of" in refused("sample", "--device", "tpu", *output)
@@ -298,12 +300,28 @@ def test_training_without_its_extra(
     assert "pip install 'aae-zoo[cpu,train]'" in message
 
 
-def test_version_and_help(aae_zoo: AaeZoo) -> None:
+def test_the_version(aae_zoo: AaeZoo) -> None:
     from importlib.metadata import version
 
     assert aae_zoo("--version").out == f"aae-zoo {version('aae-zoo')}\n"
-    names = ("list", "info", "pull", "cache", "publish", "doctor", "sample", "encode", "decode", "reconstruct")
-    more = ("interpolate", "traverse", "manifold", "nearest", "score", "verify", "bench", "embed", "explore")
-    for name in (*names, *more, "train", "evaluate", "distil", "export"):
-        assert name in aae_zoo("--help").out
+
+
+def test_every_command_has_help_and_stands_in_the_readme(aae_zoo: AaeZoo) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    names = re.findall(r"^  (\S+)", aae_zoo("--help").out.split("Commands:")[1], re.MULTILINE)
+    assert {"sample", "train"} <= set(names)
+    for name in names:
         assert aae_zoo(name, "--help").status == 0
+        assert f"aae-zoo {name}" in readme, f"add aae-zoo {name} to README.md"
+
+
+def test_every_device_and_precision_is_named_in_the_help(aae_zoo: AaeZoo) -> None:
+    text = aae_zoo("sample", "--help").out
+    for name in (*DEVICES, *PRECISIONS):
+        assert name in text, f"name {name} in the help of cli/options.py"
+
+
+def test_every_device_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for name in DEVICES:
+        assert f"`{name}`" in readme, f"name the device {name} in README.md"

@@ -233,7 +233,7 @@ class TestSvhn:
         assert model.sample(2, label=7).shape == (2, 3, 32, 32)
         assert set(model.classify(model.sample(2)).names) <= set("0123456789")
 
-    def test_one_of_its_two_files_lacks(self, svhn: Path) -> None:
+    def test_one_of_its_two_files_is_missing(self, svhn: Path) -> None:
         (svhn / "test_32x32.mat").unlink()
         with pytest.raises(DatasetError, match=r"svhn in .*train_32x32\.mat lacks files"):
             load_dataset("svhn", svhn)

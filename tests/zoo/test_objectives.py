@@ -107,25 +107,27 @@ def recipe(
     return parse_recipe(document, "recipe.toml")
 
 
-class TestEveryKindIsHere:
-    """A new file of zoo/objectives/, priors/ or networks/ is trained and exported by these tests."""
+# A new file of zoo/objectives/, priors/ or networks/ is trained and exported by the tests below.
 
-    @pytest.mark.parametrize("kind", kinds("objectives"))
-    def test_objectives(self, kind: str) -> None:
-        names = {name for name, settings in OBJECTIVES.items() if settings["kind"] == kind}
-        assert names, f"add settings of the objective {kind} to OBJECTIVES"
-        assert names & {name for name, _, _ in LINES}, f"add a line that trains the objective {kind} to LINES"
 
-    @pytest.mark.parametrize("kind", kinds("priors"))
-    def test_priors(self, kind: str) -> None:
-        names = {name for name, settings in PRIORS.items() if settings["kind"] == kind}
-        assert names, f"add settings of the prior {kind} to PRIORS"
-        assert names & {prior for _, prior, _ in LINES}, f"add a line that trains with the prior {kind} to LINES"
-        assert names & {prior for _, prior in GRAPHS}, f"add a line with the prior {kind} to GRAPHS"
+@pytest.mark.parametrize("kind", kinds("objectives"))
+def test_every_kind_of_objective_is_here(kind: str) -> None:
+    names = {name for name, settings in OBJECTIVES.items() if settings["kind"] == kind}
+    assert names, f"add settings of the objective {kind} to OBJECTIVES"
+    assert names & {name for name, _, _ in LINES}, f"add a line that trains the objective {kind} to LINES"
 
-    @pytest.mark.parametrize("kind", kinds("networks"))
-    def test_networks(self, kind: str) -> None:
-        assert kind in NETWORKS, f"add settings of the network {kind} to NETWORKS"
+
+@pytest.mark.parametrize("kind", kinds("priors"))
+def test_every_kind_of_prior_is_here(kind: str) -> None:
+    names = {name for name, settings in PRIORS.items() if settings["kind"] == kind}
+    assert names, f"add settings of the prior {kind} to PRIORS"
+    assert names & {prior for _, prior, _ in LINES}, f"add a line that trains with the prior {kind} to LINES"
+    assert names & {prior for _, prior in GRAPHS}, f"add the line with the prior {kind} to GRAPHS"
+
+
+@pytest.mark.parametrize("kind", kinds("networks"))
+def test_every_kind_of_network_is_here(kind: str) -> None:
+    assert kind in NETWORKS, f"add settings of the network {kind} to NETWORKS"
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def of_every_kind() -> dict[str, BasePrior]:
 
 
 @pytest.mark.parametrize("kind", kinds("priors"))
-def test_every_prior_turns_all_noise_into_finite_codes(kind: str) -> None:
+def test_every_kind_turns_all_noise_into_finite_codes(kind: str) -> None:
     """Out to the borders of the open interval; what its draws are like is tested for each kind by itself."""
     priors = of_every_kind()
     assert kind in priors, f"add the prior {kind} to of_every_kind, or to of_classes, and test what its draws are like"
