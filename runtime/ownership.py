@@ -17,8 +17,8 @@ from aae_zoo.runtime.errors import OutputError
 MARK: Final = ".aae-zoo.json"
 BUNDLE: Final = "bundle"
 _MANIFEST: Final = "manifest.json"
-# What lies beside a bundle's manifest without being named in it: it differs from run to run, or signs the manifest.
-_BESIDE: Final = ("timing.json", "model.sig")
+# A bundle's signature is over its manifest, which therefore cannot name it.
+_SIGNATURE: Final = "model.sig"
 _MAX_BYTES: Final = 1 << 20
 _SHOWN: Final = 2
 
@@ -41,7 +41,7 @@ def proof(kind: str) -> str:
 
 
 def _is_proof(name: str, kind: str) -> bool:
-    return name == proof(kind) or (kind == BUNDLE and name in _BESIDE)
+    return name == proof(kind) or (kind == BUNDLE and name == _SIGNATURE)
 
 
 def parse_proof(text: bytes, kind: str) -> dict[str, Any]:

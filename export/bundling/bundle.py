@@ -29,7 +29,6 @@ from aae_zoo.export.proof.metrics import compare_metrics
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import (
     MANIFEST,
-    TIMING,
     WEIGHTS,
     Manifest,
     parse_manifest,
@@ -99,7 +98,6 @@ def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[
     (folder / "README.md").write_text(card, "utf-8")
     whole = dataclasses.replace(manifest, files=records(folder))
     _write_json(folder / MANIFEST, whole.to_document())
-    _write_json(folder / TIMING, {"training_seconds": source.facts["training_seconds"]})
     return parse_manifest((folder / MANIFEST).read_bytes(), str(out))
 
 

@@ -6,6 +6,7 @@ run from the root of a checkout, trains into runs/ and exports into runtime/mode
 .toml files; by default all recipes that are shipped. A run whose recipe has changed is reported and not overwritten.
 """
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Final
 from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.export.bundling.document import lasting
 from aae_zoo.export.card.figures import FIGURES
-from aae_zoo.export.release.generated import training_seconds
+from aae_zoo.export.release.generated import TIMINGS, training_seconds
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.errors import AaeZooError, Interrupted
+from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.recipe import RECIPES, Recipe, load_recipe, parse_toml
 from aae_zoo.zoo.training.lite import FILE as LITE_FILE
 from aae_zoo.zoo.training.lite import distil
@@ -70,12 +72,22 @@ def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
         done.append("distilled")
     if not _is_exported(run, bundle, len(others)):
         variants = VARIANTS.get(recipe.name, ())
+        _note_seconds(bundle, run)
         export_bundle(folder, bundle, replace=True, seeds=[other.folder for other in others], variants=variants)
         done.append("exported")
     metrics = open_bundle(bundle).manifest.metrics
     figures = [f"{name} {metric_text(metrics[name])}" for name in FIGURES if name in metrics]
-    minutes = f"{training_seconds(open_bundle(bundle)) / 60:.1f} min of training"
+    minutes = f"{training_seconds(bundle.parent)[recipe.name] / 60:.1f} min of training"
     return ", ".join([" and ".join(done) or "done already", minutes, *figures])
+
+
+def _note_seconds(bundle: Path, run: Run) -> None:
+    """Write how long the training took beside the bundles, whose own bytes say only what another run repeats."""
+    path = bundle.parent / TIMINGS
+    known = training_seconds(bundle.parent) if path.exists() else {}
+    seconds = {**known, bundle.name: run.read_json("run.json")["training_seconds"]}
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(dict(sorted(seconds.items())), indent=2) + "\n", "utf-8")
 
 
 def _train(run: Run) -> list[str]:

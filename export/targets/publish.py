@@ -254,9 +254,11 @@ class _Repository:
             return {}
         content = self._read(proof(kind))
         try:
-            return parse_proof(content, kind) | {proof(kind): hashlib.sha256(content).hexdigest()}
+            listed = parse_proof(content, kind) | {proof(kind): hashlib.sha256(content).hexdigest()}
         except ValueError:
             return {}
+        # A bundle's signature comes with its manifest, which cannot name it.
+        return listed | {name: self.contents[name] for name in (SIGNATURE,) if kind == BUNDLE and name in self.contents}
 
     def check_ours(self, names: Sequence[str]) -> None:
         """Refuse to change or remove files that are not as they were published.

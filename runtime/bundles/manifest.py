@@ -18,8 +18,6 @@ ROLES: Final = ("encoder", "decoder", "prior")
 PRECISIONS: Final = ("fp32", "fp16", "int8", "lite")
 # PyTorch's weights are half of a bundle, and only fine-tuning needs them: wheels leave them out.
 WEIGHTS: Final = "model.safetensors"
-# What differs from run to run, the seconds that training took, is beside the manifest and not in it.
-TIMING: Final = "timing.json"
 FITS: Final = ("crop", "pad", "squash", "digit")
 GROUNDS: Final = ("white", "black")
 POLARITIES: Final = ("dark", "light", "any")

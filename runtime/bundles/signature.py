@@ -1,7 +1,7 @@
 """Signatures of bundles in the OpenSSF Model Signing format: made and checked with a key, without a network.
 
 The signature is the file model.sig of a bundle's folder. It is over all other files with the manifest, which therefore
-cannot name it, but not over timing.json, which is not published. It is JSON (a Sigstore bundle of an in-toto
+cannot name it. It is JSON (a Sigstore bundle of an in-toto
 statement), and the package model-signing makes and checks it, whose own command takes our signatures as we take its:
 
     model_signing sign key BUNDLE --signature BUNDLE/model.sig --private_key KEY.pem
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST, TIMING
+from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, MissingBackend
 from aae_zoo.runtime.files import atomic_file
 
@@ -38,7 +38,7 @@ def sign_bundle(folder: Path, key: Path) -> Path:
     bundle = open_bundle(folder)
     for name in bundle.manifest.files:
         bundle.read(name)
-    known = {*contents(bundle), SIGNATURE, TIMING, *_OF_GIT}
+    known = {*contents(bundle), SIGNATURE, *_OF_GIT}
     if unnamed := sorted(path.name for path in folder.iterdir() if path.name not in known):
         raise InvalidBundle(
             f"{folder} has {', '.join(unnamed)}, not in its manifest; take it out of the folder, and sign"
@@ -167,7 +167,7 @@ def compare(signed: Mapping[str, str], found: Mapping[str, str]) -> str:
 
 def _hashing(upstream: Any) -> Any:
     # Links, because an installer's and those of the Hub's cache are allowed; others are refused where files are read.
-    return upstream.hashing.Config().set_ignored_paths(paths=[SIGNATURE, TIMING]).set_allow_symlinks(True)
+    return upstream.hashing.Config().set_ignored_paths(paths=[SIGNATURE]).set_allow_symlinks(True)
 
 
 def _upstream() -> Any:

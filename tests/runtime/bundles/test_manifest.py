@@ -24,7 +24,7 @@ from aae_zoo.runtime.bundles.manifest import (
 )
 from aae_zoo.runtime.store.catalogue import SHIPPED, list_models
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = [entry.name for entry in list_models() if entry.shipped]
 
 plain_names = st.sampled_from(["small", "1.0.0", "A.b_c-9", "x" * 100])

@@ -31,7 +31,7 @@ from aae_zoo.runtime.store.cache import cache_folder, cached_models
 from aae_zoo.runtime.store.catalogue import find_model
 from aae_zoo.runtime.store.pull import pull
 
-BUNDLE = Path(__file__).parents[2] / "runtime" / "models" / "digits-gauss"
+BUNDLE = Path(__file__).parents[3] / "runtime" / "models" / "digits-gauss"
 PIN = f"#sha256={open_bundle(BUNDLE).manifest_sha256}"
 OTHER = "#sha256=" + 64 * "0"
 
@@ -145,7 +145,7 @@ class TestPins:
     ) -> None:
         assert load(f"{BUNDLE}{PIN}").manifest.version == "1.0.0"
         assert "manifest.json has SHA-256" in refused("sample", f"{BUNDLE}{OTHER}")
-        assert "is no bundle: it has no manifest.json" in refused("sample", f"{tmp_path}{PIN}")
+        assert "is not a bundle: it has no manifest.json" in refused("sample", f"{tmp_path}{PIN}")
         for name in ("run#1", f"small{OTHER}"):
             shutil.copytree(BUNDLE, tmp_path / name)
         monkeypatch.chdir(tmp_path)
