@@ -158,7 +158,7 @@ class Model:
         outputs = self._engine.graph("encoder").outputs
         if "y" not in outputs:
             given = ", ".join(outputs)
-            raise InvalidInput(f"{self.manifest.name} tells no classes: its encoder gives {given}, expected y too")
+            raise InvalidInput(f"{self.manifest.name} does not classify: its encoder gives {given}, expected y too")
         return most_probable(self.codes(images, resize=resize)["y"], self.manifest.labels)
 
     def graph(self, role: str) -> Graph:
@@ -339,7 +339,7 @@ class Model:
 
     def _decoder_inputs(self, images: Any, resize: bool) -> Arrays:
         codes = self.codes(images, resize=resize)
-        self._check_class_is_told(codes)
+        self._check_class_is_given(codes)
         return self._engine.decoder_inputs(codes)
 
     def _decode(self, codes: Arrays, out: Arrays | None = None) -> Arrays:
@@ -350,10 +350,10 @@ class Model:
 
     def _reconstruct_job(self, images: Any, *, resize: bool = False) -> Job:
         given = self._images(images, resize=resize)
-        self._check_class_is_told(self.graph("encoder").outputs)
+        self._check_class_is_given(self.graph("encoder").outputs)
         return self._engine.reconstruct_job(given)
 
-    def _check_class_is_told(self, outputs: Collection[str]) -> None:
+    def _check_class_is_given(self, outputs: Collection[str]) -> None:
         """Refuse to decode an encoder's outputs that lack the class y, where the decoder takes it."""
         if self.conditional and "y" not in outputs:
             raise InvalidInput(

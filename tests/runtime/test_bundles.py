@@ -185,7 +185,7 @@ class TestLabels:
         assert classes.numbers.tolist() == [1, 0, 0]
         assert classes.probabilities.tolist() == pytest.approx([0.7, 0.9, 0.5])
         assert classes.counts() == {"label": ["zero", "one"], "images": [2, 1]}
-        with pytest.raises(InvalidInput, match="small tells no classes: its encoder gives z, expected y too"):
+        with pytest.raises(InvalidInput, match="small does not classify: its encoder gives z, expected y too"):
             small.classify(images)
 
     @pytest.mark.parametrize("dtype", [np.int64, np.uint8])
