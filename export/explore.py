@@ -23,6 +23,7 @@ from aae_zoo.export.card import METRIC_NAMES
 from aae_zoo.export.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundle import Bundle
 from aae_zoo.runtime.catalogue import find_model, list_models
+from aae_zoo.runtime.decoded import reason
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.golden import GOLDEN, read_golden
@@ -229,7 +230,7 @@ def _codes(bundle: Bundle) -> dict[str, Any] | None:
         raise
     except Exception as error:  # a damaged file raises whatever its reader meets first
         raise InvalidBundle(
-            f"{CODES_FILE} of {bundle.manifest.name} is damaged ({error}); export the model again"
+            f"{CODES_FILE} of {bundle.manifest.name} is damaged ({reason(error)}); export the model again"
         ) from None
 
 

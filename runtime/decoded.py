@@ -95,6 +95,11 @@ def npy_header(stream: IO[bytes], length: int) -> tuple[tuple[int, ...], bool, "
     return shape, fortran, dtype
 
 
+def reason(error: Exception) -> str:
+    """What a reader's error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _png(stream: IO[bytes]) -> _Pixels:
     """Those of a PNG file, with its texts, which Pillow unpacks when it opens the file."""
     head, text = b"", 0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from aae_zoo.runtime.decoded import FORMATS, MOST, Decoding, jpeg_size, measure_picture, npy_header
+from aae_zoo.runtime.decoded import FORMATS, MOST, Decoding, jpeg_size, measure_picture, npy_header, reason
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
 from aae_zoo.runtime.idx import is_idx, read_idx
@@ -67,7 +67,7 @@ def read_array(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
     """
     with _opened(path) as content:
         if isinstance(content, np.ndarray):
-            return content
+            return np.asarray(content)
         found = [n for n in names if n in content.names] or (content.names if len(content.names) == 1 else [])
         if found:
             return content.read(found[0])
@@ -196,8 +196,8 @@ def _opened(path: Path) -> Iterator["NDArray[Any] | Npz"]:
     except InvalidInput:
         raise
     except Exception as error:  # a damaged file raises whatever its reader meets first
-        reason = str(error) or type(error).__name__
-        raise InvalidInput(f"{path} cannot be read as an array ({reason}); give one that numpy.save wrote") from None
+        why = reason(error)
+        raise InvalidInput(f"{path} cannot be read as an array ({why}); give one that numpy.save wrote") from None
 
 
 def _picture_files(folder: Path) -> list[Path]:
@@ -253,6 +253,5 @@ def _picture_errors(name: str) -> Iterator[None]:
     except InvalidInput:
         raise
     except Exception as error:  # a damaged file raises whatever its decoder meets first
-        known = str(error) or type(error).__name__
-        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else known
-        raise InvalidInput(f"{name} cannot be read as a picture ({reason}); give a PNG or JPEG file") from None
+        why = "its format is unknown" if isinstance(error, UnidentifiedImageError) else reason(error)
+        raise InvalidInput(f"{name} cannot be read as a picture ({why}); give a PNG or JPEG file") from None

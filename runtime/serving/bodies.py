@@ -9,7 +9,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from aae_zoo.runtime.decoded import npy_header
+from aae_zoo.runtime.decoded import npy_header, reason
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.manifest import Manifest
 from aae_zoo.runtime.pictures import grid
@@ -76,7 +76,8 @@ def read_npy(body: bytes) -> NDArray[Any]:
         values = np.frombuffer(body, dtype, offset=stream.tell())
         array = values.reshape(shape, order="F" if fortran else "C")
     except (ValueError, EOFError, OverflowError, TypeError) as error:
-        raise InvalidInput(f"the body cannot be read as an .npy array ({error}); send what numpy.save wrote") from None
+        why = reason(error)
+        raise InvalidInput(f"the body cannot be read as an .npy array ({why}); send what numpy.save wrote") from None
     if array.ndim and len(array) > ROWS:
         raise InvalidInput(f"the array has {len(array)} rows, expected at most {ROWS}; send several requests")
     return array

@@ -19,6 +19,7 @@ DECODED: Final = 5 << 26
 # Seconds that a request waits for its share.
 PATIENCE: Final = 5.0
 HEALTH: Final = "/v2/health"
+# Work on so few bytes is done sooner than threads change.
 _AT_ONCE: Final = 1 << 16
 
 Result = TypeVar("Result")
