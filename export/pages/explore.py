@@ -27,6 +27,7 @@ from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
 from aae_zoo.runtime.files import atomic_folder
+from aae_zoo.runtime.formats.decoded import reason
 from aae_zoo.runtime.formats.npz import Npz
 from aae_zoo.runtime.formats.pictures import to_uint8
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
@@ -230,7 +231,7 @@ def _codes(bundle: Bundle) -> dict[str, Any] | None:
         raise
     except Exception as error:  # a damaged file raises whatever its reader meets first
         raise InvalidBundle(
-            f"{CODES_FILE} of {bundle.manifest.name} is damaged ({error}); export the model again"
+            f"{CODES_FILE} of {bundle.manifest.name} is damaged ({reason(error)}); export the model again"
         ) from None
 
 

@@ -11,6 +11,7 @@ from aae_zoo.runtime.bundles.manifest import ROLES
 from aae_zoo.runtime.checks.parity import Array, golden_of
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.formats.decoded import reason
 from aae_zoo.runtime.formats.npz import Npz
 
 GOLDEN: Final = "golden.npz"
@@ -37,8 +38,7 @@ def read_golden(bundle: Bundle) -> Arrays:
         npz = Npz(io.BytesIO(content), most)
         arrays = {name: _checked(npz.read(name)) for name in npz.names}
     except Exception as error:  # a damaged file raises whatever its reader meets first
-        reason = str(error) or type(error).__name__
-        raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is no file of arrays ({reason})") from None
+        raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is no file of arrays ({reason(error)})") from None
     for role, precision in [(r, p) for r in ROLES for p in bundle.manifest.graphs[r]]:
         given, expected = golden_of(role, arrays, precision)
         if not given or not expected or len({len(values) for values in (given | expected).values()}) != 1:

@@ -8,6 +8,7 @@ from typing import IO, Any, Final, NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from aae_zoo.runtime.bundles.manifest import ImageShape
 
@@ -94,6 +95,11 @@ def npy_header(stream: IO[bytes], length: int) -> tuple[tuple[int, ...], bool, "
     return shape, fortran, dtype
 
 
+def reason(error: Exception) -> str:
+    """What a reader's error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _png(stream: IO[bytes]) -> _Pixels:
     """Those of a PNG file, with its texts, which Pillow unpacks when it opens the file."""
     head, text = b"", 0
@@ -121,8 +127,8 @@ def _other(stream: IO[bytes], length: int, draft: tuple[int, int] | None) -> _Pi
         pixels, working = opened.width * opened.height, 0
         if opened.format == "WEBP":
             working = (_WEBP_WORKING - _WEBP_PIXEL) * pixels + _WEBP_TABLES * _tables(stream, length, pixels)
-        elif opened.format == "JPEG":  # of one in several scans all coefficients are kept, two bytes each
-            working = 2 * pixels * len(opened.getbands())
+        elif isinstance(opened, JpegImageFile):
+            working = _coefficients(opened)
             if draft:
                 opened.draft(None, draft)
         staying = _bytes_a_pixel(opened) * opened.width * opened.height + length
@@ -133,6 +139,13 @@ def _bytes_a_pixel(picture: Image.Image) -> int:
     if picture.format == "WEBP":
         return _WEBP_PIXEL
     return 2 if picture.format == "GIF" else _PIXEL.get(picture.mode, 4)  # what is behind GIF's first frame, and that
+
+
+def _coefficients(picture: JpegImageFile) -> int:
+    """The bytes of all coefficients, two each, which libjpeg keeps of a picture in several scans, in whole blocks."""
+    across, down = ([layer[axis] for layer in picture.layer] for axis in (1, 2))
+    share = sum(a * d for a, d in zip(across, down, strict=True)) / (max(across) * max(down) or 1)
+    return math.ceil(2 * (picture.width + 31) * (picture.height + 31) * share)
 
 
 def _tables(stream: IO[bytes], length: int, pixels: int) -> int:

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
-from aae_zoo.runtime.formats.decoded import FORMATS, MOST, Decoding, jpeg_size, measure_picture, npy_header
+from aae_zoo.runtime.formats.decoded import FORMATS, MOST, Decoding, jpeg_size, measure_picture, npy_header, reason
 from aae_zoo.runtime.formats.idx import is_idx, read_idx
 from aae_zoo.runtime.formats.images import check_size, converted, fitted
 from aae_zoo.runtime.formats.stream import Stream
@@ -69,7 +69,7 @@ def read_array(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
     """
     with _opened(path) as content:
         if isinstance(content, np.ndarray):
-            return content
+            return np.asarray(content)
         found = [n for n in names if n in content.names] or (content.names if len(content.names) == 1 else [])
         if found:
             return content.read(found[0])
@@ -198,8 +198,8 @@ def _opened(path: Path) -> Iterator["NDArray[Any] | Npz"]:
     except InvalidInput:
         raise
     except Exception as error:  # a damaged file raises whatever its reader meets first
-        reason = str(error) or type(error).__name__
-        raise InvalidInput(f"{path} cannot be read as an array ({reason}); give one that numpy.save wrote") from None
+        why = reason(error)
+        raise InvalidInput(f"{path} cannot be read as an array ({why}); give one that numpy.save wrote") from None
 
 
 def _picture_files(folder: Path) -> list[Path]:
@@ -255,6 +255,5 @@ def _picture_errors(name: str) -> Iterator[None]:
     except InvalidInput:
         raise
     except Exception as error:  # a damaged file raises whatever its decoder meets first
-        known = str(error) or type(error).__name__
-        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else known
-        raise InvalidInput(f"{name} cannot be read as a picture ({reason}); give a PNG or JPEG file") from None
+        why = "its format is unknown" if isinstance(error, UnidentifiedImageError) else reason(error)
+        raise InvalidInput(f"{name} cannot be read as a picture ({why}); give a PNG or JPEG file") from None

@@ -17,7 +17,7 @@ from aae_zoo.runtime.latent.classes import most_probable
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.serving import bodies, refusals
 from aae_zoo.runtime.serving.batching import ROWS
-from aae_zoo.runtime.serving.limits import share_of
+from aae_zoo.runtime.serving.limits import off_the_loop, share_of
 from aae_zoo.runtime.serving.protocol import to_float32
 from aae_zoo.runtime.serving.service import Service
 
@@ -75,7 +75,7 @@ def add_encode(app: FastAPI, service: Service) -> None:
         if kind == bodies.NPY:
             images = await _array(request, service, body)
         else:
-            decoding = await run_in_threadpool(measure, io.BytesIO(body), manifest.image, resize=resize)
+            decoding = await off_the_loop(len(body), measure, io.BytesIO(body), manifest.image, resize=resize)
             await share_of(request).take(decoding.cost + service.cost(1), f"the picture of {decoding}")
             images = (await run_in_threadpool(read_picture, io.BytesIO(body), manifest.image, resize))[None]
         codes: dict[str, Any] = {**await service.run("encode", {"image": images})}
@@ -104,7 +104,7 @@ def add_decode(app: FastAPI, service: Service) -> None:
             inputs = {"z": await _array(request, service, body)}
         else:
             await share_of(request).take(bodies.json_cost(body) + service.cost(bodies.json_rows(body)), "the JSON")
-            inputs = await run_in_threadpool(_json_codes, codes, body)
+            inputs = await off_the_loop(len(body), _json_codes, codes, body)
         if service.conditional and "y" not in inputs:
             raise InvalidInput(f"the decoder of {service.manifest.name} takes y too; send JSON with z and y")
         return await _image_response((await service.run("decode", inputs))["image"], format)

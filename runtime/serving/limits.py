@@ -1,9 +1,12 @@
 """How much a service takes at once: requests, the bytes of their bodies, and the memory that these become."""
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +19,17 @@ DECODED: Final = 5 << 26
 # Seconds that a request waits for its share.
 PATIENCE: Final = 5.0
 HEALTH: Final = "/v2/health"
+# Work on so few bytes is done sooner than threads change.
+_AT_ONCE: Final = 1 << 16
+
+Result = TypeVar("Result")
+
+
+async def off_the_loop(size: int, work: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+    """The result of work on so many bytes, by another thread, but for so few that changing threads takes longer."""
+    if size <= _AT_ONCE:
+        return work(*arguments, **options)
+    return await run_in_threadpool(work, *arguments, **options)
 
 
 class Budget:
@@ -94,8 +108,9 @@ def share_of(request: Request) -> Share:
 class Gate:
     """Middleware that lets at most `most` requests in at once, and tells one more 503 and when to come back.
 
-    It is told so before its body is read. Questions after the service's health always come through. A body of more
-    than MAX_BODY bytes is read no further, and refused with 413; all bodies together have their budget.
+    What comes of the body of a refused request is forgotten piece by piece. Questions after the service's health always
+    come through. A body of more than MAX_BODY bytes is read no further, and refused with 413; all bodies together have
+    their budget.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
@@ -111,7 +126,7 @@ class Gate:
             await self._admit(scope, receive, send)
         else:
             error = f"{self.most} requests are in work, which is the limit; try again in a second"
-            await JSONResponse({"error": error}, 503, {"Retry-After": "1"})(scope, receive, send)
+            await _refuse(HTTPException(503, error, {"Retry-After": "1"}), scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, share = Share(self.bodies), Share(self.decoded)
@@ -121,11 +136,21 @@ class Gate:
             scope.setdefault("state", {})["share"] = share
             await self.app(scope, _bounded(receive), send)
         except HTTPException as error:  # those of the application are answered inside it
-            await JSONResponse({"error": error.detail}, error.status_code, error.headers)(scope, receive, send)
+            await _refuse(error, scope, receive, send)
         finally:
             self.free += 1
             body.give_back()
             share.give_back()
+
+
+async def _refuse(error: HTTPException, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with an error, after the body: a client that is still sending when its connection ends sees no answer."""
+    left = MAX_BODY
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while left > 0 and (message := await receive()).get("more_body"):
+                left -= len(message["body"])
+    await JSONResponse({"error": error.detail}, error.status_code, error.headers)(scope, receive, send)
 
 
 def _announced(scope: Scope) -> int:

@@ -1,5 +1,6 @@
 """The service as a process: listening, announcing itself, and ending in good order."""
 
+import ctypes
 import signal
 import socket
 import sys
@@ -15,6 +16,9 @@ from aae_zoo.runtime.serving.service import Service
 
 # Requests in work when the process is told to end have this many seconds to be answered.
 _GRACE: Final = 30
+# Of glibc's malloc.h: blocks of so many bytes are the system's own, and go back to it when they are freed.
+_M_MMAP_THRESHOLD: Final = -3
+_LARGE: Final = 1 << 20
 
 
 def serve(model: Model, *, host: str, port: int, requests: int, announce: Callable[[str], None]) -> None:
@@ -26,6 +30,7 @@ def serve(model: Model, *, host: str, port: int, requests: int, announce: Callab
         InvalidInput: the address cannot be listened on.
         InvalidBundle: a graph that cannot be opened.
     """
+    _keep_no_large_blocks()
     service = Service(model)
     app = create_app(service, requests=requests)
     try:
@@ -39,6 +44,12 @@ def serve(model: Model, *, host: str, port: int, requests: int, announce: Callab
             uvicorn.Server(config).run(sockets=[listener])
     finally:
         service.close()
+
+
+def _keep_no_large_blocks() -> None:
+    """Have glibc keep no large block that is freed, as it learns to: what one request had others have elsewhere."""
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def _listen(host: str, port: int) -> socket.socket:

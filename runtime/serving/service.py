@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from fastapi.concurrency import run_in_threadpool
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.manifest import ROLES
@@ -15,6 +14,7 @@ from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, c
 from aae_zoo.runtime.formats.images import check_images
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.batching import Batcher
+from aae_zoo.runtime.serving.limits import off_the_loop
 
 # How often a request's arrays are there at most, as float32: as they came and checked, joined with those of others, as
 # the model's result, as pixels, and as an answer. And what an answer with few of them takes.
@@ -71,7 +71,8 @@ class Service:
         Raises:
             InvalidInput: inputs that the model cannot take, or whose outputs are not finite.
         """
-        arrays = await run_in_threadpool(self._checked, inputs)
+        size = sum(values.nbytes for values in inputs.values())
+        arrays = await off_the_loop(size, self._checked, inputs)
         outputs = await asyncio.wrap_future(self._batcher.submit(work, arrays))
         if not all(np.isfinite(values).all() for values in outputs.values()):
             raise InvalidInput("the result is not finite; give numbers such as the encoder gives")

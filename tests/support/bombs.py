@@ -233,6 +233,7 @@ def arrays() -> dict[str, tuple[str, Callable[[], bytes]]]:
         "promises less than nothing": (".npy", lambda: npy(npy_header("(-1, -1)"), b"x")),
         "giant items": (".npy", lambda: npy(npy_header("(1,)", "|V2147483647"), b"x")),
         "a giant header": (".npy", lambda: npy(" " * REAL, version=2)),
+        "a long header": (".npy", lambda: npy(" " * 60_000)),
         "pickles": (".npy", lambda: npy(npy_header("(1,)", "|O"), b"x" * 8)),
         "no shape": (".npy", lambda: npy("{'descr': '|u1', 'fortran_order': False}\n")),
         "an idx that promises more": (".idx", lambda: idx(1 << 16, 1 << 15, data=b"x")),
