@@ -77,7 +77,7 @@ def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
         done.append("exported")
     metrics = open_bundle(bundle).manifest.metrics
     figures = [f"{name} {metric_text(metrics[name])}" for name in FIGURES if name in metrics]
-    minutes = f"{training_seconds(bundle.parent)[recipe.name] / 60:.1f} min of training"
+    minutes = f"{run.read_json('run.json')['training_seconds'] / 60:.1f} min of training"
     return ", ".join([" and ".join(done) or "done already", minutes, *figures])
 
 
