@@ -38,7 +38,7 @@ def read_golden(bundle: Bundle) -> Arrays:
         npz = Npz(io.BytesIO(content), most)
         arrays = {name: _checked(npz.read(name)) for name in npz.names}
     except Exception as error:  # a damaged file raises whatever its reader meets first
-        raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is no file of arrays ({reason(error)})") from None
+        raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is not a file of arrays ({reason(error)})") from None
     for role, precision in [(r, p) for r in ROLES for p in bundle.manifest.graphs[r]]:
         given, expected = golden_of(role, arrays, precision)
         if not given or not expected or len({len(values) for values in (given | expected).values()}) != 1:
