@@ -21,7 +21,7 @@ _KEYED: Final = 5
 # The bytes of each type of TIFF's tags, and the most that Python takes for a byte of them.
 _TIFF_TYPES: Final = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | {16: 8, 17: 8, 18: 8}
 _TAG: Final = 40
-_BITS, _SAMPLES, _TILE_WIDTH, _TILE_LENGTH = 258, 277, 322, 323
+_ORIENTATION, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_LENGTH = 274, 258, 277, 322, 323
 # Pillow's bytes a pixel, once it is decoded, in the modes that take fewer than four.
 _PIXEL: Final = {"1": 1, "L": 1, "P": 1}
 # libwebp keeps two canvases and works on a third; Pillow copies what it gives into bytes and those into a picture.
@@ -144,10 +144,13 @@ def _other(stream: IO[bytes], length: int, draft: tuple[int, int] | None) -> _Pi
             if draft:
                 opened.draft(None, draft)
         elif opened.format == "TIFF":
-            working = length + _TAG * tags + 2 * _largest_tile(opened)
+            working = _TAG * tags + (0 if opened.tile[0][0] == "raw" else length + _largest_tile(opened))
         elif opened.format == "PPM" and opened.tile[0][0] != "raw":  # collected, and copied once
             working = 3 * pixels * len(opened.getbands()) * (4 if opened.mode in "IF" else 1)
-        staying = _bytes_a_pixel(opened) * opened.width * opened.height + length
+        content = 0 if opened.format in ("TIFF", "PPM") else length
+        staying = _bytes_a_pixel(opened) * opened.width * opened.height + content
+        if opened.format == "TIFF" and opened.getexif().get(_ORIENTATION, 1) != 1:  # Pillow turns it at once
+            working = max(working, staying)
         return _Pixels(opened.size, staying + working, staying, _beside(opened))
 
 
@@ -216,5 +219,5 @@ def _converted(pixels: _Pixels, shape: ImageShape) -> int:
     narrow = pixel * shape.width * max(width, height)
     # The converted picture has beside it the decoded one, and then the one on a ground, or upright.
     beside = pixels.beside * width * height
-    on_ground = 2 * converted + (width * height if beside else 0)
+    on_ground = 2 * converted + (2 * width * height if beside else 0)  # the transparency, and a band to look at
     return max(pixels.working, pixels.staying + converted + beside, on_ground) + rows + weights + narrow

@@ -43,7 +43,7 @@ def list_pictures(folder: Path, files: Iterable[Path] | None = None) -> Listing:
     for path in folder.iterdir() if files is None else files:
         if path.is_dir():
             continue
-        if any(map(_is_hidden, path.relative_to(folder).parts)):
+        if any(map(is_hidden, path.relative_to(folder).parts)):
             left_out["hidden"] += 1
         elif path.suffix.lower() in PICTURE_SUFFIXES:
             pictures.append(path)
@@ -57,5 +57,6 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), part) if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is nobody's own: hidden, or left there by a system."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS

@@ -178,7 +178,8 @@ def _from_item(item: Any, plan: Plan, name: str, notices: Notices) -> NDArray[np
     if array.ndim not in (2, 3):
         found = f"an array {list(array.shape)}" if array.ndim else type(item).__name__
         raise InvalidInput(f"{name} is {found}, expected a Pillow image, the path of one, or an array of one image")
-    return from_array(array[None] if array.ndim == 3 else array[None, None], plan).rows(slice(0, 1))[0]
+    rows = from_array(array[None] if array.ndim == 3 else array[None, None], plan).rows(slice(0, 1))
+    return np.asarray(rows[0])
 
 
 def _channels_first(array: NDArray[Any], plan: Plan) -> NDArray[Any]:

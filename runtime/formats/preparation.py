@@ -78,10 +78,11 @@ def finish(loose: Loose, plan: Plan, name: str, notices: Notices) -> NDArray[np.
     Raises:
         InvalidInput: as for `prepare`.
     """
-    picture = _on_ground(loose, plan)
-    if loose.turn is not None:
-        picture = picture.transpose(Image.Transpose(loose.turn))
-    if not loose.scaled:
+    picture, turn, scaled = _on_ground(loose, plan), loose.turn, loose.scaled
+    del loose  # with what is not needed any more
+    if turn is not None:
+        picture = picture.transpose(Image.Transpose(turn))
+    if not scaled:
         picture = _in_range(picture, plan, name, notices)
     if not plan.resize:
         check_size(picture.size, plan.shape, name)
