@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Resize, with_model
+from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Reader, with_model
 from aae_zoo.cli.printing import FEW, note, print_json, print_records
 from aae_zoo.runtime.errors import InvalidInput
 
@@ -42,23 +42,24 @@ def sample(
 @with_model()
 def encode(
     model: "Model",
+    read: Reader,
     input_: ImagesIn,
     output: Annotated[
         str, typer.Option("--output", "-o", help=".npy the codes z, .npz every output by name, - stdout.")
     ],
-    resize: Resize = False,
     json: Json = False,
 ) -> None:
     """Encode images into codes, and tell their classes where the model has them."""
     if json and output == "-":
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
-    from aae_zoo.runtime.formats.pictures import image_names, read_images, save_arrays
+    from aae_zoo.runtime.formats.pictures import save_arrays
     from aae_zoo.runtime.formats.tables import rows
     from aae_zoo.runtime.latent.classes import most_probable
 
-    codes = model.codes(read_images(input_, model.manifest.image, resize=resize), resize=resize)
+    given = read(input_)
+    codes = model.codes(given)
     save_arrays(codes, output)
-    columns: dict[str, Any] = {"image": image_names(input_, len(codes["z"]))}
+    columns: dict[str, Any] = {"image": given.names}
     classes = most_probable(codes["y"], model.manifest.labels) if "y" in codes else None
     if classes:
         columns |= {"label": classes.names, "probability": classes.probabilities}
@@ -90,14 +91,14 @@ def decode(
 @with_model()
 def reconstruct(
     model: "Model",
+    read: Reader,
     input_: ImagesIn,
     output: ImagesOut,
-    resize: Resize = False,
 ) -> None:
     """Encode images and decode their codes again."""
-    from aae_zoo.runtime.formats.pictures import read_images, save_images
+    from aae_zoo.runtime.formats.pictures import save_images
 
-    images = model.stream("reconstruct", read_images(input_, model.manifest.image, resize=resize), resize=resize)
+    images = model.stream("reconstruct", read(input_))
     save_images(images, output)
     _say(f"{images.shape[0]} reconstructions", output)
 
@@ -105,17 +106,16 @@ def reconstruct(
 @with_model()
 def interpolate(
     model: "Model",
+    read: Reader,
     input_: ImagesIn,
     output: ImagesOut,
     steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2)] = 9,
     spherical: Annotated[bool, typer.Option("--spherical", help="Along great arcs instead of straight lines.")] = False,
-    resize: Resize = False,
 ) -> None:
     """Walk in code space from each image to the next; in a .png, each walk is one row."""
-    from aae_zoo.runtime.formats.pictures import read_images, save_images
+    from aae_zoo.runtime.formats.pictures import save_images
 
-    ends = read_images(input_, model.manifest.image, resize=resize)
-    images = model.interpolate(ends, steps, spherical=spherical, resize=resize)
+    images = model.interpolate(read(input_), steps, spherical=spherical)
     save_images(images, output, columns=steps)
     _say(f"{len(images) // steps} walks of {steps} images", output)
 
@@ -123,15 +123,15 @@ def interpolate(
 @with_model()
 def traverse(
     model: "Model",
+    read: Reader,
     input_: ImagesIn,
     output: ImagesOut,
     steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2)] = 9,
-    resize: Resize = False,
 ) -> None:
     """Show what each coordinate of the code does: each image with one at a time moved through the prior."""
-    from aae_zoo.runtime.formats.pictures import read_images, save_images
+    from aae_zoo.runtime.formats.pictures import save_images
 
-    images = model.traverse(read_images(input_, model.manifest.image, resize=resize), steps, resize=resize)
+    images = model.traverse(read(input_), steps)
     save_images(images, output, columns=steps)
     _say(f"{len(images) // steps} traversals of {steps} images", output)
 
@@ -152,22 +152,21 @@ def manifold(
 @with_model()
 def nearest(
     model: "Model",
+    read: Reader,
     input_: ImagesIn,
     among: Annotated[Path, typer.Argument(metavar="AMONG", help="The images to choose from, as INPUT.")],
     k: Annotated[int, typer.Option("-k", help="How many for each image.", min=1)] = 1,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Every row: .csv, .json, or .npz arrays by column.")
     ] = None,
-    resize: Resize = False,
     json: Json = False,
 ) -> None:
     """Find the images of a set whose codes are nearest to those of other images."""
-    from aae_zoo.runtime.formats.pictures import image_names, read_images
     from aae_zoo.runtime.formats.tables import rows, save_table
 
-    given, choice = (read_images(path, model.manifest.image, resize=resize) for path in (input_, among))
-    found = model.nearest(given, choice, k, resize=resize)
-    columns = found.columns(image_names(input_, len(given)), image_names(among, len(choice)))
+    given, choice = read(input_), read(among)
+    found = model.nearest(given, choice, k)
+    columns = found.columns(given.names, choice.names)
     if output:
         save_table(columns, output)
     if json:
@@ -181,19 +180,19 @@ def nearest(
 @with_model()
 def score(
     model: "Model",
+    read: Reader,
     input_: ImagesIn,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Every image's row: .csv, .json, or .npz arrays by column.")
     ] = None,
-    resize: Resize = False,
     json: Json = False,
 ) -> None:
     """Score how unlike a model's training images each image is, and tell which are anomalous."""
-    from aae_zoo.runtime.formats.pictures import image_names, read_images
     from aae_zoo.runtime.formats.tables import rows, save_table
 
-    scores = model.score(read_images(input_, model.manifest.image, resize=resize), resize=resize)
-    columns = {"image": image_names(input_, len(scores.score)), **scores._asdict()}
+    given = read(input_)
+    scores = model.score(given)
+    columns = {"image": given.names, **scores._asdict()}
     if output:
         save_table(columns, output)
     found, limits = int(scores.anomalous.sum()), model.score_limits

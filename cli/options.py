@@ -4,12 +4,15 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal
 
 import typer
 
+from aae_zoo.cli.printing import note
+
 if TYPE_CHECKING:
     from aae_zoo.runtime import Model
+    from aae_zoo.runtime.formats.images import Images
 
 Name = Annotated[
     str,
@@ -30,7 +33,15 @@ ImagesIn = Annotated[
 ImagesOut = Annotated[
     str, typer.Option("--output", "-o", help="name.png one grid, folder/ one file each, .npy or .npz arrays, - stdout.")
 ]
-Resize = Annotated[bool, typer.Option("--resize", help="Resize pictures to the model's size.")]
+Resize = Annotated[bool, typer.Option("--resize", help="Make images of any size fit, as the model's own were.")]
+Invert = Annotated[
+    Literal["auto", "yes", "no"],
+    typer.Option(help="Invert images: auto those that are on another ground than the model's own."),
+]
+Range = Annotated[
+    str | None, typer.Option(metavar="LOW..HIGH", help="The raw values of black and white, such as 0..4095.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first picture that cannot be read.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 Command = Callable[Concatenate["Model", ...], None]
@@ -42,24 +53,65 @@ def _load(name: Name, device: Device = "auto", threads: Threads = None, precisio
     return load(name, device=device, threads=threads, precision=precision)
 
 
+class Reader:
+    """Reads the images that a command is given; what cannot be read is `failed`, by name, with why."""
+
+    def __init__(
+        self,
+        model: "Model",
+        resize: Resize = False,
+        invert: Invert = "auto",
+        range: Range = None,  # noqa: A002 - the option's name
+        strict: Strict = False,
+    ) -> None:
+        from aae_zoo.runtime.formats.plan import parse_range
+
+        self.failed: dict[str, str] = {}
+        self._read = functools.partial(
+            model.read_images, resize=resize, invert=invert, range=parse_range(range), strict=strict
+        )
+
+    def __call__(self, path: Path) -> "Images":
+        """The images of a file or folder; what is left out of a folder is said on stderr."""
+        images = self._read(path)
+        self.failed |= images.failed
+        if images.left_out:
+            note(f"note: in {path}, {images.left_out}")
+        return images
+
+    def end(self) -> None:
+        """End the command with status 1, and say why, where there was something that could not be read."""
+        for reason in self.failed.values():
+            note(f"error: {reason}")
+        if self.failed:
+            raise typer.Exit(1)
+
+
 def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..., None]]:
     """Let the command line choose the model that a command takes as its first parameter.
 
     In that parameter's place there are NAME, required unless it has a `default`, and after the command's own options
-    --device, --threads and --precision.
+    --device, --threads and --precision. A command that takes a `Reader`, called `read`, has the options of one.
     """
     name, *options = inspect.signature(_load).parameters.values()
+    _, *of_reader = inspect.signature(Reader).parameters.values()
     if default is not None:
         name = name.replace(default=default)
 
     def decorate(command: Command) -> Callable[..., None]:
         _, *own = inspect.signature(command).parameters.values()
+        reads = any(parameter.name == "read" for parameter in own)
+        own = [parameter for parameter in own if parameter.name != "read"] + of_reader * reads
         parameters = [name, *own, *options]
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
             model = _load(**{parameter.name: given.pop(parameter.name) for parameter in (name, *options)})
-            command(model, **given)
+            if not reads:
+                return command(model, **given)
+            read = Reader(model, **{parameter.name: given.pop(parameter.name) for parameter in of_reader})
+            command(model, read=read, **given)
+            return read.end()
 
         # What typer reads.
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

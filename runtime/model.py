@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Collection
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
-from aae_zoo.runtime.formats.images import Images, check_range, is_plain
+from aae_zoo.runtime.formats.images import Images, as_images, check_range, is_plain
+from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
 from aae_zoo.runtime.latent.draw import Draw
@@ -63,8 +65,10 @@ class Model:
     """A loaded model. Safe to call from many threads at once, to pickle, and to use in forked processes.
 
     Images are float32 [n, C, H, W] in [0, 1], codes z float32 [n, latent], classes y float32 [n, classes]. What is
-    given may also be uint8, other floats, channels last, gray or colour, a list of Pillow images, or tensors of torch
-    and others; with `resize=True` images of any size. `with load(...) as model` frees threads and memory at the end.
+    given may also be uint8, booleans, other floats, channels last, gray or colour, Pillow images, paths of files, lists
+    of these, or tensors of torch and others. Every method that takes images also takes `resize`, `invert` and `range`,
+    which `plan.How` explains: `resize=True` for images of any size. `with load(...) as model` frees threads and memory
+    at the end.
     """
 
     def __init__(
@@ -128,15 +132,28 @@ class Model:
         """
         return self.graph("prior").job({"u": check_noise(noise, self.manifest.noise)}).collect()
 
-    def encode(self, images: Any, *, resize: bool = False) -> NDArray[np.float32]:
+    def read_images(self, path: str | os.PathLike[str], *, strict: bool = False, **how: Unpack[How]) -> Images:
+        """The images of a file, or of all pictures of a folder, prepared as those that the model was trained on.
+
+        Every method takes them as images. Pictures that cannot be read are in their `failed`, with why, the others in
+        their `names`; with `strict` such a picture is an error.
+
+        Raises:
+            InvalidInput: there is nothing that can be read.
+        """
+        from aae_zoo.runtime.formats.pictures import read_images  # slow to import, and drawing does not need it
+
+        return read_images(Path(path), Plan.of(self.manifest, how), strict=strict)
+
+    def encode(self, images: Any, **how: Unpack[How]) -> NDArray[np.float32]:
         """The codes z [n, latent] of images.
 
         Raises:
             InvalidInput: wrong rank, size, dtype or range, or a NaN.
         """
-        return self.codes(images, resize=resize)["z"]
+        return self.codes(images, **how)["z"]
 
-    def codes(self, images: Any, *, resize: bool = False) -> Arrays:
+    def codes(self, images: Any, **how: Unpack[How]) -> Arrays:
         """Every output of the encoder by name: z, and log_var or y where the model has them.
 
         Raises:
@@ -144,12 +161,12 @@ class Model:
         """
         graph = self._engine.graph("encoder")
         # A batch of what needs no conversion is run at once: planning it counts beside a run of 0.06 ms.
-        if is_plain(images, self.manifest.image.axes) and len(images) <= graph.batch:
-            check_range(images)
-            return graph.run({"image": images})
-        return self._engine.encode_job(self._images(images, resize=resize)).collect()
+        plain = not how and is_plain(images, self.manifest.image.axes) and len(images) <= graph.batch
+        if plain and not self._seems_inverted(images):
+            return graph.run({"image": check_range(images)})
+        return self._engine.encode_job(self._images(images, **how)).collect()
 
-    def classify(self, images: Any, *, resize: bool = False) -> Classes:
+    def classify(self, images: Any, **how: Unpack[How]) -> Classes:
         """The most probable class of each image, by the encoder's categorical head.
 
         Raises:
@@ -159,7 +176,7 @@ class Model:
         if "y" not in outputs:
             given = ", ".join(outputs)
             raise InvalidInput(f"{self.manifest.name} does not classify: its encoder gives {given}, expected y too")
-        return most_probable(self.codes(images, resize=resize)["y"], self.manifest.labels)
+        return most_probable(self.codes(images, **how)["y"], self.manifest.labels)
 
     def graph(self, role: str) -> Graph:
         """The open graph of a role, "encoder", "decoder" or "prior": its session of ONNX Runtime, its names and shapes.
@@ -197,13 +214,13 @@ class Model:
         given = None if out is None else {"image": check_output(out, shape)}
         return self._decode(codes, given)["image"]
 
-    def reconstruct(self, images: Any, *, resize: bool = False) -> NDArray[np.float32]:
+    def reconstruct(self, images: Any, **how: Unpack[How]) -> NDArray[np.float32]:
         """The images decoded from the codes of `images`.
 
         Raises:
             InvalidInput: as for `encode`.
         """
-        return self._reconstruct_job(images, resize=resize).collect()["image"]
+        return self._reconstruct_job(images, **how).collect()["image"]
 
     @overload
     def stream(
@@ -219,13 +236,13 @@ class Model:
     ) -> Stream: ...
 
     @overload
-    def stream(self, work: Literal["encode"], images: Any, *, resize: bool = False) -> Stream: ...
+    def stream(self, work: Literal["encode"], images: Any, **how: Unpack[How]) -> Stream: ...
 
     @overload
     def stream(self, work: Literal["decode"], z: Any, y: Any = None) -> Stream: ...
 
     @overload
-    def stream(self, work: Literal["reconstruct"], images: Any, *, resize: bool = False) -> Stream: ...
+    def stream(self, work: Literal["reconstruct"], images: Any, **how: Unpack[How]) -> Stream: ...
 
     def stream(self, work: str, *given: object, **options: object) -> Stream:
         """The result of `sample`, `encode`, `decode` or `reconstruct`, batch by batch while it is asked for.
@@ -246,14 +263,14 @@ class Model:
             raise InvalidInput(f"the work to stream is {work!r}, expected sample, encode, decode or reconstruct")
         return jobs[work](*given, **options).stream("z" if work == "encode" else "image")
 
-    def score(self, images: Any, *, resize: bool = False) -> Scores:
+    def score(self, images: Any, **how: Unpack[How]) -> Scores:
         """How unlike the model's training images each image is, and whether that makes it anomalous.
 
         Raises:
             InvalidInput: the bundle has no anomaly score, or images as for `encode`.
         """
         limits = self.score_limits
-        return judge(*self.score_parts(images, resize=resize), limits)
+        return judge(*self.score_parts(images, **how), limits)
 
     @property
     def score_limits(self) -> ScoreLimits:
@@ -269,18 +286,18 @@ class Model:
         return self.manifest.score
 
     def score_parts(
-        self, images: Any, *, resize: bool = False
+        self, images: Any, **how: Unpack[How]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """What the score is made of, each [n]: squared error per pixel, distance of the code from the prior, contrast.
 
         Raises:
             InvalidInput: as for `encode`.
         """
-        parts = self._engine.score_job(self._images(images, resize=resize)).collect()
+        parts = self._engine.score_job(self._images(images, **how)).collect()
         return parts["error"], parts["distance"], parts["contrast"]
 
     def interpolate(
-        self, images: Any, steps: int = 9, *, spherical: bool = False, resize: bool = False
+        self, images: Any, steps: int = 9, *, spherical: bool = False, **how: Unpack[How]
     ) -> NDArray[np.float32]:
         """Images along lines in code space, from each image to the next: [(n - 1) * steps, C, H, W].
 
@@ -289,7 +306,7 @@ class Model:
         Raises:
             InvalidInput: fewer than two images or steps, or images as for `encode`.
         """
-        codes = self._decoder_inputs(images, resize)
+        codes = self._decoder_inputs(images, **how)
         if len(codes["z"]) < 2 or steps < 2:
             raise InvalidInput(
                 f"interpolate has {len(codes['z'])} images and {steps} steps, expected 2 or more of each"
@@ -297,7 +314,7 @@ class Model:
         walk = {name: (arcs if spherical and name == "z" else lines)(c, steps) for name, c in codes.items()}
         return self._decode(walk)["image"]
 
-    def traverse(self, images: Any, steps: int = 9, *, resize: bool = False) -> NDArray[np.float32]:
+    def traverse(self, images: Any, steps: int = 9, **how: Unpack[How]) -> NDArray[np.float32]:
         """What each coordinate of the code does: each image with one at a time moved, [n * latent * steps, C, H, W].
 
         A coordinate goes in even steps from the first to the 99th percentile of the prior, the others stay.
@@ -307,12 +324,12 @@ class Model:
         """
         if steps < 2:
             raise InvalidInput(f"traverse has {steps} steps, expected 2 or more")
-        codes = self._decoder_inputs(images, resize)
+        codes = self._decoder_inputs(images, **how)
         walk = {name: np.repeat(c, self.manifest.latent * steps, axis=0) for name, c in codes.items()}
         walk["z"] = traversals(codes["z"], self._engine.prior_draws, steps)
         return self._decode(walk)["image"]
 
-    def nearest(self, images: Any, among: Any, k: int = 1, *, resize: bool = False) -> Neighbours:
+    def nearest(self, images: Any, among: Any, k: int = 1, **how: Unpack[How]) -> Neighbours:
         """The `k` images of `among` whose codes z are nearest to the code of each image: numbers and distances, [n, k].
 
         Each of the two may also be codes [n, latent].
@@ -320,7 +337,7 @@ class Model:
         Raises:
             InvalidInput: `k` is not from 1 to the number of `among`, or images as for `encode`.
         """
-        return nearest_codes(self._as_codes(images, resize), self._as_codes(among, resize), k)
+        return nearest_codes(self._as_codes(images, **how), self._as_codes(among, **how), k)
 
     def manifold(self, side: int = 20) -> NDArray[np.float32]:
         """The images of a regular grid of percentiles of a 2-D prior: [side * side, C, H, W], row by row from the top.
@@ -334,11 +351,16 @@ class Model:
             raise InvalidInput(f"the side of the grid is {side}, expected 1 or more")
         return self.sample_from(percentile_grid(side))
 
-    def _images(self, images: Any, *, resize: bool = False) -> Images:
-        return Images(images, self.manifest.image, resize=resize)
+    def _images(self, images: Any, **how: Unpack[How]) -> Images:
+        return as_images(images, Plan.of(self.manifest, how))
 
-    def _decoder_inputs(self, images: Any, resize: bool) -> Arrays:
-        codes = self.codes(images, resize=resize)
+    def _seems_inverted(self, images: NDArray[np.float32]) -> bool:
+        """Whether a look at one pixel, all that there is time for, says that another at the images' grounds is due."""
+        polarity = self.manifest.preparation.polarity
+        return polarity != "any" and (images.item(0) > 0.5) == (polarity == "dark")
+
+    def _decoder_inputs(self, images: Any, **how: Unpack[How]) -> Arrays:
+        codes = self.codes(images, **how)
         self._check_class_is_given(codes)
         return self._engine.decoder_inputs(codes)
 
@@ -348,8 +370,8 @@ class Model:
             return graph.run(codes, out)
         return graph.job(codes).collect(out)
 
-    def _reconstruct_job(self, images: Any, *, resize: bool = False) -> Job:
-        given = self._images(images, resize=resize)
+    def _reconstruct_job(self, images: Any, **how: Unpack[How]) -> Job:
+        given = self._images(images, **how)
         self._check_class_is_given(self.graph("encoder").outputs)
         return self._engine.reconstruct_job(given)
 
@@ -374,7 +396,7 @@ class Model:
                 )
         return codes
 
-    def _as_codes(self, given: Any, resize: bool) -> NDArray[np.float32]:
+    def _as_codes(self, given: Any, **how: Unpack[How]) -> NDArray[np.float32]:
         if getattr(given, "ndim", 0) == 2:
             return check_codes(given, self.manifest.latent, "z")
-        return self.encode(given, resize=resize)
+        return self.encode(given, **how)

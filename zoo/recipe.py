@@ -7,7 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, NonNegativeInt, PlainValidator, PositiveFloat, PositiveInt, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import PydanticCustomError
 
 from aae_zoo.runtime.errors import InvalidRecipe
@@ -25,12 +34,19 @@ def _count_or_fraction(value: object) -> int | float:
     raise PydanticCustomError("validation", "Input should be a count of 2 or more, or a fraction between 0 and 1")
 
 
+def _rising(pair: tuple[int, int]) -> tuple[int, int]:
+    if not 0 <= pair[0] < pair[1] < 1 << 32:
+        raise PydanticCustomError("range", "Input should be two whole numbers, the smaller one first")
+    return pair
+
+
 class DataSettings(Settings):
     """[data]: the data set's name, and how many of the last training images are kept for validation.
 
     `validation` is a count, or the fraction of them where the data set may be of any length. Of the others, training
     may know the labels of `labels` images, as many of each class; -1 is all of them. `size` and `channels` (1 gray,
-    3 colour) are what picture files of any shape are cut to.
+    3 colour) are what picture files of any shape are made to be, by `fit` (see the runtime's `Preparation`); `range`
+    is the pair of raw values that become black and white, for files that use a part of what they can hold.
     """
 
     dataset: PlainName
@@ -38,6 +54,13 @@ class DataSettings(Settings):
     labels: Annotated[int, Field(ge=-1)] = 0
     size: Annotated[int, Field(gt=0, le=1024)] | None = None
     channels: Literal[1, 3] | None = None
+    fit: Literal["crop", "pad", "squash", "digit"] = "crop"
+    range: Annotated[tuple[int, int], Field(strict=False), AfterValidator(_rising)] | None = None
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it says how pictures are prepared, which only a folder of them leaves to it."""
+        return self.fit != "crop" or self.range is not None
 
     @property
     def cut(self) -> tuple[int, int]:

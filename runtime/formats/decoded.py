@@ -4,19 +4,25 @@ import io
 import math
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from aae_zoo.runtime.bundles.manifest import ImageShape
+from aae_zoo.runtime.formats.folders import FORMATS
+from aae_zoo.runtime.formats.plan import Plan
 
 # The most bytes that one file may become. A telephone's photograph of 48 megapixels takes 0.98 GB as lossy WebP, the
 # dearest, and 0.3 GB as JPEG.
 MOST: Final = 1 << 30
-FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
-
+# Where one colour or number is transparent, all colours are unpacked, and the transparency of each pixel.
+_KEYED: Final = 5
+# The bytes of each type of TIFF's tags, and the most that Python takes for a byte of them.
+_TIFF_TYPES: Final = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | {16: 8, 17: 8, 18: 8}
+_TAG: Final = 40
+_ORIENTATION, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_LENGTH = 274, 258, 277, 322, 323
 # Pillow's bytes a pixel, once it is decoded, in the modes that take fewer than four.
 _PIXEL: Final = {"1": 1, "L": 1, "P": 1}
 # libwebp keeps two canvases and works on a third; Pillow copies what it gives into bytes and those into a picture.
@@ -35,11 +41,16 @@ _WEIGHTS: Final = 56
 
 
 class _Pixels(NamedTuple):
-    """The pixels of a picture as they are decoded: the bytes that are needed meanwhile, and those that stay."""
+    """The pixels of a picture as they are decoded: the bytes that are needed meanwhile, and those that stay.
+
+    `beside` are the bytes a pixel that are needed beside those and the converted picture: for transparency, or numbers
+    of more than 8 bits.
+    """
 
     size: tuple[int, int]
     working: int
     staying: int
+    beside: int
 
 
 class Decoding(NamedTuple):
@@ -53,7 +64,7 @@ class Decoding(NamedTuple):
         return f"{self.width} x {self.height} pixels"
 
 
-def measure_picture(source: Path | IO[bytes], shape: ImageShape, *, resize: bool) -> Decoding:
+def measure_picture(source: Path | IO[bytes], plan: Plan) -> Decoding:
     """What decoding a picture for a model takes; only its header is read.
 
     Multiples are measured with Pillow 13, and hold for everything that `read_picture` does: decoding, colours,
@@ -68,15 +79,18 @@ def measure_picture(source: Path | IO[bytes], shape: ImageShape, *, resize: bool
         if length > MOST:
             raise ValueError(f"it has {length} bytes, expected at most {MOST}")
         is_png = stream.read(8) == b"\x89PNG\r\n\x1a\n"
-        pixels = _png(stream) if is_png else _other(stream, length, jpeg_size(shape) if resize else None)
+        pixels = _png(stream) if is_png else _other(stream, length, jpeg_size(plan))
         stream.seek(0)
-    return Decoding(*pixels.size, length + _converted(pixels, shape))
+    return Decoding(*pixels.size, length + _converted(pixels, plan.shape))
 
 
-def jpeg_size(shape: ImageShape) -> tuple[int, int]:
-    """A JPEG file that is more than twice as large is decoded at a half, a quarter or an eighth of its size."""
-    side = 2 * max(shape.width, shape.height)
-    return side, side
+def jpeg_size(plan: Plan) -> tuple[int, int] | None:
+    """The least size that a JPEG file is decoded at, a half, a quarter or an eighth of its own; None for its own.
+
+    A digit may be a small part of its picture.
+    """
+    side = (16 if plan.preparation.fit == "digit" else 2) * max(plan.shape.width, plan.shape.height)
+    return (side, side) if plan.resize else None
 
 
 def npy_header(stream: IO[bytes], length: int) -> tuple[tuple[int, ...], bool, "np.dtype[Any]"]:
@@ -102,7 +116,7 @@ def reason(error: Exception) -> str:
 
 def _png(stream: IO[bytes]) -> _Pixels:
     """Those of a PNG file, with its texts, which Pillow unpacks when it opens the file."""
-    head, text = b"", 0
+    head, text, is_keyed = b"", 0, False
     while len(start := stream.read(8)) == 8 and start[4:] != b"IEND":
         length, kind = int.from_bytes(start[:4], "big"), start[4:]
         if kind == b"IHDR":
@@ -110,20 +124,24 @@ def _png(stream: IO[bytes]) -> _Pixels:
                 raise ValueError("it has two headers")
             head = stream.read(13)
             length -= 13
+        is_keyed |= kind == b"tRNS"
         text += max(length, _PNG_TEXT) if kind in (b"zTXt", b"iTXt", b"iCCP") else length * (kind == b"tEXt")
         stream.seek(length + 4, io.SEEK_CUR)
     if len(head) < 13:
         raise ValueError("it has no header")
     width, height = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:8], "big")
     is_small = head[8] <= 8 and head[9] in (0, 3)  # gray or a palette
+    beside = _KEYED if is_keyed else int(head[9] in (4, 6) or head[8] > 8)
     decoded = width * height * (1 if is_small else 4) + _TEXT * min(text, _PNG_TEXTS)
-    return _Pixels((width, height), decoded, decoded)
+    return _Pixels((width, height), decoded, decoded, beside)
 
 
 def _other(stream: IO[bytes], length: int, draft: tuple[int, int] | None) -> _Pixels:
     """Those of a file that Pillow opens without unpacking anything."""
     stream.seek(0)
-    with Image.open(stream, formats=FORMATS) as opened:
+    tags = _tag_bytes(stream, length)
+    stream.seek(0)
+    with Image.open(stream, formats=tuple(FORMATS)) as opened:
         pixels, working = opened.width * opened.height, 0
         if opened.format == "WEBP":
             working = (_WEBP_WORKING - _WEBP_PIXEL) * pixels + _WEBP_TABLES * _tables(stream, length, pixels)
@@ -131,8 +149,55 @@ def _other(stream: IO[bytes], length: int, draft: tuple[int, int] | None) -> _Pi
             working = _coefficients(opened)
             if draft:
                 opened.draft(None, draft)
-        staying = _bytes_a_pixel(opened) * opened.width * opened.height + length
-        return _Pixels(opened.size, staying + working, staying)
+        elif opened.format == "TIFF":
+            working = _TAG * tags + (0 if opened.tile[0][0] == "raw" else length + _largest_tile(opened))
+        elif opened.format == "PPM" and opened.tile[0][0] != "raw":  # collected, and copied once
+            working = 3 * pixels * len(opened.getbands()) * (4 if opened.mode in "IF" else 1)
+        content = 0 if opened.format in ("TIFF", "PPM") else length
+        staying = _bytes_a_pixel(opened) * opened.width * opened.height + content
+        if opened.format == "TIFF" and opened.getexif().get(_ORIENTATION, 1) != 1:  # Pillow turns it at once
+            working = max(working, staying)
+        return _Pixels(opened.size, staying + working, staying, _beside(opened))
+
+
+def _beside(opened: Image.Image) -> int:
+    if "transparency" in opened.info:
+        return _KEYED
+    return int(opened.mode[0] in "IF" or opened.has_transparency_data)
+
+
+def _tag_bytes(stream: IO[bytes], length: int) -> int:
+    """The bytes of all tags of a TIFF file, which are read when it is opened; 0 for any other file.
+
+    Raises:
+        ValueError: together they are longer than the file: many lie in the same bytes.
+    """
+    head = stream.read(16)
+    if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return 0
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    number, entry, place = (8, 20, head[8:16]) if b"+" in head[:4] else (2, 12, head[4:8])
+    stream.seek(min(length, int.from_bytes(place, order)))
+    count = int.from_bytes(stream.read(number), order)
+    table = stream.read(min(length, count * entry))
+    starts = range(0, len(table) - entry + 1, entry)
+    sizes = [
+        _TIFF_TYPES.get(int.from_bytes(table[at + 2 : at + 4], order), 0)
+        * int.from_bytes(table[at + 4 : at + (12 if entry == 20 else 8)], order)
+        for at in starts
+    ]
+    if sum(sizes) > length:
+        raise ValueError(f"its tags have {sum(sizes)} bytes, and the whole file {length}")
+    return sum(sizes) + len(table)
+
+
+def _largest_tile(opened: Image.Image) -> int:
+    """The bytes of what libtiff unpacks at a time: a strip, at most the whole picture, or a tile."""
+    tags: Any = opened.tag_v2  # type: ignore[attr-defined]
+    bits = tags.get(_BITS, (1,))
+    bytes_: float = max(bits) * max(len(bits), int(tags.get(_SAMPLES, 1))) / 8
+    tile = int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0))
+    return math.ceil(max(opened.width * opened.height, tile) * bytes_)
 
 
 def _bytes_a_pixel(picture: Image.Image) -> int:
@@ -165,5 +230,7 @@ def _converted(pixels: _Pixels, shape: ImageShape) -> int:
     rows = 4 * 12 * max(width, height)
     weights = _WEIGHTS * (width + height + shape.width + shape.height)
     narrow = pixel * shape.width * max(width, height)
-    # The converted picture has beside it the decoded one, and then the upright one.
-    return max(pixels.working, pixels.staying + converted, 2 * converted) + rows + weights + narrow
+    # The converted picture has beside it the decoded one, and then the one on a ground, or upright.
+    beside = pixels.beside * width * height
+    on_ground = 2 * converted + (2 * width * height if beside else 0)  # the transparency, and a band to look at
+    return max(pixels.working, pixels.staying + converted + beside, on_ground) + rows + weights + narrow

@@ -1,11 +1,14 @@
 """Images of every kind that users have, converted to what a model takes, some rows at a time.
 
-Arrays of numpy, torch, or anything with `__array__` or DLPack; uint8, or floats in [0, 1]; channels first or last;
-gray or colour; lists of Pillow images.
+Arrays of numpy, torch, or anything with `__array__` or DLPack; uint8, booleans, or floats in [0, 1]; channels first or
+last; gray or colour; Pillow images, paths of picture files, and lists of all of these.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,73 +16,86 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import FLOAT32, as_array, contiguous_float32
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from aae_zoo.runtime.formats.plan import Names, Notices, Plan, turned
 
 _BITS_OF_ONE: Final = 0x3F800000
 _UINT32: Final = np.dtype(np.uint32)
+# How far sums of floats may be beyond 0 and 1.
+_ROUNDING: Final = 1e-5
 # Pillow's weights of red, green and blue in gray, of 65,536 (ITU-R BT.601), so that arrays become what pictures do.
 _LUMA: Final = (19595, 38470, 7471)
-# EXIF's tag of how a picture is held, and what turns each value but 1, upright, into that (Pillow's Transpose).
-_ORIENTATION: Final = 0x0112
-_UPRIGHT: Final = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+# What is looked at of a large array at a time.
+_LOOKED_AT: Final = 4096
 
 
+@dataclass
 class Images:
-    """Images that a user gives; `rows` converts some of them.
+    """Images that a user gives, one for each of `names`; those that cannot be read are in `failed`, by name, with why.
 
-    With `resize` they may be of any size, and pictures of different sizes; without it, another size is refused.
-
-    Raises:
-        InvalidInput: wrong rank, size or dtype, or no images.
+    `rows` gives the images of a slice as contiguous float32 [n, C, H, W] in [0, 1], or raises InvalidInput: a value is
+    outside [0, 1], or NaN. `left_out` says in words which files of a folder are no pictures.
     """
 
-    def __init__(self, images: Any, shape: ImageShape, *, resize: bool = False) -> None:
-        self.shape, self._resize = shape, resize
-        self._pictures = _pictures(images)
-        if self._pictures:
-            self._count = len(self._pictures)
-            return
-        array = as_array(images, "the images")
-        if array.shape[1:] != shape.axes or len(array) == 0:
-            array = _channels_first(array, shape, resize)
-        if array.dtype.kind != "f" and array.dtype != np.uint8:
-            raise InvalidInput(f"the images have dtype {array.dtype}, expected uint8 or floats in [0, 1]")
-        self._array, self._count = array, len(array)
+    names: Sequence[str]
+    rows: Callable[[slice], NDArray[np.float32]]
+    failed: dict[str, str] = field(default_factory=dict)
+    left_out: str = ""
 
     def __len__(self) -> int:
-        return self._count
-
-    def rows(self, part: slice) -> NDArray[np.float32]:
-        """The images `part` as contiguous float32 [rows, C, H, W] in [0, 1].
-
-        Raises:
-            InvalidInput: a value outside [0, 1], or a NaN.
-        """
-        if self._pictures:
-            numbers = range(*part.indices(self._count))
-            return _unit(np.stack([self._pixels(number) for number in numbers]))
-        array = self._array[part]
-        is_float = array.dtype.kind == "f"
-        if is_float:
-            array = contiguous_float32(array)
-            check_range(array)
-        if array.shape[1:] != self.shape.axes:
-            array = _resized(_coloured(array, self.shape.channels), self.shape)
-        return array if is_float else _unit(array)
-
-    def _pixels(self, number: int) -> NDArray[np.uint8]:
-        return to_pixels(self._pictures[number], self.shape, f"picture {number}", resize=self._resize)
+        return len(self.names)
 
 
-def check_images(images: Any, shape: ImageShape, *, resize: bool = False) -> NDArray[np.float32]:
+def as_images(given: Any, plan: Plan) -> Images:
+    """Images of any kind.
+
+    Raises:
+        InvalidInput: wrong rank, size or dtype, no images, or a file that cannot be read.
+    """
+    if isinstance(given, Images):
+        return given
+    if isinstance(given, str | os.PathLike):
+        from aae_zoo.runtime.formats.pictures import read_images  # slow to import, and drawing does not need it
+
+        return read_images(Path(given), plan, strict=True)
+    items = given if isinstance(given, list | tuple) else [given]
+    if any(_is_picture(item) or isinstance(item, str | os.PathLike) for item in items):
+        return _from_items(items, plan)
+    return from_array(given, plan)
+
+
+def from_pixels(pixels: NDArray[np.uint8], names: Sequence[str], failed: dict[str, str], left_out: str = "") -> Images:
+    """Images of pictures that are prepared, uint8 [n, C, H, W]."""
+    return Images(names, lambda part: _unit(pixels[part]), failed, left_out)
+
+
+def from_array(given: Any, plan: Plan) -> Images:
+    """Images of an array of any library, [n, C, H, W] or what can be seen as that.
+
+    Raises:
+        InvalidInput: wrong rank, size or dtype, no images, or bytes of 0 and 1, which mean black and almost black.
+    """
+    array = as_array(given, "the images")
+    if array.shape[1:] != plan.shape.axes or len(array) == 0:
+        array = _channels_first(array, plan)
+    chosen = _range_of(array.dtype, plan)
+    if chosen is None and array.dtype == np.uint8:
+        _refuse_ones(array)
+    notices = Notices()
+
+    def rows(part: slice) -> NDArray[np.float32]:
+        names = Names(part.indices(len(array))[0])
+        return _fitted(_in_range(array[part], chosen), plan, notices, names)
+
+    return Images(_Numbers(len(array)), rows)
+
+
+def check_images(images: Any, plan: Plan) -> NDArray[np.float32]:
     """Images of any kind as contiguous float32 [n, C, H, W] in [0, 1].
 
     Raises:
         InvalidInput: wrong rank, size, dtype or range, a NaN, or no images.
     """
-    given = Images(images, shape, resize=resize)
+    given = as_images(images, plan)
     return given.rows(slice(0, len(given)))
 
 
@@ -94,93 +110,90 @@ def is_plain(images: Any, axes: tuple[int, int, int]) -> TypeGuard[NDArray[np.fl
     )
 
 
-def check_range(images: NDArray[np.float32]) -> None:
-    """Refuse contiguous images with a number outside [0, 1].
+def check_range(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Contiguous images in [0, 1]: the array itself, unless a rounding is to be cut off.
 
     Raises:
-        InvalidInput: a value outside [0, 1], or a NaN.
+        InvalidInput: a value outside [0, 1] by more than a rounding, or a NaN.
     """
     # One pass instead of two: as unsigned integers, the bits of all floats in [0, 1] are at most those of 1, and
     # those of NaN, infinity and anything larger or negative are above (so are those of -0, hence the second look).
     # argmax has less to set up than max, and in one dimension; that counts beside a run of 0.06 ms.
     bits = images.ravel().view(_UINT32)
     if bits.item(bits.argmax()) <= _BITS_OF_ONE:
-        return
+        return images
     low, high = images.min(), images.max()
-    if not (low >= 0 and high <= 1):  # also false for NaN
-        found = "NaN" if np.isnan(low) or np.isnan(high) else f"values from {low:g} to {high:g}"
-        raise InvalidInput(f"the images have {found}, expected [0, 1]; divide by the largest value, or pass uint8")
+    if low >= -_ROUNDING and high <= 1 + _ROUNDING:  # also false for NaN
+        return np.asarray(images.clip(0, 1))
+    if np.isnan(low) or np.isnan(high):
+        raise InvalidInput("the images have NaN, expected [0, 1]; replace what is not a number")
+    mend = (
+        "they look normalised: undo the mean and std first (images * std + mean)"
+        if low < 0
+        else "divide by the value that is white, 255 for 8 bits"
+    )
+    raise InvalidInput(f"the images have values from {low:g} to {high:g}, expected [0, 1]; {mend}")
 
 
-def to_pixels(picture: "Image", shape: ImageShape, name: str, *, resize: bool) -> NDArray[np.uint8]:
-    """A picture as uint8 [C, H, W], upright, gray or colour as the model needs; `name` is said in errors.
+class _Numbers(Sequence[str]):
+    """The names of images that have none: their numbers from 0."""
 
-    Raises:
-        InvalidInput: it is of another size than the model's, and `resize` is false.
-    """
-    return fitted(*converted(picture, shape), shape, name, resize=resize)
+    def __init__(self, count: int) -> None:
+        self._count = count
 
+    def __len__(self) -> int:
+        return self._count
 
-def converted(picture: "Image", shape: ImageShape) -> tuple["Image", int | None]:
-    """A picture in gray or colour, as the model needs it, and how it is to be turned (Pillow's Transpose), if it is.
-
-    Turned after that it takes less memory, least where the caller has let go of the picture that was given.
-    """
-    turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION, 1))
-    mode = "L" if shape.channels == 1 else "RGB"
-    return picture if picture.mode == mode else picture.convert(mode), turn
+    def __getitem__(self, number: Any) -> Any:
+        numbers = range(self._count)[number]
+        return str(numbers) if isinstance(numbers, int) else list(map(str, numbers))
 
 
-def fitted(picture: "Image", turn: int | None, shape: ImageShape, name: str, *, resize: bool) -> NDArray[np.uint8]:
-    """A converted picture, turned, as uint8 [C, H, W].
-
-    Raises:
-        InvalidInput: as for `to_pixels`.
-    """
-    from PIL import Image  # slow to import, and drawing does not need it
-
-    upright = picture if turn is None else picture.transpose(Image.Transpose(turn))
-    if not resize:
-        check_size(upright.size, shape, name)
-    size = (shape.width, shape.height)
-    pixels = np.asarray(upright if upright.size == size else upright.resize(size, Image.Resampling.LANCZOS))
-    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+def _is_picture(item: object) -> bool:
+    """Whether something is a Pillow image, without importing Pillow."""
+    return hasattr(item, "getbands") and hasattr(item, "convert")
 
 
-def check_size(size: tuple[int, int], shape: ImageShape, name: str, *, turned: bool = False) -> None:
-    """Refuse a picture of another width and height than the model's; `turned` may be the other way round.
+def _from_items(items: Sequence[Any], plan: Plan) -> Images:
+    """Images of a list of Pillow images, paths of picture files, and arrays of one image each."""
+    notices = Notices()
 
-    Raises:
-        InvalidInput: it is of another size.
-    """
-    expected = (shape.width, shape.height)
-    if size != expected and not (turned and size == expected[::-1]):
-        raise InvalidInput(
-            f"{name} is {size[0]} x {size[1]} pixels, expected {expected[0]} x {expected[1]}; "
-            "resize it, or ask for it (--resize, in Python resize=True, over HTTP resize=true)"
-        )
+    def rows(part: slice) -> NDArray[np.float32]:
+        numbers = range(*part.indices(len(items)))
+        return np.stack([_from_item(items[number], plan, f"picture {number}", notices) for number in numbers])
+
+    return Images([str(i) if isinstance(i, str | os.PathLike) else str(n) for n, i in enumerate(items)], rows)
 
 
-def _pictures(images: Any) -> "Sequence[Image]":
-    """The Pillow images that a user gave, if that is what they are, without importing Pillow."""
-    if type(images) is np.ndarray:
-        return []
-    given = images if isinstance(images, list | tuple) else [images]
-    is_picture = [hasattr(image, "getbands") and hasattr(image, "convert") for image in given[:1]]
-    return given if any(is_picture) else []
+def _from_item(item: Any, plan: Plan, name: str, notices: Notices) -> NDArray[np.float32]:
+    if _is_picture(item):
+        from aae_zoo.runtime.formats.preparation import prepare  # these import Pillow, as in `as_images`
+
+        return _unit(prepare(item, plan, name, notices))
+    if isinstance(item, str | os.PathLike):
+        from aae_zoo.runtime.formats.pictures import read_picture
+
+        return _unit(read_picture(Path(item), plan, notices))
+    array = as_array(item, name)
+    if array.ndim not in (2, 3):
+        found = f"an array {list(array.shape)}" if array.ndim else type(item).__name__
+        raise InvalidInput(f"{name} is {found}, expected a Pillow image, the path of one, or an array of one image")
+    rows = from_array(array[None] if array.ndim == 3 else array[None, None], plan).rows(slice(0, 1))
+    return np.asarray(rows[0])
 
 
-def _channels_first(array: NDArray[Any], shape: ImageShape, resize: bool) -> NDArray[Any]:
+def _channels_first(array: NDArray[Any], plan: Plan) -> NDArray[Any]:
     """Images as [n, channels, height, width], a view, of whatever layout fits the model best.
 
     The model's own number of channels goes before the other of 1 and 3, and channels first before channels last.
     """
+    shape = plan.shape
     images = array[:, None] if array.ndim == 3 and shape.channels == 1 else array
     known = (shape.channels, 4 - shape.channels) if shape.channels in (1, 3) else (shape.channels,)
     for channels in known if images.ndim == 4 and images.size else ():
         for axis in (1, 3):
             moved = np.moveaxis(images, axis, 1)
-            if moved.shape[1] == channels and (resize or moved.shape[2:] == shape.axes[1:]):
+            if moved.shape[1] == channels and (plan.resize or moved.shape[2:] == shape.axes[1:]):
                 return moved
     raise _wrong_shape(array, shape)
 
@@ -191,6 +204,88 @@ def _wrong_shape(array: NDArray[Any], shape: ImageShape) -> InvalidInput:
         f"the images have shape {list(array.shape)}, expected [n, {axes}] with n >= 1, the channels first or last, "
         "or resize=True for another size"
     )
+
+
+def _range_of(dtype: "np.dtype[Any]", plan: Plan) -> tuple[int, int] | None:
+    """Which raw values are black and white, or None where the dtype says so.
+
+    Raises:
+        InvalidInput: nothing says so, or the range is not one of such values.
+    """
+    if dtype == np.uint8 and plan.range and plan.range[1] > 255:
+        raise InvalidInput(f"the images are uint8, from 0 to 255, of which the range {plan.range} says nothing")
+    if plan.range and dtype.kind in "iuf":
+        return plan.range
+    if dtype.kind in "fb" or dtype == np.uint8:
+        return None
+    if dtype.kind in "iu" and plan.preparation.range:
+        return plan.preparation.range
+    raise InvalidInput(
+        f"the images have dtype {dtype}, expected uint8, bool, or floats in [0, 1]; divide whole numbers by the one "
+        "that is white, or give the range: (0, 4095) for 12 bits"
+    )
+
+
+def _refuse_ones(array: NDArray[np.uint8]) -> None:
+    """Refuse bytes of 0 and 1 alone.
+
+    Raises:
+        InvalidInput: they are no others, and there are some of 1.
+    """
+    if array.size < 2:
+        return
+    parts = (array[start : start + _LOOKED_AT].max() for start in range(0, len(array), _LOOKED_AT))
+    highest = 0
+    for part in parts:
+        highest = max(highest, int(part))
+        if highest > 1:
+            return
+    if highest == 1:
+        raise InvalidInput(
+            "the images are uint8 with no value above 1, which is almost black, where 255 is white; if 1 is white, "
+            "multiply by 255 (images * 255), or give booleans or floats (images.astype(bool))"
+        )
+
+
+def _in_range(array: NDArray[Any], chosen: tuple[int, int] | None) -> NDArray[Any]:
+    """Images as bytes, or as contiguous float32 in [0, 1].
+
+    Raises:
+        InvalidInput: a value outside [0, 1], or a NaN.
+    """
+    if chosen is not None:
+        black, white = chosen
+        array = ((array.astype(np.float64) - black) / (white - black)).clip(0, 1)
+    if array.dtype == np.uint8:
+        return array
+    return check_range(np.ascontiguousarray(array, np.float32) if array.dtype == bool else contiguous_float32(array))
+
+
+def _fitted(array: NDArray[Any], plan: Plan, notices: Notices, names: Names) -> NDArray[np.float32]:
+    """Images of bytes or floats in the model's colours, size and polarity."""
+    array = _coloured(array, plan.shape.channels)
+    if array.shape[2:] != plan.shape.axes[1:]:
+        return np.stack([_resized(image, plan, notices, names[number]) for number, image in enumerate(array)])
+    images = array if array.dtype == FLOAT32 else _unit(array)
+    if plan.invert == "yes" or plan.looks_at_grounds:
+        gray = _coloured(images, 1)[:, 0] if plan.shape.channels == 3 else images[:, 0]
+        inverted = turned(gray, plan, notices, names)
+        if inverted.any():
+            images = np.where(inverted[:, None, None, None], 1 - images, images)
+    return np.ascontiguousarray(images)
+
+
+def _resized(image: NDArray[Any], plan: Plan, notices: Notices, name: str) -> NDArray[np.float32]:
+    """An image [C, height, width] of bytes or floats, made to fit as pictures are."""
+    from PIL import Image
+
+    from aae_zoo.runtime.formats.preparation import fit
+
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in image]
+    fitted, inverted = fit(planes, plan, name, notices)
+    values = np.stack([np.asarray(plane) for plane in fitted])
+    floats = _unit(values) if values.dtype == np.uint8 else values.clip(0, 1)  # Lanczos overshoots edges
+    return np.asarray(1 - floats if inverted else floats)
 
 
 def _coloured(array: NDArray[Any], channels: int) -> NDArray[Any]:
@@ -205,19 +300,6 @@ def _coloured(array: NDArray[Any], channels: int) -> NDArray[Any]:
         return (np.asarray(total, np.uint32) >> 16).astype(np.uint8)
     weights = [np.float32(w / 65536) for w in _LUMA]
     return np.minimum(red * weights[0] + green * weights[1] + blue * weights[2], np.float32(1))
-
-
-def _resized(array: NDArray[Any], shape: ImageShape) -> NDArray[Any]:
-    """Images [n, C, height, width], uint8 or float32, of the model's height and width, as pictures are resized."""
-    if array.shape[2:] == shape.axes[1:]:
-        return np.ascontiguousarray(array)
-    from PIL import Image
-
-    size = (shape.width, shape.height)
-    planes = np.ascontiguousarray(array).reshape(-1, *array.shape[2:])
-    resized = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS)) for plane in planes]
-    values = np.stack(resized).reshape(len(array), *shape.axes)
-    return values if values.dtype == np.uint8 else values.clip(0, 1)  # Lanczos overshoots edges
 
 
 def _unit(array: NDArray[np.uint8]) -> NDArray[np.float32]:

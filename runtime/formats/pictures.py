@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
-from aae_zoo.runtime.formats.decoded import FORMATS, MOST, Decoding, jpeg_size, measure_picture, npy_header, reason
+from aae_zoo.runtime.formats.decoded import MOST, Decoding, jpeg_size, measure_picture, npy_header, reason
+from aae_zoo.runtime.formats.folders import FORMATS, PICTURE_SUFFIXES, Listing, list_pictures
 from aae_zoo.runtime.formats.idx import is_idx, read_idx
-from aae_zoo.runtime.formats.images import check_size, converted, fitted
+from aae_zoo.runtime.formats.images import Images, from_array, from_pixels
+from aae_zoo.runtime.formats.plan import Notices, Plan
+from aae_zoo.runtime.formats.preparation import Loose, check_size, finish, loosen
 from aae_zoo.runtime.formats.stream import Stream
 
-PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _GRID_WIDTH: Final = 480
 
 if TYPE_CHECKING:
@@ -30,35 +31,23 @@ if TYPE_CHECKING:
 Results = NDArray[np.float32] | Stream
 
 
-def read_images(path: Path, shape: ImageShape, *, resize: bool = False) -> NDArray[np.generic]:
+def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
     """Read a picture, a folder of pictures (by name), an .npy or .npz array, or an idx file.
 
-    Pictures become uint8 [n, C, H, W], gray or colour as the model needs; arrays come as they are.
+    A picture of a folder that cannot be read is among the `failed` ones; with `strict` it is an error.
 
     Raises:
-        InvalidInput: nothing is there, it is no picture or array, or a picture has another size and `resize` is false.
+        InvalidInput: nothing is there, it is no picture or array, or none of the pictures can be read.
     """
     if path.is_dir():
-        files = _picture_files(path)
-        if not files:
-            raise InvalidInput(
-                f"the folder {path} holds no picture, expected at least one of {', '.join(PICTURE_SUFFIXES)}"
-            )
-        return np.stack([read_picture(p, shape, resize) for p in files])
+        return _read_folder(path, plan, strict=strict)
     if not path.exists():
         raise InvalidInput(f"there is no file {path}; give a picture, a folder of them, an .npy, .npz or idx file")
-    if path.suffix in (".npy", ".npz"):
-        return read_array(path, ("image", "images"))
+    if path.suffix.lower() in (".npy", ".npz"):
+        return from_array(read_array(path, ("image", "images")), plan)
     if is_idx(path):
-        return read_idx(path)
-    return read_picture(path, shape, resize)[None]
-
-
-def image_names(path: Path, count: int) -> list[str]:
-    """The names of the `count` images that `read_images` reads: those of picture files, else their numbers from 0."""
-    if path.is_dir():
-        return [p.name for p in _picture_files(path)]
-    return [path.name] if path.suffix.lower() in PICTURE_SUFFIXES else list(map(str, range(count)))
+        return from_array(read_idx(path), plan)
+    return from_pixels(read_picture(path, plan, Notices())[None], [path.name], {})
 
 
 def read_array(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
@@ -190,7 +179,7 @@ def _opened(path: Path) -> Iterator["NDArray[Any] | Npz"]:
 
     try:
         with path.open("rb") as stream:
-            if path.suffix == ".npy":
+            if path.suffix.lower() == ".npy":
                 npy_header(stream, path.stat().st_size)
                 yield np.load(path, mmap_mode="r", allow_pickle=False)
             else:
@@ -202,46 +191,69 @@ def _opened(path: Path) -> Iterator["NDArray[Any] | Npz"]:
         raise InvalidInput(f"{path} cannot be read as an array ({why}); give one that numpy.save wrote") from None
 
 
-def _picture_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+def _read_folder(folder: Path, plan: Plan, *, strict: bool) -> Images:
+    listing, notices = list_pictures(folder), Notices()
+    pixels = np.empty((len(listing.pictures), *plan.shape.axes), np.uint8)
+    names: list[str] = []
+    failed: dict[str, str] = {}
+    for path in listing.pictures:
+        try:
+            pixels[len(names)] = read_picture(path, plan, notices)
+            names.append(path.name)
+        except InvalidInput as error:
+            if strict:
+                raise
+            failed[path.name] = str(error)
+    if names:
+        return from_pixels(pixels[: len(names)], names, failed, listing.note)
+    if failed:
+        raise InvalidInput(f"none of the {len(failed)} pictures in {folder} can be read: {next(iter(failed.values()))}")
+    raise InvalidInput(f"the folder {folder} holds no picture, {_what_it_holds(folder, listing)}")
 
 
-def read_picture(source: Path | IO[bytes], shape: ImageShape, resize: bool) -> NDArray[np.uint8]:
+def _what_it_holds(folder: Path, listing: Listing) -> str:
+    """What a folder without pictures has instead."""
+    if deeper := list_pictures(folder, folder.rglob("*")).pictures:
+        return f"but {deeper[0].parent} does; give that"
+    return "; ".join(filter(None, [f"expected at least one of {', '.join(PICTURE_SUFFIXES)}", listing.note]))
+
+
+def read_picture(source: Path | IO[bytes], plan: Plan, notices: Notices) -> NDArray[np.uint8]:
     """One picture, a file or its content, as uint8 [C, H, W].
 
     Raises:
-        InvalidInput: as for `measure`, or its decoding would take more than MOST bytes.
+        InvalidInput: as for `measure`, its decoding would take more than MOST bytes, or as for `prepare`.
     """
-    name, decoding = _name(source), measure(source, shape, resize=resize)
+    name, decoding = _name(source), measure(source, plan)
     if decoding.cost > MOST:
         raise InvalidInput(
             f"{name} has {decoding}, which would take {decoding.cost} bytes, expected at most {MOST}; make it smaller"
         )
     with _picture_errors(name):
-        return fitted(*_decoded(source, shape, resize), shape, name, resize=resize)
+        return finish(_decoded(source, plan, name, notices), plan, name, notices)
 
 
-def measure(source: Path | IO[bytes], shape: ImageShape, *, resize: bool) -> Decoding:
+def measure(source: Path | IO[bytes], plan: Plan) -> Decoding:
     """What decoding a picture takes, which only its header is read for.
 
     Raises:
-        InvalidInput: it is no picture, or has another size and `resize` is false.
+        InvalidInput: it is no picture, or has another size and is not to be resized.
     """
     name = _name(source)
     with _picture_errors(name):
-        decoding = measure_picture(source, shape, resize=resize)
-        if not resize:
-            check_size((decoding.width, decoding.height), shape, name, turned=True)
+        decoding = measure_picture(source, plan)
+        if not plan.resize:
+            check_size((decoding.width, decoding.height), plan.shape, name, turned=True)
         return decoding
 
 
-def _decoded(source: Path | IO[bytes], shape: ImageShape, resize: bool) -> tuple[Image.Image, int | None]:
-    """A picture in the model's colours, and how to turn it; the one that was decoded is gone when this returns."""
-    with Image.open(source, formats=FORMATS) as opened:
-        if resize:
-            opened.draft(None, jpeg_size(shape))
+def _decoded(source: Path | IO[bytes], plan: Plan, name: str, notices: Notices) -> Loose:
+    """A picture in the model's colours; the one that was decoded is gone when this returns."""
+    with Image.open(source, formats=tuple(FORMATS)) as opened:
+        if size := jpeg_size(plan):
+            opened.draft(None, size)
         opened.load()
-        return converted(opened, shape)
+        return loosen(opened, plan, name, notices)
 
 
 def _name(source: Path | IO[bytes]) -> str:

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.decoded import npy_header, reason
+from aae_zoo.runtime.formats.folders import FORMATS
 from aae_zoo.runtime.formats.pictures import grid
 from aae_zoo.runtime.serving.batching import ROWS
 
 NPY: Final = "application/x-npy"
-PICTURES: Final = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif")
+PICTURES: Final = tuple(kind for kind, *_ in FORMATS.values())
 # Measured for JSON of every kind of value: bytes of memory for a comma, a list or object, and a name; a name that is
 # not known makes an error of its own.
 _JSON_COSTS: Final = {b",": 90, b"[": 100, b"{": 100, b":": 1500}

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ValidationError, WithJsonSchema
 
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.formats.images import check_images, from_pixels
 from aae_zoo.runtime.formats.pictures import measure, read_picture
+from aae_zoo.runtime.formats.plan import Invert, Notices, Plan, parse_range
 from aae_zoo.runtime.latent.classes import most_probable
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.serving import bodies, refusals
@@ -21,6 +23,8 @@ from aae_zoo.runtime.serving.limits import off_the_loop, share_of
 from aae_zoo.runtime.serving.protocol import to_float32
 from aae_zoo.runtime.serving.service import Service
 
+# How often an array is there, in bytes of its own, while its range, colours and size become the model's.
+_FITTING: Final = 16
 _JSON: Final = "application/json"
 _PNG: Final = "image/png"
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
@@ -69,15 +73,30 @@ def add_encode(app: FastAPI, service: Service) -> None:
         responses={**refusals.BODY, **encoded},
         openapi_extra={"requestBody": {"required": True, "content": types}},
     )
-    async def encode(request: Request, resize: bool = False, format: Literal["json", "npy"] = "json") -> Response:  # noqa: A002
-        """Codes of images: of one picture, or of an .npy array [n, C, H, W], uint8 or floats in [0, 1]."""
+    async def encode(
+        request: Request,
+        resize: bool = False,
+        invert: Invert = "auto",
+        range: str | None = None,  # noqa: A002 - the parameters' names
+        format: Literal["json", "npy"] = "json",  # noqa: A002
+    ) -> Response:
+        """Codes of images: of one picture, or of an .npy array [n, C, H, W], uint8 or floats in [0, 1].
+
+        `resize` makes images of any size fit, `invert` turns those that are on another ground than the model's own,
+        and `range`, such as 0..4095, says which raw values are black and white.
+        """
+        plan = Plan.of(manifest, {"resize": resize, "invert": invert, "range": parse_range(range)})
         kind, body = refusals.media_type(request, types), await request.body()
         if kind == bodies.NPY:
-            images = await _array(request, service, body)
+            array = await _array(request, service, body)
+            if plan.resize or plan.range:
+                await share_of(request).take(_FITTING * len(body), "the array")
+            images = await run_in_threadpool(check_images, array, plan)
         else:
-            decoding = await off_the_loop(len(body), measure, io.BytesIO(body), manifest.image, resize=resize)
+            decoding = await off_the_loop(len(body), measure, io.BytesIO(body), plan)
             await share_of(request).take(decoding.cost + service.cost(1), f"the picture of {decoding}")
-            images = (await run_in_threadpool(read_picture, io.BytesIO(body), manifest.image, resize))[None]
+            pixels = await run_in_threadpool(read_picture, io.BytesIO(body), plan, Notices())
+            images = check_images(from_pixels(pixels[None], [""], {}), plan)
         codes: dict[str, Any] = {**await service.run("encode", {"image": images})}
         if format == "npy":
             return Response(bodies.npy(codes["z"]), media_type=bodies.NPY)

@@ -12,6 +12,7 @@ from aae_zoo.runtime.bundles.manifest import ROLES
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise
 from aae_zoo.runtime.formats.images import check_images
+from aae_zoo.runtime.formats.plan import Plan
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.batching import Batcher
 from aae_zoo.runtime.serving.limits import off_the_loop
@@ -84,7 +85,7 @@ class Service:
 
     def _checked(self, inputs: Arrays) -> Arrays:
         checks: dict[str, Callable[[Any], NDArray[np.float32]]] = {
-            "image": lambda values: check_images(values, self.manifest.image),
+            "image": lambda values: check_images(values, Plan.of(self.manifest, {"invert": "no"})),
             "z": lambda values: check_codes(values, self.manifest.latent, "z"),
             "y": lambda values: check_classes(values, len(self.manifest.labels)),
             "u": lambda values: check_noise(values, self.manifest.noise),

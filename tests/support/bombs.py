@@ -119,6 +119,27 @@ def bmp_of_runs(side: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", start + 2, 0, 0, start) + head + palette + b"\0\1"
 
 
+def _tiff(entries: list[tuple[int, int, int, int]], data: bytes = b"") -> bytes:
+    """A TIFF file of tags (number, type, count, value) and what follows them."""
+    tags = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + tags + bytes(4) + data
+
+
+def tiff_of_a_tile(side: int, tile: int) -> bytes:
+    """A small picture in one very large tile, packed."""
+    data = zlib.compress(bytes(1 << 16))
+    entries = [(256, 3, 1, side), (257, 3, 1, side), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+    entries += [(322, 3, 1, tile), (323, 3, 1, tile), (324, 4, 1, 14 + 12 * 10), (325, 4, 1, len(data))]
+    return _tiff(entries, data)
+
+
+def tiff_of_tags() -> bytes:
+    """Ten thousand tags that are all of the same megabyte."""
+    entries = [(256, 3, 1, 28), (257, 3, 1, 28), (262, 3, 1, 1)]
+    entries += [(1000 + number, 1, 1 << 20, 8) for number in range(10_000)]
+    return _tiff(entries, bytes(1 << 20))
+
+
 def pictures() -> dict[str, bytes]:
     """Pictures by what is large about them."""
     colours = Image.new("RGBA", (SIDE, SIDE), (9, 8, 7, 99))
@@ -144,6 +165,19 @@ def pictures() -> dict[str, bytes]:
         "PNG without pixels": png(SIDE, SIDE),
         "PNG of too many pixels": png(28, 28, pixels=bytes(1 << 28)),
         "PNG of the largest side": png((1 << 31) - 1, (1 << 31) - 1),
+        "PNG one colour transparent": saved(Image.new("P", (SIDE, SIDE)), "PNG", transparency=0),
+        "PNG one gray transparent": saved(Image.new("L", (SIDE, SIDE)), "PNG", transparency=0),
+        "TIFF": saved(colours, "TIFF"),
+        "TIFF turned": saved(colours, "TIFF", exif=turned),
+        "TIFF packed": saved(colours, "TIFF", compression="tiff_adobe_deflate"),
+        "TIFF of 32 bits": saved(Image.new("I", (SIDE, SIDE)), "TIFF"),
+        "TIFF of a large tile": tiff_of_a_tile(28, 1 << 14),
+        "TIFF of many tags": tiff_of_tags(),
+        "PPM": saved(colours.convert("RGB"), "PPM"),
+        "PPM of 16 bits": saved(Image.new("I", (SIDE // 8, SIDE // 8)), "PPM"),
+        "PPM of text": b"P3 512 512 255 " + b"0 " * (3 << 18),
+        "PPM without pixels": b"P6 2048 2048 255 ",
+        "PPM of the largest side": b"P6 99999 99999 255 ",
         "PNG tall": saved(Image.new("L", (1, 1 << 22)), "PNG"),
         "PNG wide": saved(Image.new("RGB", (1 << 22, 1)), "PNG"),
         "JPEG turned": saved(colours.convert("RGB"), "JPEG", exif=turned),

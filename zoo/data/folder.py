@@ -2,14 +2,18 @@
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
 from aae_zoo.runtime.errors import DatasetError
+from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, is_hidden, list_pictures, natural
 from aae_zoo.zoo.data.dataset import Dataset, places
-from aae_zoo.zoo.data.pictures import DATASET_SUFFIXES, progress, read_pictures
+from aae_zoo.zoo.data.pictures import polarity, progress, read_pictures
+from aae_zoo.zoo.recipe import DataSettings
 
 
 def find_pictures(name: str, place: Path | None) -> Path | None:
@@ -23,8 +27,8 @@ def find_pictures(name: str, place: Path | None) -> Path | None:
     return place or next((folder for folder in places(name) if folder.is_dir()), None)
 
 
-def load_pictures(name: str, root: Path, size: int, channels: int) -> Dataset:
-    """All pictures of a folder, cut to their central square, as [n, channels, size, size].
+def load_pictures(root: Path, settings: DataSettings) -> Dataset:
+    """All pictures of a folder as the recipe's [data] wants them, [n, channels, size, size].
 
     About a tenth of them are the test set. The SHA-256 of a file's content alone decides which, so that a picture
     never changes sides when others are added or removed. Their order is that of the hashes, so that the
@@ -43,39 +47,52 @@ def load_pictures(name: str, root: Path, size: int, channels: int) -> Dataset:
             f"of the {len(paths)} pictures in {root}, {len(test)} are in the test set, which takes about "
             "a tenth of them, expected 2 or more; give more pictures"
         )
-    classes = sorted({path.parent.name for path in paths if path.parent != root})
+    classes = sorted({path.parent.name for path in paths if path.parent != root}, key=natural)
+    preparation = replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range)
+    images = read_pictures(train, *settings.cut, preparation)
     return Dataset(
-        name=name,
-        train_images=read_pictures(train, size, channels),
+        name=settings.dataset,
+        train_images=images,
         train_labels=_labels(train, classes),
-        test_images=read_pictures(test, size, channels),
+        test_images=read_pictures(test, *settings.cut, preparation),
         test_labels=_labels(test, classes),
         label_names=tuple(classes),
         md5s={"names and contents": _md5({path.relative_to(root).as_posix(): hashes[path] for path in paths})},
+        preparation=replace(preparation, polarity=polarity(images)),
     )
 
 
 def _pictures(root: Path) -> list[Path]:
     """The picture files, by name: all in the folder itself, or all in subfolders, each of which is a class."""
-    files = sorted((path for path in root.rglob("*") if path.is_file()), key=Path.as_posix)
-    paths = [path for path in files if _is_picture(path.relative_to(root))]
+    paths, _ = listing = list_pictures(root, root.rglob("*"))
     if not paths:
-        raise DatasetError(f"{root} holds no pictures, expected files with the suffixes {', '.join(DATASET_SUFFIXES)}")
-    top = paths[0].parent == root
-    for path in paths:
-        if (path.parent if top else path.parent.parent) != root:
-            raise DatasetError(
-                f"{path} and {paths[0]} are at different depths; put all pictures in {root} itself, or all in "
-                "subfolders of it, one for each class"
-            )
-    if len(paths) < len(files):
-        sys.stderr.write(f"note: {len(files) - len(paths)} files in {root} are not pictures and are left out\n")
+        expected = f"expected files with the suffixes {', '.join(PICTURE_SUFFIXES)}"
+        raise DatasetError("; ".join(filter(None, [f"{root} holds no pictures, {expected}", listing.note])))
+    depths = {len(path.relative_to(root).parts) for path in paths}
+    if depths != {1} and depths != {2}:
+        raise _wrong_depth(root, paths)
+    if listing.left_out:
+        sys.stderr.write(f"note: in {root}, {listing.note}\n")
+    if depths == {2} and (empty := _empty_classes(root, {path.parent for path in paths})):
+        sys.stderr.write(f"note: {', '.join(empty)} in {root} hold no pictures and are no classes\n")
     return paths
 
 
-def _is_picture(path: Path) -> bool:
-    """Whether a file has a picture's suffix, and is neither hidden nor in a hidden folder."""
-    return path.suffix.lower() in DATASET_SUFFIXES and not any(part.startswith(".") for part in path.parts)
+def _empty_classes(root: Path, classes: set[Path]) -> list[str]:
+    found = [path for path in root.iterdir() if path.is_dir() and path not in classes and not is_hidden(path.name)]
+    return sorted((path.name for path in found), key=natural)
+
+
+def _wrong_depth(root: Path, paths: list[Path]) -> DatasetError:
+    """Why pictures that are neither all in a folder itself nor all in its subfolders are refused."""
+    parts = [path.relative_to(root).parts for path in paths]
+    if len({len(names) for names in parts}) == 1 and len({names[:-2] for names in parts}) == 1:
+        return DatasetError(f"the pictures in {root} are all in subfolders of {paths[0].parents[1]}; give that folder")
+    deepest, first = max(paths, key=lambda path: len(path.parts)), min(paths, key=lambda path: len(path.parts))
+    return DatasetError(
+        f"{deepest} and {first} are at different depths; put all pictures in {root} itself, or all in subfolders of "
+        "it, one for each class"
+    )
 
 
 def _is_test(sha256: str) -> bool:
@@ -88,5 +105,5 @@ def _labels(paths: list[Path], classes: list[str]) -> Tensor:
 
 
 def _md5(hashes: dict[str, str]) -> str:
-    lines = "".join(f"{name} {sha256}\n" for name, sha256 in hashes.items())
+    lines = "".join(f"{name} {sha256}\n" for name, sha256 in sorted(hashes.items()))
     return hashlib.md5(lines.encode(), usedforsecurity=False).hexdigest()

@@ -38,9 +38,12 @@ def load_data(settings: DataSettings, place: Path | None = None) -> Dataset:
             raise InvalidRecipe(
                 f"the images of {settings.dataset} have their own size; remove data.size and data.channels"
             )
+        if settings.prepares:
+            raise InvalidRecipe(f"{settings.dataset} is prepared in its own way; remove data.fit and data.range")
         dataset = declared.load(settings, place)
         return replace(dataset, licence=declared.LICENCE, preparation=declared.PREPARATION)
-    found = _pictures(settings, place) if sized else _idx(settings, place)
+    pictures = sized or settings.prepares
+    found = _pictures(settings, place) if pictures else _idx(settings, place)
     if found is None:
         raise DatasetError(
             f"there is no data set {settings.dataset} in {', '.join(map(str, places(settings.dataset)))}; "
@@ -71,9 +74,8 @@ def validation_images(settings: DataSettings, dataset: Dataset) -> Tensor:
 
 
 def _pictures(settings: DataSettings, place: Path | None) -> Dataset | None:
-    size, channels = settings.cut
     folder = find_pictures(settings.dataset, place)
-    return load_pictures(settings.dataset, folder, size, channels) if folder else None
+    return load_pictures(folder, settings) if folder else None
 
 
 def _idx(settings: DataSettings, place: Path | None) -> Dataset | None:

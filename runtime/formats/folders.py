@@ -1,0 +1,62 @@
+"""Folders of pictures: which files in them are pictures, in which order, and what is left out."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+# Of each format that is read: Pillow's name, the type that HTTP gives it, and the suffixes of its files.
+FORMATS: Final = {
+    "PNG": ("image/png", ".png"),
+    "JPEG": ("image/jpeg", ".jpg", ".jpeg", ".jfif"),
+    "WEBP": ("image/webp", ".webp"),
+    "BMP": ("image/bmp", ".bmp"),
+    "GIF": ("image/gif", ".gif"),
+    "TIFF": ("image/tiff", ".tif", ".tiff"),
+    "PPM": ("image/x-portable-anymap", ".ppm", ".pgm"),
+}
+PICTURE_SUFFIXES: Final = tuple(suffix for _, *suffixes in FORMATS.values() for suffix in suffixes)
+# What file managers and network drives leave in folders, beside names that begin with a dot.
+_OF_SYSTEMS: Final = ("thumbs.db", "desktop.ini", "@eadir")
+
+
+class Listing(NamedTuple):
+    """The pictures of a folder in natural order, and how many files of each kind are left out."""
+
+    pictures: list[Path]
+    left_out: Counter[str]
+
+    @property
+    def note(self) -> str:
+        """What is left out, in words: "3 files are left out: 2 hidden, 1 .txt"; nothing where nothing is."""
+        total, kinds = self.left_out.total(), ", ".join(f"{n} {kind}" for kind, n in self.left_out.most_common())
+        return f"{total} file{'s are' if total > 1 else ' is'} left out: {kinds}" if total else ""
+
+
+def list_pictures(folder: Path, files: Iterable[Path] | None = None) -> Listing:
+    """The picture files of a folder itself, or of those `files` somewhere in it.
+
+    A file is a picture by its suffix, in capitals or not, unless it or a folder that it is in is hidden.
+    """
+    pictures, left_out = [], Counter[str]()
+    for path in folder.iterdir() if files is None else files:
+        if path.is_dir():
+            continue
+        if any(map(is_hidden, path.relative_to(folder).parts)):
+            left_out["hidden"] += 1
+        elif path.suffix.lower() in PICTURE_SUFFIXES:
+            pictures.append(path)
+        else:
+            left_out[path.suffix.lower() or "without a suffix"] += 1
+    return Listing(sorted(pictures, key=lambda path: natural(path.as_posix())), left_out)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """What sorts names as people do: img2 before img10."""
+    return [(int(part), part) if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is nobody's own: hidden, or left there by a system."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
