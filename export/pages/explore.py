@@ -22,9 +22,9 @@ from PIL import Image
 from aae_zoo.export.card.figures import METRIC_NAMES
 from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import Manifest, metric_text
+from aae_zoo.runtime.bundles.graph_check import read_graph
+from aae_zoo.runtime.bundles.manifest import ROLES, Manifest, metric_text
 from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
-from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.formats.npz import Npz
@@ -122,11 +122,11 @@ def _write_assets(folder: Path, node_modules: Path | None) -> None:
 def _write_page(folder: Path, bundle: Bundle, root: str) -> None:
     """Write a model's page, graphs and facts; `root` leads from it to the site's own folder."""
     manifest = bundle.manifest
-    for role in ("encoder", "decoder", "prior"):
-        (folder / f"{role}.onnx").write_bytes(bundle.read(manifest.graph_file(role)))
+    for role in ROLES:
+        (folder / f"{role}.onnx").write_bytes(read_graph(bundle, role).content)
     model = Model(bundle, device="cpu", threads=None, precision="fp32")
     model.sample(1)  # refuses graphs that are not what the manifest says, before a page has them
-    (folder / "model.json").write_text(json.dumps(page_facts(bundle)), "utf-8")
+    (folder / "model.json").write_text(json.dumps(page_facts(bundle, model)), "utf-8")
     pictures = _test_pictures(bundle, model)
     model.encode(pictures)
     strip = np.concatenate(list(to_uint8(pictures)), axis=1)
@@ -163,7 +163,7 @@ def figures(manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
-def page_facts(bundle: Bundle) -> dict[str, Any]:
+def page_facts(bundle: Bundle, model: Model) -> dict[str, Any]:
     """What the page's program needs to know of a model: model.json."""
     manifest = bundle.manifest
     facts = {
@@ -175,7 +175,7 @@ def page_facts(bundle: Bundle) -> dict[str, Any]:
         "labels": manifest.labels,
         "label_coordinate": manifest.label_coordinate,
     }
-    draws = _prior_draws(bundle)
+    draws = _prior_draws(model)
     if manifest.latent != 2:
         quantiles = np.quantile(draws, _QUANTILES, axis=0).T
         quantiles[:, -1] = np.maximum(quantiles[:, -1], quantiles[:, 0] + 1e-3)  # a constant needs a range too
@@ -186,16 +186,15 @@ def page_facts(bundle: Bundle) -> dict[str, Any]:
     return facts | {"plane": {"low": -round(reach, 2), "high": round(reach, 2)}, "codes": codes}
 
 
-def _prior_draws(bundle: Bundle) -> NDArray[np.float32]:
+def _prior_draws(model: Model) -> NDArray[np.float32]:
     """Codes that the prior draws [n, latent], class after class in turn where it has classes."""
-    manifest, name = bundle.manifest, bundle.manifest.graph_file("prior")
+    manifest = model.manifest
     noise = uniform_noise(_DRAWS, manifest.noise, seed=0)
     if manifest.label_coordinate is not None:
         count = len(manifest.labels)
         for k in range(count):
             choose_label(noise[k::count], manifest.label_coordinate, k, count)
-    z: NDArray[np.float32] = open_session(bundle.read(name), name, device="cpu").run(["z"], {"u": noise})[0]
-    return z
+    return model.codes_of(noise)["z"]
 
 
 def _codes_of_prior(manifest: Manifest, draws: NDArray[np.float32]) -> dict[str, Any]:

@@ -7,8 +7,10 @@ Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/on
 
 import math
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from dataclasses import InitVar, dataclass
+from typing import Final, NamedTuple, final
 
+from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.protobuf import BYTES, FIXED32, VARINT, Field, Fields, Value, integers, read_message, text
 from aae_zoo.runtime.errors import InvalidBundle
@@ -147,15 +149,43 @@ class _Declared(NamedTuple):
     shape: list[int | str]
 
 
-class Facts(NamedTuple):
-    """The names of a graph's inputs and of its outputs, in its order, and of the operators that it has."""
+# What makes a CheckedGraph: nothing outside this file has it.
+_SEAL: Final = object()
 
-    inputs: list[str]
-    outputs: list[str]
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckedGraph:
+    """The bytes of a graph that `check_graph` let through, which alone makes one, and what is known of it.
+
+    Only such a graph opens a session, is copied, or has its names written into another program's files. `name` is its
+    file's, for errors; `inputs` and `outputs` are names in the graph's order, of float32 arrays with a row of the
+    manifest's `row_shapes` for each image; `operators` are those that it has.
+    """
+
+    content: bytes
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     operators: frozenset[str]
+    seal: InitVar[object]
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise TypeError("a CheckedGraph is made by check_graph alone")
 
 
-def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> Facts:
+def read_graph(bundle: Bundle, role: str, precision: str = "fp32") -> CheckedGraph:
+    """The graph of a role in a precision, read from a bundle and checked.
+
+    Raises:
+        InvalidBundle: the bundle has no such graph, its file is not the manifest's, or as for `check_graph`.
+    """
+    name = bundle.manifest.graph_file(role, precision)
+    return check_graph(bundle.read(name), name, role, bundle.manifest)
+
+
+def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> CheckedGraph:
     """Refuse the bytes of a graph file, `name` in errors, unless they are a plain graph for its role in a bundle.
 
     Raises:
@@ -182,7 +212,8 @@ def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> Fac
         raise InvalidBundle(f"{name} has two tensors of one name; do not trust this bundle")
     operators = _check_nodes(graph, name, constants, {value.name for value in inputs}, _MOST_FOLDED * len(content))
     _check_signature(role, inputs, outputs, manifest)
-    return Facts([value.name for value in inputs], [value.name for value in outputs], operators)
+    takes, gives = (tuple(value.name for value in values) for values in (inputs, outputs))
+    return CheckedGraph(content, name, takes, gives, operators, seal=_SEAL)
 
 
 def _view(value: Value) -> memoryview:
