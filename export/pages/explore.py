@@ -4,7 +4,6 @@ The pages are templates in export/pages/site/; onnxruntime-web comes from where 
 page asks no other host for anything. A folder of pages is a static Space of the Hugging Face Hub as it is.
 """
 
-import html
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import ROLES, Manifest, metric_text
 from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
+from aae_zoo.runtime.escapes import html_text, markdown
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.formats.npz import Npz
 from aae_zoo.runtime.formats.pictures import to_uint8
@@ -133,7 +133,7 @@ def _write_page(folder: Path, bundle: Bundle, root: str) -> None:
     Image.fromarray(strip).save(folder / "pictures.png", optimize=True)
     wasm = sum(path.stat().st_size for path in (folder / root / "assets" / "ort").iterdir())
     page = _template("model.html").substitute(
-        {key: html.escape(value) for key, value in _words(manifest).items()},
+        {key: html_text(value) for key, value in _words(manifest).items()},
         root=root,
         back='<p><a href="../index.html">All models</a></p>' if root else "",
         size=f"{(wasm + (folder / 'decoder.onnx').stat().st_size) / 1e6:.0f}",
@@ -143,7 +143,7 @@ def _write_page(folder: Path, bundle: Bundle, root: str) -> None:
 
 
 def _row(figure: tuple[str, str]) -> str:
-    name, value = map(html.escape, figure)
+    name, value = map(html_text, figure)
     return f"<div><dt>{name}</dt><dd>{value}</dd></div>"
 
 
@@ -251,7 +251,7 @@ def _card(bundle: Bundle, folder: Path) -> str:
     """A model on the catalogue's page."""
     manifest = bundle.manifest
     (folder / "samples.png").write_bytes(bundle.read("samples.png"))
-    words = {key: html.escape(value) for key, value in _words(manifest).items()}
+    words = {key: html_text(value) for key, value in _words(manifest).items()}
     return (
         f'<li class="card"><img src="{manifest.name}/samples.png" alt="" loading="lazy"><div>'
         f'<h2><a href="{manifest.name}/index.html">{words["title"]}</a></h2>'
@@ -265,4 +265,4 @@ def _write_space(folder: Path, title: str, licence: str) -> None:
     lines: Sequence[str] = [f"{key}: {json.dumps(value)}" for key, value in matter.items()]
     front = "\n".join(["---", *lines, "---"])
     text = "A page that decodes in the browser, made with aae-zoo; any static server shows it: `index.html`."
-    (folder / "README.md").write_text(f"{front}\n\n# {title}\n\n{text}\n", "utf-8")
+    (folder / "README.md").write_text(f"{front}\n\n# {markdown(title)}\n\n{text}\n", "utf-8")

@@ -14,6 +14,7 @@ from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import markdown, markdown_code
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.store.catalogue import find_model
 
@@ -88,12 +89,12 @@ def _readme(manifest: Manifest, graphs: Mapping[str, CheckedGraph], language: st
             for role, graph in graphs.items()
         ),
     ]
-    classes = ", ".join(f"{number} `{label}`" for number, label in enumerate(manifest.labels))
+    classes = ", ".join(f"{number} {markdown_code(label)}" for number, label in enumerate(manifest.labels))
     chosen = f"coordinate {manifest.label_coordinate} of `u` chooses one, (number + uniform) / {len(manifest.labels)}"
     paragraphs = [
         f"# {manifest.name} {manifest.version} in your program",
-        f"{manifest.title}. {manifest.description}.",
-        f"Licence: {manifest.licence or 'not stated'}; data set: {manifest.dataset}.",
+        f"{markdown(manifest.title)}. {markdown(manifest.description)}.",
+        f"Licence: {markdown(manifest.licence) or 'not stated'}; data set: {markdown(manifest.dataset)}.",
         how[1].rstrip(),
         "All arrays are float32. Images are in [0, 1], the noise `u` is in the open interval (0, 1).",
         "\n".join(rows),
