@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aae_zoo.cli.options import Json
-from aae_zoo.cli.printing import print_json, print_table
+from aae_zoo.cli.printing import print_json, print_table, say
 from aae_zoo.runtime.bundles.manifest import WEIGHTS
 from aae_zoo.runtime.store.cache import CachedModel, cache_folder, cached_models, clear, remove
 from aae_zoo.runtime.store.catalogue import list_models
@@ -52,7 +52,7 @@ def pull(
         parts: dict[str, Any] = {"precision": precision, "only": only or ()}
         found.append(pull_model(each, **parts, namespace=namespace, folder=from_, force=force, signer=signer))
         if not json:
-            print(_pulled_text(found[-1], signer))
+            say(_pulled_text(found[-1], signer))
     if json:
         facts = [_pulled_facts(pulled) for pulled in found]
         print_json(facts[0] if name else facts)
@@ -75,7 +75,7 @@ def cache(
             print_json([_cached_facts(model) for model in gone])
         else:
             size = sum(model.size for model in gone)
-            print(f"removed {len(gone)} of the cache {cache_folder()}, {size / 1e6:.1f} MB")
+            say(f"removed {len(gone)} of the cache {cache_folder()}, {size / 1e6:.1f} MB")
         return
     models = cached_models()
     if json:
@@ -84,7 +84,7 @@ def cache(
     rows = [[m.name, m.version, m.state, f"{m.size / 1e6:.1f} MB", m.sha256[:12], ", ".join(m.names)] for m in models]
     if rows:
         print_table(["name", "version", "state", "size", "manifest", "pulled as"], rows)
-    print(f"{len(models)} in the cache {cache_folder()}, {sum(m.size for m in models) / 1e6:.1f} MB")
+    say(f"{len(models)} in the cache {cache_folder()}, {sum(m.size for m in models) / 1e6:.1f} MB")
 
 
 def sign(
@@ -94,7 +94,7 @@ def sign(
     """Sign a bundle in the OpenSSF Model Signing format, for pull --signer to check."""
     from aae_zoo.runtime.bundles.signature import sign_bundle
 
-    print(f"signed: {sign_bundle(bundle, key)}; publish the bundle, and the public key elsewhere")
+    say(f"signed: {sign_bundle(bundle, key)}; publish the bundle, and the public key elsewhere")
 
 
 def publish(
@@ -132,20 +132,21 @@ def publish(
     for published in todo:
         done.append(published)
         if not json:
-            print(_published_text(published, dry_run))
+            for text in _published_lines(published, dry_run):
+                say(text)
     if json:
         facts = [asdict(published) for published in done]
         print_json(facts if all_ else facts[0])
 
 
-def _published_text(published: "Published", dry_run: bool) -> str:
+def _published_lines(published: "Published", dry_run: bool) -> list[str]:
     changes = [f"{'would add' if dry_run else 'added'} {name}" for name in published.added]
     changes += [f"{'would remove' if dry_run else 'removed'} {name}" for name in published.removed]
     lines = changes or ["everything is there already, no commit was made"]
     if published.commit:
         lines.append(f"commit {published.commit}")
         lines += [f'pin    load("{published.pin}")'] if published.pin else []
-    return "\n".join([f"{published.repository}: {published.url}", *(f"  {line}" for line in lines)])
+    return [f"{published.repository}: {published.url}", *(f"  {line}" for line in lines)]
 
 
 def _pulled_text(pulled: "Pulled", signer: Path | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Reader, with_model
-from aae_zoo.cli.printing import FEW, note, print_json, print_records
+from aae_zoo.cli.printing import FEW, note, print_json, print_records, say
 from aae_zoo.runtime.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -201,19 +201,19 @@ def score(
         print_json({**facts, "images": rows(columns)})
         return
     _print_highest(rows(columns))
-    print(
+    say(
         f"{found} of {len(scores.score)} images are anomalous: above {limits.threshold:.4g}, "
         f"as 1 % of {limits.images:,} validation images are"
     )
     if flat := int(scores.flat.sum()):
-        print(f"{flat} of them are flat: they have less contrast than any of the validation images")
+        say(f"{flat} of them are flat: they have less contrast than any of the validation images")
     if output:
         _say(f"{len(scores.score)} scores", output)
 
 
 def _print_highest(records: list[dict[str, Any]]) -> None:
     if len(records) > FEW:
-        print(f"the {_HIGHEST} highest of {len(records)}:")
+        say(f"the {_HIGHEST} highest of {len(records)}:")
         records = sorted(records, key=lambda record: -record["score"])[:_HIGHEST]
     print_records(records)
 
@@ -223,7 +223,7 @@ def _say(what: str, output: str) -> None:
     if output == "-":
         note(what)
     else:
-        print(f"{what} in {Path(output).resolve()}")
+        say(f"{what} in {Path(output).resolve()}")
 
 
 COMMANDS = (sample, encode, decode, reconstruct, interpolate, traverse, manifold, nearest, score)

@@ -7,7 +7,9 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from aae_zoo.cli import bench, hub, images, models, programs, proof, serving, training
+from aae_zoo.cli.printing import note, say
 from aae_zoo.runtime.errors import AaeZooError
+from aae_zoo.runtime.escapes import line
 
 _COMMANDS: Final = {
     command.__name__.rstrip("_").replace("_", "-"): command
@@ -20,7 +22,7 @@ def _show_version(show: bool) -> None:
     if show:
         from importlib.metadata import version  # slow to import, and nothing else needs it
 
-        print(f"aae-zoo {version('aae-zoo')}")
+        say(f"aae-zoo {version('aae-zoo')}")
         raise typer.Exit
 
 
@@ -49,7 +51,7 @@ def _command_line(asked: str) -> typer.Typer:
 
 def main() -> None:
     """Run the command line; a foreseen error is one sentence on stderr and exit status 1, a warning one sentence."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"{line(f'warning: {message}')}\n"
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of files of which our own sentences say what is wrong
     try:
         _command_line(next(iter(sys.argv[1:]), ""))()
@@ -69,7 +71,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    note(f"error: {message}")
     sys.exit(1)
 
 

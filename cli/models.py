@@ -5,7 +5,7 @@ from dataclasses import asdict
 import typer
 
 from aae_zoo.cli.options import Json, Name
-from aae_zoo.cli.printing import print_json, print_table
+from aae_zoo.cli.printing import print_json, print_table, say
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Preparation, metric_text
 from aae_zoo.runtime.store.catalogue import find_model, list_models, place_of, where
@@ -46,7 +46,7 @@ def info(name: Name, json: Json = False) -> None:
         **{f"file {file}": _file_text(bundle, file) for file in manifest.files},
     }
     for key, value in facts.items():
-        print(f"{key:<26}{value}")
+        say(f"{key:<26}{value}")
 
 
 def doctor(json: Json = False) -> None:
@@ -58,9 +58,9 @@ def doctor(json: Json = False) -> None:
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            print(f"{'FAULT' if finding.mend else 'ok':<7}{finding.name:<22}{finding.found}")
+            say(f"{'FAULT' if finding.mend else 'ok':<7}{finding.name:<22}{finding.found}")
             if finding.mend:
-                print(f"{'':<7}{'':<22}mend: {finding.mend}")
+                say(f"{'':<7}{'':<22}mend: {finding.mend}")
     if any(finding.mend for finding in findings):
         raise typer.Exit(1)
 

@@ -5,19 +5,27 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from aae_zoo.runtime.escapes import line
+
 # Of more images than this, a command prints a summary.
 FEW: Final = 20
 
 
 def print_json(content: object) -> None:
     """Print JSON on stdout."""
-    print(json.dumps(content, indent=2))
+    print(json.dumps(content, indent=2).replace("\x7f", "\\u007f"))  # JSON itself escapes all other control characters
+
+
+def say(text: str, *, flush: bool = False) -> None:
+    """Print one line on stdout, whatever is in it."""
+    print(line(text), flush=flush)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table with aligned columns on stdout."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
+    cells = [list(map(line, row)) for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
@@ -33,5 +41,5 @@ def _cell(value: object) -> str:
 
 
 def note(message: str) -> None:
-    """Print a note on stderr, where it does not mix with results."""
-    print(message, file=sys.stderr)
+    """Print one line on stderr, where it does not mix with results."""
+    print(line(message), file=sys.stderr)

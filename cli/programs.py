@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from aae_zoo.cli.options import Name
-from aae_zoo.cli.printing import note
+from aae_zoo.cli.printing import note, say
 
 NodeModules = Annotated[
     Path | None,
@@ -25,7 +25,7 @@ def embed(
     from aae_zoo.export.targets.embed import embed as write
 
     manifest = write(name, lang, output, node_modules=node_modules)
-    print(f"{manifest.name} {manifest.version} for {lang} in {output.resolve()}; its README.md says how to run it")
+    say(f"{manifest.name} {manifest.version} for {lang} in {output.resolve()}; its README.md says how to run it")
 
 
 def explore(
@@ -49,10 +49,10 @@ def explore(
 
     if all_:
         count = len(explore_all(output, node_modules=node_modules, replace=replace))
-        print(f"pages of {count} models in {output.resolve()}; any static server shows them")
+        say(f"pages of {count} models in {output.resolve()}; any static server shows them")
     else:
         manifest = write(name or "mnist-gauss", output, node_modules=node_modules, replace=replace)
-        print(f"a page of {manifest.name} in {output.resolve()}; any static server shows it")
+        say(f"a page of {manifest.name} in {output.resolve()}; any static server shows it")
     if serve:
         _serve(output)
 

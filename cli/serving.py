@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from aae_zoo.cli.options import Device, Name, Threads
+from aae_zoo.cli.printing import say
 from aae_zoo.runtime.errors import MissingBackend
 
 
@@ -30,7 +31,7 @@ def serve(
         host=host,
         port=port,
         requests=requests,
-        announce=lambda url: print(f"serving {model.manifest.name} on {url} (its pages: {url}/docs)", flush=True),
+        announce=lambda url: say(f"serving {model.manifest.name} on {url} (its pages: {url}/docs)", flush=True),
     )
 
 
@@ -44,9 +45,7 @@ def export_triton(
 
     bundle = find_model(name)
     export(bundle, output)
-    print(
-        f"{bundle.manifest.name} for Triton in {output.resolve()}; tritonserver --model-repository={output.resolve()}"
-    )
+    say(f"{bundle.manifest.name} for Triton in {output.resolve()}; tritonserver --model-repository={output.resolve()}")
 
 
 COMMANDS = (serve, export_triton)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from aae_zoo.cli.options import Json
-from aae_zoo.cli.printing import print_json, print_table
+from aae_zoo.cli.printing import print_json, print_table, say
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.store.catalogue import names_model
 
@@ -36,7 +36,7 @@ def train(
         os._exit(0)
     _print_metrics(metrics, json)
     if not json:
-        print(f"the run is in {folder}; next: aae-zoo export {folder} -o {checked.name}")
+        say(f"the run is in {folder}; next: aae-zoo export {folder} -o {checked.name}")
 
 
 def evaluate(
@@ -85,9 +85,7 @@ def export(
     from aae_zoo.export.bundling.bundle import export_bundle
 
     manifest = export_bundle(run, output, data=data, replace=replace, seeds=seed_run or (), variants=variant or ())
-    print(
-        f"{manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB, in {output}; next: aae-zoo sample {output}"
-    )
+    say(f"{manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB, in {output}; next: aae-zoo sample {output}")
 
 
 def _print_metrics(metrics: dict[str, Any], json: bool) -> None:

@@ -15,12 +15,18 @@ AaeZooError
 │   └── Interrupted     training that was stopped with Ctrl-C
 └── ParityError         an exported graph that does not equal its PyTorch model
 
-Each message is one sentence: what is wrong, the value found, what was expected, and what mends it.
+Each message is one sentence: what is wrong, the value found, what was expected, and what mends it. As text it is
+one line that controls no terminal, whatever the names and answers in it are.
 """
+
+from aae_zoo.runtime.escapes import line
 
 
 class AaeZooError(Exception):
     """Base class of all errors that this project raises on purpose."""
+
+    def __str__(self) -> str:
+        return line(super().__str__())
 
 
 class InvalidInput(AaeZooError, ValueError):

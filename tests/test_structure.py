@@ -1,5 +1,6 @@
 """The structure that everything leans on: who may import whom, and what a command loads."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -32,7 +33,8 @@ FLOORS = {
     "export": "release | bundling targets | pages | card proof",
     "zoo": "training | measure build | objectives | autoencoder | networks priors datasets | data maths | recipe"
     " | parts processes",
-    "runtime": "serving checks | model | store engine | formats | latent | bundles | files | ownership | errors",
+    "runtime": "serving checks | model | store engine | formats | latent | bundles | files | ownership"
+    " | errors | escapes",
 }
 # How many Python files a folder has at most.
 LIMITS = {**dict.fromkeys(PACKAGES, 12), "tests": 16}
@@ -88,6 +90,30 @@ def test_only_the_service_knows_its_framework() -> None:
 
 def test_one_file_of_the_runtime_knows_the_hubs_client() -> None:
     assert importers("runtime", ("huggingface_hub",)) == {"store/hub.py"}
+
+
+def test_only_checked_graphs_and_the_exports_own_are_opened() -> None:
+    """One file opens what `check_graph` let through, one what the export itself has just made."""
+    opening = {
+        path.relative_to(ROOT).as_posix()
+        for path in python_files(ROOT, *PACKAGES)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "InferenceSession"
+    }
+    assert opening == {"runtime/engine/session.py", "export/proof/own.py"}
+    assert importers("runtime", ("aae_zoo.export.proof.own",)) == set()
+    assert importers("export", ("aae_zoo.export.proof.own",)) == {"proof/gate.py", "proof/layers.py", "proof/search.py"}
+
+
+def test_one_file_of_the_command_line_prints() -> None:
+    """It escapes what it prints."""
+    printing = {
+        path.name
+        for path in python_files(ROOT, "cli")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Name) and node.id == "print"
+    }
+    assert printing == {"printing.py"}
 
 
 def test_no_file_ever_unpickles() -> None:

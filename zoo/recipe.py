@@ -20,11 +20,20 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.runtime.escapes import is_line
 from aae_zoo.zoo.parts import PartSettings, PriorSettings, Settings, kinds, load_part, nearest_first
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 _FAMILIES: Final = {"encoder": "networks", "decoder": "networks", "prior": "priors", "objective": "objectives"}
 
+
+def _line(value: str) -> str:
+    if not is_line(value):
+        raise PydanticCustomError("validation", "Input should be one line of text without control characters")
+    return value
+
+
+Line = Annotated[str, AfterValidator(_line)]
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -104,9 +113,9 @@ class PaperSettings(Settings):
     """
 
     metric: str
-    figure: str
-    source: str
-    differs: str
+    figure: Line
+    source: Line
+    differs: Line
 
 
 class Recipe(Settings):
@@ -118,9 +127,9 @@ class Recipe(Settings):
 
     name: PlainName
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
-    title: str
-    description: str
-    licence: str
+    title: Line
+    description: Line
+    licence: Line
     shipped: bool = True
     seeds: PositiveInt = 1
     data: DataSettings

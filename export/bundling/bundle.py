@@ -27,6 +27,7 @@ from aae_zoo.export.bundling.variants import (
 from aae_zoo.export.card.card import model_card
 from aae_zoo.export.proof.metrics import compare_metrics
 from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import (
     MANIFEST,
     WEIGHTS,
@@ -74,7 +75,7 @@ def export_bundle(
         manifest, networks = describe(source), networks_of(source)
         parity = write_graphs(folder, source, networks, manifest)
         say("measuring the graphs")
-        parity["metrics"] = compare_metrics(networks, folder, dataset, run.recipe, manifest.metrics)
+        parity["metrics"] = compare_metrics(networks, folder, dataset, run.recipe, manifest)
         if variants:
             say("making and measuring variants")
             manifest = _with_variants(folder, source, manifest, variants)
@@ -120,8 +121,10 @@ def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions:
         # Judged together with the graph of that precision that is published already, as they will be used together.
         graphs = {**manifest.graphs, role: {**manifest.graphs[role], precision: path.name}}
         with_it = dataclasses.replace(manifest, graphs=graphs)
-        found = quality(_bundle(folder, with_it), source.dataset, precision)
-        faster = {} if precision == "fp16" else speedups(content, path.read_bytes(), given[role])
+        bundle = _bundle(folder, with_it)
+        found = quality(bundle, source.dataset, precision)
+        plain, variant = (read_graph(bundle, role, which) for which in ("fp32", precision))
+        faster = {} if precision == "fp16" else speedups(plain, variant, given[role])
         said = verdict(path.stat().st_size / len(content), faster, found, was)
         say(f"{path.name}: {said}")
         if said.startswith("published"):

@@ -23,6 +23,7 @@ from torch import Generator
 from aae_zoo.export.bundling.graphs import OPSET
 from aae_zoo.export.proof.metrics import Graphs
 from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
@@ -87,8 +88,7 @@ class _AsSampled(Graphs):
 def quality(bundle: Bundle, dataset: Dataset, precision: str = "fp32") -> dict[str, float]:
     """The test metrics of a bundle's graphs in a precision: `mse`, and `error` and `frechet` if it has them."""
     manifest = bundle.manifest
-    files = {role: manifest.graph_file(role, manifest.precision_of(role, precision)) for role in manifest.graphs}
-    graphs = _AsSampled({role: bundle.read(name) for role, name in files.items()})
+    graphs = _AsSampled({r: read_graph(bundle, r, manifest.precision_of(r, precision)) for r in manifest.graphs})
     recipe = parse_toml(manifest.provenance["recipe"], f"the recipe of {manifest.name}")
     found = measure(graphs, dataset, recipe, (match, in_features))
     if "error" in manifest.metrics:
@@ -127,12 +127,12 @@ def verdict(
     return f"not published: at most {best:.2f} times as fast, {ratio:.0%} of the bytes"
 
 
-def speedups(plain: bytes, variant: bytes, inputs: Arrays) -> dict[int, float]:
+def speedups(plain: CheckedGraph, variant: CheckedGraph, inputs: Arrays) -> dict[int, float]:
     """How many times as fast the variant is as the plain graph, on one thread, at batches of 1 and 64.
 
     Both are measured in turn; the figure is the median of the pairs' ratios.
     """
-    sessions = [open_session(content, "a graph", device="cpu", threads=1) for content in (plain, variant)]
+    sessions = [open_session(graph, device="cpu", threads=1) for graph in (plain, variant)]
     found = {}
     for batch, repeat in ((1, 100), (64, 10)):
         given = {name: values[:batch] for name, values in inputs.items()}

@@ -1,12 +1,17 @@
 """The model card: a bundle's README.md, written from its manifest and its parity report alone."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from aae_zoo.export.card.figures import METRIC_NAMES, PICTURES, VARIANT_METRICS, spread
 from aae_zoo.export.card.metadata import front_matter
 from aae_zoo.export.card.usage import usage
 from aae_zoo.runtime.bundles.manifest import Manifest, metric_text
+from aae_zoo.runtime.escapes import markdown, markdown_block
+
+# One number or several, as `metric_text` gives them: no markup.
+_NUMBERS: Final = re.compile(r"[-+.,0-9einfa \[\]]+")
 
 
 def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
@@ -15,8 +20,8 @@ def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
         "\n\n".join(
             [
                 front_matter(manifest, METRIC_NAMES),
-                f"# {manifest.title}",
-                f"{manifest.description}: **{manifest.name}** {manifest.version}, {_architecture(manifest)}.",
+                f"# {markdown(manifest.title)}",
+                f"{markdown(manifest.description)}: **{manifest.name}** {manifest.version}, {_architecture(manifest)}.",
                 _pictures(manifest),
                 usage(manifest),
                 _results(manifest),
@@ -60,14 +65,20 @@ def _pictures(manifest: Manifest) -> str:
 
 
 def _results(manifest: Manifest) -> str:
-    rows = [f"| {name} | {value} |" for name, value in metric_rows(manifest.metrics)]
-    table = [f"## Results on the test set of {manifest.dataset}", "", "| figure | value |", "|---|---|", *rows]
+    rows = [f"| {name} | {_figure(value)} |" for name, value in metric_rows(manifest.metrics)]
+    title = f"## Results on the test set of {markdown(manifest.dataset)}"
+    table = [title, "", "| figure | value |", "|---|---|", *rows]
     if paper := manifest.metrics.get("paper"):
         name = METRIC_NAMES[paper["metric"]]
         if values := spread(manifest.metrics, paper["metric"]):
             table.append(f"| {name}, trained anew | {values} |")
-        table += ["", f"{paper['source']} gives {paper['figure']} for the {name}. What differs: {paper['differs']}."]
+        source, figure, differs = (markdown(str(paper[key])) for key in ("source", "figure", "differs"))
+        table += ["", f"{source} gives {figure} for the {name}. What differs: {differs}."]
     return "\n".join(table)
+
+
+def _figure(value: str) -> str:
+    return value if _NUMBERS.fullmatch(value) else markdown(value)
 
 
 def _variants(manifest: Manifest) -> list[str]:
@@ -99,25 +110,26 @@ def _beside(found: Mapping[str, Any], name: str) -> str:
 
 def _training(manifest: Manifest) -> str:
     facts = manifest.provenance
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    versions, machine = _versions(facts), markdown(str(facts["machine"]))
     processes = facts.get("processes", 1)
     threads = f"{facts['threads']} threads" + (f" in each of {processes} processes" if processes > 1 else "")
     return f"""## Training
 
-Trained on {threads} ({facts["machine"]}), seed {facts["seed"]}, at commit {facts["commit"]}, by this command:
+Trained on {threads} ({machine}), seed {facts["seed"]}, at commit {markdown(str(facts["commit"]))}, by this command:
 
-```
-{facts["command"]}
-```
+{markdown_block(facts["command"])}
 
 with {versions}, and this recipe:
 
-```toml
-{facts["recipe"]}```"""
+{markdown_block(facts["recipe"], "toml")}"""
+
+
+def _versions(facts: Mapping[str, Any]) -> str:
+    return markdown(", ".join(f"{name} {version}" for name, version in facts["versions"].items()))
 
 
 def _parity(parity: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in parity["versions"].items())
+    versions = _versions(parity)
     rows = [
         f"| {row['graph']} | {row['engine']} | {row['batch']} | {row['error']:.2g} | {row['float64']:.2g} "
         f"| {row['float64_allowed']:.2g} |"
@@ -170,11 +182,12 @@ def _through(parity: Mapping[str, Any]) -> list[str]:
 
 
 def _limits(manifest: Manifest) -> str:
+    dataset = markdown(manifest.dataset)
     return f"""## Limits
 
-The weights' licence is {manifest.licence or "not stated"}, that of {manifest.dataset} \
-{manifest.data_licence or "not stated by its makers"}.
+The weights' licence is {markdown(manifest.licence) or "not stated"}, that of {dataset} \
+{markdown(manifest.data_licence) or "not stated by its makers"}.
 
-The model knows {manifest.dataset} and nothing else: other images are encoded and reconstructed as if they came \
+The model knows {dataset} and nothing else: other images are encoded and reconstructed as if they came \
 from it. Weights in the graphs and in `model.safetensors` are rounded to values that float16 holds, and every figure \
 above is that of the rounded weights; computation is in float32."""

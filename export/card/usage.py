@@ -1,6 +1,7 @@
 """How to use a model, as its card says it: with this package, without it, and in the browser."""
 
 from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.escapes import shell_word
 
 
 def usage(manifest: Manifest) -> str:
@@ -10,7 +11,7 @@ def usage(manifest: Manifest) -> str:
 
 def _package(manifest: Manifest) -> str:
     name, labels = manifest.name, manifest.labels
-    of_label = f"\naae-zoo sample {name} -n 64 -o label.png --label '{labels[-1]}'" if labels else ""
+    of_label = f"\naae-zoo sample {name} -n 64 -o label.png --label {shell_word(labels[-1])}" if labels else ""
     return f"""## Use
 
 ```

@@ -4,7 +4,6 @@ The pages are templates in export/pages/site/; onnxruntime-web comes from where 
 page asks no other host for anything. A folder of pages is a static Space of the Hugging Face Hub as it is.
 """
 
-import html
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -22,10 +21,11 @@ from PIL import Image
 from aae_zoo.export.card.figures import METRIC_NAMES
 from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import Manifest, metric_text
+from aae_zoo.runtime.bundles.graph_check import read_graph
+from aae_zoo.runtime.bundles.manifest import ROLES, Manifest, metric_text
 from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
-from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
+from aae_zoo.runtime.escapes import html_text, markdown
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.formats.decoded import reason
 from aae_zoo.runtime.formats.npz import Npz
@@ -123,18 +123,18 @@ def _write_assets(folder: Path, node_modules: Path | None) -> None:
 def _write_page(folder: Path, bundle: Bundle, root: str) -> None:
     """Write a model's page, graphs and facts; `root` leads from it to the site's own folder."""
     manifest = bundle.manifest
-    for role in ("encoder", "decoder", "prior"):
-        (folder / f"{role}.onnx").write_bytes(bundle.read(manifest.graph_file(role)))
+    for role in ROLES:
+        (folder / f"{role}.onnx").write_bytes(read_graph(bundle, role).content)
     model = Model(bundle, device="cpu", threads=None, precision="fp32")
     model.sample(1)  # refuses graphs that are not what the manifest says, before a page has them
-    (folder / "model.json").write_text(json.dumps(page_facts(bundle)), "utf-8")
+    (folder / "model.json").write_text(json.dumps(page_facts(bundle, model)), "utf-8")
     pictures = _test_pictures(bundle, model)
     model.encode(pictures)
     strip = np.concatenate(list(to_uint8(pictures)), axis=1)
     Image.fromarray(strip).save(folder / "pictures.png", optimize=True)
     wasm = sum(path.stat().st_size for path in (folder / root / "assets" / "ort").iterdir())
     page = _template("model.html").substitute(
-        {key: html.escape(value) for key, value in _words(manifest).items()},
+        {key: html_text(value) for key, value in _words(manifest).items()},
         root=root,
         back='<p><a href="../index.html">All models</a></p>' if root else "",
         size=f"{(wasm + (folder / 'decoder.onnx').stat().st_size) / 1e6:.0f}",
@@ -144,7 +144,7 @@ def _write_page(folder: Path, bundle: Bundle, root: str) -> None:
 
 
 def _row(figure: tuple[str, str]) -> str:
-    name, value = map(html.escape, figure)
+    name, value = map(html_text, figure)
     return f"<div><dt>{name}</dt><dd>{value}</dd></div>"
 
 
@@ -164,7 +164,7 @@ def figures(manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
-def page_facts(bundle: Bundle) -> dict[str, Any]:
+def page_facts(bundle: Bundle, model: Model) -> dict[str, Any]:
     """What the page's program needs to know of a model: model.json."""
     manifest = bundle.manifest
     facts = {
@@ -176,7 +176,7 @@ def page_facts(bundle: Bundle) -> dict[str, Any]:
         "labels": manifest.labels,
         "label_coordinate": manifest.label_coordinate,
     }
-    draws = _prior_draws(bundle)
+    draws = _prior_draws(model)
     if manifest.latent != 2:
         quantiles = np.quantile(draws, _QUANTILES, axis=0).T
         quantiles[:, -1] = np.maximum(quantiles[:, -1], quantiles[:, 0] + 1e-3)  # a constant needs a range too
@@ -187,16 +187,15 @@ def page_facts(bundle: Bundle) -> dict[str, Any]:
     return facts | {"plane": {"low": -round(reach, 2), "high": round(reach, 2)}, "codes": codes}
 
 
-def _prior_draws(bundle: Bundle) -> NDArray[np.float32]:
+def _prior_draws(model: Model) -> NDArray[np.float32]:
     """Codes that the prior draws [n, latent], class after class in turn where it has classes."""
-    manifest, name = bundle.manifest, bundle.manifest.graph_file("prior")
+    manifest = model.manifest
     noise = uniform_noise(_DRAWS, manifest.noise, seed=0)
     if manifest.label_coordinate is not None:
         count = len(manifest.labels)
         for k in range(count):
             choose_label(noise[k::count], manifest.label_coordinate, k, count)
-    z: NDArray[np.float32] = open_session(bundle.read(name), name, device="cpu").run(["z"], {"u": noise})[0]
-    return z
+    return model.codes_of(noise)["z"]
 
 
 def _codes_of_prior(manifest: Manifest, draws: NDArray[np.float32]) -> dict[str, Any]:
@@ -253,7 +252,7 @@ def _card(bundle: Bundle, folder: Path) -> str:
     """A model on the catalogue's page."""
     manifest = bundle.manifest
     (folder / "samples.png").write_bytes(bundle.read("samples.png"))
-    words = {key: html.escape(value) for key, value in _words(manifest).items()}
+    words = {key: html_text(value) for key, value in _words(manifest).items()}
     return (
         f'<li class="card"><img src="{manifest.name}/samples.png" alt="" loading="lazy"><div>'
         f'<h2><a href="{manifest.name}/index.html">{words["title"]}</a></h2>'
@@ -267,4 +266,4 @@ def _write_space(folder: Path, title: str, licence: str) -> None:
     lines: Sequence[str] = [f"{key}: {json.dumps(value)}" for key, value in matter.items()]
     front = "\n".join(["---", *lines, "---"])
     text = "A page that decodes in the browser, made with aae-zoo; any static server shows it: `index.html`."
-    (folder / "README.md").write_text(f"{front}\n\n# {title}\n\n{text}\n", "utf-8")
+    (folder / "README.md").write_text(f"{front}\n\n# {markdown(title)}\n\n{text}\n", "utf-8")

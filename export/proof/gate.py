@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime as ort
 
+from aae_zoo.export.proof.own import open_own
 from aae_zoo.runtime.bundles.manifest import ROLES
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, Array, Run, golden_of, problem_with, relative_error, replay
 from aae_zoo.runtime.formats.arrays import Arrays
@@ -104,10 +105,7 @@ def _engines(path: Path) -> list[tuple[str, tuple[int, ...], Callable[[], Engine
 
 
 def _onnxruntime(path: Path, level: ort.GraphOptimizationLevel) -> Engine:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = level
-    options.log_severity_level = 3
-    session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    session = open_own(path.read_bytes(), level)
     names = [o.name for o in session.get_outputs()]
     declared = {value.name: value.shape for value in (*session.get_inputs(), *session.get_outputs())}
     return declared, lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aae_zoo.export.proof.gate import float64_gate
+from aae_zoo.export.proof.own import open_own
 
 _OF_WEIGHTS: Final = ("t", "detach")
 
@@ -95,10 +96,7 @@ def _tensors(graph: bytes, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str
     given = {output.name for output in model.graph.output}
     names = [name for node in model.graph.node for name in node.output if name]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_own(model.SerializeToString(), ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
     tensors = {**inputs, **dict(zip(names, session.run(names, dict(inputs)), strict=True))}
     consumers = {name: f"{n.op_type} {n.name}".strip() for n in reversed(model.graph.node) for name in n.input}
     return tensors, consumers

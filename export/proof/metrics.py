@@ -10,6 +10,8 @@ from torch import Generator, Tensor, nn
 
 from aae_zoo.export.proof.gate import GATE
 from aae_zoo.export.proof.layers import first_difference
+from aae_zoo.runtime.bundles.graph_check import CheckedGraph, check_graph
+from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.checks.parity import relative_error
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import ParityError
@@ -30,8 +32,8 @@ _LOOKED_AT: Final = 500
 class Graphs:
     """The three graphs of a model, as something that can be measured."""
 
-    def __init__(self, graphs: Mapping[str, bytes]) -> None:
-        self.sessions = {role: open_session(content, role, device="cpu") for role, content in graphs.items()}
+    def __init__(self, graphs: Mapping[str, CheckedGraph]) -> None:
+        self.sessions = {role: open_session(graph, device="cpu") for role, graph in graphs.items()}
 
     @property
     def noise(self) -> int:
@@ -63,9 +65,9 @@ def compare_metrics(
     folder: Path,
     dataset: Dataset,
     recipe: Recipe,
-    metrics: Mapping[str, Any],
+    manifest: Manifest,
 ) -> dict[str, Any]:
-    """Measure the graphs of a folder as the model was measured: both figures for each of `METRICS` in `metrics`.
+    """Measure the graphs of a folder as the model was measured: both figures for each of `METRICS` in the manifest.
 
     `networks` are what the graphs are made from, by role. Two figures may differ by 1e-4 and a thousandth of the
     figure, two errors by one image and a thousandth.
@@ -73,8 +75,9 @@ def compare_metrics(
     Raises:
         ParityError: a figure differs from PyTorch's. It names the layer at which the first graph begins to differ.
     """
-    contents = {role: (folder / f"{role}.onnx").read_bytes() for role in networks}
-    found = measure(Graphs(contents), dataset, recipe, (match, class_error, in_features))
+    graphs = {role: _read(folder / f"{role}.onnx", role, manifest) for role in networks}
+    metrics = manifest.metrics
+    found = measure(Graphs(graphs), dataset, recipe, (match, class_error, in_features))
     report: dict[str, Any] = {}
     for name in (name for name in METRICS if name in metrics):
         a, b = np.asarray(metrics[name]), np.asarray(found[name])
@@ -82,21 +85,25 @@ def compare_metrics(
         if not (np.abs(a - b) <= slack + _RELATIVE * np.abs(a)).all():
             raise ParityError(
                 f"through ONNX Runtime {name} is {found[name]}, with PyTorch {metrics[name]}, no bundle was written; "
-                f"{_where(networks, contents, dataset)}"
+                f"{_where(networks, graphs, dataset)}"
             )
         report[name] = {"pytorch": metrics[name], "onnxruntime": found[name]}
     return report
 
 
+def _read(path: Path, role: str, manifest: Manifest) -> CheckedGraph:
+    return check_graph(path.read_bytes(), path.name, role, manifest)
+
+
 @torch.no_grad()
-def _where(networks: Mapping[str, nn.Module], contents: Mapping[str, bytes], dataset: Dataset) -> str:
+def _where(networks: Mapping[str, nn.Module], checked: Mapping[str, CheckedGraph], dataset: Dataset) -> str:
     """The first graph that differs on test images, their codes or noise, and its layer."""
-    graphs, image = Graphs(contents), to_float(dataset.test_images[:_LOOKED_AT])
+    graphs, image = Graphs(checked), to_float(dataset.test_images[:_LOOKED_AT])
     u = open_uniform(_LOOKED_AT, graphs.noise, Generator().manual_seed(0))
     given = {"image": image, **networks["encoder"](image=image), "u": u}
     for role, session in graphs.sessions.items():
         inputs = {i.name: given[i.name] for i in session.get_inputs()}
         found, wanted = graphs.run(role, inputs), networks[role](**inputs)
         if max(relative_error(found[name].numpy(), wanted[name].numpy()) for name in wanted) > GATE:
-            return f"{role}: {first_difference(networks[role], inputs, contents[role])}"
+            return f"{role}: {first_difference(networks[role], inputs, checked[role].content)}"
     return f"no graph differs on the first {_LOOKED_AT} test images"

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from aae_zoo.runtime.engine.session import open_session
+from aae_zoo.export.proof.own import open_own
 
 _ROWS: Final = 64
 _NUMBERS: Final = 1 << 22
@@ -39,7 +39,7 @@ def worst_input(network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], 
     `inputs`.
     """
     generator = Generator().manual_seed(seed)
-    session = open_session(graph, "the graph", device="cpu")
+    session = open_own(graph)
 
     def errors(rows: Inputs) -> Tensor:
         wanted = network(**rows)

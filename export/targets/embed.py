@@ -4,15 +4,17 @@ The examples are the checkout's folder examples/, which wheels have as aae_zoo.e
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import markdown, markdown_code
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.store.catalogue import find_model
 
@@ -42,16 +44,27 @@ def embed(name: str, language: str, out: Path, *, node_modules: Path | None = No
     if language not in LANGUAGES:
         raise InvalidInput(f"the language is {language!r}, expected one of {', '.join(LANGUAGES)}")
     bundle = find_model(name)
+    graphs = _graphs(bundle)
     with atomic_folder(out, "embed") as folder:
-        for role in GRAPHS:
-            (folder / f"{role}.onnx").write_bytes(bundle.read(bundle.manifest.graph_file(role)))
+        for role, graph in graphs.items():
+            (folder / f"{role}.onnx").write_bytes(graph.content)
         for number, file in enumerate(LANGUAGES[language]):
             text = example(file)
             (folder / Path(file).name).write_text(_filled(text, bundle.manifest) if number == 0 else text, "utf-8")
         if language == "browser":
             copy_web_runtime(folder / "ort", node_modules)
-        (folder / "README.md").write_text(_readme(bundle, language), "utf-8")
+        (folder / "README.md").write_text(_readme(bundle.manifest, graphs, language), "utf-8")
     return bundle.manifest
+
+
+def _graphs(bundle: Bundle) -> dict[str, CheckedGraph]:
+    """The graphs of a bundle, each of which ONNX Runtime opens."""
+    from aae_zoo.runtime.engine.session import open_session  # imports ONNX Runtime
+
+    graphs = {role: read_graph(bundle, role) for role in GRAPHS}
+    for graph in graphs.values():
+        open_session(graph, device="cpu", threads=1)
+    return graphs
 
 
 def example(file: str) -> str:
@@ -65,21 +78,23 @@ def _filled(text: str, manifest: Manifest) -> str:
     return text.replace(_ANY, f"Model: {manifest.name} {manifest.version}; {sizes}.")
 
 
-def _readme(bundle: Bundle, language: str) -> str:
-    manifest = bundle.manifest
+def _readme(manifest: Manifest, graphs: Mapping[str, CheckedGraph], language: str) -> str:
     how = re.search(rf"^## {language}\n\n(.*?)(?=^## |\Z)", example("README.md"), re.DOTALL | re.MULTILINE)
     assert how is not None  # noqa: S101 - examples/README.md has a section for each language
     rows = [
         "| graph | inputs | outputs |",
         "| --- | --- | --- |",
-        *(f"| `{role}.onnx` | {ins} | {outs} |" for role, (ins, outs) in _signatures(bundle).items()),
+        *(
+            f"| `{role}.onnx` | {_tensors(graph.inputs, manifest)} | {_tensors(graph.outputs, manifest)} |"
+            for role, graph in graphs.items()
+        ),
     ]
-    classes = ", ".join(f"{number} `{label}`" for number, label in enumerate(manifest.labels))
+    classes = ", ".join(f"{number} {markdown_code(label)}" for number, label in enumerate(manifest.labels))
     chosen = f"coordinate {manifest.label_coordinate} of `u` chooses one, (number + uniform) / {len(manifest.labels)}"
     paragraphs = [
         f"# {manifest.name} {manifest.version} in your program",
-        f"{manifest.title}. {manifest.description}.",
-        f"Licence: {manifest.licence or 'not stated'}; data set: {manifest.dataset}.",
+        f"{markdown(manifest.title)}. {markdown(manifest.description)}.",
+        f"Licence: {markdown(manifest.licence) or 'not stated'}; data set: {markdown(manifest.dataset)}.",
         how[1].rstrip(),
         "All arrays are float32. Images are in [0, 1], the noise `u` is in the open interval (0, 1).",
         "\n".join(rows),
@@ -88,16 +103,5 @@ def _readme(bundle: Bundle, language: str) -> str:
     return "\n\n".join(paragraphs) + "\n"
 
 
-def _signatures(bundle: Bundle) -> dict[str, tuple[str, str]]:
-    """What each graph takes and gives, as its own session tells."""
-    from aae_zoo.runtime.engine.session import open_session  # imports ONNX Runtime
-
-    told = {}
-    for role in GRAPHS:
-        session = open_session(bundle.read(bundle.manifest.graph_file(role)), role, device="cpu", threads=1)
-        told[role] = (_nodes(session.get_inputs()), _nodes(session.get_outputs()))
-    return told
-
-
-def _nodes(nodes: Sequence[Any]) -> str:
-    return ", ".join(f"`{node.name}` [{', '.join(map(str, ['batch', *node.shape[1:]]))}]" for node in nodes)
+def _tensors(names: tuple[str, ...], manifest: Manifest) -> str:
+    return ", ".join(f"`{name}` [{', '.join(map(str, ('batch', *manifest.row_shapes[name])))}]" for name in names)

@@ -4,56 +4,49 @@ NAME-encoder, NAME-prior and NAME-decoder are the graphs; NAME is an ensemble, p
 uniform noise. The configuration's schema is model_config.proto of the repository triton-inference-server/common.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
+from aae_zoo.runtime.bundles.manifest import ROLES, Manifest
 from aae_zoo.runtime.engine.session import open_session
-from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.escapes import protobuf_text
 from aae_zoo.runtime.files import atomic_folder
-
-if TYPE_CHECKING:
-    from onnxruntime import NodeArg
 
 # The most rows of one run: Triton joins requests up to that many.
 _MAX_BATCH: Final = 256
 # How long a request waits for others to join it.
 _MAX_DELAY_MICROSECONDS: Final = 500
 
-Nodes = Sequence["NodeArg"]
+Names = tuple[str, ...]
 
 
 def export_triton(bundle: Bundle, output: Path) -> None:
     """Write the model repository of a bundle into the new folder `output`.
 
     Raises:
-        InvalidBundle: a graph is altered, is refused by ONNX Runtime, or has no variable batch.
+        InvalidBundle: a graph is altered, or refused as `load` refuses it.
         OutputError: the folder exists already, or cannot be written.
     """
-    name = bundle.manifest.name
+    manifest = bundle.manifest
     with atomic_folder(output, "triton") as folder:
-        signatures = {}
-        for role in ROLES:
-            file = bundle.manifest.graph_file(role)
-            graph = bundle.read(file)
-            session = open_session(graph, file, device="cpu", threads=1)
-            signatures[role] = session.get_inputs(), session.get_outputs()
-            model = folder / f"{name}-{role}"
+        graphs = {role: read_graph(bundle, role) for role in ROLES}
+        for role, graph in graphs.items():
+            open_session(graph, device="cpu", threads=1)  # what ONNX Runtime refuses, Triton would refuse as well
+            model = folder / f"{manifest.name}-{role}"
             (model / "1").mkdir(parents=True)
-            (model / "1" / "model.onnx").write_bytes(graph)
-            (model / "config.pbtxt").write_text(_graph_config(model.name, *signatures[role]), "utf-8")
-        ensemble = folder / name
+            (model / "1" / "model.onnx").write_bytes(graph.content)
+            (model / "config.pbtxt").write_text(_graph_config(model.name, graph, manifest), "utf-8")
+        ensemble = folder / manifest.name
         (ensemble / "1").mkdir(parents=True)  # Triton wants a version's folder, though an ensemble has no file in it
         (ensemble / "1" / ".keep").touch()
-        (ensemble / "config.pbtxt").write_text(
-            _ensemble_config(name, signatures["prior"], signatures["decoder"]), "utf-8"
-        )
+        (ensemble / "config.pbtxt").write_text(_ensemble_config(graphs, manifest), "utf-8")
 
 
-def _graph_config(name: str, inputs: Nodes, outputs: Nodes) -> str:
-    return f"""{_head(name, inputs, outputs)}
+def _graph_config(name: str, graph: CheckedGraph, manifest: Manifest) -> str:
+    return f"""{_head(name, graph.inputs, graph.outputs, manifest)}
 backend: "onnxruntime"
 dynamic_batching {{
   max_queue_delay_microseconds: {_MAX_DELAY_MICROSECONDS}
@@ -61,53 +54,50 @@ dynamic_batching {{
 """
 
 
-def _ensemble_config(name: str, prior: tuple[Nodes, Nodes], decoder: tuple[Nodes, Nodes]) -> str:
+def _ensemble_config(graphs: Mapping[str, CheckedGraph], manifest: Manifest) -> str:
+    prior, decoder = graphs["prior"], graphs["decoder"]
     steps = "".join(
         f"""  step {{
-    model_name: "{name}-{role}"
+    model_name: {protobuf_text(f"{manifest.name}-{role}")}
     model_version: -1
-{_map("input_map", inputs)}{_map("output_map", outputs)}  }}
+{_map("input_map", graph.inputs)}{_map("output_map", graph.outputs)}  }}
 """
-        for role, (inputs, outputs) in (("prior", prior), ("decoder", decoder))
+        for role, graph in (("prior", prior), ("decoder", decoder))
     )
-    return f"""{_head(name, prior[0], decoder[1])}
+    return f"""{_head(manifest.name, prior.inputs, decoder.outputs, manifest)}
 platform: "ensemble"
 ensemble_scheduling {{
 {steps}}}
 """
 
 
-def _head(name: str, inputs: Nodes, outputs: Nodes) -> str:
+def _head(name: str, inputs: Names, outputs: Names, manifest: Manifest) -> str:
     tensors = (
-        "\n".join(_tensor("input", node) for node in inputs),
-        "\n".join(_tensor("output", node) for node in outputs),
+        "\n".join(_tensor("input", name, manifest) for name in inputs),
+        "\n".join(_tensor("output", name, manifest) for name in outputs),
     )
-    return f"""name: "{name}"
+    return f"""name: {protobuf_text(name)}
 max_batch_size: {_MAX_BATCH}
 {tensors[0]}
 {tensors[1]}"""
 
 
-def _tensor(kind: str, node: "NodeArg") -> str:
-    batch, *sizes = node.shape
-    if isinstance(batch, int) or node.type != "tensor(float)" or not all(isinstance(size, int) for size in sizes):
-        raise InvalidBundle(
-            f"{node.name} is {node.type} {node.shape}, expected tensor(float) with a variable batch alone"
-        )
+def _tensor(kind: str, name: str, manifest: Manifest) -> str:
+    """A tensor of a checked graph: float32, its first dimension the batch, which Triton adds itself."""
     return f"""{kind} {{
-  name: "{node.name}"
+  name: {protobuf_text(name)}
   data_type: TYPE_FP32
-  dims: {sizes}
+  dims: {list(manifest.row_shapes[name])}
 }}"""
 
 
-def _map(kind: str, nodes: Nodes) -> str:
+def _map(kind: str, names: Names) -> str:
     """Each tensor keeps its name from step to step: the prior's outputs are the decoder's inputs."""
     return "".join(
         f"""    {kind} {{
-      key: "{node.name}"
-      value: "{node.name}"
+      key: {protobuf_text(name)}
+      value: {protobuf_text(name)}
     }}
 """
-        for node in nodes
+        for name in names
     )

@@ -6,13 +6,18 @@ Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/on
 """
 
 import math
+import re
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from dataclasses import InitVar, dataclass
+from typing import Final, NamedTuple, final
 
+from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.protobuf import BYTES, FIXED32, VARINT, Field, Fields, Value, integers, read_message, text
 from aae_zoo.runtime.errors import InvalidBundle
 
+# What PyTorch's exporter and the tools that rewrite graphs call values; an operator's optional input has no name.
+_NAME: Final = re.compile(r"[A-Za-z0-9_./:-]{0,500}")
 _MANY: Final = 10_000
 _MOST_ELEMENTS: Final = 1 << 28
 # Attributes that say how far a convolution reaches, and any other.
@@ -147,15 +152,43 @@ class _Declared(NamedTuple):
     shape: list[int | str]
 
 
-class Facts(NamedTuple):
-    """The names of a graph's inputs and of its outputs, in its order, and of the operators that it has."""
+# What makes a CheckedGraph: nothing outside this file has it.
+_SEAL: Final = object()
 
-    inputs: list[str]
-    outputs: list[str]
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckedGraph:
+    """The bytes of a graph that `check_graph` let through, which alone makes one, and what is known of it.
+
+    Only such a graph opens a session, is copied, or has its names written into another program's files. `name` is its
+    file's, for errors; `inputs` and `outputs` are names in the graph's order, of float32 arrays with a row of the
+    manifest's `row_shapes` for each image; `operators` are those that it has.
+    """
+
+    content: bytes
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     operators: frozenset[str]
+    seal: InitVar[object]
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise TypeError("a CheckedGraph is made by check_graph alone")
 
 
-def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> Facts:
+def read_graph(bundle: Bundle, role: str, precision: str = "fp32") -> CheckedGraph:
+    """The graph of a role in a precision, read from a bundle and checked.
+
+    Raises:
+        InvalidBundle: the bundle has no such graph, its file is not the manifest's, or as for `check_graph`.
+    """
+    name = bundle.manifest.graph_file(role, precision)
+    return check_graph(bundle.read(name), name, role, bundle.manifest)
+
+
+def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> CheckedGraph:
     """Refuse the bytes of a graph file, `name` in errors, unless they are a plain graph for its role in a bundle.
 
     Raises:
@@ -182,12 +215,23 @@ def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> Fac
         raise InvalidBundle(f"{name} has two tensors of one name; do not trust this bundle")
     operators = _check_nodes(graph, name, constants, {value.name for value in inputs}, _MOST_FOLDED * len(content))
     _check_signature(role, inputs, outputs, manifest)
-    return Facts([value.name for value in inputs], [value.name for value in outputs], operators)
+    takes, gives = (tuple(value.name for value in values) for values in (inputs, outputs))
+    return CheckedGraph(content, name, takes, gives, operators, seal=_SEAL)
 
 
 def _view(value: Value) -> memoryview:
     assert isinstance(value, memoryview)  # noqa: S101 - the field's wire type is BYTES alone
     return value
+
+
+def _name(values: list[Value], where: str) -> str:
+    """A name in a graph, which is plain: it ends up in errors, pages and other programs' configurations."""
+    name = text(values, where)
+    if not _NAME.fullmatch(name):
+        raise InvalidBundle(
+            f"{where} has the name {name[:80]!r}, expected letters, digits and ./:_- alone; do not trust this bundle"
+        )
+    return name
 
 
 def _number(values: list[Value], default: int = 0) -> int:
@@ -230,7 +274,8 @@ def _node(data: memoryview, where: str) -> _Node:
     node = read_message(data, _NODE, f"{where}: a node")
     operator = _operator(node, where)
     tensors = [t for a in node["attribute"] for t in _check_attribute(_view(a), f"{where}: {operator}")]
-    takes, gives = ([text([value], where) for value in node[kind]] for kind in ("input", "output"))
+    takes, gives = ([_name([value], where) for value in node[kind]] for kind in ("input", "output"))
+    _name(node["name"], where)
     return _Node(operator, takes, [name for name in gives if name], tensors)
 
 
@@ -284,7 +329,7 @@ def _check_made(made: int, most: int, where: str) -> None:
 def _check_attribute(data: memoryview, where: str) -> list[_Tensor]:
     """Check an attribute: its tensor or its whole numbers, if it has any."""
     attribute = read_message(data, _ATTRIBUTE, f"{where}: an attribute")
-    name = text(attribute["name"], where)
+    name = _name(attribute["name"], where)
     most = _MOST_REACH if name in _REACH else _MOST_INTEGER
     numbers = integers(attribute["i"] + attribute["ints"], where)
     if any(abs(number) > most for number in numbers):
@@ -295,7 +340,7 @@ def _check_attribute(data: memoryview, where: str) -> list[_Tensor]:
 def _tensor(data: memoryview, where: str) -> _Tensor:
     """Check that a tensor has its data with it, as much as its shape says."""
     tensor = read_message(data, _TENSOR, f"{where}: a tensor")
-    name, dims = text(tensor["name"], where), integers(tensor["dims"], where)
+    name, dims = _name(tensor["name"], where), integers(tensor["dims"], where)
     kind, raw = _number(tensor["data_type"]), tensor["raw_data"]
     if _number(tensor["data_location"]) != 0 or tensor["external_data"]:
         raise InvalidBundle(f"{where}: {name[:80]!r} has its data in another file; do not trust this bundle")
@@ -321,7 +366,7 @@ def _tensor(data: memoryview, where: str) -> _Tensor:
 
 def _declared(data: memoryview, where: str) -> _Declared:
     value = read_message(data, _VALUE, f"{where}: a value")
-    name = text(value["name"], where)
+    name = _name(value["name"], where)
     kind, shape = 0, list[int | str]()
     for type_ in value["type"]:
         for tensor in read_message(_view(type_), _TYPE, f"{where}: {name[:80]!r}")["tensor_type"]:
@@ -334,7 +379,7 @@ def _declared(data: memoryview, where: str) -> _Declared:
 
 def _dimension(data: memoryview, where: str) -> int | str:
     dimension = read_message(data, _DIMENSION, f"{where}: a dimension")
-    return _number(dimension["dim_value"]) if dimension["dim_value"] else text(dimension["dim_param"], where)
+    return _number(dimension["dim_value"]) if dimension["dim_value"] else _name(dimension["dim_param"], where)
 
 
 def _check_signature(role: str, inputs: list[_Declared], outputs: list[_Declared], manifest: Manifest) -> None:

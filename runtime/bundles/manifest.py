@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.escapes import is_line
 
 SCHEMA: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -24,8 +25,9 @@ POLARITIES: Final = ("dark", "light", "any")
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-# What would control a terminal, reverse text, or is not a character.
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+_LINE: Final = "a line of text without control characters"
 
 
 @dataclass(frozen=True)
@@ -236,10 +238,13 @@ class _Fields:
         return InvalidBundle(f"{self.where}: {key} is {found}, expected {expected}; pull or export the model again")
 
     def text(
-        self, key: str, pattern: re.Pattern[str] | None = None, expected: str = "a text without control characters"
+        self,
+        key: str,
+        pattern: re.Pattern[str] | None = None,
+        expected: str = _LINE,
     ) -> str:
         value: str = self._get(key, str, expected)
-        if len(value) > 10_000 or _CONTROL.search(value) or (pattern and not pattern.fullmatch(value)):
+        if len(value) > 10_000 or not is_line(value) or (pattern and not pattern.fullmatch(value)):
             raise self.wrong(key, expected)
         return value
 
@@ -272,7 +277,7 @@ class _Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         values: list[object] = self._get(key, list, "a list of texts")
-        if len(values) > 100_000 or not all(isinstance(v, str) and not _CONTROL.search(v) for v in values):
+        if len(values) > 100_000 or not all(isinstance(v, str) and is_line(v) for v in values):
             raise self.wrong(key, "a list of texts without control characters")
         return tuple(str(v) for v in values)
 

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.devices import MENDS, PROVIDERS
 from aae_zoo.runtime.engine.session import import_onnxruntime, open_session
@@ -105,9 +106,7 @@ def _try(device: str) -> str | None:
     """Why the smallest shipped model cannot be run on a device, or None."""
     try:
         entry = min((e for e in list_models() if e.shipped), key=lambda e: e.size)
-        bundle = open_bundle(SHIPPED / entry.name)
-        name = bundle.manifest.graph_file("prior")
-        open_session(bundle.read(name), name, device=device)
+        open_session(read_graph(open_bundle(SHIPPED / entry.name), "prior"), device=device)
     except (AaeZooError, ValueError) as error:
         return str(error).partition("cannot be used: ")[2].partition("; aae-zoo doctor")[0] or str(error)
     return None

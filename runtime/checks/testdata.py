@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.graph_check import check_graph
+from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.protobuf import field
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import Array, golden_of
@@ -36,14 +36,12 @@ def write_test_data(name: str, folder: Path, *, precision: str | None = None) ->
 
 
 def _write_graph(folder: Path, bundle: Bundle, role: str, precision: str, given: Arrays, expected: Arrays) -> str:
-    file = bundle.manifest.graph_file(role, precision)
-    content = bundle.read(file)
-    inputs, outputs, _ = check_graph(content, file, role, bundle.manifest)
-    graph = folder / Path(file).stem
+    checked = read_graph(bundle, role, precision)
+    graph = folder / Path(checked.name).stem
     data = graph / "test_data_set_0"
     data.mkdir(parents=True)
-    (graph / "model.onnx").write_bytes(content)
-    for kind, names, arrays in (("input", inputs, given), ("output", outputs, expected)):
+    (graph / "model.onnx").write_bytes(checked.content)
+    for kind, names, arrays in (("input", checked.inputs, given), ("output", checked.outputs, expected)):
         for place, name in enumerate(names):
             if name not in arrays:
                 raise InvalidBundle(f"the golden file of {bundle.manifest.name} lacks {name} of the {role}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.graph_check import check_graph
+from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
 from aae_zoo.runtime.bundles.manifest import PRECISIONS, ROLES
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, problem_with, psnr, relative_error, replay
@@ -100,21 +100,19 @@ def graphs_of(bundle: Bundle, precision: str | None = None) -> list[tuple[str, s
 
 
 def _verify(bundle: Bundle, role: str, precision: str, device: str, golden: Arrays) -> Iterator[Comparison]:
-    name = bundle.manifest.graph_file(role, precision)
-    content = bundle.read(name)
-    check_graph(content, name, role, bundle.manifest)
+    graph = read_graph(bundle, role, precision)
     given, expected = golden_of(role, golden, precision)
-    for session, where in _sessions(content, name, device, precision):
+    for session, where in _sessions(graph, device, precision):
         for batch in COMPARED_BATCHES:
             yield _compare(session, given, expected, (role, precision, where, batch))
 
 
-def _sessions(content: bytes, name: str, device: str, precision: str) -> Iterator[tuple["InferenceSession", str]]:
+def _sessions(graph: CheckedGraph, device: str, precision: str) -> Iterator[tuple["InferenceSession", str]]:
     """A session on the device, and the device's name; on CUDA, in float32, one without TF32 and one with it."""
-    session = open_session(content, name, device=device, tf32=True)
+    session = open_session(graph, device=device, tf32=True)
     where = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
     if where == "cuda" and (NO_TF32, precision) in GATES:
-        yield open_session(content, name, device=device), NO_TF32
+        yield open_session(graph, device=device), NO_TF32
     yield session, where
 
 

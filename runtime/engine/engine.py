@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.graph_check import check_graph
+from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.forks import call_after_forks, never_free
 from aae_zoo.runtime.engine.graph import Graph
@@ -74,13 +74,11 @@ class Engine:
         return graph
 
     def _open(self, role: str) -> Graph:
-        name = self.manifest.graph_file(role, self.manifest.precision_of(role, self._precision))
-        content = self._bundle.read(name)
-        facts = check_graph(content, name, role, self.manifest)
+        checked = read_graph(self._bundle, role, self.manifest.precision_of(role, self._precision))
         # The prior is a few sums a row: a pool of threads for it would only wait.
         threads = 1 if role == "prior" and not pool_is_shared() else self._threads
-        session = open_session(content, name, device=self.device, threads=threads, tf32=self._tf32)
-        return Graph(session, self.manifest, facts.operators)
+        session = open_session(checked, device=self.device, threads=threads, tf32=self._tf32)
+        return Graph(session, self.manifest, checked)
 
     @property
     def conditional(self) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.engine.devices import CPU, memory_of
 from aae_zoo.runtime.formats.arrays import Arrays
@@ -32,14 +33,14 @@ class Graph:
     do on a GPU; where the session uses the CPU's memory, plain runs are as good and do less.
     """
 
-    def __init__(self, session: "InferenceSession", manifest: Manifest, operators: frozenset[str]) -> None:
+    def __init__(self, session: "InferenceSession", manifest: Manifest, checked: CheckedGraph) -> None:
         shapes = manifest.row_shapes
         self.session = session
-        self.inputs = frozenset(i.name for i in session.get_inputs())
-        self.outputs = {o.name: shapes[o.name] for o in session.get_outputs()}
+        self.inputs = frozenset(checked.inputs)
+        self.outputs = {name: shapes[name] for name in checked.outputs}
         self.names = list(self.outputs)
         self.memory = memory_of(session)
-        convolves = not operators.isdisjoint(("Conv", "ConvTranspose", "ConvInteger", "QLinearConv"))
+        convolves = not checked.operators.isdisjoint(("Conv", "ConvTranspose", "ConvInteger", "QLinearConv"))
         work = "cuda" if self.memory[0] == "cuda" else "convolutions" if convolves else "products"
         self.batch = _batch_rows(manifest, work)
         self.binds = session.get_providers()[0] != CPU

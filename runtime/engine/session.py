@@ -8,6 +8,7 @@ from io import StringIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.devices import CPU, Device, Provider, missing_providers, wanted_providers
 from aae_zoo.runtime.errors import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend
@@ -24,9 +25,9 @@ _auto_is_cpu = False
 
 
 def open_session(
-    graph: bytes, name: str, *, device: Device = "auto", threads: int | None = None, tf32: bool = False
+    graph: CheckedGraph, *, device: Device = "auto", threads: int | None = None, tf32: bool = False
 ) -> "InferenceSession":
-    """Make a session for the bytes of a graph; errors call it `name`.
+    """Make a session for a graph.
 
     `threads` is how many threads one operator uses: by default as many as the CPUs that this process may use, or
     the pool that `share_threads` made. `tf32` lets CUDA compute with fewer digits.
@@ -41,11 +42,11 @@ def open_session(
     ort = import_onnxruntime()
     wanted = [(CPU, {})] if device == "auto" and _auto_is_cpu else wanted_providers(ort, device, tf32=tf32)
     if wanted[0][0] == CPU:
-        return _session(ort, graph, name, wanted, threads)
+        return _session(ort, graph, wanted, threads)
     try:
-        return _on_device(ort, graph, name, wanted, threads)
+        return _on_device(ort, graph, wanted, threads)
     except (InvalidBundle, DeviceUnavailable) as error:
-        on_cpu = _session(ort, graph, name, [(CPU, {})], threads)  # raises where the graph, not the device, is at fault
+        on_cpu = _session(ort, graph, [(CPU, {})], threads)  # raises where the graph, not the device, is at fault
         if device != "auto":
             raise DeviceUnavailable(
                 f"device {device} was asked for, but cannot be used: {error}; "
@@ -107,13 +108,13 @@ def import_onnxruntime() -> ModuleType:
 
 
 def _on_device(
-    ort: ModuleType, graph: bytes, name: str, wanted: Sequence[Provider], threads: int | None
+    ort: ModuleType, graph: CheckedGraph, wanted: Sequence[Provider], threads: int | None
 ) -> "InferenceSession":
     """A session on other providers than the CPU's, or an error with what is known of the reason."""
     missing = preload_libraries(ort)
     ort.set_default_logger_severity(_FATAL)  # what goes wrong is said in one sentence, not by ONNX Runtime on stderr
     try:
-        session = _session(ort, graph, name, wanted, threads)
+        session = _session(ort, graph, wanted, threads)
     finally:
         ort.set_default_logger_severity(_WARNING)
     if absent := missing_providers(session, wanted):
@@ -133,10 +134,10 @@ def preload_libraries(ort: ModuleType) -> str:
 
 
 def _session(
-    ort: ModuleType, graph: bytes, name: str, wanted: Sequence[Provider], threads: int | None
+    ort: ModuleType, graph: CheckedGraph, wanted: Sequence[Provider], threads: int | None
 ) -> "InferenceSession":
     options = _options(ort, threads)
-    make = partial(ort.InferenceSession, graph, options, providers=list(wanted))
+    make = partial(ort.InferenceSession, graph.content, options, providers=list(wanted))
     try:
         try:
             session: InferenceSession = make(enable_fallback=0)  # its own way to fall back prints to stdout
@@ -146,7 +147,7 @@ def _session(
             options.use_per_session_threads = False  # another library has made all of this process share one pool
             session = make(enable_fallback=0)
     except Exception as error:  # the module's exceptions share no base class but Exception
-        raise InvalidBundle(f"ONNX Runtime {ort.__version__} refuses {name}: {_reason(error)}") from None
+        raise InvalidBundle(f"ONNX Runtime {ort.__version__} refuses {graph.name}: {_reason(error)}") from None
     return session
 
 

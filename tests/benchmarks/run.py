@@ -33,7 +33,6 @@ from safetensors.torch import load_file
 from aae_zoo.runtime import Model, load
 from aae_zoo.runtime.checks.bench import bench, compare, medians, seconds
 from aae_zoo.runtime.engine.cpus import available_cpus
-from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.dataset import torchvision_root
@@ -206,7 +205,7 @@ def _product(b: Array) -> onnxruntime.InferenceSession:
     node = onnx.helper.make_node("MatMul", ["a", "b"], ["c"])
     graph = onnx.helper.make_graph([node], "product", ends[:1], ends[1:], [onnx.numpy_helper.from_array(b, "b")])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    return open_session(model.SerializeToString(), "product", device="cpu")
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def _matrices(path: Path) -> Iterator[tuple[int, int]]:

@@ -32,6 +32,7 @@ from aae_zoo.export.bundling.variants import (
 )
 from aae_zoo.runtime import Model, list_models
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import MAX_FILE_BYTES
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.store.catalogue import SHIPPED
@@ -58,7 +59,8 @@ def measure(bundle: Bundle) -> Iterator[str]:
         yield line(bundle, role, len(content), "", {}, was, "")
         for precision, variant in variants(bundle, role, content, given):
             candidate = add(bundle, role, precision, variant)
-            found, faster = quality(candidate, dataset, precision), speedups(content, variant, given[role])
+            found = quality(candidate, dataset, precision)
+            faster = speedups(read_graph(bundle, role), read_graph(candidate, role, precision), given[role])
             ratio = len(variant) / len(content)
             judged = {} if precision == "fp16" else faster
             said = verdict(ratio, judged, found, was, loss=LITE_LOSS if precision == "lite" else LOSS)

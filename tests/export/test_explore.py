@@ -188,7 +188,7 @@ def test_the_plane_has_the_codes_of_test_images_by_class(
 def test_without_them_it_has_draws_of_the_prior(bundle: Path) -> None:
     (bundle / "codes.npz").unlink()
     rewrite(bundle, lambda d: d["files"].pop("codes.npz"))
-    facts = pages.page_facts(open_bundle(bundle))
+    facts = pages.page_facts(open_bundle(bundle), load(bundle))
     assert facts["codes"]["of"] == "draws of the prior"
     assert facts["codes"]["label"] == []
 
@@ -196,7 +196,7 @@ def test_without_them_it_has_draws_of_the_prior(bundle: Path) -> None:
 def test_a_labelled_priors_draws_have_their_classes(labelled_bundle: Callable[..., Path]) -> None:
     bundle = labelled_bundle()
     rewrite(bundle, lambda d: d["files"].pop("codes.npz", None))
-    codes = pages.page_facts(open_bundle(bundle))["codes"]
+    codes = pages.page_facts(open_bundle(bundle), load(bundle))["codes"]
     assert codes["names"] == ("zero", "one", "2")
     assert codes["label"][:4] == [0, 1, 2, 0]
 
