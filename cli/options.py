@@ -2,9 +2,9 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final
 
 import typer
 
@@ -28,7 +28,10 @@ ImagesOut = Annotated[
     str, typer.Option("--output", "-o", help="name.png one grid, folder/ one file each, .npy or .npz arrays, - stdout.")
 ]
 Resize = Annotated[bool, typer.Option("--resize", help="Resize pictures to the model's size.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that aae-zoo may not have written.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_FORCE: Final = inspect.Parameter("force", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Force, default=False)
 
 Command = Callable[Concatenate["Model", ...], None]
 
@@ -39,11 +42,20 @@ def _load(name: Name, device: Device = "auto", threads: Threads = None, precisio
     return load(name, device=device, threads=threads, precision=precision)
 
 
+def _check_output(output: str | None, given: Mapping[str, object], *, force: bool) -> None:
+    """Refuse, before anything is computed, an output that would write over what is not ours."""
+    from aae_zoo.runtime.ownership import check_file
+
+    if output not in (None, "-"):
+        check_file(Path(output), [path for path in given.values() if isinstance(path, Path)], force=force)
+
+
 def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..., None]]:
     """Let the command line choose the model that a command takes as its first parameter.
 
     In that parameter's place there are NAME, required unless it has a `default`, and after the command's own options
-    --device, --threads and --precision.
+    --device, --threads and --precision. A command with an `output` has --force too: without it, no file is written over
+    that aae-zoo did not write. All of its parameters that are paths are inputs, which are never written over.
     """
     name, *options = inspect.signature(_load).parameters.values()
     if default is not None:
@@ -51,10 +63,13 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
 
     def decorate(command: Command) -> Callable[..., None]:
         _, *own = inspect.signature(command).parameters.values()
-        parameters = [name, *own, *options]
+        writes = any(parameter.name == "output" for parameter in own)
+        parameters = [name, *own, *([_FORCE] if writes else []), *options]
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
+            if writes:
+                _check_output(given["output"], given, force=given.pop("force"))
             model = _load(**{parameter.name: given.pop(parameter.name) for parameter in (name, *options)})
             command(model, **given)
 

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
@@ -19,6 +20,7 @@ from aae_zoo.runtime.formats.decoded import FORMATS, MOST, Decoding, jpeg_size, 
 from aae_zoo.runtime.formats.idx import is_idx, read_idx
 from aae_zoo.runtime.formats.images import check_size, converted, fitted
 from aae_zoo.runtime.formats.stream import Stream
+from aae_zoo.runtime.ownership import SOFTWARE
 
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _GRID_WIDTH: Final = 480
@@ -102,8 +104,9 @@ def save_images(images: Results, output: str, *, columns: int | None = None, gap
     """
     path = Path(output)
     if output == "-" or path.suffix == ".png":
-        picture = grid(_whole(images), columns, gap=gap)
-        write_file(output, lambda stream: picture.save(stream, "PNG"))
+        picture, ours = grid(_whole(images), columns, gap=gap), PngInfo()
+        ours.add_text("Software", SOFTWARE)
+        write_file(output, lambda stream: picture.save(stream, "PNG", pnginfo=ours))
     elif path.suffix == ".npy" and isinstance(images, Stream):
         images.save(path)
     elif path.suffix in (".npy", ".npz"):
