@@ -2,9 +2,9 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, Literal
 
 import typer
 
@@ -42,7 +42,10 @@ Range = Annotated[
     str | None, typer.Option(metavar="LOW..HIGH", help="The raw values of black and white, such as 0..4095.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first picture that cannot be read.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that aae-zoo may not have written.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_FORCE: Final = inspect.Parameter("force", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Force, default=False)
 
 Command = Callable[Concatenate["Model", ...], None]
 
@@ -87,11 +90,21 @@ class Reader:
             raise typer.Exit(1)
 
 
+def _check_output(output: str | None, given: Mapping[str, object], *, force: bool) -> None:
+    """Refuse, before anything is computed, an output that would write over what is not ours."""
+    from aae_zoo.runtime.ownership import check_file
+
+    if output not in (None, "-"):
+        check_file(Path(output), [path for path in given.values() if isinstance(path, Path)], force=force)
+
+
 def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..., None]]:
     """Let the command line choose the model that a command takes as its first parameter.
 
     In that parameter's place there are NAME, required unless it has a `default`, and after the command's own options
-    --device, --threads and --precision. A command that takes a `Reader`, called `read`, has the options of one.
+    --device, --threads and --precision. A command that takes a `Reader`, called `read`, has the options of one. A
+    command with an `output` has --force too: without it, no file is written over that aae-zoo did not write. All of its
+    parameters that are paths are inputs, which are never written over.
     """
     name, *options = inspect.signature(_load).parameters.values()
     _, *of_reader = inspect.signature(Reader).parameters.values()
@@ -101,11 +114,14 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
     def decorate(command: Command) -> Callable[..., None]:
         _, *own = inspect.signature(command).parameters.values()
         reads = any(parameter.name == "read" for parameter in own)
+        writes = any(parameter.name == "output" for parameter in own)
         own = [parameter for parameter in own if parameter.name != "read"] + of_reader * reads
-        parameters = [name, *own, *options]
+        parameters = [name, *own, *([_FORCE] if writes else []), *options]
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
+            if writes:
+                _check_output(given["output"], given, force=given.pop("force"))
             model = _load(**{parameter.name: given.pop(parameter.name) for parameter in (name, *options)})
             if not reads:
                 return command(model, **given)

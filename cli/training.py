@@ -1,25 +1,35 @@
 """aae-zoo train, evaluate, distil and export: from a recipe to a bundle. These need the extra `train`."""
 
 import os
+import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aae_zoo.cli.options import Json
-from aae_zoo.cli.printing import print_json, print_table, say
+from aae_zoo.cli.options import Json, Threads
+from aae_zoo.cli.printing import note, print_json, print_table, say
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.store.catalogue import names_model
 
+if TYPE_CHECKING:
+    from aae_zoo.zoo.training.run import Run
+
 Data = Annotated[Path | None, typer.Option(help="The data set's folder [default: looked for, then downloaded].")]
+DataOfRun = Annotated[Path | None, typer.Option(help="The data set's folder [default: as the run was trained with].")]
 
 
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe that comes with aae-zoo, or a .toml file.")],
     data: Data = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the model is called [default: the recipe's name, or that of your data].")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="The licence of the weights [default: the recipe's].")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/<name>].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Train a recipe into a run folder, and measure the result on the test set."""
@@ -27,21 +37,20 @@ def train(
     from aae_zoo.zoo.recipe import load_recipe
 
     with Processes().agree():
-        checked = load_recipe(recipe, set_ or ())
+        checked = load_recipe(recipe, set_ or ()).for_data(data, name=name, licence=licence)
+    from aae_zoo.zoo.training.run import Run
     from aae_zoo.zoo.training.trainer import train as train_recipe
 
     folder = out or Path("runs") / checked.name
-    metrics = train_recipe(checked, folder, data=data, resume=resume)
+    metrics = train_recipe(checked, folder, data=data, resume=resume, threads=threads)
     if metrics is None:  # this is not the main process; threads of torch.distributed may abort an orderly exit
         os._exit(0)
-    _print_metrics(metrics, json)
-    if not json:
-        say(f"the run is in {folder}; next: aae-zoo export {folder} -o {checked.name}")
+    _print_result(Run(folder, checked), metrics, json)
 
 
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or the NAME of a model or its bundle.")],
-    data: Data = None,
+    data: DataOfRun = None,
     json: Json = False,
 ) -> None:
     """Measure on the test set a run's weights, or an exported model's anomaly score."""
@@ -50,14 +59,15 @@ def evaluate(
 
         _print_metrics(evaluate_model(run, data=data), json)
     else:
+        from aae_zoo.zoo.training.run import Run
         from aae_zoo.zoo.training.trainer import evaluate_run
 
-        _print_metrics(evaluate_run(Path(run), data=data), json)
+        _print_result(Run.open(Path(run)), evaluate_run(Path(run), data=data), json)
 
 
 def distil(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
-    data: Data = None,
+    data: DataOfRun = None,
     json: Json = False,
 ) -> None:
     """Teach a smaller decoder what a run's decoder draws; an export of the run then has both."""
@@ -69,7 +79,7 @@ def distil(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
-    data: Data = None,
+    data: DataOfRun = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a bundle that is there, if aae-zoo wrote all of it.")
     ] = False,
@@ -80,12 +90,64 @@ def export(
     variant: Annotated[
         list[str] | None, typer.Option(help="int8 or fp16: graphs beside float32's, where they win; may be repeated.")
     ] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Even where the training failed.")] = False,
 ) -> None:
     """Export a run to a bundle, if every graph equals its PyTorch model."""
     from aae_zoo.export.bundling.bundle import export_bundle
 
-    manifest = export_bundle(run, output, data=data, replace=replace, seeds=seed_run or (), variants=variant or ())
-    say(f"{manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB, in {output}; next: aae-zoo sample {output}")
+    manifest = export_bundle(
+        run, output, data=data, replace=replace, seeds=seed_run or (), variants=variant or (), anyway=anyway
+    )
+    # A plain name could be that of a model of the catalogue.
+    bundle = output if len(output.parts) > 1 else f"./{output}"
+    say(
+        f"{manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB, in {output}; "
+        f"next: aae-zoo sample {shlex.quote(str(bundle))}"
+    )
+
+
+def _print_result(run: "Run", metrics: dict[str, Any], json: bool) -> None:
+    """Print a training's result in five lines, or all metrics as JSON; and on stderr in what it failed, if it did."""
+    from aae_zoo.zoo.measure.health import problems
+
+    failed = problems(metrics)
+    for problem in failed:
+        note(f"warning: {problem}")
+    if json:
+        print_json(metrics)
+    else:
+        for text in (_trained(run), *_how_good(metrics), f"run: {run.folder}", f"next: {_next(run, bool(failed))}"):
+            say(text)
+
+
+def _trained(run: "Run") -> str:
+    from aae_zoo.zoo.training.trainer import duration
+
+    name, epochs = run.recipe.name, run.recipe.training.epochs
+    if not (run.folder / "run.json").exists():
+        return f"{name}: not trained to the end of its {epochs} epochs"
+    facts = run.read_json("run.json")
+    data = facts.get("data") or run.recipe.data.dataset
+    return f"{name}: trained on {data} for {epochs} epochs, in {duration(facts['training_seconds'])}"
+
+
+def _how_good(metrics: dict[str, Any]) -> list[str]:
+    kept = max(0.0, 1 - metrics["mse"] / max(metrics["mean_image_mse"], 1e-12))
+    wrong = f", {metrics['error']:.2g} % of the classes are wrong" if "error" in metrics else ""
+    return [
+        f"reconstructions: {kept:.0%} of what tells test images apart is kept (squared error {metrics['mse']:.2g} per "
+        f"pixel){wrong}",
+        f"samples: they vary {metrics['sample_spread'] ** 0.5:.2g} times as much as test images; the codes differ from "
+        f"the prior by an MMD² of {metrics['mmd2']:.2g}, the prior's own draws by {metrics['mmd2_prior']:.2g}",
+    ]
+
+
+def _next(run: "Run", failed: bool) -> str:
+    """The command that makes a bundle of a run, for people to copy."""
+    bundle = Path("bundles") / run.recipe.name
+    words = ["aae-zoo", "export", str(run.folder), "-o", str(bundle)]
+    words += ["--replace"] * bundle.exists() + ["--anyway"] * failed
+    return shlex.join(words)
 
 
 def _print_metrics(metrics: dict[str, Any], json: bool) -> None:

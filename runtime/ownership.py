@@ -1,20 +1,24 @@
-"""Whose a folder is: what aae-zoo wrote into it, so that nothing else in it is ever deleted or written over.
+"""Whose a folder or a file is: what aae-zoo wrote, so that nothing else is ever deleted or written over.
 
 What a command writes as a folder has a small mark in it, `.aae-zoo.json`: its kind, and the SHA-256 of every file by
 its path in the folder. A bundle needs none, its manifest says as much. These lists are only asked about what stands in
 the folder, and no path is taken from them: a forged one leads nowhere.
+
+A picture says in itself that aae-zoo wrote it. Arrays and tables cannot: whose they are nobody can tell.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.runtime.errors import OutputError
 
 MARK: Final = ".aae-zoo.json"
+# The text of the name Software in pictures (PNG specification, section 11.3.3.2).
+SOFTWARE: Final = "aae-zoo"
 BUNDLE: Final = "bundle"
 _MANIFEST: Final = "manifest.json"
 # A bundle's signature is over its manifest, which therefore cannot name it.
@@ -61,6 +65,35 @@ def parse_proof(text: bytes, kind: str) -> dict[str, Any]:
         raise ValueError(f"marks a folder of the kind {ascii(found)[:80]}, expected {kind!r}")
     records = document["files"].items()
     return {name: record.get("sha256") if isinstance(record, dict) else record for name, record in records}
+
+
+def check_file(path: Path, inputs: Iterable[Path], *, force: bool) -> None:
+    """Refuse to write a file over one of `inputs`, or one in a folder of them, or without `force` over anybody's.
+
+    Raises:
+        OutputError: there is a file that is not a picture as aae-zoo wrote it.
+    """
+    if not path.is_file():
+        return  # what is no file is refused where it is written
+    real = path.resolve()
+    for given in inputs:
+        if real == given.resolve() or (given.is_dir() and given.resolve() in real.parents):
+            raise OutputError(f"{path} is an input of this command, which is never written over; give another output")
+    if not force and not _is_our_picture(path):
+        raise OutputError(
+            f"{path} exists already, and nothing in it says that aae-zoo wrote it; give another output, or --force to "
+            "write over it"
+        )
+
+
+def _is_our_picture(path: Path) -> bool:
+    from PIL import Image  # slow to import, and most of this file does without
+
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            return bool(picture.info.get("Software") == SOFTWARE)
+    except Exception:  # a damaged file raises whatever its reader meets first
+        return False
 
 
 def check_ours(folder: Path, kind: str, *, besides: Collection[str] = ()) -> None:

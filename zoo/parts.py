@@ -10,8 +10,14 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
+
+# The sizes of layers, codes and classes: the largest is that which a bundle's manifest may have.
+Size = Annotated[int, Field(gt=0, le=1 << 16)]
+# Whatever is counted: 32 bits, as the machine's own loops have.
+Count = Annotated[int, Field(gt=0, lt=1 << 31)]
 
 
 class Settings(BaseModel):
@@ -29,7 +35,7 @@ class PartSettings(Settings):
 class PriorSettings(PartSettings):
     """[prior]: `size` is that of the latent code z."""
 
-    size: PositiveInt
+    size: Size
 
 
 def kinds(family: str) -> list[str]:

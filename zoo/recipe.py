@@ -2,29 +2,24 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    NonNegativeInt,
-    PlainValidator,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    create_model,
-)
+from pydantic import AfterValidator, Field, PlainValidator, PositiveFloat, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.runtime.escapes import is_line
-from aae_zoo.zoo.parts import PartSettings, PriorSettings, Settings, kinds, load_part, nearest_first
+from aae_zoo.zoo.parts import Count, PartSettings, PriorSettings, Settings, kinds, load_part, nearest_first
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 _FAMILIES: Final = {"encoder": "networks", "decoder": "networks", "prior": "priors", "objective": "objectives"}
+
+# Stands in a title or description for what the data are called.
+_DATA: Final = "{data}"
 
 
 def _line(value: str) -> str:
@@ -96,14 +91,14 @@ class TrainingSettings(Settings):
     Where training may know only some labels, every batch comes with `labelled_batch` images whose labels it knows.
     """
 
-    epochs: PositiveInt
-    batch: PositiveInt
-    labelled_batch: PositiveInt = 100
-    seed: NonNegativeInt
+    epochs: Count
+    batch: Count
+    labelled_batch: Count = 100
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]
     learning_rate: PositiveFloat
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    log_every: PositiveInt = 50
-    pictures_every: PositiveInt = 5
+    log_every: Count = 50
+    pictures_every: Count = 5
 
 
 class PaperSettings(Settings):
@@ -121,6 +116,8 @@ class PaperSettings(Settings):
 class Recipe(Settings):
     """A recipe. `encoder`, `decoder`, `prior` and `objective` hold the settings of the part of their kind.
 
+    Where `title` or `description` has {data} in it, the recipe is for anyone's data: see `for_data`. `licence` is that
+    of the weights, empty where nobody has stated one.
     `shipped` says whether `make zoo` trains it, for the models that come with the package, and `seeds` with how many
     seeds, from training.seed on: the first is what is shipped, the others show how much is luck.
     """
@@ -129,9 +126,9 @@ class Recipe(Settings):
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     title: Line
     description: Line
-    licence: Line
+    licence: Line = ""
     shipped: bool = True
-    seeds: PositiveInt = 1
+    seeds: Count = 1
     data: DataSettings
     encoder: PartSettings
     decoder: PartSettings
@@ -154,6 +151,22 @@ class Recipe(Settings):
         """The command that trains this recipe: by name where it is the package's own, else from its file."""
         packaged = (RECIPES / f"{self.name}.toml").is_file() and load_recipe(self.name).sha256 == self.sha256
         return f"aae-zoo train {self.name if packaged else 'recipe.toml'}"
+
+    def for_data(self, data: Path | None, *, name: str | None = None, licence: str | None = None) -> "Recipe":
+        """The recipe of a model of this data: with a licence and name, where given, and without {data} in its texts.
+
+        A recipe for anyone's data calls its model as the folder `data` is called, and speaks of that.
+
+        Raises:
+            InvalidRecipe: the name cannot be one.
+        """
+        called = "".join(filter(str.isprintable, data.resolve().name)) if data else ""
+        said = {key: getattr(self, key).replace(_DATA, called or "pictures") for key in ("title", "description")}
+        if name is None and _DATA in self.title + self.description:
+            name = _plain(called) or self.data.dataset
+        given = {"name": name, "licence": licence}
+        document = self.model_dump(exclude_none=True) | said | {k: v for k, v in given.items() if v is not None}
+        return parse_recipe(document, "the recipe")
 
     def to_toml(self) -> str:
         """All settings, defaults and overrides among them, as a TOML file that `load_recipe` reads."""
@@ -183,7 +196,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         known = ", ".join(nearest_first(name, (p.stem for p in RECIPES.glob("*.toml"))))
         raise InvalidRecipe(f"there is no recipe {name}; give the path of a .toml file, or one of {known}")
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         raise InvalidRecipe(f"{path} is not TOML: {error}") from None
     return parse_toml(text, str(path), overrides)
@@ -236,6 +249,11 @@ class _AnyPart(PartSettings, extra="allow"):
     pass
 
 
+def _plain(name: str) -> str:
+    """A name with no characters but those that a model's may have, at most 64 and maybe none."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:64].strip("._-")
+
+
 def _toml(value: object) -> str:
     """A value in TOML, which writes strings, numbers, booleans and lists of them as JSON does."""
     if isinstance(value, dict):
@@ -252,7 +270,7 @@ def _problem(kind: str, message: str, value: object) -> str:
         return "there is no such setting"
     if kind == "missing":
         return "it is missing"
-    return f"{message[0].lower()}{message[1:]}, found {value!r}"
+    return f"{message[0].lower()}{message[1:]}, found {repr(value)[:80]}"
 
 
 def _override(document: dict[str, Any], override: str) -> None:

@@ -34,10 +34,12 @@ from aae_zoo.runtime.bundles.manifest import (
     Manifest,
     parse_manifest,
 )
+from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.ownership import BUNDLE
 from aae_zoo.zoo.data.loading import validation_images
+from aae_zoo.zoo.measure.health import problems
 from aae_zoo.zoo.training.run import LABELS, Run
 
 
@@ -49,15 +51,18 @@ def export_bundle(
     replace: bool = False,
     seeds: Sequence[Path] = (),
     variants: Sequence[str] = (),
+    anyway: bool = False,
 ) -> Manifest:
     """Export a finished run to the bundle folder `out`, which appears whole or not at all.
 
     `seeds` are runs of the same recipe with other seeds, whose figures are given beside those of this one. `variants`
     are precisions, of `variants.VARIANT_PRECISIONS`, whose graphs are added if they win something. If the run has a
-    lite decoder, so has the bundle.
+    lite decoder, so has the bundle. A run whose training failed is exported only with `anyway`; without `data` the
+    folder of its data is the one that it was trained with.
 
     Raises:
-        CheckpointError: a run is missing, unfinished or damaged, or one of `seeds` is of another recipe.
+        CheckpointError: a run is missing, unfinished or damaged, or its training failed, or one of `seeds` is of
+            another recipe.
         InvalidInput: one of `variants` is not such a precision.
         DatasetError: a data set that the exported model is measured on is missing or damaged, or is not the one that
             the run was trained on.
@@ -73,6 +78,8 @@ def export_bundle(
     with atomic_folder(out, BUNDLE, replace=replace) as folder:
         say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
         manifest, networks = describe(source), networks_of(source)
+        if not anyway:
+            _check_health(run, manifest.metrics)
         parity = write_graphs(folder, source, networks, manifest)
         say("measuring the graphs")
         parity["metrics"] = compare_metrics(networks, folder, dataset, run.recipe, manifest)
@@ -88,6 +95,11 @@ def export_bundle(
         manifest = dataclasses.replace(manifest, score=limits)
         metrics = {**manifest.metrics, **anomaly_metrics(_exported(folder, manifest), dataset), **others}
         return _complete(folder, source, dataclasses.replace(manifest, metrics=metrics), parity, out)
+
+
+def _check_health(run: Run, metrics: Mapping[str, Any]) -> None:
+    if found := problems(metrics):
+        raise CheckpointError(f"the training of {run.folder} failed, export it with --anyway only: {'; '.join(found)}")
 
 
 def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[str, Any], out: Path) -> Manifest:

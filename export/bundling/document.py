@@ -45,8 +45,8 @@ def describe(source: Source) -> Manifest:
 
 
 def lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's facts without those that another run on the same machine would not repeat."""
-    return {name: value for name, value in facts.items() if name != "training_seconds"}
+    """A run's facts without those that another run need not repeat, and without folders of the user's machine."""
+    return {name: value for name, value in facts.items() if name not in ("training_seconds", "data")}
 
 
 def _labels(source: Source) -> tuple[str, ...]:

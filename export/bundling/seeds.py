@@ -27,7 +27,7 @@ def over_seeds(run: Run, others: Sequence[Path]) -> dict[str, Any]:
     if len(set(seeds)) < len(seeds):
         raise CheckpointError(f"the runs have the seeds {seeds}, expected each once: leave out a run")
     metrics = [r.read_json("metrics.json") for r in runs]
-    return {"seeds": seeds, **{name: [m[name] for m in metrics] for name in FIGURES if name in metrics[0]}}
+    return {"seeds": seeds, **{name: [m[name] for m in metrics] for name in FIGURES if all(name in m for m in metrics)}}
 
 
 def _without_seed(recipe: Recipe) -> str:

@@ -35,7 +35,8 @@ def open_source(run: Run, data: Path | None) -> Source:
         CheckpointError: the run is unfinished or damaged, or holds weights that float16 cannot hold.
         DatasetError: the data set is missing or damaged, or is not the one that the run was trained on.
     """
-    facts, dataset = run.read_json("run.json"), load_data(run.recipe.data, data)
+    facts = run.read_json("run.json")
+    dataset = load_data(run.recipe.data, run.data(data))
     if dataset.md5s != facts["dataset_md5"]:
         raise DatasetError(
             f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "

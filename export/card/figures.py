@@ -9,6 +9,8 @@ METRIC_NAMES: Final = {
     "bce": "cross-entropy per image, nats",
     "mmd2": "MMD² of codes and prior",
     "mmd2_prior": "MMD² of two sets of prior draws, for scale",
+    "mean_image_mse": "squared error per pixel of the mean training image, for scale",
+    "sample_spread": "variance of samples, as a share of that of the test images",
     "error": "test images with a wrong class, percent",
     "clusters": "the class of each cluster, that of its most certain validation image",
     "parzen": "Parzen log-likelihood of the test images, nats",

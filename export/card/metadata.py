@@ -36,7 +36,7 @@ def front_matter(manifest: Manifest, names: Mapping[str, str]) -> str:
         if key in metrics
     ]
     data = ModelCardData(
-        license=manifest.licence.lower(),
+        license=manifest.licence.lower() or None,
         library_name="aae-zoo",
         pipeline_tag=TASK,
         datasets=[on_the_hub] if on_the_hub else None,

@@ -6,7 +6,6 @@ page asks no other host for anything. A folder of pages is a static Space of the
 
 import io
 import json
-from collections.abc import Mapping, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -160,7 +159,7 @@ def figures(manifest: Manifest) -> list[tuple[str, str]]:
         *((name, value) for name, value in named if len(value) <= 60),
         ("images", f"{manifest.image}, {manifest.dataset}"),
         ("code", f"{manifest.latent}-D, from {manifest.noise}-D noise"),
-        ("licence", manifest.licence),
+        ("licence", manifest.licence or "not stated"),
     ]
 
 
@@ -262,8 +261,8 @@ def _card(bundle: Bundle, folder: Path) -> str:
 
 def _write_space(folder: Path, title: str, licence: str) -> None:
     """Write the README.md that makes the folder a static Space."""
-    matter: Mapping[str, str] = {"title": title, "sdk": "static", "app_file": "index.html", "license": licence.lower()}
-    lines: Sequence[str] = [f"{key}: {json.dumps(value)}" for key, value in matter.items()]
+    matter = {"title": title, "sdk": "static", "app_file": "index.html", "license": licence.lower()}
+    lines = [f"{key}: {json.dumps(value)}" for key, value in matter.items() if value]
     front = "\n".join(["---", *lines, "---"])
     text = "A page that decodes in the browser, made with aae-zoo; any static server shows it: `index.html`."
     (folder / "README.md").write_text(f"{front}\n\n# {markdown(title)}\n\n{text}\n", "utf-8")

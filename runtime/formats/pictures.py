@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
@@ -21,6 +22,7 @@ from aae_zoo.runtime.formats.images import Images, from_array, from_pixels
 from aae_zoo.runtime.formats.plan import Notices, Plan
 from aae_zoo.runtime.formats.preparation import Loose, check_size, finish, loosen
 from aae_zoo.runtime.formats.stream import Stream
+from aae_zoo.runtime.ownership import SOFTWARE
 
 _GRID_WIDTH: Final = 480
 
@@ -91,8 +93,9 @@ def save_images(images: Results, output: str, *, columns: int | None = None, gap
     """
     path = Path(output)
     if output == "-" or path.suffix == ".png":
-        picture = grid(_whole(images), columns, gap=gap)
-        write_file(output, lambda stream: picture.save(stream, "PNG"))
+        picture, ours = grid(_whole(images), columns, gap=gap), PngInfo()
+        ours.add_text("Software", SOFTWARE)
+        write_file(output, lambda stream: picture.save(stream, "PNG", pnginfo=ours))
     elif path.suffix == ".npy" and isinstance(images, Stream):
         images.save(path)
     elif path.suffix in (".npy", ".npz"):

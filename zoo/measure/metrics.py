@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.maths.mmd import mmd2
 from aae_zoo.zoo.measure.class_error import class_error
+from aae_zoo.zoo.measure.health import references
 from aae_zoo.zoo.measure.measured import Measured
 from aae_zoo.zoo.measure.samples import batch_size, in_features, likelihood
 from aae_zoo.zoo.recipe import Recipe
@@ -25,7 +26,7 @@ def match(model: Measured, dataset: Dataset, _: Recipe) -> dict[str, Any]:
     return evaluate(model, dataset.test_images)
 
 
-PARTS: Final[Sequence[Part]] = (match, class_error, likelihood, in_features)
+PARTS: Final[Sequence[Part]] = (match, references, class_error, likelihood, in_features)
 
 
 def measure(model: Measured, dataset: Dataset, recipe: Recipe, parts: Sequence[Part] = PARTS) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
-from aae_zoo.zoo.parts import PartSettings
+from aae_zoo.zoo.parts import PartSettings, Size
 
 
 class Settings(PartSettings):
@@ -19,8 +19,8 @@ class Settings(PartSettings):
     """
 
     kind: Literal["conv"]
-    channels: Annotated[list[PositiveInt], Field(min_length=1)]
-    hidden: PositiveInt
+    channels: Annotated[list[Size], Field(min_length=1)]
+    hidden: Size
 
 
 def _sizes(settings: Settings, image: Sequence[int]) -> list[tuple[int, int]]:

@@ -5,18 +5,18 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
-from aae_zoo.zoo.parts import PartSettings
+from aae_zoo.zoo.parts import PartSettings, Size
 
 
 class Settings(PartSettings):
     """Widths of the hidden layers, input side first, and the dropout behind each."""
 
     kind: Literal["mlp"]
-    hidden: list[PositiveInt]
+    hidden: list[Size]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from aae_zoo.zoo.maths.quantile import normal_quantile
-from aae_zoo.zoo.parts import PriorSettings
+from aae_zoo.zoo.parts import PriorSettings, Size
 from aae_zoo.zoo.priors import BasePrior, one_hot
 
 
@@ -25,7 +25,7 @@ class Settings(PriorSettings):
     """
 
     kind: Literal["categorical"]
-    classes: PositiveInt
+    classes: Size
     std: PositiveFloat = 1.0
     scale: PositiveFloat | None = None
 

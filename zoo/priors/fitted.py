@@ -6,12 +6,11 @@ Ghosh et al., "From variational to deterministic autoencoders" (ICLR 2020), sect
 from typing import Literal
 
 import torch
-from pydantic import PositiveInt
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from aae_zoo.zoo.maths.quantile import normal_quantile
-from aae_zoo.zoo.parts import PriorSettings
+from aae_zoo.zoo.parts import PriorSettings, Size
 from aae_zoo.zoo.priors import BasePrior
 
 
@@ -19,7 +18,7 @@ class Settings(PriorSettings):
     """How many Gaussians the mixture has."""
 
     kind: Literal["fitted"]
-    components: PositiveInt
+    components: Size
 
 
 class Prior(BasePrior):

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from aae_zoo.zoo.parts import PriorSettings
+from aae_zoo.zoo.parts import PriorSettings, Size
 from aae_zoo.zoo.priors import categorical
 
 
@@ -19,7 +19,7 @@ class Settings(PriorSettings):
     """How many heads; the standard deviation of the style; how far apart heads are kept."""
 
     kind: Literal["heads"]
-    classes: PositiveInt
+    classes: Size
     std: PositiveFloat
     distance: PositiveFloat
 

@@ -7,11 +7,11 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from aae_zoo.zoo.maths.quantile import normal_quantile
-from aae_zoo.zoo.parts import PriorSettings
+from aae_zoo.zoo.parts import PriorSettings, Size
 from aae_zoo.zoo.priors import BasePrior, one_hot
 
 
@@ -20,7 +20,7 @@ class Settings(PriorSettings):
 
     kind: Literal["mixture"]
     size: Literal[2]
-    classes: PositiveInt
+    classes: Size
     radius: PositiveFloat
     std_outwards: PositiveFloat
     std_sideways: PositiveFloat

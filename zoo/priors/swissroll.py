@@ -8,10 +8,10 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from aae_zoo.zoo.parts import PriorSettings
+from aae_zoo.zoo.parts import PriorSettings, Size
 from aae_zoo.zoo.priors import BasePrior
 
 
@@ -20,7 +20,7 @@ class Settings(PriorSettings):
 
     kind: Literal["swissroll"]
     size: Literal[2]
-    classes: PositiveInt
+    classes: Size
     first_turn: PositiveFloat
     turns: PositiveFloat
     radius: PositiveFloat

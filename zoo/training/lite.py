@@ -19,12 +19,9 @@ from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Generator, Tensor, nn
 
 from aae_zoo.runtime.errors import CheckpointError
-from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.loading import load_data
@@ -33,6 +30,7 @@ from aae_zoo.zoo.measure.metrics import match, measure
 from aae_zoo.zoo.measure.samples import batch_size, in_features, likelihood
 from aae_zoo.zoo.networks import BaseDecoder
 from aae_zoo.zoo.training.run import Run, load_model
+from aae_zoo.zoo.training.stored import read_weights, write_weights
 
 FILE: Final = "lite.safetensors"
 STEPS: Final = 8000
@@ -88,14 +86,13 @@ def distil(folder: Path, *, data: Path | None = None, steps: int | None = None) 
         DatasetError: its data set is missing or damaged.
     """
     run = Run.open(folder)
-    dataset = load_data(run.recipe.data, data)
+    dataset = load_data(run.recipe.data, run.data(data))
     model, _ = load_model(run, dataset.image_shape)
     kept = dataset.train_images[: -run.recipe.data.validation_count(len(dataset.train_images))]
     with _one_thread():
         lite = _train(model, kept, steps or STEPS)
     lite.round_components()
-    with atomic_file(run.folder / FILE) as temporary:
-        temporary.write_bytes(save(lite.state_dict(), {"teacher_sha256": _sha256(run.weights)}))
+    write_weights(run.folder / FILE, lite.state_dict(), {"teacher_sha256": _sha256(run.weights)})
     return measure_lite(model, lite, dataset, run)
 
 
@@ -110,12 +107,11 @@ def load_lite(run: Run, image: Sequence[int]) -> LiteDecoder | None:
         return None
     mend = f"make it again with aae-zoo distil {run.folder}, or remove it"
     try:
-        with safe_open(path, "pt") as file:
-            teacher = (file.metadata() or {})["teacher_sha256"]
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        weights, metadata = read_weights(path)
+        teacher = metadata["teacher_sha256"]
         lite = LiteDecoder(weights["coefficients.0.weight"].shape[1], image)
         lite.load_state_dict(weights)
-    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged ({type(error).__name__}); {mend}") from None
     if teacher != _sha256(run.weights):
         raise CheckpointError(f"{path} was taught by other weights than {run.weights}; {mend}")

@@ -8,9 +8,10 @@ import numpy as np
 from PIL.Image import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from aae_zoo.runtime.errors import OutputError
+from aae_zoo.runtime.errors import CheckpointError, OutputError
 from aae_zoo.runtime.files import atomic_file, output_errors
 from aae_zoo.zoo.training.run import Run
+from aae_zoo.zoo.training.stored import parse_row
 
 
 class Log:
@@ -18,6 +19,9 @@ class Log:
 
     Of log.jsonl `size` bytes are kept, and for TensorBoard what is before `step`: the rest belongs to an epoch
     that will be trained again.
+
+    Raises:
+        CheckpointError: what is to be kept of log.jsonl is damaged.
 
     Raises, as each method does:
         OutputError: a file cannot be written.
@@ -29,7 +33,11 @@ class Log:
             if path.is_symlink():
                 raise OutputError(f"{path} is a link, expected what the run itself has written; remove the link")
         with output_errors(run.log), run.log.open("ab") as stream:
+            if stream.tell() < size:
+                raise self._damaged(f"it has {stream.tell()} bytes, expected {size} or more")
             stream.truncate(size)
+        for _ in self.rows():  # damage is said now, and not when an epoch has been trained
+            pass
         with output_errors(run.tensorboard):
             self._tensorboard = SummaryWriter(str(run.tensorboard), purge_step=step)
 
@@ -47,9 +55,21 @@ class Log:
         self._write("epoch", row, row["step"] - 1)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Everything that is in log.jsonl."""
+        """Everything that is in log.jsonl.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
         with output_errors(self.run.log):
-            yield from map(json.loads, self.run.log.read_text("utf-8").splitlines())
+            lines = self.run.log.read_bytes().splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                yield parse_row(line)
+            except ValueError as error:
+                raise self._damaged(f"line {number}: {error}") from None
+
+    def _damaged(self, reason: str) -> CheckpointError:
+        return CheckpointError(f"{self.run.log} is damaged ({reason}); train again into another folder")
 
     def picture(self, name: str, picture: Image, *, epoch: int, step: int) -> None:
         """Write pictures/<name>-<epoch>.png; `step` is as for `epoch`."""

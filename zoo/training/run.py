@@ -8,19 +8,19 @@ tensorboard/       the same numbers and pictures for TensorBoard
 pictures/          reconstructions, samples, codes and losses by epoch
 metrics.json       the test set's metrics, when training has ended
 labels.json        which training images' labels training knew, where it knew some but not all
-run.json           command, versions, data, seconds: where the weights came from
+run.json           command, versions, data and their folder, seconds: where the weights came from
 .aae-zoo.json      the mark that this folder is a run's, with the recipe's SHA-256
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from aae_zoo.runtime.errors import CheckpointError, InvalidRecipe, OutputError
@@ -30,8 +30,10 @@ from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.recipe import Recipe, load_recipe
+from aae_zoo.zoo.training.stored import parse_document, read_state, read_weights, write_state, write_weights
 
 LABELS: Final = "labels.json"
+
 # What there is in a run beside its recipe and its mark; all of it changes after the mark was written.
 _FILES: Final = (
     *("model.safetensors", "resume.pt", "log.jsonl", "tensorboard", "pictures"),
@@ -65,6 +67,35 @@ class Run:
             return cls(folder, load_recipe(str(path)))
         except InvalidRecipe as error:
             raise CheckpointError(f"the run's recipe is damaged: {error}; train again") from None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from training into this folder, which is made where it is missing.
+
+        The lock is the system's own on the folder itself: it leaves no file, and a process that dies lets go of it.
+        Windows has none for folders, and no other process is kept out there.
+
+        Raises:
+            OutputError: another process trains into it, or it cannot be made.
+        """
+        with output_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if os.name == "nt":
+            yield
+            return
+        import fcntl
+
+        with output_errors(self.folder):
+            descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise OutputError(
+                f"another process is training into {self.folder}; wait until it has ended, or give another --out"
+            ) from None
+        finally:
+            os.close(descriptor)
 
     def create(self) -> None:
         """Make the folder with its recipe; it may be there, empty or with what a run left before its first checkpoint.
@@ -103,24 +134,33 @@ class Run:
             temporary.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read a JSON file of the run.
+        """Read a JSON file of the run, which has everything that the file of this name always has.
 
         Raises:
             CheckpointError: it is missing or damaged.
         """
         try:
-            content: dict[str, Any] = json.loads((self.folder / name).read_text("utf-8"))
+            return parse_document(name, (self.folder / name).read_bytes())
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{self.folder / name} is missing or damaged ({error}); finish the run with aae-zoo train --resume"
             ) from None
-        return content
+
+    def data(self, given: Path | None) -> Path | None:
+        """The folder of the run's data: the one that is given, or else the one that training was given, if any.
+
+        Raises:
+            CheckpointError: run.json, which remembers it, is damaged.
+        """
+        if given or not (self.folder / "run.json").exists():
+            return given
+        remembered = self.read_json("run.json").get("data")
+        return Path(remembered) if remembered else None
 
     def save_weights(self, weights: Mapping[str, Tensor], **position: int) -> None:
         """Write model.safetensors with the recipe's SHA-256 and where in training the weights are from."""
         metadata = {"recipe_sha256": self.recipe.sha256, **{k: str(v) for k, v in position.items()}}
-        with atomic_file(self.weights) as temporary:
-            temporary.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in weights.items()}, metadata))
+        write_weights(self.weights, weights, metadata)
 
     def load_weights(self) -> dict[str, Tensor]:
         """The weights of every network by name.
@@ -129,17 +169,15 @@ class Run:
             CheckpointError: the file is missing, damaged, or belongs to another recipe.
         """
         try:
-            with safe_open(self.weights, "pt") as file:
-                found = (file.metadata() or {}).get("recipe_sha256")
-                self._check_recipe(self.weights, found)
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (OSError, SafetensorError) as error:
+            weights, metadata = read_weights(self.weights)
+        except (OSError, ValueError) as error:
             raise CheckpointError(f"{self.weights} is missing or damaged ({error}); train again") from None
+        self._check_recipe(self.weights, metadata.get("recipe_sha256"))
+        return weights
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Write resume.pt: everything that an exact continuation needs."""
-        with atomic_file(self.state) as temporary:
-            torch.save({"recipe_sha256": self.recipe.sha256, **state}, temporary)
+        write_state(self.state, {"recipe_sha256": self.recipe.sha256, **state})
 
     def load_state(self) -> dict[str, Any]:
         """What `save_state` wrote. Nothing but tensors and plain values is unpickled.
@@ -148,10 +186,10 @@ class Run:
             CheckpointError: the file is missing, damaged, or belongs to another recipe.
         """
         try:
-            state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged file raises whatever the unpickler meets first
+            state = read_state(self.state)
+        except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{self.state} is missing or damaged ({type(error).__name__}); train again without --resume"
+                f"{self.state} is missing or damaged ({error}); train again into another folder"
             ) from None
         self._check_recipe(self.state, state.get("recipe_sha256"))
         return state

@@ -1,10 +1,11 @@
 """Training, in the order in which it runs: start, epochs of steps, finish."""
 
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,27 +34,34 @@ from aae_zoo.zoo.training.run import LABELS, Run, load_model
 _FITTED: Final = 10_000
 
 
-def train(recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool = False) -> dict[str, Any] | None:
+def train(
+    recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool = False, threads: int | None = None
+) -> dict[str, Any] | None:
     """Train a recipe into the run folder `out`; the metrics on the test set.
 
     On one machine, with the same versions and numbers of threads and processes, the same recipe gives the same
-    weights, whether or not the run was interrupted and resumed. Of several processes only the main one has metrics,
-    and writes and prints; the others give None.
+    weights, whether or not the run was interrupted and resumed. `threads` are those of one operator in each process, by
+    default $OMP_NUM_THREADS or a share of the CPUs that this process may use. Of several processes only the main one
+    has metrics, and writes and prints; the others give None.
 
     Raises:
         DatasetError: the data set is missing or damaged.
         CheckpointError: `resume` finds no checkpoint, or one of another recipe or another number of processes.
-        OutputError: `out` holds a run already and `resume` is false, or it cannot be written.
+        OutputError: `out` holds a run already and `resume` is false, another process trains into it, or it cannot be
+            written.
         TrainingError: a loss is no longer a finite number, the process was interrupted, another one has ended, or a
             batch cannot be shared evenly.
     """
     processes = Processes()
     dataset = _load_once(recipe, data, processes)
-    with processes.agree():
-        trainer = Trainer(recipe, dataset, out, processes)
-    trainer.start(resume=resume)
-    trainer.fit()
-    return trainer.finish()
+    with ExitStack() as stack:
+        with processes.agree():
+            trainer = Trainer(recipe, dataset, out, processes, data=data, threads=threads)
+            if processes.main:
+                stack.enter_context(trainer.run.alone())
+        trainer.start(resume=resume)
+        trainer.fit()
+        return trainer.finish()
 
 
 def _load_once(recipe: Recipe, data: Path | None, processes: Processes) -> Dataset:
@@ -71,18 +79,30 @@ class Trainer:
     """One run of training, or one process's part of it. The methods stand in the order in which they run.
 
     `images` are the training images, uint8 [n, C, H, W], and `labels` int64 [n], -1 where training may not know them;
-    `known` are the indices of those that it may. `validation` are the images kept for validation.
+    `known` are the indices of those that it may. `validation` are the images kept for validation. `data` is the folder
+    that the data set was read from, where one was given, and `threads` as in `train`.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, out: Path, processes: Processes) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        out: Path,
+        processes: Processes,
+        *,
+        data: Path | None = None,
+        threads: int | None = None,
+    ) -> None:
         self.run = Run(out, recipe)
         self.settings = recipe.training
         self.dataset = dataset
+        self.data = data
         self.processes = processes
         self.log: Log | NoLog = NoLog()
         self.epoch = 0  # how many are whole
         self.step = 0  # the next one
         self.seconds = 0.0
+        self._said = False
 
         # Data: the last training images are for validation, and of the others some labels may be known.
         kept = recipe.data.validation_count(len(dataset.train_images))
@@ -97,7 +117,7 @@ class Trainer:
 
         # This process's part of the machine.
         keep_memory()
-        torch.set_num_threads(max(1, available_cpus() // processes.of_machine))
+        torch.set_num_threads(threads or _usual_threads(processes))
         self.environment = environment(torch.get_num_threads())  # now: the checkout may change while this runs
 
         # Networks and random state, all from the recipe's seed.
@@ -245,8 +265,10 @@ class Trainer:
         with self._on_cpu():
             self._fit_prior()
             validation = evaluate(Networks(self.model), self.validation, draws=2)
-            self.seconds += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self.seconds += seconds
             self._report(losses, validation)
+            self._say_how_long(seconds)
             self.checkpoint.save(
                 random, epoch=self.epoch, step=self.step, seconds=self.seconds, log_bytes=self.log.size
             )
@@ -278,6 +300,12 @@ class Trainer:
         means = "  ".join(f"{name} {loss:.4g}" for name, loss in losses.items())
         line = f"epoch {self.epoch}/{self.settings.epochs}  {self.seconds:.0f} s  {means}"
         tqdm.write(f"{line}  validation mse {validation['mse']:.5f} mmd2 {validation['mmd2']:.4f}", file=sys.stderr)
+
+    def _say_how_long(self, seconds: float) -> None:
+        """After the first epoch that this process trains: about how long the others will take."""
+        if not self._said and (left := self.settings.epochs - self.epoch):
+            tqdm.write(f"{left} epochs are left: about {duration(left * seconds)}", file=sys.stderr)
+        self._said = True
 
     def _draw(self) -> None:
         """Pictures of the epoch, those of images and codes from validation images."""
@@ -311,9 +339,25 @@ class Trainer:
             "dataset_md5": self.dataset.md5s,
             **self.environment,
             "processes": self.processes.count,
+            "data": str(self.data.resolve()) if self.data else None,
         }
         self.run.write_json("run.json", facts)
         return metrics
+
+
+def _usual_threads(processes: Processes) -> int:
+    """The user's OMP_NUM_THREADS, or a process's share of the CPUs: of several, their launcher sets it, to 1."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if asked.isdecimal() and int(asked) and processes.of_machine == 1:
+        return int(asked)
+    return max(1, available_cpus() // processes.of_machine)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 40 s, 12 min or 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
@@ -332,6 +376,6 @@ def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
         DatasetError: the data set is missing or damaged.
     """
     run = Run.open(folder)
-    dataset = load_data(run.recipe.data, data)
+    dataset = load_data(run.recipe.data, run.data(data))
     model, _ = load_model(run, dataset.image_shape)
     return measure(Networks(model), dataset, run.recipe)

@@ -1,0 +1,178 @@
+"""What a run keeps on disk, written with digests and checked as it is read: bytes from outside become objects here.
+
+Weights are a safetensors file with a SHA-256 of all tensors in its metadata; the state is PyTorch's zip file, which has
+a CRC-32 of everything in it; what is JSON has a shape. Each reader raises a ValueError that says what is wrong.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from aae_zoo.runtime.files import atomic_file
+
+_DIGEST: Final = "tensors_sha256"
+_STATE: Final = {"recipe_sha256", "epoch", "seconds", "log_bytes", "weights", "optimisers", "order", "random"}
+
+
+class _Document(BaseModel):
+    """A JSON object with at least these fields."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Facts(_Document):
+    """run.json: `data` is the folder that training was given, None where it looked for the data itself."""
+
+    command: str
+    seed: int
+    training_seconds: float
+    dataset_md5: dict[str, str]
+    commit: str | None
+    versions: dict[str, str]
+    machine: str
+    threads: int
+    processes: int = 1
+    data: str | None = None
+
+
+class _Metrics(_Document):
+    """metrics.json: the figures that every model has, and those that some have."""
+
+    mse: float
+    mmd2: float
+    mmd2_prior: float
+    code_mean: list[float]
+    code_covariance: list[list[float]]
+    error: float = 0.0
+    frechet: float = 0.0
+    parzen: float = 0.0
+    mean_image_mse: float = 0.0
+    sample_spread: float = 0.0
+
+
+class _Row(_Document):
+    """A line of log.jsonl: a batch's, or an epoch's."""
+
+    step: int
+    epoch: int
+
+
+class _Labels(_Document):
+    training_images_with_known_labels: list[int]
+
+
+_SHAPES: Final[Mapping[str, type[_Document]]] = {
+    "run.json": _Facts,
+    "metrics.json": _Metrics,
+    "labels.json": _Labels,
+}
+
+
+def parse_document(name: str, text: bytes) -> dict[str, Any]:
+    """The content of the JSON file of this name: run.json, metrics.json or labels.json.
+
+    Raises:
+        ValueError: it is not JSON, or lacks what this file always has.
+    """
+    try:
+        return _SHAPES[name].model_validate_json(text).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise ValueError(_first(error)) from None
+
+
+def parse_row(text: bytes) -> dict[str, Any]:
+    """A row of log.jsonl.
+
+    Raises:
+        ValueError: it is not JSON, or lacks what every row has.
+    """
+    try:
+        return _Row.model_validate_json(text).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise ValueError(_first(error)) from None
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg']}" if where else problem["msg"]
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors by name with their digest, and with texts beside them.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    plain = {name: values.detach().cpu().contiguous() for name, values in weights.items()}
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(save(plain, {**metadata, _DIGEST: _sha256(plain)}))
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What `write_weights` wrote; earlier versions wrote no digest.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        ValueError: it is damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+    found = _sha256(weights)
+    if metadata.get(_DIGEST, found) != found:
+        raise ValueError(f"its tensors have the SHA-256 {found[:12]}, expected {metadata[_DIGEST][:12]}")
+    return weights, metadata
+
+
+def _sha256(weights: Mapping[str, Tensor]) -> str:
+    """One digest of all tensors: of their names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, values in sorted(weights.items()):
+        digest.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write tensors and plain values.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `write_state` wrote, once its checksums have been looked at: PyTorch itself ignores them.
+
+    Nothing but tensors and plain values is unpickled.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        ValueError: it is damaged, or no state of training.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"the checksum of {damaged} in it is wrong")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # a damaged file raises whatever its reader meets first
+        raise ValueError(type(error).__name__) from None
+    if not isinstance(state, dict) or not state.keys() >= _STATE:
+        raise ValueError("it is no state of training")
+    return state
