@@ -20,7 +20,7 @@ _HIGHEST: Final = 10
 def sample(
     model: "Model",
     count: Annotated[int, typer.Option("--number", "-n", help="How many images.", min=1)] = 64,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same images on every machine.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images again.", min=0)] = 0,
     label: Annotated[str | None, typer.Option(help="The class to draw, where the model has labels.")] = None,
     temperature: Annotated[
         float, typer.Option(help="Scales how far codes are from the middle of the prior.", min=0, max=10)

@@ -105,7 +105,9 @@ class Model:
     ) -> NDArray[np.float32]:
         """Draw `count` images from the model: noise -> prior -> decoder.
 
-        The same seed gives the same images on every machine. `label`, a class's number or name, chooses the class.
+        The same seed gives the same noise everywhere, and the same images on one machine, however many are drawn: the
+        first 10 of 64 are those of `sample(10)`. Another CPU, GPU or version of ONNX Runtime rounds otherwise, which
+        moves float32 by about 1e-6. `label`, a class's number or name, chooses the class.
         `temperature` scales how far codes are from the middle of the prior (or of their class), `truncation` draws
         from that central share of it, `quasi` spreads the samples more evenly than chance (see `draw.Draw`).
 

@@ -149,7 +149,7 @@ class Manifest:
     def precision_of(self, role: str, precision: str) -> str:
         """The precision that a graph is run in where `precision` is asked for: fp32 where it does not have that one.
 
-        "auto" is fp32, which alone gives the same images on every machine and the figures of `metrics`.
+        "auto" is fp32, which alone gives the same images on every machine, to about 1e-6, and the figures of `metrics`.
 
         Raises:
             InvalidBundle: no graph of the bundle has that precision.

@@ -92,7 +92,7 @@ class Engine:
 
     @cached_property
     def prior_draws(self) -> NDArray[np.float32]:
-        """The codes [1000, latent] that stand for the prior, the same for a model on every machine."""
+        """The codes [1000, latent] that stand for the prior, of the same noise on every machine."""
         return self.graph("prior").run({"u": uniform_noise(DRAWS, self.manifest.noise, 0)})["z"]
 
     def sample_job(self, draw: Draw) -> Job:

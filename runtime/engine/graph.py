@@ -24,6 +24,10 @@ Values = Mapping[str, "NDArray[np.float32] | OrtValue"]
 # same.
 _BYTES: Final = {"convolutions": 1 << 20, "products": 1 << 22, "cuda": 1 << 24}
 _MOST_ROWS: Final = {"convolutions": 256, "products": 1024, "cuda": 4096}
+# ONNX Runtime takes the logarithms, sines and cosines of four numbers at a time, as many as fit into a register of the
+# CPU, and of those that are left over one by one, which rounds otherwise. A prior is run on fours alone, so that a code
+# is the same in every batch. No other operator of the shipped models does so.
+_TOGETHER: Final = 4
 
 
 class Graph:
@@ -47,6 +51,9 @@ class Graph:
 
     def run(self, inputs: Values, out: Arrays | None = None) -> Arrays:
         """The outputs by name, written into the arrays `out` where they are given."""
+        noise = inputs.get("u")
+        if isinstance(noise, np.ndarray) and len(noise) % _TOGETHER:
+            return self._run_in_fours(noise, out)
         if out is None and not self.binds:
             return dict(zip(self.names, self.session.run(self.names, inputs)))  # noqa: B905 - it gives what was asked for
         if out is None:
@@ -58,6 +65,15 @@ class Graph:
         self.session.run_with_iobinding(binding)
         binding.synchronize_outputs()
         return out
+
+    def _run_in_fours(self, noise: NDArray[np.float32], out: Arrays | None) -> Arrays:
+        """The outputs for noise, whose last row is repeated meanwhile."""
+        rows = len(noise)
+        whole = np.concatenate([noise, noise[-1:].repeat(-rows % _TOGETHER, 0)])
+        found = {name: values[:rows] for name, values in self.run({"u": whole}).items()}
+        for name, values in (out or {}).items():
+            values[:] = found[name]
+        return out or found
 
     def job(self, inputs: Arrays) -> Job:
         """The outputs for inputs of any number of rows, batch by batch."""
