@@ -151,9 +151,9 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
         known = ", ".join(nearest_first(name, (p.stem for p in RECIPES.glob("*.toml"))))
         raise InvalidRecipe(f"there is no recipe {name}; give the path of a .toml file, or one of {known}")
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
-        raise InvalidRecipe(f"{path} is not TOML: {error}") from None
+        raise InvalidRecipe(f"{path} is not TOML: {error}; save it as UTF-8") from None
     return parse_toml(text, str(path), overrides)
 
 
