@@ -24,8 +24,8 @@ from aae_zoo.runtime.store.catalogue import SHIPPED
 from aae_zoo.zoo.recipe import RECIPES, load_recipe
 
 
-def run(*arguments: str | bytes | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    command: list[Any] = [sys.executable, "-m", "aae_zoo.cli.main", *arguments]
+def run(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "aae_zoo.cli.main", *arguments]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, check=False)
 
 
@@ -186,3 +186,21 @@ class TestRecipesOfOtherEditors:
         (tmp_path / "mine.toml").write_text('name = "mine"\n', "utf-16")
         assert "is not TOML" in (message := refused("train", tmp_path / "mine.toml"))
         assert "save it as UTF-8" in message
+
+
+@pytest.mark.parametrize("value", ["abc", "", "-1", "1.5", "²"])
+@pytest.mark.parametrize("name", ["HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"])
+def test_a_time_limit_that_the_hubs_client_cannot_read(
+    name: str, value: str, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its import fails for it, so this is said before."""
+    monkeypatch.setenv(name, value)
+    sentence = f"error: {name} is {value!r}, expected a whole number of seconds such as 10; mend it, or unset it\n"
+    assert refused("pull", "org/x") == sentence
+    assert refused("publish", SHIPPED / "digits-gauss", "--repo", "org/x", "--dry-run") == sentence
+
+
+def test_a_time_limit_is_checked_before_the_client_is_imported() -> None:
+    result = run("pull", "org/x", HF_HUB_ETAG_TIMEOUT="abc")
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"error: HF_HUB_ETAG_TIMEOUT is 'abc'")
