@@ -20,7 +20,7 @@ from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
 from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
-from aae_zoo.runtime.latent.noise import percentile_grid
+from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals
 from aae_zoo.runtime.store.pull import obtain
@@ -93,7 +93,7 @@ class Model:
         self,
         count: int,
         *,
-        seed: int = 0,
+        seed: int | None = 0,
         label: int | str | None = None,
         temperature: float = 1.0,
         truncation: float = 1.0,
@@ -101,15 +101,16 @@ class Model:
     ) -> NDArray[np.float32]:
         """Draw `count` images from the model: noise -> prior -> decoder.
 
-        The same seed gives the same images on every machine. `label`, a class's number or name, chooses the class.
-        `temperature` scales how far codes are from the middle of the prior (or of their class), `truncation` draws
-        from that central share of it, `quasi` spreads the samples more evenly than chance (see `draw.Draw`).
+        The same seed gives the same images on every machine, None others each time. `label`, a class's number or
+        name, chooses the class. `temperature` scales how far codes are from the middle of the prior (or of their
+        class), `truncation` draws from that central share of it, `quasi` spreads the samples more evenly than chance
+        (see `draw.Draw`).
 
         Raises:
             InvalidInput: a number out of range, a label that the model does not have, or a temperature or truncation
                 where the prior is discrete.
         """
-        draw = Draw(self.manifest, count, seed, label, temperature, truncation, quasi)
+        draw = Draw(self.manifest, count, chosen_seed(seed), label, temperature, truncation, quasi)
         return self._engine.sample_job(draw).collect()["image"]
 
     def sample_from(self, noise: Any) -> NDArray[np.float32]:
@@ -211,7 +212,7 @@ class Model:
         work: Literal["sample"],
         count: int,
         *,
-        seed: int = 0,
+        seed: int | None = 0,
         label: int | str | None = None,
         temperature: float = 1.0,
         truncation: float = 1.0,
@@ -237,7 +238,9 @@ class Model:
             InvalidInput: `work` is something else, or as for the work itself.
         """
         jobs: dict[str, Callable[..., Job]] = {
-            "sample": lambda count, **chosen: self._engine.sample_job(Draw(self.manifest, count, **chosen)),
+            "sample": lambda count, seed=0, **chosen: self._engine.sample_job(
+                Draw(self.manifest, count, chosen_seed(seed), **chosen)
+            ),
             "encode": lambda images, **chosen: self._engine.encode_job(self._images(images, **chosen)),
             "decode": lambda z, y=None: self.graph("decoder").job(self._checked_codes(z, y)),
             "reconstruct": self._reconstruct_job,

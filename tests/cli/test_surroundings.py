@@ -135,7 +135,7 @@ class TestNamesAndEncodings:
         (tmp_path / "in").mkdir()
         image = (load("mnist-gauss").sample(1)[0, 0] * 255).astype(np.uint8)
         Image.fromarray(image).save(tmp_path / "in" / "七.png")
-        shutil.copy(tmp_path / "in" / "七.png", os.fsencode(tmp_path / "in") + b"/\xff.png")
+        shutil.copy(os.fsencode(tmp_path / "in" / "七.png"), os.fsencode(tmp_path / "in") + b"/\xff.png")
         return tmp_path / "in"
 
     @pytest.mark.parametrize(
