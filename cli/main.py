@@ -1,5 +1,6 @@
 """The command `aae-zoo`: its commands, and how errors end it."""
 
+import io
 import sys
 import warnings
 from typing import Annotated, Final, NoReturn
@@ -51,6 +52,8 @@ def _command_line(asked: str) -> typer.Typer:
 
 def main() -> None:
     """Run the command line; a foreseen error is one sentence on stderr and exit status 1, a warning one sentence."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have characters that its encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *_, **__: f"{line(f'warning: {message}')}\n"
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of files of which our own sentences say what is wrong
     try:

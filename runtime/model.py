@@ -22,7 +22,7 @@ from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
 from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
-from aae_zoo.runtime.latent.noise import percentile_grid
+from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals
 from aae_zoo.runtime.store.pull import obtain
@@ -97,7 +97,7 @@ class Model:
         self,
         count: int,
         *,
-        seed: int = 0,
+        seed: int | None = 0,
         label: int | str | None = None,
         temperature: float = 1.0,
         truncation: float = 1.0,
@@ -107,15 +107,16 @@ class Model:
 
         The same seed gives the same noise everywhere, and the same images on one machine, however many are drawn: the
         first 10 of 64 are those of `sample(10)`. Another CPU, GPU or version of ONNX Runtime rounds otherwise, which
-        moves float32 by about 1e-6. `label`, a class's number or name, chooses the class.
-        `temperature` scales how far codes are from the middle of the prior (or of their class), `truncation` draws
-        from that central share of it, `quasi` spreads the samples more evenly than chance (see `draw.Draw`).
+        moves float32 by about 1e-6. With the seed None the noise is new each time. `label`, a class's number or name,
+        chooses the class. `temperature` scales how far codes are from the middle of the prior (or of their class),
+        `truncation` draws from that central share of it, `quasi` spreads the samples more evenly than chance (see
+        `draw.Draw`).
 
         Raises:
             InvalidInput: a number out of range, a label that the model does not have, or a temperature or truncation
                 where the prior is discrete.
         """
-        draw = Draw(self.manifest, count, seed, label, temperature, truncation, quasi)
+        draw = Draw(self.manifest, count, chosen_seed(seed), label, temperature, truncation, quasi)
         return self._engine.sample_job(draw).collect()["image"]
 
     def sample_from(self, noise: Any) -> NDArray[np.float32]:
@@ -230,7 +231,7 @@ class Model:
         work: Literal["sample"],
         count: int,
         *,
-        seed: int = 0,
+        seed: int | None = 0,
         label: int | str | None = None,
         temperature: float = 1.0,
         truncation: float = 1.0,
@@ -256,7 +257,9 @@ class Model:
             InvalidInput: `work` is something else, or as for the work itself.
         """
         jobs: dict[str, Callable[..., Job]] = {
-            "sample": lambda count, **chosen: self._engine.sample_job(Draw(self.manifest, count, **chosen)),
+            "sample": lambda count, seed=0, **chosen: self._engine.sample_job(
+                Draw(self.manifest, count, chosen_seed(seed), **chosen)
+            ),
             "encode": lambda images, **chosen: self._engine.encode_job(self._images(images, **chosen)),
             "decode": lambda z, y=None: self.graph("decoder").job(self._checked_codes(z, y)),
             "reconstruct": self._reconstruct_job,

@@ -198,7 +198,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     try:
         text = path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
-        raise InvalidRecipe(f"{path} is not TOML: {error}") from None
+        raise InvalidRecipe(f"{path} is not TOML: {error}; save it as UTF-8") from None
     return parse_toml(text, str(path), overrides)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.store.hub import check_timeouts
 
 TASK: Final = "unconditional-image-generation"
 _RESULTS: Final = ("mse", "mmd2", "frechet", "parzen", "error", "anomaly_auroc")
@@ -14,6 +15,7 @@ def front_matter(manifest: Manifest, names: Mapping[str, str]) -> str:
 
     Written by the Hub client's own classes, which refuse what the Hub would not take.
     """
+    check_timeouts()
     from huggingface_hub import EvalResult, ModelCardData
 
     from aae_zoo.zoo.data.loading import declarations  # loads PyTorch, which pages do without

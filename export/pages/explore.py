@@ -115,7 +115,7 @@ def _template(name: str) -> Template:
 def _write_assets(folder: Path, node_modules: Path | None) -> None:
     (folder / "assets").mkdir()
     copy_web_runtime(folder / "assets" / "ort", node_modules)
-    for name in ("style.css", "explore.mjs"):
+    for name in ("style.css", "explore.mjs", "from-disk.js"):
         (folder / "assets" / name).write_bytes(files("aae_zoo.export.pages").joinpath("site", name).read_bytes())
 
 

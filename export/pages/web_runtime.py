@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import subprocess
 import tarfile
 import tempfile
@@ -95,8 +96,11 @@ def _member(package: tarfile.TarFile, name: str) -> bytes:
 def _pack(scratch: Path) -> Path:
     """Let npm fetch the package's archive into a folder."""
     command = ["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}", "--pack-destination", str(scratch)]
+    environment = {"HOME": str(scratch), **os.environ}  # npm wants one, and not every user has it
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        result = subprocess.run(  # noqa: S603
+            command, capture_output=True, encoding="utf-8", errors="replace", env=environment, check=False
+        )
     except FileNotFoundError:
         raise MissingBackend(
             f"{PACKAGE} {VERSION} is needed, and npm, which fetches it, is not installed; {_MEND}"

@@ -22,7 +22,7 @@ from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.ownership import BUNDLE, MARK, mark, named, parse_proof, proof
-from aae_zoo.runtime.store.hub import endpoint, hub_errors
+from aae_zoo.runtime.store.hub import check_timeouts, endpoint, hub_errors
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,7 @@ def _replay(bundle: Bundle) -> None:
 
 
 def _check_card(bundle: Bundle) -> None:
+    check_timeouts()
     from huggingface_hub import ModelCard
 
     try:

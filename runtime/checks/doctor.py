@@ -138,7 +138,10 @@ def _models() -> Iterator[Finding]:
 
 
 def _cache() -> Finding:
-    folder = cache_folder()
+    try:
+        folder = cache_folder()
+    except AaeZooError as error:
+        return Finding("cache", "none", str(error))
     nearest = next(p for p in (folder, *folder.parents) if p.exists())
     if nearest.is_dir() and os.access(nearest, os.W_OK):
         return Finding("cache", f"{folder} ({'there' if folder.exists() else 'not made yet'})")

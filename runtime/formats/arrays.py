@@ -38,15 +38,15 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
 
 
 def check_codes(values: Any, size: int, name: str) -> NDArray[np.float32]:
-    """Codes as contiguous float32 [n, size]; `name` is that of the graph's input.
+    """Codes, floats or whole numbers, as contiguous float32 [n, size]; `name` is that of the graph's input.
 
     Raises:
-        InvalidInput: wrong rank, size or dtype, a value that is not finite, or no rows.
+        InvalidInput: wrong rank or size, no numbers, a value that is not finite, or no rows.
     """
     array = as_array(values, name)
     if array.ndim != 2 or array.shape[1] != size or len(array) == 0:
         raise InvalidInput(f"{name} has shape {list(array.shape)}, expected [n, {size}] with n >= 1")
-    if array.dtype.kind != "f":
+    if array.dtype.kind not in "fiub":
         raise InvalidInput(f"{name} has dtype {array.dtype}, expected finite floats")
     array = contiguous_float32(array)
     if not _all_finite(array):
@@ -96,7 +96,7 @@ def check_output(out: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def contiguous_float32(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Floats as contiguous float32: the array itself where it is that already."""
+    """Real numbers as contiguous float32: the array itself where it is that already."""
     if array.dtype is FLOAT32 and array.flags.c_contiguous:
         return array
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as that

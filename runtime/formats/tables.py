@@ -42,7 +42,8 @@ def save_table(columns: Columns, output: str) -> None:
 
 
 def _write_csv(path: Path, columns: Columns) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    # The name of a file need not be Unicode.
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([_cell(value) for value in row.values()] for row in rows(columns))

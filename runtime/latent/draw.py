@@ -90,6 +90,6 @@ def label_place(manifest: Manifest, label: int | str) -> tuple[int, int]:
         raise InvalidInput(f"{manifest.name} has no labels to choose from; sample it without one")
     if isinstance(label, str) and label in labels:
         return coordinate, labels.index(label)
-    if str(label).isdigit() and int(label) < len(labels):
-        return coordinate, int(label)
+    if (number := str(label)) in (numbers := list(map(str, range(len(labels))))):
+        return coordinate, numbers.index(number)
     raise InvalidInput(f"{manifest.name} has no label {label!r}, expected one of {', '.join(labels)}")

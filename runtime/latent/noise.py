@@ -1,5 +1,7 @@
 """Uniform noise for the prior: the same numbers for a seed on every machine and in every numpy."""
 
+import operator
+import os
 from typing import Final
 
 import numpy as np
@@ -34,12 +36,22 @@ def check_draw(count: int, seed: int) -> None:
     """Check a number of samples and a seed.
 
     Raises:
-        InvalidInput: `count` is below 1 or above 2^31, or `seed` not in [0, 2^64).
+        InvalidInput: one is not a whole number, `count` is below 1 or above 2^31, or `seed` not in [0, 2^64).
     """
+    for value, what in ((count, "number of samples"), (seed, "seed")):
+        try:
+            operator.index(value)
+        except TypeError:
+            raise InvalidInput(f"the {what} is {value!r}, expected a whole number") from None
     if not 1 <= count <= _MAX_COUNT:
         raise InvalidInput(f"the number of samples is {count}, expected 1 to {_MAX_COUNT}")
     if not 0 <= seed < 1 << 64:
         raise InvalidInput(f"the seed is {seed}, expected a whole number from 0 to 2^64 - 1")
+
+
+def chosen_seed(seed: int | None) -> int:
+    """The seed itself, or where it is None another one each time."""
+    return int.from_bytes(os.urandom(8)) if seed is None else seed
 
 
 def choose_label(noise: NDArray[np.float32], coordinate: int, label: int, classes: int) -> None:

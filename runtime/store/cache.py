@@ -18,10 +18,12 @@ Nothing here imports numpy, ONNX Runtime or huggingface_hub, and nothing goes to
 import json
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -63,10 +65,54 @@ class CachedModel:
 
 
 def cache_folder() -> Path:
-    """The folder of downloaded models: $AAE_ZOO_CACHE, or aae-zoo in the user's cache folder."""
-    if chosen := os.environ.get("AAE_ZOO_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aae-zoo"
+    """The folder of downloaded models: $AAE_ZOO_CACHE, or aae-zoo in the user's cache folder; its whole path.
+
+    A user without a home has a private folder among the temporary files, which is said once.
+
+    Raises:
+        OutputError: $AAE_ZOO_CACHE names the home of nobody, or the temporary folder is not the user's alone.
+    """
+    for name, folder in (("AAE_ZOO_CACHE", ""), ("XDG_CACHE_HOME", "aae-zoo")):
+        if chosen := os.environ.get(name):  # what sets variables from a file expands no ~
+            return _expanded(chosen, name) / folder
+    usual = os.path.expanduser("~/.cache/aae-zoo")  # noqa: PTH111 - Path's own raises where there is no home
+    return Path(usual).absolute() if usual[0] != "~" else _homeless()
+
+
+def _expanded(path: str, variable: str) -> Path:
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path's own raises where there is no home
+    if expanded[0] == "~":
+        home = expanded.partition("/")[0]
+        raise OutputError(f"{variable} is {path}, but {home} is nobody's home here; set it to a whole path")
+    return Path(expanded).absolute()
+
+
+@cache
+def _homeless() -> Path:
+    """The cache of a user without a home, made for that user alone if it is not there.
+
+    Raises:
+        OutputError: something else stands there, which somebody else may have put there for us to find.
+    """
+    import tempfile  # slow to import, and who has a home does not need it
+
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()).absolute() / f"aae-zoo-{user}"
+    mend = "set HOME, or AAE_ZOO_CACHE to a folder that is writable"
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+    except OSError as error:
+        raise OutputError(
+            f"this user has no home, and {folder} cannot be made for the cache ({error.strerror}); {mend}"
+        ) from None
+    if not stat.S_ISDIR(found.st_mode) or (os.name == "posix" and (found.st_uid != user or found.st_mode & 0o077)):
+        raise OutputError(
+            f"this user has no home, and {folder} is not a folder of this user alone, as its cache has to be; {mend}"
+        )
+    warnings.warn(f"this user has no home, so that the cache is {folder}; {mend}", RuntimeWarning, stacklevel=2)
+    return folder
 
 
 @contextmanager

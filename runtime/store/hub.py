@@ -27,12 +27,27 @@ _PASSING: Final = (429, 500, 502, 503, 504)
 _LOGIN: Final = "log in with hf auth login, or set HF_TOKEN"
 
 
+def check_timeouts() -> None:
+    """Refuse time limits that the Hub's client cannot read, for which its import fails; call this before that.
+
+    Raises:
+        InvalidInput: HF_HUB_ETAG_TIMEOUT or HF_HUB_DOWNLOAD_TIMEOUT is not a whole number.
+    """
+    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+        value = os.environ.get(name, "10")
+        if not (value.isascii() and value.isdigit()):
+            raise InvalidInput(
+                f"{name} is {value!r}, expected a whole number of seconds such as 10; mend it, or unset it"
+            )
+
+
 def endpoint() -> str:
     """The address of the Hub: $HF_ENDPOINT, a mirror or the Hub's own.
 
     Raises:
-        InvalidInput: HF_ENDPOINT is not an address.
+        InvalidInput: HF_ENDPOINT is not an address, or as for `check_timeouts`.
     """
+    check_timeouts()
     from huggingface_hub import constants
 
     address = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
@@ -54,7 +69,9 @@ def hub_errors(what: str) -> Iterator[None]:
         ModelNotFound: no such repository or revision.
         InvalidBundle: the repository lacks a file.
         HubError: the Hub cannot be reached, refuses, or fails; no or a wrong token; HF_HUB_OFFLINE is set.
+        InvalidInput: as for `check_timeouts`.
     """
+    check_timeouts()
     from huggingface_hub import errors
 
     try:

@@ -340,6 +340,22 @@ def test_npm_fetches_the_pinned_package_once(
     assert calls.read_text() == "called\n"
 
 
+def test_a_page_that_is_opened_from_a_disk_says_what_shows_it(tmp_path: Path) -> None:
+    """What it says works: the command serves the folder, the address is the page's."""
+    one, all_ = tmp_path / "my pages, ü" / "one", tmp_path / "all"
+    pages.explore("digits-gauss", one, node_modules=NODE_MODULES)
+    entries = [entry for entry in list_models() if entry.name == "digits-gauss"]
+    with mock.patch.object(pages, "list_models", return_value=entries):
+        pages.explore_all(all_, node_modules=NODE_MODULES)
+    files = {one / "index.html": (one, "index.html"), all_ / "digits-gauss" / "index.html": (all_, "digits-gauss/")}
+    said = node("disk.mjs", *files)
+    for file, (folder, page) in files.items():
+        text = said[str(file)]
+        assert text.startswith("This page was opened from a disk, from where browsers load no model.")
+        assert f'run python -m http.server --bind 127.0.0.1 --directory "{folder}/" in a terminal' in text
+        assert f"open http://127.0.0.1:8000/{page}" in text
+
+
 @pytest.mark.parametrize("name", web_runtime.FILES)
 def test_a_cached_script_that_was_altered_is_fetched_again(
     npm: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from aae_zoo.runtime import InvalidInput, Model
+from aae_zoo.runtime import InvalidInput, Model, load
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, ImageShape
 from aae_zoo.runtime.formats.arrays import as_array, check_codes
 from aae_zoo.runtime.formats.images import as_images, check_images
@@ -212,7 +212,8 @@ def test_an_array_that_is_right_already_is_not_copied() -> None:
         (np.zeros(2), r"z has shape \[2\], expected \[n, 2\]"),
         (np.zeros((4, 3)), r"z has shape \[4, 3\], expected \[n, 2\]"),
         (np.zeros((0, 2)), "n >= 1"),
-        (np.zeros((4, 2), np.int32), "z has dtype int32, expected finite floats"),
+        (np.zeros((4, 2), complex), "z has dtype complex128, expected finite floats"),
+        ([["0", "1"]], "z has dtype <U1, expected finite floats"),
         (np.array([[0, np.nan]]), "z holds nan"),
         (np.array([[0, -np.inf]]), "z holds -inf"),
     ],
@@ -220,6 +221,29 @@ def test_an_array_that_is_right_already_is_not_copied() -> None:
 def test_codes_that_are_refused(codes: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         check_codes(codes, 2, "z")
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        [[1.0, -2.0], [0.0, 1.0]],
+        [[1, -2], [0, 1]],
+        ((1, -2.0), (False, True)),
+        np.array([[1, -2], [0, 1]], np.int8),
+        np.array([[1, -2], [0, 1]], np.float64, order="F"),
+    ],
+)
+def test_codes_may_be_lists_and_whole_numbers(codes: Any) -> None:
+    model = load("mnist-gauss")
+    assert np.array_equal(model.decode(codes), model.decode(np.array([[1, -2], [0, 1]], np.float32)))
+
+
+def test_codes_of_bits_may_be_booleans_and_classes_numbers() -> None:
+    bits, labels = load("mnist-bits"), load("mnist-style")
+    codes = bits.codes_of(np.linspace(0.01, 0.99, 2 * bits.manifest.noise).reshape(2, -1))["z"]
+    assert np.array_equal(bits.decode(codes > 0.5), bits.decode((codes > 0.5).astype(np.float32)))
+    z = [[0] * labels.manifest.latent]
+    assert np.array_equal(labels.decode(z, [7]), labels.decode(z, np.eye(10, dtype=int)[[7]]))
 
 
 def test_codes_may_be_tensors_too(small: Model) -> None:

@@ -133,3 +133,33 @@ def test_what_is_out_of_range(shipped: Model, options: dict[str, Any], message: 
         shipped.sample(4, **options)
     with pytest.raises(InvalidInput, match=message):
         shipped.stream("sample", 4, **options)
+
+
+def test_without_a_seed_each_draw_is_another(mixture: Model) -> None:
+    assert not np.array_equal(mixture.sample(4, seed=None), mixture.sample(4, seed=None))
+    drawn = mixture.stream("sample", 4, seed=None)
+    assert np.array_equal(np.concatenate(list(drawn)), np.concatenate(list(drawn)))
+    assert np.array_equal(mixture.sample(4), mixture.sample(4, seed=0))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1", np.array([1, 2])])
+def test_seeds_that_are_none(mixture: Model, seed: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"the seed is .*, expected a whole number"):
+        mixture.sample(2, seed=seed)
+
+
+@pytest.mark.parametrize("count", [0, -3, 2**31 + 1, 2.0, None, "2"])
+def test_numbers_of_samples_that_are_none(mixture: Model, count: Any) -> None:
+    with pytest.raises(InvalidInput, match="the number of samples is"):
+        mixture.sample(count)
+
+
+@pytest.mark.parametrize("label", ["²", "٣", "10", "-1", "7.0", 7.0, "9" * 5000, True])
+def test_labels_that_are_none(mixture: Model, label: Any) -> None:
+    with pytest.raises(InvalidInput, match="has no label"):
+        mixture.sample(2, label=label)
+
+
+@pytest.mark.parametrize("label", [7, "7", np.int64(7)])
+def test_labels_by_their_numbers(mixture: Model, label: Any) -> None:
+    assert np.array_equal(mixture.sample(2, label=label), mixture.sample(2, label="7"))
