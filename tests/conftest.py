@@ -64,6 +64,7 @@ LONG = (
     "test_data_formats.py",
     "test_explore.py",
     "test_export.py",
+    "test_training_results.py",
 )
 
 
@@ -187,7 +188,7 @@ def small_run(small_recipe: Path, small_data: Path, tmp_path_factory: pytest.Tem
 @pytest.fixture(scope="session")
 def small_bundle(small_run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "small"
-    export_bundle(small_run, folder, data=small_data)
+    export_bundle(small_run, folder, data=small_data, anyway=True)  # four epochs are no success
     return folder
 
 

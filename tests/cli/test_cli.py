@@ -186,8 +186,8 @@ def test_traverse_nearest_and_great_arcs(
     assert result.out == f"4 traversals of 3 images in {tmp_path / 'x.npy'}\n"
     pixels = np.round(digits[:2] * 255).astype(np.uint8)
     assert np.allclose(np.load(tmp_path / "x.npy"), shipped.traverse(pixels, 3), atol=1e-5)
-    assert aae_zoo("interpolate", name, two_digits, "--spherical", "-o", tmp_path / "x.npy").status == 0
-    assert np.allclose(np.load(tmp_path / "x.npy"), shipped.interpolate(pixels, spherical=True), atol=1e-5)
+    assert aae_zoo("interpolate", name, two_digits, "--spherical", "-o", tmp_path / "arcs.npy").status == 0
+    assert np.allclose(np.load(tmp_path / "arcs.npy"), shipped.interpolate(pixels, spherical=True), atol=1e-5)
     np.save(tmp_path / "all.npy", digits)
     rows = json.loads(aae_zoo("nearest", name, two_digits, tmp_path / "all.npy", "-k", 2, "--json").out)["nearest"]
     assert [(row["image"], row["rank"], row["nearest"]) for row in rows[::2]] == [("0.png", 1, "0"), ("1.png", 1, "1")]

@@ -398,7 +398,7 @@ class TestBundle:
         tmp_path: Path,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        export_bundle(small_run, tmp_path / "again", data=small_data)
+        export_bundle(small_run, tmp_path / "again", data=small_data, anyway=True)
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.splitlines() == [
@@ -438,7 +438,7 @@ class TestBundle:
             return to_onnx(module, *rest)
 
         monkeypatch.setattr(prove, "to_onnx", faulty)
-        message = refused("export", small_run, "--data", small_data, "-o", no_leftovers / "bundle")
+        message = refused("export", small_run, "--anyway", "--data", small_data, "-o", no_leftovers / "bundle")
         assert "comparisons with PyTorch failed, no bundle was written" in message
 
     def test_data_that_the_run_was_not_trained_on(self, run_folder: Path, small_data: Path, tmp_path: Path) -> None:
@@ -447,18 +447,18 @@ class TestBundle:
         facts["dataset_md5"] = dict.fromkeys(facts["dataset_md5"], "0" * 32)
         path.write_text(json.dumps(facts), "utf-8")
         with pytest.raises(DatasetError, match="not the data that .* was trained on"):
-            export_bundle(run_folder, tmp_path / "bundle", data=small_data)
+            export_bundle(run_folder, tmp_path / "bundle", data=small_data, anyway=True)
         assert not (tmp_path / "bundle").exists()
 
     def test_a_bundle_is_not_overwritten_unless_asked(
         self, bundle: Path, small_run: Path, small_data: Path, refused: Callable[..., str], aae_zoo: AaeZoo
     ) -> None:
         (bundle / "mine.txt").write_text("keep")
-        assert "exists already" in refused("export", small_run, "--data", small_data, "-o", bundle)
-        said = refused("export", small_run, "--data", small_data, "-o", bundle, "--replace")
+        assert "exists already" in refused("export", small_run, "--anyway", "--data", small_data, "-o", bundle)
+        said = refused("export", small_run, "--anyway", "--data", small_data, "-o", bundle, "--replace")
         assert f"in {bundle}, mine.txt was not written by aae-zoo; give another output" in said
         (bundle / "mine.txt").unlink()
-        assert aae_zoo("export", small_run, "--data", small_data, "-o", bundle, "--replace").status == 0
+        assert aae_zoo("export", small_run, "--anyway", "--data", small_data, "-o", bundle, "--replace").status == 0
         assert [p.name for p in bundle.parent.iterdir() if "bundle" in p.name] == ["bundle"]
 
     def test_weights_that_float16_cannot_hold(
@@ -468,12 +468,12 @@ class TestBundle:
         weights = run.load_weights()
         weights["decoder.layers.0.weight"][0, 0] = 1e6
         run.save_weights(weights)
-        message = refused("export", run_folder, "--data", small_data, "-o", no_leftovers / "bundle")
+        message = refused("export", run_folder, "--anyway", "--data", small_data, "-o", no_leftovers / "bundle")
         assert "decoder.layers.0.weight holds 1e+06, expected finite weights of at most 65504" in message
 
     def test_an_output_that_cannot_be_written(
         self, small_run: Path, small_data: Path, refused: Callable[..., str], tmp_path: Path
     ) -> None:
         (tmp_path / "file").write_text("")
-        message = refused("export", small_run, "--data", small_data, "-o", tmp_path / "file" / "bundle")
+        message = refused("export", small_run, "--anyway", "--data", small_data, "-o", tmp_path / "file" / "bundle")
         assert "cannot write" in message

@@ -21,7 +21,9 @@ def other_seed(aae_zoo: AaeZoo, small_recipe: Path, small_data: Path, tmp_path: 
 def test_the_bundle_has_every_seed_s_figures(
     other_seed: Path, small_run: Path, small_data: Path, aae_zoo: AaeZoo, tmp_path: Path
 ) -> None:
-    exported = aae_zoo("export", small_run, "--data", small_data, "-o", tmp_path / "b", "--seed-run", other_seed)
+    exported = aae_zoo(
+        "export", small_run, "--anyway", "--data", small_data, "-o", tmp_path / "b", "--seed-run", other_seed
+    )
     assert exported.status == 0
     figures = load(tmp_path / "b").manifest.metrics["over_seeds"]
     runs = [json.loads((run / "metrics.json").read_text()) for run in (small_run, other_seed)]
@@ -33,7 +35,7 @@ def test_the_bundle_has_every_seed_s_figures(
 def test_runs_that_do_not_belong_together(
     run_folder: Path, small_run: Path, small_data: Path, refused: Callable[..., str], no_leftovers: Path
 ) -> None:
-    export = ("export", small_run, "--data", small_data, "-o", no_leftovers / "b", "--seed-run")
+    export = ("export", small_run, "--anyway", "--data", small_data, "-o", no_leftovers / "b", "--seed-run")
     assert "the runs have the seeds [3, 3], expected each once" in refused(*export, run_folder)
     recipe = run_folder / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("batch = 50", "batch = 60"))

@@ -41,7 +41,7 @@ def rich(distilled: Path, small_data: Path, tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundle_module, "speedups", lambda *_: {1: 2.0, 64: 2.0})
         patch.setattr(bundle_module, "verdict", lambda *_: "published: it is a test")
-        export_bundle(distilled, folder, data=small_data, variants=["int8", "fp16"])
+        export_bundle(distilled, folder, data=small_data, variants=["int8", "fp16"], anyway=True)
     return folder
 
 
@@ -105,7 +105,7 @@ class TestVariants:
         self, small_run: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(bundle_module, "speedups", lambda *_: {1: 1.0, 64: 1.19})
-        bundle = export_bundle(small_run, tmp_path / "bundle", data=small_data, variants=["int8"])
+        bundle = export_bundle(small_run, tmp_path / "bundle", data=small_data, variants=["int8"], anyway=True)
         assert all(set(files) == {"fp32"} for files in bundle.graphs.values())
         assert not list((tmp_path / "bundle").glob("*.int8.onnx"))
         open_bundle(tmp_path / "bundle").check_files()
@@ -117,7 +117,7 @@ class TestVariants:
     def test_an_unknown_one_is_refused_at_once(
         self, run_folder: Path, refused: Callable[..., str], tmp_path: Path
     ) -> None:
-        message = refused("export", run_folder, "-o", tmp_path / "bundle", "--variant", "int4")
+        message = refused("export", run_folder, "--anyway", "-o", tmp_path / "bundle", "--variant", "int4")
         assert "the variant is 'int4', expected one of fp16, int8" in message
         assert not (tmp_path / "bundle").exists()
 
@@ -183,7 +183,7 @@ class TestLite:
             name: value + 0.1 if value.is_floating_point() else value for name, value in run.load_weights().items()
         }
         run.save_weights(weights)
-        command = ["export", run_folder, "-o", tmp_path / "bundle", "--data", small_data]
+        command = ["export", run_folder, "--anyway", "-o", tmp_path / "bundle", "--data", small_data]
         message = refused(*command)
         assert "was taught by other weights than" in message
         assert "make it again with aae-zoo distil" in message

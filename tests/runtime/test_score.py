@@ -295,7 +295,7 @@ class TestMeasured:
     def test_the_export_writes_them_and_evaluate_repeats_them(
         self, small_run: Path, small_data: Path, other: Path, aae_zoo: AaeZoo, tmp_path: Path
     ) -> None:
-        assert aae_zoo("export", small_run, "--data", small_data, "-o", tmp_path / "bundle").status == 0
+        assert aae_zoo("export", small_run, "--anyway", "--data", small_data, "-o", tmp_path / "bundle").status == 0
         manifest = load(tmp_path / "bundle").manifest
         found = json.loads(aae_zoo("evaluate", tmp_path / "bundle", "--data", small_data, "--json").out)
         assert list(found) == ["false_alarms", "anomaly_dataset", "anomalies_found", "anomaly_auroc"]
@@ -312,7 +312,7 @@ class TestMeasured:
         small_has_counterpart: Callable[[str], None],
     ) -> None:
         small_has_counterpart("nowhere-set")
-        message = refused("export", small_run, "--data", small_data, "-o", no_leftovers / "bundle")
+        message = refused("export", small_run, "--anyway", "--data", small_data, "-o", no_leftovers / "bundle")
         assert "there is no data set nowhere-set" in message
 
     def test_evaluate_of_neither_a_run_nor_a_model(self, refused: Callable[..., str], tmp_path: Path) -> None:

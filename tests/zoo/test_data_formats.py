@@ -228,7 +228,7 @@ class TestSvhn:
         run, bundle = tmp_path / "run", tmp_path / "bundle"
         small = [*SMALL_NETWORKS, "--set", "data.validation=4", "--set", "data.labels=10"]
         assert aae_zoo("train", "svhn-semi", "--data", svhn, "--out", run, *small).status == 0
-        assert aae_zoo("export", run, "-o", bundle, "--data", svhn).status == 0
+        assert aae_zoo("export", run, "-o", bundle, "--data", svhn, "--anyway").status == 0
         model = load(bundle)
         assert model.sample(2, label=7).shape == (2, 3, 32, 32)
         assert set(model.classify(model.sample(2)).names) <= set("0123456789")
@@ -263,7 +263,7 @@ class TestCelebA:
         run, bundle = tmp_path / "run", tmp_path / "bundle"
         small = [*SMALL_NETWORKS, "--set", "data.size=16", "--set", "data.validation=10"]
         assert aae_zoo("train", "celeba-gauss", "--data", celeba, "--out", run, *small).status == 0
-        assert aae_zoo("export", run, "-o", bundle, "--data", celeba).status == 0
+        assert aae_zoo("export", run, "-o", bundle, "--data", celeba, "--anyway").status == 0
         with Image.open(bundle / "reconstructions.png") as picture:
             assert picture.width // picture.height == 5  # ten columns, two rows
         assert load(bundle).sample(2).shape == (2, 3, 16, 16)
@@ -347,7 +347,7 @@ class TestFolder:
         small = [*SMALL_NETWORKS, "--set", "data.size=16", "--set", "data.dataset=pets"]
         assert aae_zoo("train", "folder-gauss", "--data", pictures, "--out", run, *small).status == 0
         assert aae_zoo("evaluate", run, "--data", pictures).status == 0
-        assert aae_zoo("export", run, "--data", pictures, "-o", bundle).status == 0
+        assert aae_zoo("export", run, "-o", bundle, "--anyway").status == 0
         assert aae_zoo("sample", bundle, "-n", 4, "-o", tmp_path / "x.png").status == 0
         with Image.open(tmp_path / "x.png") as picture:
             assert picture.mode == "RGB"

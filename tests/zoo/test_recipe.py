@@ -100,3 +100,15 @@ def test_a_recipe_is_immutable(small_recipe: Path) -> None:
     recipe: Recipe = load_recipe(str(small_recipe))
     with pytest.raises(ValueError, match="frozen"):
         recipe.name = "other"
+
+
+def test_a_byte_order_mark_is_read_over(small_recipe: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bom.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + small_recipe.read_bytes())
+    assert load_recipe(str(path)).to_toml() == load_recipe(str(small_recipe)).to_toml()
+
+
+def test_a_licence_need_not_be_stated(small_recipe: Path, tmp_path: Path) -> None:
+    path = tmp_path / "without.toml"
+    path.write_text(small_recipe.read_text().replace('licence = "MIT"\n', ""))
+    assert load_recipe(str(path)).licence == ""

@@ -1,0 +1,103 @@
+"""Whose a file is: nothing is written over that aae-zoo did not write, and no input ever."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import AaeZoo
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@pytest.fixture
+def arrays(digits: NDArray[np.float32], tmp_path: Path) -> Path:
+    np.save(tmp_path / "digits.npy", digits[:3])
+    return tmp_path / "digits.npy"
+
+
+def test_a_picture_that_aae_zoo_wrote_is_replaced(aae_zoo: AaeZoo, tmp_path: Path) -> None:
+    output = tmp_path / "samples.png"
+    assert aae_zoo("sample", "-n", 1, "-o", output).status == 0
+    with Image.open(output) as picture:
+        assert picture.info["Software"] == "aae-zoo"
+    first = output.read_bytes()
+    assert aae_zoo("sample", "-n", 4, "-o", output).status == 0
+    assert output.read_bytes() != first
+
+
+def somebodys_png(path: Path) -> None:
+    Image.new("L", (9, 9), 7).save(path)
+
+
+def other_format(path: Path) -> None:
+    Image.new("L", (9, 9), 7).save(path, "JPEG", comment="aae-zoo")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        somebodys_png,
+        other_format,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("a thesis"),
+        lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\xff" * 40),
+    ],
+)
+def test_any_other_file_is_left_unless_forced(
+    write: Callable[[Path], object], refused: Callable[..., str], aae_zoo: AaeZoo, tmp_path: Path
+) -> None:
+    output = tmp_path / "x.png"
+    write(output)
+    before = output.read_bytes()
+    message = refused("sample", "-n", 1, "-o", output)
+    assert message == (
+        f"error: {output} exists already, and nothing in it says that aae-zoo wrote it; give another output, or "
+        "--force to write over it\n"
+    )
+    assert output.read_bytes() == before
+    assert aae_zoo("sample", "-n", 1, "-o", output, "--force").status == 0
+    assert output.read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["sample", "-n", 1], "x.npy"),
+        (["sample", "-n", 1], "x.npz"),
+        (["encode", "mnist-gauss", "INPUT"], "x.npz"),
+        (["score", "mnist-gauss", "INPUT"], "x.csv"),
+        (["nearest", "mnist-gauss", "INPUT", "INPUT"], "x.json"),
+    ],
+)
+def test_arrays_and_tables_cannot_say_whose_they_are(
+    command: list[object], name: str, arrays: Path, refused: Callable[..., str], aae_zoo: AaeZoo, tmp_path: Path
+) -> None:
+    line = [arrays if word == "INPUT" else word for word in command]
+    assert aae_zoo(*line, "-o", tmp_path / name).status == 0
+    before = (tmp_path / name).stat().st_mtime_ns
+    assert "exists already" in refused(*line, "-o", tmp_path / name)
+    assert (tmp_path / name).stat().st_mtime_ns == before
+    assert aae_zoo(*line, "-o", tmp_path / name, "--force").status == 0
+
+
+def test_an_input_is_never_written_over(arrays: Path, refused: Callable[..., str], tmp_path: Path) -> None:
+    before = arrays.read_bytes()
+    (tmp_path / "link.npy").symlink_to(arrays)
+    for output in (arrays, tmp_path / "link.npy", tmp_path / "no" / ".." / "digits.npy"):
+        (tmp_path / "no").mkdir(exist_ok=True)
+        assert "is an input of this command" in refused("reconstruct", "mnist-gauss", arrays, "-o", output, "--force")
+    assert arrays.read_bytes() == before
+
+
+def test_a_picture_of_a_folder_of_inputs_is_an_input(
+    refused: Callable[..., str], aae_zoo: AaeZoo, tmp_path: Path
+) -> None:
+    assert aae_zoo("sample", "-n", 2, "-o", f"{tmp_path}/set/").status == 0
+    picture = next((tmp_path / "set").iterdir())
+    before = picture.read_bytes()
+    for command in (["reconstruct", "mnist-gauss"], ["nearest", "mnist-gauss", shutil.copy(picture, tmp_path)]):
+        message = refused(*command, tmp_path / "set", "-o", picture, "--force")
+        assert "is an input of this command, which is never written over" in message
+    assert picture.read_bytes() == before

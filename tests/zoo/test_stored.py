@@ -1,0 +1,136 @@
+"""What a run keeps on disk: damage is said in one sentence that names the file, and never gives other weights."""
+
+import json
+import multiprocessing
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aae_zoo.runtime.errors import CheckpointError, OutputError
+from aae_zoo.zoo.recipe import load_recipe
+from aae_zoo.zoo.training.run import Run
+from aae_zoo.zoo.training.trainer import train
+
+
+def flip(path: Path, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    bit %= 8 * len(content)
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("name", ["resume.pt", "model.safetensors"])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bit=st.integers(0, 1 << 40))
+def test_a_flipped_bit_gives_no_other_weights(
+    name: str, bit: int, small_run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("flipped") / "run"
+    folder.mkdir()
+    for each in ("recipe.toml", name):
+        shutil.copy(small_run / each, folder)
+    flip(folder / name, bit)
+
+    def read(run: Run) -> object:
+        return run.load_state() if name == "resume.pt" else run.load_weights()
+
+    try:
+        found = read(Run.open(folder))
+    except CheckpointError as error:
+        assert str(folder / name) in str(error)
+    else:  # a bit that means nothing, such as one of a date
+        assert same(found, read(Run.open(small_run)))
+
+
+def test_a_flipped_weight_is_found(run_folder: Path) -> None:
+    weights = Run.open(run_folder).load_weights()["decoder.layers.0.weight"]
+    for name in ("resume.pt", "model.safetensors"):
+        content = (run_folder / name).read_bytes()
+        at = content.index(weights.numpy().tobytes())
+        flip(run_folder / name, 8 * at)
+    with pytest.raises(CheckpointError, match=r"resume\.pt is missing or damaged \(the checksum of .* is wrong\)"):
+        Run.open(run_folder).load_state()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing or damaged \(its tensors have the SHA"):
+        Run.open(run_folder).load_weights()
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.json"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "nul", '{"mse": "low"}', "[" * 450 + "]" * 450, "[" * 10**6])
+def test_damaged_documents(name: str, text: str, run_folder: Path) -> None:
+    (run_folder / name).write_text(text)
+    with pytest.raises(CheckpointError, match=f"{name} is missing or damaged"):
+        Run.open(run_folder).read_json(name)
+
+
+@pytest.mark.parametrize("value", [None, 5, {"files": 5}])
+def test_facts_of_another_kind(value: object, run_folder: Path, refused: Callable[..., str], tmp_path: Path) -> None:
+    facts = json.loads((run_folder / "run.json").read_text())
+    (run_folder / "run.json").write_text(json.dumps({**facts, "dataset_md5": value}))
+    message = refused("export", run_folder, "-o", tmp_path / "bundle")
+    assert "run.json is missing or damaged (dataset_md5" in message
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-20], lambda text: "no JSON\n" + text, lambda text: ""])
+def test_a_damaged_log_is_said_before_anything_is_trained(
+    damage: Callable[[str], str], run_folder: Path, small_recipe: Path, small_data: Path
+) -> None:
+    log = run_folder / "log.jsonl"
+    log.write_text(damage(log.read_text()))
+    before = (run_folder / "resume.pt").read_bytes()
+    with pytest.raises(CheckpointError, match=r"log\.jsonl is damaged"):
+        train(load_recipe(str(small_recipe)), run_folder, data=small_data, resume=True)
+    assert (run_folder / "resume.pt").read_bytes() == before
+
+
+def hold(run: Run, held: "threading.Event") -> None:
+    with run.alone():
+        held.set()
+        threading.Event().wait(60)
+
+
+def test_a_second_training_into_a_folder_is_refused(
+    run_folder: Path, small_recipe: Path, small_data: Path, tmp_path: Path
+) -> None:
+    recipe, context = load_recipe(str(small_recipe)), multiprocessing.get_context("spawn")
+    held = context.Event()
+    other = context.Process(target=hold, args=(Run(run_folder, recipe), held))
+    other.start()
+    assert held.wait(60)
+    with pytest.raises(OutputError, match="another process is training into .*; wait until it has ended"):
+        train(recipe, run_folder, data=small_data, resume=True)
+    other.kill()
+    other.join()
+    train(recipe, run_folder, data=small_data, resume=True)  # its lock is gone with it
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "prior.size=1000000000",
+        "encoder.hidden=[1000000000]",
+        "encoder.hidden=[60000, 60000]",
+        "training.seed=18446744073709551616",
+        "training.batch=10000000000",
+    ],
+)
+def test_sizes_that_no_machine_has(
+    setting: str, small_recipe: Path, small_data: Path, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    message = refused("train", small_recipe, "--data", small_data, "--out", tmp_path / "r", "--set", setting)
+    assert "input should be less than" in message or "parameters, expected at most 268,435,456" in message
