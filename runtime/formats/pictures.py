@@ -264,7 +264,7 @@ def _name(source: Path | IO[bytes]) -> str:
 def _picture_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except InvalidInput:
+    except (InvalidInput, RuntimeWarning):  # our own warnings, where they are errors
         raise
     except Exception as error:  # a damaged file raises whatever its decoder meets first
         known = str(error) or type(error).__name__
