@@ -112,7 +112,7 @@ class TestGrounds:
 class TestSizes:
     def read(self, picture: Image.Image, fit: str, side: int = 16) -> NDArray[np.uint8]:
         plan = Plan(ImageShape(1, side, side), replace(USUAL_PREPARATION, fit=fit), resize=True)
-        return prepare(picture, plan, "it", Notices())[0]
+        return np.asarray(prepare(picture, plan, "it", Notices())[0])
 
     def test_each_fit(self) -> None:
         """A tall picture with a white disc in its central square."""
@@ -191,10 +191,10 @@ class TestFolders:
     @pytest.mark.parametrize("command", ["encode", "reconstruct", "score", "nearest"])
     def test_commands_say_so(self, command: str, mac: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
         among = [mac] if command == "nearest" else []
-        output = ["-o", tmp_path / f"x.{'npz' if command != 'reconstruct' else 'npy'}"]
-        result = aae_zoo(command, inputs.MODEL, mac, *among, *output)
+        output = tmp_path / f"x.{'npz' if command != 'reconstruct' else 'npy'}"
+        result = aae_zoo(command, inputs.MODEL, mac, *among, "-o", output)
         assert result.status == 1
-        assert output[1].exists()
+        assert output.exists()
         assert f"note: in {mac}, 4 files are left out: 3 hidden, 1 .txt\n" in result.err
         assert result.err.count("error: ") == 1
         assert f"error: {mac / 'img1.png'} cannot be read as a picture (" in result.err
@@ -324,9 +324,12 @@ def test_the_page_prepares_pictures_as_the_runtime_does(tmp_path: Path) -> None:
     site = ROOT / "export" / "pages" / "site"
     shutil.copy(site / "preparation.mjs", tmp_path)
     (tmp_path / "index.html").write_text('<!doctype html><link rel="icon" href="data:,">')
-    asked, plans = [], []
+    asked: list[list[Any]] = []
+    plans = []
     for path in sorted(tmp_path.glob("*.[pj]*g")):
-        for number, (shape, kind) in enumerate((s, k) for s in SHAPES for k in FITS):
+        # For the smallest images a JPEG is decoded at so few pixels here that its proportions are others.
+        shapes = [shape for shape in SHAPES if path.suffix == ".png" or shape.height > 8]
+        for number, (shape, kind) in enumerate((s, k) for s in shapes for k in FITS):
             polarity_ = ("dark", "light", "any")[number % 3]
             preparation = Preparation(kind, ("black", "white")[number % 2], polarity_, None)
             invert = INVERTS[number % 4 % 3]
