@@ -16,7 +16,7 @@ from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
-from aae_zoo.runtime.formats.images import Images, as_images, check_range, is_plain
+from aae_zoo.runtime.formats.images import Images, as_images, check_range, is_plain, read_images
 from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
@@ -144,8 +144,6 @@ class Model:
         Raises:
             InvalidInput: there is nothing that can be read.
         """
-        from aae_zoo.runtime.formats.pictures import read_images  # slow to import, and drawing does not need it
-
         return read_images(Path(path), Plan.of(self.manifest, how), strict=strict)
 
     def encode(self, images: Any, **how: Unpack[How]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ page asks no other host for anything. A folder of pages is a static Space of the
 
 import io
 import json
+from dataclasses import asdict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -29,6 +30,7 @@ from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.formats.decoded import reason
 from aae_zoo.runtime.formats.npz import Npz
 from aae_zoo.runtime.formats.pictures import to_uint8
+from aae_zoo.runtime.formats.preparation import digit_share
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.store.catalogue import find_model, list_models
@@ -38,6 +40,8 @@ CODES_FILE: Final = "codes.npz"
 # What export writes takes 10 kB, and the names of the classes.
 _MOST_CODES: Final = 1 << 22
 _DRAWS: Final = 2000
+# What is drawn for a model that knows no digits nearly fills the image.
+_DRAWN: Final = 0.95
 _PICTURES: Final = 10
 _QUANTILES: Final = (0.01, 0.25, 0.5, 0.75, 0.99)
 
@@ -115,7 +119,7 @@ def _template(name: str) -> Template:
 def _write_assets(folder: Path, node_modules: Path | None) -> None:
     (folder / "assets").mkdir()
     copy_web_runtime(folder / "assets" / "ort", node_modules)
-    for name in ("style.css", "explore.mjs", "from-disk.js"):
+    for name in ("style.css", "explore.mjs", "preparation.mjs", "from-disk.js"):
         (folder / "assets" / name).write_bytes(files("aae_zoo.export.pages").joinpath("site", name).read_bytes())
 
 
@@ -170,6 +174,7 @@ def page_facts(bundle: Bundle, model: Model) -> dict[str, Any]:
         **_words(manifest),
         "dataset": manifest.dataset,
         "image": manifest.image.axes,
+        "preparation": {**asdict(manifest.preparation), "share": _share(manifest)},
         "latent": manifest.latent,
         "noise": manifest.noise,
         "labels": manifest.labels,
@@ -184,6 +189,11 @@ def page_facts(bundle: Bundle, model: Model) -> dict[str, Any]:
     every = np.concatenate([draws, np.array(codes["z"], np.float32).reshape(-1, 2)])
     reach = 1.05 * float(np.quantile(np.abs(every), 0.985))
     return facts | {"plane": {"low": -round(reach, 2), "high": round(reach, 2)}, "codes": codes}
+
+
+def _share(manifest: Manifest) -> float:
+    """Which share of an image's side a drawing fills."""
+    return digit_share(manifest.image) if manifest.preparation.fit == "digit" else _DRAWN
 
 
 def _prior_draws(model: Model) -> NDArray[np.float32]:

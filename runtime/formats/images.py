@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import FLOAT32, as_array, contiguous_float32
+from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, Listing, list_pictures
 from aae_zoo.runtime.formats.plan import Names, Notices, Plan, turned
 
 _BITS_OF_ONE: Final = 0x3F800000
@@ -54,8 +55,6 @@ def as_images(given: Any, plan: Plan) -> Images:
     if isinstance(given, Images):
         return given
     if isinstance(given, str | os.PathLike):
-        from aae_zoo.runtime.formats.pictures import read_images  # slow to import, and drawing does not need it
-
         return read_images(Path(given), plan, strict=True)
     items = given if isinstance(given, list | tuple) else [given]
     if any(_is_picture(item) or isinstance(item, str | os.PathLike) for item in items):
@@ -87,6 +86,29 @@ def from_array(given: Any, plan: Plan) -> Images:
         return _fitted(_in_range(array[part], chosen), plan, notices, names)
 
     return Images(_Numbers(len(array)), rows)
+
+
+def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
+    """Read a picture, a folder of pictures (by name), an .npy or .npz array, or an idx file.
+
+    A picture of a folder that cannot be read is among the `failed` ones; with `strict` it is an error.
+
+    Raises:
+        InvalidInput: nothing is there, it is no picture or array, or none of the pictures can be read.
+    """
+    # These import Pillow, which is slow to import and which drawing does not need.
+    from aae_zoo.runtime.formats.idx import is_idx, read_idx
+    from aae_zoo.runtime.formats.pictures import read_array, read_picture
+
+    if path.is_dir():
+        return _read_folder(path, plan, strict=strict)
+    if not path.exists():
+        raise InvalidInput(f"there is no file {path}; give a picture, a folder of them, an .npy, .npz or idx file")
+    if path.suffix.lower() in (".npy", ".npz"):
+        return from_array(read_array(path, ("image", "images")), plan)
+    if is_idx(path):
+        return from_array(read_idx(path), plan)
+    return from_pixels(read_picture(path, plan, Notices())[None], [path.name], {})
 
 
 def check_images(images: Any, plan: Plan) -> NDArray[np.float32]:
@@ -149,6 +171,35 @@ class _Numbers(Sequence[str]):
         return str(numbers) if isinstance(numbers, int) else list(map(str, numbers))
 
 
+def _read_folder(folder: Path, plan: Plan, *, strict: bool) -> Images:
+    from aae_zoo.runtime.formats.pictures import read_picture
+
+    listing, notices = list_pictures(folder), Notices()
+    pixels = np.empty((len(listing.pictures), *plan.shape.axes), np.uint8)
+    names: list[str] = []
+    failed: dict[str, str] = {}
+    for path in listing.pictures:
+        try:
+            pixels[len(names)] = read_picture(path, plan, notices)
+            names.append(path.name)
+        except InvalidInput as error:
+            if strict:
+                raise
+            failed[path.name] = str(error)
+    if names:
+        return from_pixels(pixels[: len(names)], names, failed, listing.note)
+    if failed:
+        raise InvalidInput(f"none of the {len(failed)} pictures in {folder} can be read: {next(iter(failed.values()))}")
+    raise InvalidInput(f"the folder {folder} holds no picture, {_what_it_holds(folder, listing)}")
+
+
+def _what_it_holds(folder: Path, listing: Listing) -> str:
+    """What a folder without pictures has instead."""
+    if deeper := list_pictures(folder, folder.rglob("*")).pictures:
+        return f"but {deeper[0].parent} does; give that"
+    return "; ".join(filter(None, [f"expected at least one of {', '.join(PICTURE_SUFFIXES)}", listing.note]))
+
+
 def _is_picture(item: object) -> bool:
     """Whether something is a Pillow image, without importing Pillow."""
     return hasattr(item, "getbands") and hasattr(item, "convert")
@@ -167,7 +218,7 @@ def _from_items(items: Sequence[Any], plan: Plan) -> Images:
 
 def _from_item(item: Any, plan: Plan, name: str, notices: Notices) -> NDArray[np.float32]:
     if _is_picture(item):
-        from aae_zoo.runtime.formats.preparation import prepare  # these import Pillow, as in `as_images`
+        from aae_zoo.runtime.formats.preparation import prepare  # as in `read_images`
 
         return _unit(prepare(item, plan, name, notices))
     if isinstance(item, str | os.PathLike):

@@ -16,9 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
 from aae_zoo.runtime.formats.decoded import MOST, Decoding, jpeg_size, measure_picture, npy_header, reason
-from aae_zoo.runtime.formats.folders import FORMATS, PICTURE_SUFFIXES, Listing, list_pictures
-from aae_zoo.runtime.formats.idx import is_idx, read_idx
-from aae_zoo.runtime.formats.images import Images, from_array, from_pixels
+from aae_zoo.runtime.formats.folders import FORMATS
 from aae_zoo.runtime.formats.plan import Notices, Plan
 from aae_zoo.runtime.formats.preparation import Loose, check_size, finish, loosen
 from aae_zoo.runtime.formats.stream import Stream
@@ -31,25 +29,6 @@ if TYPE_CHECKING:
 
 # Images, or those that a stream gives batch by batch.
 Results = NDArray[np.float32] | Stream
-
-
-def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
-    """Read a picture, a folder of pictures (by name), an .npy or .npz array, or an idx file.
-
-    A picture of a folder that cannot be read is among the `failed` ones; with `strict` it is an error.
-
-    Raises:
-        InvalidInput: nothing is there, it is no picture or array, or none of the pictures can be read.
-    """
-    if path.is_dir():
-        return _read_folder(path, plan, strict=strict)
-    if not path.exists():
-        raise InvalidInput(f"there is no file {path}; give a picture, a folder of them, an .npy, .npz or idx file")
-    if path.suffix.lower() in (".npy", ".npz"):
-        return from_array(read_array(path, ("image", "images")), plan)
-    if is_idx(path):
-        return from_array(read_idx(path), plan)
-    return from_pixels(read_picture(path, plan, Notices())[None], [path.name], {})
 
 
 def read_array(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
@@ -194,33 +173,6 @@ def _opened(path: Path) -> Iterator["NDArray[Any] | Npz"]:
         raise InvalidInput(f"{path} cannot be read as an array ({why}); give one that numpy.save wrote") from None
 
 
-def _read_folder(folder: Path, plan: Plan, *, strict: bool) -> Images:
-    listing, notices = list_pictures(folder), Notices()
-    pixels = np.empty((len(listing.pictures), *plan.shape.axes), np.uint8)
-    names: list[str] = []
-    failed: dict[str, str] = {}
-    for path in listing.pictures:
-        try:
-            pixels[len(names)] = read_picture(path, plan, notices)
-            names.append(path.name)
-        except InvalidInput as error:
-            if strict:
-                raise
-            failed[path.name] = str(error)
-    if names:
-        return from_pixels(pixels[: len(names)], names, failed, listing.note)
-    if failed:
-        raise InvalidInput(f"none of the {len(failed)} pictures in {folder} can be read: {next(iter(failed.values()))}")
-    raise InvalidInput(f"the folder {folder} holds no picture, {_what_it_holds(folder, listing)}")
-
-
-def _what_it_holds(folder: Path, listing: Listing) -> str:
-    """What a folder without pictures has instead."""
-    if deeper := list_pictures(folder, folder.rglob("*")).pictures:
-        return f"but {deeper[0].parent} does; give that"
-    return "; ".join(filter(None, [f"expected at least one of {', '.join(PICTURE_SUFFIXES)}", listing.note]))
-
-
 def read_picture(source: Path | IO[bytes], plan: Plan, notices: Notices) -> NDArray[np.uint8]:
     """One picture, a file or its content, as uint8 [C, H, W].
 
@@ -267,7 +219,7 @@ def _name(source: Path | IO[bytes]) -> str:
 def _picture_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except InvalidInput:
+    except (InvalidInput, RuntimeWarning):  # our own warnings, where they are errors
         raise
     except Exception as error:  # a damaged file raises whatever its decoder meets first
         why = "its format is unknown" if isinstance(error, UnidentifiedImageError) else reason(error)

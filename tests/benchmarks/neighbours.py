@@ -34,14 +34,14 @@ def seconds(policy: str | None) -> float:
         run = Path(scratch) / "run"
         command = [sys.executable, "-m", "aae_zoo.cli.main", "train", "digits-gauss", "--out", str(run)]
         command += ["--set", f"training.epochs={_EPOCHS}", "--set", f"training.pictures_every={_EPOCHS}"]
-        subprocess.run(command, env=environment, check=True, capture_output=True)  # noqa: S603
+        subprocess.run(command, env=environment, check=True, capture_output=True)
         return float(json.loads((run / "run.json").read_text("utf-8"))["training_seconds"])
 
 
 @contextmanager
 def busy_neighbours() -> Iterator[None]:
     """One process that never waits for each CPU."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(available_cpus())]  # noqa: S603
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(available_cpus())]
     try:
         yield
     finally:

@@ -307,7 +307,7 @@ class TestFolder:
         for name in ("notes.txt", ".DS_Store", "._1.png"):
             (tmp_path / name).write_text("no picture")
         load_dataset("mine", tmp_path, size=8, channels=1)
-        assert capsys.readouterr().err == f"note: 3 files in {tmp_path} are not pictures and are left out\n"
+        assert capsys.readouterr().err == f"note: in {tmp_path}, 3 files are left out: 2 hidden, 1 .txt\n"
 
     def test_an_empty_folder(self, tmp_path: Path, refused: Callable[..., str]) -> None:
         message = refused("train", "folder-gauss", "--data", tmp_path, "--out", tmp_path / "run")
@@ -389,9 +389,11 @@ class TestPictures:
         Image.fromarray(np.full((9, 9), 0x80FF, np.uint16)).save(tmp_path / "deep.png")
         assert (self.read(tmp_path / "deep.png") == 0x80).all()
 
-    def test_floating_point_numbers_are_refused(self, tmp_path: Path) -> None:
-        Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "float.tif")
-        with pytest.raises(DatasetError, match=r"float\.tif cannot be read .*floating-point"):
+    def test_floating_point_numbers_from_0_to_1(self, tmp_path: Path) -> None:
+        Image.fromarray(np.full((9, 9), 0.5, np.float32)).save(tmp_path / "float.tif")
+        assert (self.read(tmp_path / "float.tif") == 128).all()
+        Image.fromarray(np.full((9, 9), 300, np.float32)).save(tmp_path / "float.tif")
+        with pytest.raises(DatasetError, match=r"float\.tif has values from 300 to 300, expected 0 to 1"):
             self.read(tmp_path / "float.tif")
 
     def test_the_first_frame_of_an_animation(self, tmp_path: Path) -> None:

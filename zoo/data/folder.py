@@ -37,6 +37,7 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
     Raises:
         DatasetError: the folder is empty or mixed, or a picture is damaged; the message names it.
     """
+    size, channels = settings.cut
     paths = _pictures(root)
     hashes = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in progress(paths, "hashes")}
     ordered = sorted(paths, key=lambda path: hashes[path])
@@ -49,12 +50,12 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
         )
     classes = sorted({path.parent.name for path in paths if path.parent != root}, key=natural)
     preparation = replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range)
-    images = read_pictures(train, *settings.cut, preparation)
+    images = read_pictures(train, size, channels, preparation)
     return Dataset(
         name=settings.dataset,
         train_images=images,
         train_labels=_labels(train, classes),
-        test_images=read_pictures(test, *settings.cut, preparation),
+        test_images=read_pictures(test, size, channels, preparation),
         test_labels=_labels(test, classes),
         label_names=tuple(classes),
         md5s={"names and contents": _md5({path.relative_to(root).as_posix(): hashes[path] for path in paths})},

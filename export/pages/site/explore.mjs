@@ -1,6 +1,7 @@
 // The page of one model: a point of the code or the prior's noise, decoded as it moves. `globalThis.aaeZoo` has what is
 // shown, for the console and for tests.
 import * as ort from "./ort/ort.wasm.bundle.min.mjs";
+import { pixelsOf, prepare } from "./preparation.mjs";
 
 ort.env.wasm.numThreads = 1; // more would need the server's COOP and COEP headers
 
@@ -304,7 +305,7 @@ function random() {
 
 // ---- a picture in, its code and its reconstruction out
 
-const encode = newest(async (image) => {
+const encode = newest(async (image, said = "") => {
   encoder ??= await session("encoder");
   const codes = await run(encoder, { image: tensor(image, channels, height, width) });
   const conditional = decoder.inputNames.includes("y");
@@ -317,7 +318,7 @@ const encode = newest(async (image) => {
   const error = again.reduce((sum, value, i) => sum + (value - image[i]) ** 2, 0) / size;
   const best = codes.y ? codes.y.data.indexOf(Math.max(...codes.y.data)) : -1;
   const classed = best < 0 ? "" : ` Class: ${model.labels[best]}, ${Math.round(100 * codes.y.data[best])} %.`;
-  tellReading(`Encoded: code ${text(codes.z.data)}. Squared error per pixel: ${error.toFixed(4)}.${classed}`);
+  tellReading(`Encoded: code ${text(codes.z.data)}. Squared error per pixel: ${error.toFixed(4)}.${classed}${said}`);
   if (inPlane && y) paintPlane(y);
 });
 
@@ -345,33 +346,15 @@ function rasterise(draw) {
 async function encodeFile(file) {
   const picture = await createImageBitmap(file).catch(() => null);
   if (!picture) return tellReading(`${file.name} is no picture that this browser can read.`);
-  const side = Math.min(picture.width, picture.height); // the central square
-  const image = rasterise((context) => {
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, width, height);
-    context.drawImage(picture, (picture.width - side) / 2, (picture.height - side) / 2, side, side, 0, 0, width, height);
-  });
-  return encode($("invert").checked ? image.map((value) => 1 - value) : image);
+  const { image, inverted } = prepare(pixelsOf(picture), model, $("invert").value);
+  return encode(image, inverted && $("invert").value === "auto" ? " Its ground is not that of the model’s images, so it was inverted." : "");
 }
 
 /** The drawing as the data sets have theirs: filling its part of the picture, its centre of mass in the middle. */
 function fromPad() {
-  const pad = $("pad");
-  const { data } = pad.getContext("2d").getImageData(0, 0, pad.width, pad.height);
-  let [left, top, right, bottom, mass, x, y] = [pad.width, pad.height, 0, 0, 0, 0, 0];
-  for (let i = 3; i < data.length; i += 4) {
-    if (!data[i]) continue;
-    const [column, row] = [((i - 3) / 4) % pad.width, Math.floor((i - 3) / 4 / pad.width)];
-    [left, right] = [Math.min(left, column), Math.max(right, column + 1)];
-    [top, bottom] = [Math.min(top, row), Math.max(bottom, row + 1)];
-    [mass, x, y] = [mass + data[i], x + column * data[i], y + row * data[i]];
-  }
-  if (!mass) return null;
-  const scale = ((model.dataset === "mnist" ? 20 / 28 : 0.95) * width) / Math.max(right - left, bottom - top);
-  return rasterise((context) => {
-    context.fillRect(0, 0, width, height);
-    context.drawImage(pad, width / 2 - scale * (x / mass + 0.5), height / 2 - scale * (y / mass + 0.5), scale * pad.width, scale * pad.height);
-  });
+  const drawn = pixelsOf($("pad"));
+  if (!drawn.data.some(Boolean)) return null;
+  return prepare(drawn, { ...model, preparation: { ...model.preparation, fit: "digit", ground: "black" } }).image;
 }
 
 function setUpEncoder() {

@@ -40,7 +40,8 @@ import numpy as np
 from PIL import Image
 from aae_zoo.runtime import InvalidInput
 from aae_zoo.runtime.bundles.manifest import ImageShape
-from aae_zoo.runtime.formats.pictures import measure, read_images, read_picture
+from aae_zoo.runtime.formats.images import read_images
+from aae_zoo.runtime.formats.pictures import measure, read_picture
 from aae_zoo.runtime.formats.plan import Notices, Plan
 
 warnings.simplefilter("ignore")  # as the command line does
