@@ -18,14 +18,14 @@ Value = int | memoryview
 
 
 class Field(NamedTuple):
-    """What a message may have under one number: the name, the wire types, and whether at most once.
+    """What a message may have under one number: the name, the wire types, and how many of it.
 
     A field that must not occur has no wire types.
     """
 
     name: str
     wires: tuple[int, ...]
-    once: bool
+    most: int
 
 
 Fields = dict[str, list[Value]]
@@ -34,8 +34,10 @@ Fields = dict[str, list[Value]]
 def read_message(data: memoryview, fields: Mapping[int, Field], where: str) -> Fields:
     """The values of a message by name, in order; bytes are views, nothing is copied.
 
+    They are counted while they are read: a message of millions of empty fields is refused before it takes memory.
+
     Raises:
-        InvalidBundle: the bytes are cut short, a field is not in `fields`, of another wire type, or occurs twice.
+        InvalidBundle: the bytes are cut short, a field is not in `fields`, of another wire type, or occurs too often.
     """
     found: Fields = {field.name: [] for field in fields.values()}
     for number, wire, value in _fields(data, where):
@@ -43,9 +45,12 @@ def read_message(data: memoryview, fields: Mapping[int, Field], where: str) -> F
         if field is None or not field.wires:
             what = field.name if field else f"a field {number}"
             raise InvalidBundle(f"{where} has {what}, which a model has no use for; do not trust this bundle")
-        if wire not in field.wires or (field.once and found[field.name]):
+        values = found[field.name]
+        if wire not in field.wires or (field.most == 1 and values):
             raise InvalidBundle(f"{where} has {field.name} twice or of another type than it should be")
-        found[field.name].append(value)
+        if len(values) == field.most:
+            raise InvalidBundle(f"{where} has {field.name} more than {field.most:,} times; do not trust this bundle")
+        values.append(value)
     return found
 
 
@@ -85,8 +90,12 @@ def _varint(data: memoryview, place: int, where: str) -> tuple[int, int]:
     raise InvalidBundle(f"{where} is not an ONNX file: it has a number of more than 64 bits")
 
 
-def integers(values: list[Value], where: str) -> list[int]:
-    """The signed numbers of a repeated field, which may be packed."""
+def integers(values: list[Value], where: str, most: int = 1) -> list[int]:
+    """The signed numbers of a repeated field, which may be packed: at most so many.
+
+    Raises:
+        InvalidBundle: there are more, or the last is cut short.
+    """
     numbers: list[int] = []
     for value in values:
         if isinstance(value, int):
@@ -96,6 +105,8 @@ def integers(values: list[Value], where: str) -> list[int]:
         while place < len(value):
             number, place = _varint(value, place, where)
             numbers.append(number)
+            if len(numbers) > most:
+                raise InvalidBundle(f"{where} has more than {most:,} numbers in one list; do not trust this bundle")
     return [n - (1 << 64) if n >> 63 else n for n in numbers]
 
 

@@ -166,7 +166,7 @@ def too_many_nodes(model: ModelProto) -> None:
         (negative_size, r"the shape \[-1\], expected numbers"),
         (gigantic_constant, "ConstantOfShape is given the size"),
         (outer_product, "has Add of constants alone"),
-        (many_copies, "makes more constants of its own than its size allows"),
+        (many_copies, "would take more than .* MB of memory when it is opened"),
         (gigantic_expansion, "Expand is given the size"),
         (gigantic_expansion_in_disguise, "Expand is given the size"),
         (gigantic_padding, "'pads' is .*, expected at most 256"),
@@ -180,7 +180,7 @@ def too_many_nodes(model: ModelProto) -> None:
         (tensor_twice, "has two tensors of one name"),
         (tensor_named_as_the_input, "has an input and a tensor of one name"),
         (value_twice, "has two values of one name"),
-        (too_many_nodes, "has more than 10,000 nodes"),
+        (too_many_nodes, "has node more than 10,000 times"),
     ],
 )
 def test_hostile_graphs_are_refused_before_onnx_runtime_sees_them(
