@@ -44,7 +44,10 @@ def encode(
     model: "Model",
     input_: ImagesIn,
     output: Annotated[
-        str, typer.Option("--output", "-o", help=".npy the codes z, .npz every output by name, - stdout.")
+        str,
+        typer.Option(
+            "--output", "-o", help=".npy the codes z, .npz every output by name and the images' names, - stdout."
+        ),
     ],
     resize: Resize = False,
     json: Json = False,
@@ -52,13 +55,15 @@ def encode(
     """Encode images into codes, and tell their classes where the model has them."""
     if json and output == "-":
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
+    import numpy as np
+
     from aae_zoo.runtime.formats.pictures import image_names, read_images, save_arrays
     from aae_zoo.runtime.formats.tables import rows
     from aae_zoo.runtime.latent.classes import most_probable
 
     codes = model.codes(read_images(input_, model.manifest.image, resize=resize), resize=resize)
-    save_arrays(codes, output)
     columns: dict[str, Any] = {"image": image_names(input_, len(codes["z"]))}
+    save_arrays(codes | {"image": np.array(columns["image"])}, output)
     classes = most_probable(codes["y"], model.manifest.labels) if "y" in codes else None
     if classes:
         columns |= {"label": classes.names, "probability": classes.probabilities}
@@ -107,7 +112,7 @@ def interpolate(
     model: "Model",
     input_: ImagesIn,
     output: ImagesOut,
-    steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2)] = 9,
+    steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2, max=10_000)] = 9,
     spherical: Annotated[bool, typer.Option("--spherical", help="Along great arcs instead of straight lines.")] = False,
     resize: Resize = False,
 ) -> None:
@@ -125,7 +130,7 @@ def traverse(
     model: "Model",
     input_: ImagesIn,
     output: ImagesOut,
-    steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2)] = 9,
+    steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2, max=10_000)] = 9,
     resize: Resize = False,
 ) -> None:
     """Show what each coordinate of the code does: each image with one at a time moved through the prior."""
@@ -140,7 +145,7 @@ def traverse(
 def manifold(
     model: "Model",
     output: ImagesOut = "manifold.png",
-    side: Annotated[int, typer.Option(help="The grid has SIDE x SIDE images.", min=1)] = 20,
+    side: Annotated[int, typer.Option(help="The grid has SIDE x SIDE images.", min=1, max=1_000)] = 20,
 ) -> None:
     """Draw the images over the percentiles of a 2-D prior."""
     from aae_zoo.runtime.formats.pictures import save_images
@@ -168,11 +173,11 @@ def nearest(
     given, choice = (read_images(path, model.manifest.image, resize=resize) for path in (input_, among))
     found = model.nearest(given, choice, k, resize=resize)
     columns = found.columns(image_names(input_, len(given)), image_names(among, len(choice)))
-    if output:
+    if output is not None:
         save_table(columns, output)
     if json:
         print_json({"name": model.manifest.name, "nearest": rows(columns)})
-    elif output:
+    elif output is not None:
         _say(f"{found.numbers.size} neighbours", output)
     else:
         print_records(rows(columns))
@@ -194,7 +199,7 @@ def score(
 
     scores = model.score(read_images(input_, model.manifest.image, resize=resize), resize=resize)
     columns = {"image": image_names(input_, len(scores.score)), **scores._asdict()}
-    if output:
+    if output is not None:
         save_table(columns, output)
     found, limits = int(scores.anomalous.sum()), model.score_limits
     if json:
@@ -208,7 +213,7 @@ def score(
     )
     if flat := int(scores.flat.sum()):
         print(f"{flat} of them are flat: they have less contrast than any of the validation images")
-    if output:
+    if output is not None:
         _say(f"{len(scores.score)} scores", output)
 
 

@@ -34,12 +34,12 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 def is_idx(path: Path) -> bool:
     """Whether a file is idx by its name, which ends in ubyte or .idx, with or without .gz after it."""
-    name = path.name.removesuffix(".gz")
+    name = path.name.lower().removesuffix(".gz")
     return name.endswith(("ubyte", ".idx"))
 
 
 def _open(path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+    return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _read(stream: BinaryIO, path: Path) -> NDArray[np.uint8]:

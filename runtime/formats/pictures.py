@@ -18,6 +18,7 @@ from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
 from aae_zoo.runtime.formats.decoded import FORMATS, MOST, Decoding, jpeg_size, measure_picture, npy_header
 from aae_zoo.runtime.formats.idx import is_idx, read_idx
 from aae_zoo.runtime.formats.images import check_size, converted, fitted
+from aae_zoo.runtime.formats.sources import check_file, is_csv, read_csv, refuse_parquet
 from aae_zoo.runtime.formats.stream import Stream
 
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -31,7 +32,7 @@ Results = NDArray[np.float32] | Stream
 
 
 def read_images(path: Path, shape: ImageShape, *, resize: bool = False) -> NDArray[np.generic]:
-    """Read a picture, a folder of pictures (by name), an .npy or .npz array, or an idx file.
+    """Read a picture, a folder of pictures (by name), an .npy or .npz array, an idx file, or a .csv of pixels.
 
     Pictures become uint8 [n, C, H, W], gray or colour as the model needs; arrays come as they are.
 
@@ -45,12 +46,14 @@ def read_images(path: Path, shape: ImageShape, *, resize: bool = False) -> NDArr
                 f"the folder {path} holds no picture, expected at least one of {', '.join(PICTURE_SUFFIXES)}"
             )
         return np.stack([read_picture(p, shape, resize) for p in files])
-    if not path.exists():
-        raise InvalidInput(f"there is no file {path}; give a picture, a folder of them, an .npy, .npz or idx file")
-    if path.suffix in (".npy", ".npz"):
+    check_file(path, "a picture, a folder of them, or an .npy, .npz, idx or .csv file")
+    refuse_parquet(path)
+    if path.suffix.lower() in (".npy", ".npz"):
         return read_array(path, ("image", "images"))
     if is_idx(path):
         return read_idx(path)
+    if is_csv(path):
+        return read_csv(path, shape)
     return read_picture(path, shape, resize)[None]
 
 
@@ -100,33 +103,34 @@ def save_images(images: Results, output: str, *, columns: int | None = None, gap
         InvalidInput: the output has a suffix that is none of these.
         OutputError: it cannot be written.
     """
-    path = Path(output)
-    if output == "-" or path.suffix == ".png":
+    path, suffix = Path(output), Path(output).suffix.lower()
+    if output == "-" or suffix == ".png":
         picture = grid(_whole(images), columns, gap=gap)
         write_file(output, lambda stream: picture.save(stream, "PNG"))
-    elif path.suffix == ".npy" and isinstance(images, Stream):
+    elif suffix == ".npy" and isinstance(images, Stream):
         images.save(path)
-    elif path.suffix in (".npy", ".npz"):
+    elif suffix in (".npy", ".npz"):
         save_arrays({"image": _whole(images)}, output)
-    elif output.endswith("/") or not path.suffix or path.is_dir():
+    elif output and (output.endswith("/") or not suffix or path.is_dir()):
         with atomic_folder(path) as folder:
             width = max(4, len(str(images.shape[0] - 1)))
             for number, pixels in enumerate(_each(images)):
                 Image.fromarray(pixels).save(folder / f"{number:0{width}}.png")
     else:
-        raise InvalidInput(f"the output {output} ends in {path.suffix}, expected .png, .npy, .npz, a folder/ or -")
+        ending = path.suffix or "nothing"
+        raise InvalidInput(f"the output {output} ends in {ending}, expected .png, .npy, .npz, a folder/ or -")
 
 
-def save_arrays(arrays: dict[str, NDArray[np.float32]], output: str) -> None:
+def save_arrays(arrays: dict[str, NDArray[Any]], output: str) -> None:
     """Write arrays: .npz all by name, .npy or - (to stdout, as .npy) the first.
 
     Raises:
         InvalidInput: the output has another suffix.
         OutputError: it cannot be written.
     """
-    suffix = Path(output).suffix
+    suffix = Path(output).suffix.lower()
     if suffix == ".npz":
-        write_file(output, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
+        write_file(output, lambda stream: np.savez_compressed(stream, **arrays))
     elif suffix == ".npy" or output == "-":
         write_file(output, lambda stream: np.save(stream, next(iter(arrays.values()))))
     else:
@@ -188,9 +192,10 @@ def _opened(path: Path) -> Iterator["NDArray[Any] | Npz"]:
     """
     from aae_zoo.runtime.formats.npz import Npz  # slow to import, and drawing does not need it
 
+    check_file(path, "an .npy or .npz file")
     try:
         with path.open("rb") as stream:
-            if path.suffix == ".npy":
+            if path.suffix.lower() == ".npy":
                 npy_header(stream, path.stat().st_size)
                 yield np.load(path, mmap_mode="r", allow_pickle=False)
             else:
@@ -228,6 +233,8 @@ def measure(source: Path | IO[bytes], shape: ImageShape, *, resize: bool) -> Dec
         InvalidInput: it is no picture, or has another size and `resize` is false.
     """
     name = _name(source)
+    if isinstance(source, Path):
+        check_file(source, "a PNG or JPEG file")
     with _picture_errors(name):
         decoding = measure_picture(source, shape, resize=resize)
         if not resize:
