@@ -130,7 +130,7 @@ def save_arrays(arrays: dict[str, NDArray[Any]], output: str) -> None:
     """
     suffix = Path(output).suffix.lower()
     if suffix == ".npz":
-        write_file(output, lambda stream: np.savez_compressed(stream, **arrays))
+        write_file(output, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
     elif suffix == ".npy" or output == "-":
         write_file(output, lambda stream: np.save(stream, next(iter(arrays.values()))))
     else:

@@ -34,7 +34,8 @@ def save_table(columns: Columns, output: str) -> None:
     with atomic_file(path) as temporary:
         if suffix == ".npz":
             with temporary.open("wb") as stream:  # numpy would add .npz to a name that ends in .NPZ
-                np.savez_compressed(stream, **{name: np.asarray(column) for name, column in columns.items()})
+                arrays = {name: np.asarray(column) for name, column in columns.items()}
+                np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
         elif suffix == ".json":
             temporary.write_text(json.dumps(rows(columns), indent=2) + "\n", "utf-8")
         else:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ class TestSuffixesInCapitals:
     @pytest.mark.parametrize("suffix", [".NPY", ".NPZ", ".PNG", ".IDX", ".CSV"])
     def test_of_what_is_read(self, suffix: str, pixels: NDArray[np.uint8], aae_zoo: AaeZoo, tmp_path: Path) -> None:
         path = tmp_path / f"X{suffix}"
-        write = {
+        write: dict[str, Callable[[Any], object]] = {
             ".NPY": lambda stream: np.save(stream, pixels[:1]),
             ".NPZ": lambda stream: np.savez(stream, image=pixels[:1]),
             ".PNG": lambda stream: Image.fromarray(pixels[0, 0]).save(stream, "PNG"),
