@@ -45,21 +45,26 @@ def encode(
     read: Reader,
     input_: ImagesIn,
     output: Annotated[
-        str, typer.Option("--output", "-o", help=".npy the codes z, .npz every output by name, - stdout.")
+        str,
+        typer.Option(
+            "--output", "-o", help=".npy the codes z, .npz every output by name and the images' names, - stdout."
+        ),
     ],
     json: Json = False,
 ) -> None:
     """Encode images into codes, and tell their classes where the model has them."""
     if json and output == "-":
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
+    import numpy as np
+
     from aae_zoo.runtime.formats.pictures import save_arrays
     from aae_zoo.runtime.formats.tables import rows
     from aae_zoo.runtime.latent.classes import most_probable
 
     given = read(input_)
     codes = model.codes(given)
-    save_arrays(codes, output)
     columns: dict[str, Any] = {"image": given.names}
+    save_arrays(codes | {"image": np.array(columns["image"])}, output)
     classes = most_probable(codes["y"], model.manifest.labels) if "y" in codes else None
     if classes:
         columns |= {"label": classes.names, "probability": classes.probabilities}
@@ -109,7 +114,7 @@ def interpolate(
     read: Reader,
     input_: ImagesIn,
     output: ImagesOut,
-    steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2)] = 9,
+    steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2, max=10_000)] = 9,
     spherical: Annotated[bool, typer.Option("--spherical", help="Along great arcs instead of straight lines.")] = False,
 ) -> None:
     """Walk in code space from each image to the next; in a .png, each walk is one row."""
@@ -126,7 +131,7 @@ def traverse(
     read: Reader,
     input_: ImagesIn,
     output: ImagesOut,
-    steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2)] = 9,
+    steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2, max=10_000)] = 9,
 ) -> None:
     """Show what each coordinate of the code does: each image with one at a time moved through the prior."""
     from aae_zoo.runtime.formats.pictures import save_images
@@ -140,7 +145,7 @@ def traverse(
 def manifold(
     model: "Model",
     output: ImagesOut = "manifold.png",
-    side: Annotated[int, typer.Option(help="The grid has SIDE x SIDE images.", min=1)] = 20,
+    side: Annotated[int, typer.Option(help="The grid has SIDE x SIDE images.", min=1, max=1_000)] = 20,
 ) -> None:
     """Draw the images over the percentiles of a 2-D prior."""
     from aae_zoo.runtime.formats.pictures import save_images
@@ -167,11 +172,11 @@ def nearest(
     given, choice = read(input_), read(among)
     found = model.nearest(given, choice, k)
     columns = found.columns(given.names, choice.names)
-    if output:
+    if output is not None:
         save_table(columns, output)
     if json:
         print_json({"name": model.manifest.name, "nearest": rows(columns)})
-    elif output:
+    elif output is not None:
         _say(f"{found.numbers.size} neighbours", output)
     else:
         print_records(rows(columns))
@@ -193,7 +198,7 @@ def score(
     given = read(input_)
     scores = model.score(given)
     columns = {"image": given.names, **scores._asdict()}
-    if output:
+    if output is not None:
         save_table(columns, output)
     found, limits = int(scores.anomalous.sum()), model.score_limits
     if json:
@@ -207,7 +212,7 @@ def score(
     )
     if flat := int(scores.flat.sum()):
         say(f"{flat} of them are flat: they have less contrast than any of the validation images")
-    if output:
+    if output is not None:
         _say(f"{len(scores.score)} scores", output)
 
 

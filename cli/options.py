@@ -28,7 +28,7 @@ Precision = Annotated[
     str, typer.Option(help="auto, fp32, fp16, int8 or lite: what the model has of it, fp32 for the rest; auto is fp32.")
 ]
 ImagesIn = Annotated[
-    Path, typer.Argument(metavar="INPUT", help="A picture, a folder of pictures, or an .npy, .npz or idx file.")
+    Path, typer.Argument(metavar="INPUT", help="A picture, a folder of pictures, or an .npy, .npz, idx or .csv file.")
 ]
 ImagesOut = Annotated[
     str, typer.Option("--output", "-o", help="name.png one grid, folder/ one file each, .npy or .npz arrays, - stdout.")

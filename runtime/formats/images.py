@@ -89,7 +89,7 @@ def from_array(given: Any, plan: Plan) -> Images:
 
 
 def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
-    """Read a picture, a folder of pictures (by name), an .npy or .npz array, or an idx file.
+    """Read a picture, a folder of pictures (by name), an .npy or .npz array, an idx file or a .csv of pixels.
 
     A picture of a folder that cannot be read is among the `failed` ones; with `strict` it is an error.
 
@@ -99,15 +99,18 @@ def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
     # These import Pillow, which is slow to import and which drawing does not need.
     from aae_zoo.runtime.formats.idx import is_idx, read_idx
     from aae_zoo.runtime.formats.pictures import read_array, read_picture
+    from aae_zoo.runtime.formats.sources import check_file, is_csv, read_csv, refuse_parquet
 
     if path.is_dir():
         return _read_folder(path, plan, strict=strict)
-    if not path.exists():
-        raise InvalidInput(f"there is no file {path}; give a picture, a folder of them, an .npy, .npz or idx file")
+    check_file(path, "a picture, a folder of them, or an .npy, .npz, idx or .csv file")
+    refuse_parquet(path)
     if path.suffix.lower() in (".npy", ".npz"):
         return from_array(read_array(path, ("image", "images")), plan)
     if is_idx(path):
         return from_array(read_idx(path), plan)
+    if is_csv(path):
+        return from_array(read_csv(path, plan.shape), plan)
     return from_pixels(read_picture(path, plan, Notices())[None], [path.name], {})
 
 

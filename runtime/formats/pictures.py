@@ -19,6 +19,7 @@ from aae_zoo.runtime.formats.decoded import MOST, Decoding, jpeg_size, measure_p
 from aae_zoo.runtime.formats.folders import FORMATS
 from aae_zoo.runtime.formats.plan import Notices, Plan
 from aae_zoo.runtime.formats.preparation import Loose, check_size, finish, loosen
+from aae_zoo.runtime.formats.sources import check_file
 from aae_zoo.runtime.formats.stream import Stream
 from aae_zoo.runtime.ownership import SOFTWARE
 
@@ -70,32 +71,33 @@ def save_images(images: Results, output: str, *, columns: int | None = None, gap
         InvalidInput: the output has a suffix that is none of these.
         OutputError: it cannot be written.
     """
-    path = Path(output)
-    if output == "-" or path.suffix == ".png":
+    path, suffix = Path(output), Path(output).suffix.lower()
+    if output == "-" or suffix == ".png":
         picture, ours = grid(_whole(images), columns, gap=gap), PngInfo()
         ours.add_text("Software", SOFTWARE)
         write_file(output, lambda stream: picture.save(stream, "PNG", pnginfo=ours))
-    elif path.suffix == ".npy" and isinstance(images, Stream):
+    elif suffix == ".npy" and isinstance(images, Stream):
         images.save(path)
-    elif path.suffix in (".npy", ".npz"):
+    elif suffix in (".npy", ".npz"):
         save_arrays({"image": _whole(images)}, output)
-    elif output.endswith("/") or not path.suffix or path.is_dir():
+    elif output and (output.endswith("/") or not suffix or path.is_dir()):
         with atomic_folder(path) as folder:
             width = max(4, len(str(images.shape[0] - 1)))
             for number, pixels in enumerate(_each(images)):
                 Image.fromarray(pixels).save(folder / f"{number:0{width}}.png")
     else:
-        raise InvalidInput(f"the output {output} ends in {path.suffix}, expected .png, .npy, .npz, a folder/ or -")
+        ending = path.suffix or "nothing"
+        raise InvalidInput(f"the output {output} ends in {ending}, expected .png, .npy, .npz, a folder/ or -")
 
 
-def save_arrays(arrays: dict[str, NDArray[np.float32]], output: str) -> None:
+def save_arrays(arrays: dict[str, NDArray[Any]], output: str) -> None:
     """Write arrays: .npz all by name, .npy or - (to stdout, as .npy) the first.
 
     Raises:
         InvalidInput: the output has another suffix.
         OutputError: it cannot be written.
     """
-    suffix = Path(output).suffix
+    suffix = Path(output).suffix.lower()
     if suffix == ".npz":
         write_file(output, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
     elif suffix == ".npy" or output == "-":
@@ -159,6 +161,7 @@ def _opened(path: Path) -> Iterator["NDArray[Any] | Npz"]:
     """
     from aae_zoo.runtime.formats.npz import Npz  # slow to import, and drawing does not need it
 
+    check_file(path, "an .npy or .npz file")
     try:
         with path.open("rb") as stream:
             if path.suffix.lower() == ".npy":
@@ -195,6 +198,8 @@ def measure(source: Path | IO[bytes], plan: Plan) -> Decoding:
         InvalidInput: it is no picture, or has another size and is not to be resized.
     """
     name = _name(source)
+    if isinstance(source, Path):
+        check_file(source, "a PNG or JPEG file")
     with _picture_errors(name):
         decoding = measure_picture(source, plan)
         if not plan.resize:

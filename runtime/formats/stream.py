@@ -67,7 +67,7 @@ class Stream:
             InvalidInput: the file's name does not end in .npy, or as for the work itself.
             OutputError: it cannot be written.
         """
-        if Path(path).suffix != ".npy":
+        if Path(path).suffix.lower() != ".npy":
             raise InvalidInput(f"the output {path} ends in {Path(path).suffix or 'nothing'}, expected .npy")
         header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
         with atomic_file(Path(path)) as temporary, temporary.open("wb") as file:

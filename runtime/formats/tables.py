@@ -28,14 +28,15 @@ def save_table(columns: Columns, output: str) -> None:
         InvalidInput: the output has another suffix.
         OutputError: it cannot be written.
     """
-    path = Path(output)
-    if path.suffix not in (".csv", ".json", ".npz"):
+    path, suffix = Path(output), Path(output).suffix.lower()
+    if suffix not in (".csv", ".json", ".npz"):
         raise InvalidInput(f"the output {output} ends in {path.suffix or 'nothing'}, expected .csv, .json or .npz")
     with atomic_file(path) as temporary:
-        if path.suffix == ".npz":
-            arrays = {name: np.asarray(column) for name, column in columns.items()}
-            np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-        elif path.suffix == ".json":
+        if suffix == ".npz":
+            with temporary.open("wb") as stream:  # numpy would add .npz to a name that ends in .NPZ
+                arrays = {name: np.asarray(column) for name, column in columns.items()}
+                np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        elif suffix == ".json":
             temporary.write_text(json.dumps(rows(columns), indent=2) + "\n", "utf-8")
         else:
             _write_csv(temporary, columns)

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from aae_zoo.runtime import load
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.formats.idx import read_idx
 from aae_zoo.runtime.store.cache import cache_folder
@@ -50,6 +51,20 @@ def test_places_in_their_order(small_data: Path, tmp_path: Path, monkeypatch: py
     given_its_parent = load_dataset("small", small_data.parent)
     assert from_environment.md5s == given_itself.md5s == given_its_parent.md5s
     assert from_environment.image_shape == (1, 14, 14)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_kaggles_names(suffix: str, small_data: Path, tmp_path: Path) -> None:
+    """Which have a dot where the canonical ones have a dash."""
+    for file in FILES:
+        (found,) = small_data.glob(f"{file}*")
+        content = gzip.decompress(found.read_bytes()) if found.suffix == ".gz" else found.read_bytes()
+        kaggles = file.replace("-idx", ".idx") + suffix
+        (tmp_path / kaggles).write_bytes(gzip.compress(content) if suffix else content)
+    assert (tmp_path / f"train-images.idx3-ubyte{suffix}").is_file()
+    assert load_dataset("small", tmp_path).md5s == load_dataset("small", small_data).md5s
+    images = load("mnist-gauss").encode(read_idx(tmp_path / f"t10k-images.idx3-ubyte{suffix}"), resize=True)
+    assert len(images) == len(load_dataset("small", small_data).test_images)
 
 
 def test_a_given_folder_without_the_data_is_an_error_not_a_search(tmp_path: Path) -> None:

@@ -49,12 +49,18 @@ def find_idx(name: str, place: Path | None, cached: Path | None = None) -> list[
         DatasetError: `place` is given and does not hold them.
     """
     for folder in [place, place / name] if place else places(name, cached):
-        paths = [p for file in FILES for p in (folder / file, folder / f"{file}.gz") if p.is_file()]
-        if len({p.name.removesuffix(".gz") for p in paths}) == len(FILES):
-            return [next(p for p in paths if p.name.startswith(file)) for file in FILES]
+        paths = [path for file in FILES if (path := _find(folder, file))]
+        if len(paths) == len(FILES):
+            return paths
     if place:
         raise DatasetError(f"{place} does not hold {name}, expected the files {', '.join(FILES)}, plain or .gz")
     return None
+
+
+def _find(folder: Path, file: str) -> Path | None:
+    """A file by its name, or by Kaggle's, which has a dot before idx; plain or .gz."""
+    names = [name + suffix for name in (file, file.replace("-idx", ".idx")) for suffix in ("", ".gz")]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def read_dataset(
