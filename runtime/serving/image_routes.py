@@ -23,7 +23,7 @@ from aae_zoo.runtime.serving.batching import ROWS
 from aae_zoo.runtime.serving.edge.packed import FORM, file_of_form
 from aae_zoo.runtime.serving.limits import off_the_loop, share_of
 from aae_zoo.runtime.serving.protocol import to_float32
-from aae_zoo.runtime.serving.service import SCORE_PARTS, Service
+from aae_zoo.runtime.serving.service import Service
 
 _JSON: Final = "application/json"
 _PNG: Final = "image/png"
@@ -152,7 +152,7 @@ def add_score(app: FastAPI, service: Service) -> None:
         images = await _images(request, service, resize=resize)
         await share_of(request).take(len(images) * _SCORE_ROW, "the scores")
         parts = await service.run("score", {"image": images})
-        scores = judge(*(parts[name] for name in SCORE_PARTS), limits)
+        scores = judge(parts["reconstruction"], parts["distance"], parts["contrast"], limits)
         return Response(bodies.json(scores._asdict() | {"threshold": limits.threshold}), media_type=_JSON)
 
 

@@ -13,6 +13,7 @@ from aae_zoo.runtime.bundles.manifest import ROLES
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise
 from aae_zoo.runtime.formats.images import check_images
+from aae_zoo.runtime.latent.score import Figures
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.batching import Batcher
 from aae_zoo.runtime.serving.limits import AT_ONCE, Result, off_the_loop
@@ -21,8 +22,6 @@ from aae_zoo.runtime.serving.limits import AT_ONCE, Result, off_the_loop
 # the model's result, as pixels, and as an answer. And what an answer with few of them takes.
 _COPIES: Final = 8
 _ANSWER: Final = 1 << 20
-# What the parts of the score are called, in their order.
-SCORE_PARTS: Final = ("reconstruction", "distance", "contrast")
 
 
 class Part(NamedTuple):
@@ -34,8 +33,9 @@ class Part(NamedTuple):
 
 
 class Service:
-    """What the routes ask: `run` does the works "encode", "reconstruct" and "score" (image), "decode" (z, y) and "draw" (u).
+    """What the routes ask: `run` does works on arrays by name.
 
+    They are "encode", "reconstruct" and "score" (image), "decode" (z, y) and "draw" (u).
     `parts` are the models of the inference protocol by name, the names being those of the Triton repository too.
     """
 
@@ -61,7 +61,7 @@ class Service:
                 "decode": decode,
                 "draw": lambda arrays: decode(prior.job(arrays).collect()),
                 "reconstruct": lambda arrays: {"image": model.reconstruct(arrays["image"])},
-                "score": lambda arrays: dict(zip(SCORE_PARTS, model.score_parts(arrays["image"]), strict=True)),
+                "score": lambda arrays: _named(*model.score_parts(arrays["image"])),
             }
         )
         self._alone = asyncio.Lock()
@@ -108,3 +108,7 @@ class Service:
             "u": lambda values: check_noise(values, self.manifest.noise),
         }
         return {name: checks[name](values) for name, values in inputs.items()}
+
+
+def _named(reconstruction: Figures, distance: Figures, contrast: Figures) -> Arrays:
+    return {"reconstruction": reconstruction, "distance": distance, "contrast": contrast}

@@ -1,15 +1,14 @@
 """Connections that a client can neither fill nor keep: uvicorn's own, with bounds on heads, on waiting and on number.
 
-What a client sends before its body, or instead of one, has MAX_HEAD bytes and MAX_FIELDS fields. It has PATIENCE seconds
-for that, and for taking the answer. One connection more than there may be ends the one that has waited for its client
-longest: clients that stall end each other, and one that asks and reads is hardly ever the oldest.
+What a client sends before its body, or instead of one, has MAX_HEAD bytes and MAX_FIELDS fields. It has PATIENCE
+seconds for that, and for taking the answer. One connection more than there may be ends the one that has waited for its
+client longest: clients that stall end each other, and one that asks and reads is hardly ever the oldest.
 """
 
 import asyncio
 import json
-import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -34,7 +33,7 @@ _FILES: Final = 64
 # Connections beside those whose requests are in work.
 _BESIDE: Final = 128
 
-_log = logging.getLogger(__name__)
+_BYTES: Final = f"more than {MAX_HEAD} bytes"
 
 
 class Connection(HttpToolsProtocol):
@@ -43,6 +42,7 @@ class Connection(HttpToolsProtocol):
     most: int
     _turn = 0.0  # since when it is the client's turn
     _loose = 0  # bytes that have come since there was a body, or a whole head
+    _head = 0  # bytes of the head's names and values
     _fields = 0
     _too_large = ""
 
@@ -64,22 +64,25 @@ class Connection(HttpToolsProtocol):
         self._loose += len(data)
         super().data_received(data)
         if self._loose > MAX_HEAD and not self.transport.is_closing():
-            self._too_large = f"more than {MAX_HEAD} bytes"
+            self._too_large = _BYTES
             self.send_400_response("")
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._fields = 0
+        self._fields = self._head = 0
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests wait")
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the target."""
+        self._count(len(url))
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field of the head, or one behind the body."""
         self._fields += 1
-        if self._fields > MAX_FIELDS:
-            self._too_large = f"more than {MAX_FIELDS} fields"
-            raise ValueError(self._too_large)
+        self._count(len(name) + len(value))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -123,7 +126,7 @@ class Connection(HttpToolsProtocol):
         self.loop.call_later(LAST_WORD, self._end_if_it_waits)
 
     def end_if_overdue(self, now: float) -> None:
-        """End where the head has not come, or the answer was not taken, in time. (Bodies have times of their own.)"""
+        """End where the head has not come, or the answer was not taken, in time; bodies have times of their own."""
         reading = self.cycle is not None and not self.cycle.response_complete and not self.flow.write_paused
         if self.waits and not reading and now - self._turn > PATIENCE:
             self.end()
@@ -131,6 +134,13 @@ class Connection(HttpToolsProtocol):
     def end(self) -> None:
         """End at once."""
         self.transport.abort()
+
+    def _count(self, size: int) -> None:
+        """Count what belongs to a head; an error here ends the parser, which then sends 400."""
+        self._head += size
+        if self._head > MAX_HEAD or self._fields > MAX_FIELDS:
+            self._too_large = _BYTES if self._head > MAX_HEAD else f"more than {MAX_FIELDS} fields"
+            raise ValueError(self._too_large)
 
     def _end_if_it_waits(self) -> None:
         if self.waits:
@@ -149,12 +159,12 @@ def connections_for(requests: int) -> type[Connection]:
     return type("Connection", (Connection,), {"most": most})
 
 
-def sweep(open_connections: Callable[[], set[object]]) -> Callable[[], Awaitable[None]]:
+def sweep(open_connections: Callable[[], Iterable[object]]) -> Callable[[], Awaitable[None]]:
     """What uvicorn is to call every second: it ends the connections that are overdue."""
     return partial(_sweep, open_connections)
 
 
-async def _sweep(open_connections: Callable[[], set[object]]) -> None:
+async def _sweep(open_connections: Callable[[], Iterable[object]]) -> None:
     now = time.monotonic()
     for connection in list(open_connections()):
         if isinstance(connection, Connection):

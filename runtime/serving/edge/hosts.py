@@ -49,11 +49,11 @@ class Hosts:
         if ANY not in self._hosts and name not in self._hosts and name != own:
             return (
                 400,
-                f"the Host is {host[:80]!r}, expected one of this service; serve with --allow-host {name[:80]!r}",
+                f"the Host is {host[:80]!r}, expected a name of this service; serve with --allow-host {name[:80]}",
             )
         if origin is None or {origin, ANY} & self._origins or origin.lower().partition("://")[2] == host.lower():
             return None
-        return 403, f"the Origin is {origin[:80]!r}, expected this service's own; serve with --cors {origin[:80]!r}"
+        return 403, f"the Origin is {origin[:80]!r}, expected this service's own; serve with --cors {origin[:80]}"
 
 
 def _bare(host: str) -> str:

@@ -4,7 +4,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
@@ -18,6 +25,7 @@ class Metrics:
     """The measurements of one service; `rows` gives its rows by work, `memory` the share in use by what it is for."""
 
     def __init__(self, rows: Callable[[], Mapping[str, int]], memory: Callable[[], Mapping[str, float]]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a line more for each, of when it was first counted
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "aae_zoo_requests", "Requests that were answered", ("method", "path", "status"), registry=self._registry
