@@ -82,4 +82,4 @@ def file_of_form(content_type: str, body: bytes) -> File:
     if body[end + 2 + len(mark) : end + 4 + len(mark)] != b"--":
         raise InvalidInput("the form has several fields, expected one, the file; send parameters in the query")
     field = BytesHeaderParser().parsebytes(body[start:middle])
-    return File(field.get_content_type() if "content-type" in field else "", body[middle:end])
+    return File(field.get_content_type(), body[middle:end])
