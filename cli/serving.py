@@ -15,6 +15,12 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = 8000,
     requests: Annotated[int, typer.Option(help="Requests in work at once; more are told to try again.", min=1)] = 128,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name that the service is called, beside its address; * for any.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="A site whose pages may ask, as https://example.org.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
@@ -31,6 +37,8 @@ def serve(
         host=host,
         port=port,
         requests=requests,
+        hosts=allow_host or (),
+        origins=cors or (),
         announce=lambda url: say(f"serving {model.manifest.name} on {url} (its pages: {url}/docs)", flush=True),
     )
 

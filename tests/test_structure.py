@@ -41,7 +41,10 @@ LIMITS = {**dict.fromkeys(PACKAGES, 12), "tests": 16}
 # What the runtime does without.
 HEAVY = ("torch", "torchvision", "onnx", "safetensors")
 # What the HTTP service is made of, which the extra `serve` installs: only runtime/serving/ knows it.
-FRAMEWORK = ("fastapi", "httptools", "orjson", "pydantic", "starlette", "uvicorn", "aae_zoo.runtime.serving")
+FRAMEWORK = (
+    *("fastapi", "fastapi_offline", "httptools", "orjson", "prometheus_client", "pydantic", "starlette", "uvicorn"),
+    "aae_zoo.runtime.serving",
+)
 
 # What there must be none of, and the check that finds it.
 CHECKS: dict[str, Callable[[Path], list[str]]] = {

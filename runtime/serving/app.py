@@ -1,19 +1,28 @@
 """The service as one application: its routes, its limits and its OpenAPI description."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
 
 from aae_zoo.runtime.serving import image_routes, inference_routes, refusals
-from aae_zoo.runtime.serving.limits import Gate
+from aae_zoo.runtime.serving.edge.hosts import Hosts
+from aae_zoo.runtime.serving.edge.metrics import PATH, Measured, Metrics
+from aae_zoo.runtime.serving.limits import BODIES, DECODED, Budget, Gate
 from aae_zoo.runtime.serving.service import Service
 
 
-def create_app(service: Service, *, requests: int) -> FastAPI:
-    """The application of a service that works on at most `requests` requests at once."""
+def create_app(service: Service, *, requests: int, hosts: Collection[str], origins: Collection[str]) -> FastAPI:
+    """The application of a service that works on at most `requests` requests at once.
+
+    It answers to the names of `hosts` beside those of this machine, and pages of `origins` beside its own may ask it.
+    """
     manifest = service.manifest
-    app = FastAPI(
+    app = FastAPIOffline(
         title=f"aae-zoo: {manifest.name}",
         description=manifest.description,
         version=manifest.version,
@@ -22,8 +31,9 @@ def create_app(service: Service, *, requests: int) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(refusals.only_known_parameters)],
     )
-    app.add_middleware(Gate, most=requests)
+    _add_middleware(app, service, requests, hosts, origins)
     refusals.add_refusals(app)
+    app.add_route("/", lambda _: RedirectResponse("docs"), include_in_schema=False)
 
     @app.get("/manifest", responses=refusals.LIMITED)
     async def manifest_() -> dict[str, Any]:
@@ -33,7 +43,29 @@ def create_app(service: Service, *, requests: int) -> FastAPI:
     image_routes.add_sample(app, service)
     image_routes.add_encode(app, service)
     image_routes.add_decode(app, service)
+    image_routes.add_reconstruct(app, service)
+    image_routes.add_score(app, service)
     inference_routes.add_health(app)
     inference_routes.add_metadata(app, service)
     inference_routes.add_infer(app, service)
     return app
+
+
+def _add_middleware(
+    app: FastAPI, service: Service, requests: int, hosts: Collection[str], origins: Collection[str]
+) -> None:
+    """What a request comes through, from the last that is added to the first; and what is measured of it."""
+    budgets = {"bodies": Budget(BODIES), "decoded": Budget(DECODED)}
+    metrics = Metrics(lambda: service.rows, lambda: {name: b.in_use for name, b in budgets.items()})
+    app.add_middleware(Gate, most=requests, **budgets)
+    if origins:
+        headers = ["Content-Type", "Content-Encoding"]
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+    app.add_middleware(Hosts, hosts=hosts, origins=origins)
+    app.add_middleware(Measured, metrics=metrics)
+
+    def page(_: Request) -> Response:
+        content, kind = metrics.page()
+        return Response(content, media_type=kind)
+
+    app.add_route(PATH, page, include_in_schema=False)

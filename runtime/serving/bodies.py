@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 import orjson
+from fastapi import HTTPException
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +18,9 @@ from aae_zoo.runtime.formats.pictures import grid
 from aae_zoo.runtime.serving.batching import ROWS
 
 NPY: Final = "application/x-npy"
+# The most bytes and names of JSON: all that reads it keeps Python's own lock, and checks every name.
+MAX_JSON: Final = 1 << 22
+MAX_NAMES: Final = 1000
 PICTURES: Final = tuple(kind for kind, *_ in FORMATS.values())
 # Measured for JSON of every kind of value: bytes of memory for a comma, a list or object, and a name; a name that is
 # not known makes an error of its own.
@@ -34,6 +38,17 @@ class Encoded(BaseModel):
     log_var: list[list[float]] | None = None
     y: list[list[float]] | None = None
     label: list[str] | None = None
+
+
+class Scored(BaseModel):
+    """The scores of images and their parts, row by row; an image is anomalous where its score is above `threshold`."""
+
+    score: list[float]
+    reconstruction: list[float]
+    distance: list[float]
+    anomalous: list[bool]
+    flat: list[bool]
+    threshold: float
 
 
 def codes_model(manifest: Manifest, *, conditional: bool) -> type[BaseModel]:
@@ -54,6 +69,19 @@ def codes_model(manifest: Manifest, *, conditional: bool) -> type[BaseModel]:
     return CodesAndClasses if conditional else Codes
 
 
+def check_json(body: bytes) -> None:
+    """Refuse JSON that would take too long to read.
+
+    Raises:
+        HTTPException: 413 where it has more than MAX_JSON bytes, or MAX_NAMES names.
+    """
+    if len(body) > MAX_JSON:
+        error = f"the JSON has {len(body)} bytes, expected at most {MAX_JSON}; send an .npy array, or several requests"
+        raise HTTPException(413, error)
+    if (names := body.count(b":")) > MAX_NAMES:
+        raise HTTPException(413, f"the JSON has {names} names or colons, expected at most {MAX_NAMES}; send less")
+
+
 def json_cost(body: bytes) -> int:
     """The bytes of memory that JSON takes at most when it is read and checked."""
     is_plain = body.isascii() and b"\\" not in body
@@ -63,6 +91,11 @@ def json_cost(body: bytes) -> int:
 def json_rows(body: bytes) -> int:
     """How many rows the arrays in JSON can have at most."""
     return min(ROWS, body.count(b",") + 1)
+
+
+def is_npy(body: bytes) -> bool:
+    """Whether this begins as an .npy file does."""
+    return body.startswith(b"\x93NUMPY")
 
 
 def read_npy(body: bytes) -> NDArray[Any]:

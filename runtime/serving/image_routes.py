@@ -1,11 +1,12 @@
 """The routes for people and scripts: sample, encode and decode, with pictures and .npy arrays."""
 
 import io
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import orjson
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
@@ -14,21 +15,41 @@ from pydantic import AfterValidator, BaseModel, ValidationError, WithJsonSchema
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.images import check_images, from_pixels
 from aae_zoo.runtime.formats.pictures import measure, read_picture
-from aae_zoo.runtime.formats.plan import Invert, Notices, Plan, parse_range
+from aae_zoo.runtime.formats.plan import How, Invert, Notices, Plan, parse_range
 from aae_zoo.runtime.latent.classes import most_probable
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
+from aae_zoo.runtime.latent.score import DRAWS, judge
 from aae_zoo.runtime.serving import bodies, refusals
 from aae_zoo.runtime.serving.batching import ROWS
+from aae_zoo.runtime.serving.edge.packed import FORM, file_of_form
 from aae_zoo.runtime.serving.limits import off_the_loop, share_of
 from aae_zoo.runtime.serving.protocol import to_float32
 from aae_zoo.runtime.serving.service import Service
 
-# How often an array is there, in bytes of its own, while its range, colours and size become the model's.
-_FITTING: Final = 16
 _JSON: Final = "application/json"
 _PNG: Final = "image/png"
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
+_IMAGE_TYPES: Final = (*bodies.PICTURES, bodies.NPY)
+_FORM: Final = {
+    "schema": {"type": "object", "properties": {"file": _BINARY["schema"]}, "required": ["file"]},
+    "encoding": {"file": {"contentType": ", ".join(_IMAGE_TYPES)}},
+}
+_IMAGES_IN: Final = {
+    "requestBody": {"required": True, "content": {**dict.fromkeys(_IMAGE_TYPES, _BINARY), FORM: _FORM}}
+}
+# Bytes for a number of an array that is resized: as float32, moved, in gray or colour, and laid out anew.
+_RESIZING: Final = 24
+# Bytes for a row that is scored: its distances to the prior's draws, and what they are made of.
+_SCORE_ROW: Final = 4 * 8 * DRAWS
 _IMAGES: Final[refusals.Answers] = {200: {"content": {_PNG: _BINARY, bodies.NPY: _BINARY}}}
+
+
+async def _prepared(resize: bool = False, invert: Invert = "auto", range: str | None = None) -> How:  # noqa: A002
+    return {"resize": resize, "invert": invert, "range": parse_range(range)}
+
+
+# What a request says of how its images are prepared.
+Prepared = Annotated[How, Depends(_prepared)]
 
 
 def add_sample(app: FastAPI, service: Service) -> None:
@@ -64,39 +85,21 @@ def add_sample(app: FastAPI, service: Service) -> None:
 def add_encode(app: FastAPI, service: Service) -> None:
     """POST /encode."""
     manifest = service.manifest
-    types = dict.fromkeys((*bodies.PICTURES, bodies.NPY), _BINARY)
     encoded: refusals.Answers = {200: {"model": bodies.Encoded, "content": {_JSON: {}, bodies.NPY: _BINARY}}}
 
     @app.post(
         "/encode",
         response_class=Response,
         responses={**refusals.BODY, **encoded},
-        openapi_extra={"requestBody": {"required": True, "content": types}},
+        openapi_extra=_IMAGES_IN,
     )
-    async def encode(
-        request: Request,
-        resize: bool = False,
-        invert: Invert = "auto",
-        range: str | None = None,  # noqa: A002 - the parameters' names
-        format: Literal["json", "npy"] = "json",  # noqa: A002
-    ) -> Response:
+    async def encode(request: Request, how: Prepared, format: Literal["json", "npy"] = "json") -> Response:  # noqa: A002
         """Codes of images: of one picture, or of an .npy array [n, C, H, W], uint8 or floats in [0, 1].
 
         `resize` makes images of any size fit, `invert` turns those that are on another ground than the model's own,
         and `range`, such as 0..4095, says which raw values are black and white.
         """
-        plan = Plan.of(manifest, {"resize": resize, "invert": invert, "range": parse_range(range)})
-        kind, body = refusals.media_type(request, types), await request.body()
-        if kind == bodies.NPY:
-            array = await _array(request, service, body)
-            if plan.resize or plan.range:
-                await share_of(request).take(_FITTING * len(body), "the array")
-            images = await run_in_threadpool(check_images, array, plan)
-        else:
-            decoding = await off_the_loop(len(body), measure, io.BytesIO(body), plan)
-            await share_of(request).take(decoding.cost + service.cost(1), f"the picture of {decoding}")
-            pixels = await run_in_threadpool(read_picture, io.BytesIO(body), plan, Notices())
-            images = check_images(from_pixels(pixels[None], [""], {}), plan)
+        images = await _images(request, service, how)
         codes: dict[str, Any] = {**await service.run("encode", {"image": images})}
         if format == "npy":
             return Response(bodies.npy(codes["z"]), media_type=bodies.NPY)
@@ -122,11 +125,66 @@ def add_decode(app: FastAPI, service: Service) -> None:
         if kind == bodies.NPY:
             inputs = {"z": await _array(request, service, body)}
         else:
+            bodies.check_json(body)
             await share_of(request).take(bodies.json_cost(body) + service.cost(bodies.json_rows(body)), "the JSON")
-            inputs = await off_the_loop(len(body), _json_codes, codes, body)
+            inputs = await service.alone(len(body), _json_codes, codes, body)
         if service.conditional and "y" not in inputs:
             raise InvalidInput(f"the decoder of {service.manifest.name} takes y too; send JSON with z and y")
         return await _image_response((await service.run("decode", inputs))["image"], format)
+
+
+def add_reconstruct(app: FastAPI, service: Service) -> None:
+    """POST /reconstruct."""
+
+    @app.post(
+        "/reconstruct",
+        response_class=Response,
+        responses={**refusals.BODY, **_IMAGES},
+        openapi_extra=_IMAGES_IN,
+    )
+    async def reconstruct(request: Request, how: Prepared, format: Literal["png", "npy"] = "png") -> Response:  # noqa: A002
+        """What the model makes of images, given as for /encode: decoded from their codes."""
+        images = await _images(request, service, how)
+        return await _image_response((await service.run("reconstruct", {"image": images}))["image"], format)
+
+
+def add_score(app: FastAPI, service: Service) -> None:
+    """POST /score, where the model has an anomaly score."""
+    limits = service.manifest.score
+    if limits is None:
+        return
+
+    @app.post(
+        "/score",
+        response_class=Response,
+        responses={**refusals.BODY, 200: {"model": bodies.Scored}},
+        openapi_extra=_IMAGES_IN,
+    )
+    async def score(request: Request, how: Prepared) -> Response:
+        """How unlike the model's training images each image is, given as for /encode, and whether it is anomalous."""
+        images = await _images(request, service, how)
+        await share_of(request).take(len(images) * _SCORE_ROW, "the scores")
+        parts = await service.run("score", {"image": images})
+        scores = judge(parts["reconstruction"], parts["distance"], parts["contrast"], limits)
+        return Response(bodies.json(scores._asdict() | {"threshold": limits.threshold}), media_type=_JSON)
+
+
+async def _images(request: Request, service: Service, how: How) -> NDArray[Any]:
+    """The images of a body, a picture, an array or a form with one, for which the request takes its share of memory."""
+    kind, body = refusals.media_type(request, (*_IMAGE_TYPES, FORM)), await request.body()
+    plan = Plan.of(service.manifest, how)
+    if kind == FORM:
+        kind, body = file_of_form(request.headers["content-type"], body)
+        kind = bodies.NPY if bodies.is_npy(body) else refusals.known_type(kind, _IMAGE_TYPES)
+    if kind == bodies.NPY:
+        array = await _array(request, service, body)
+        if plan.resize or plan.range:
+            await share_of(request).take(_RESIZING * array.size, "the array's images")
+        return await off_the_loop(array.nbytes, partial(check_images, array, plan))
+    decoding = await off_the_loop(len(body), measure, io.BytesIO(body), plan)
+    await share_of(request).take(decoding.cost + service.cost(1), f"the picture of {decoding}")
+    pixels = await run_in_threadpool(read_picture, io.BytesIO(body), plan, Notices())
+    return check_images(from_pixels(pixels[None], [""], {}), plan)
 
 
 async def _array(request: Request, service: Service, body: bytes) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
@@ -63,6 +64,13 @@ def add_infer(app: FastAPI, service: Service) -> None:
     shapes = service.manifest.row_shapes
     answers: refusals.Answers = {**refusals.BODY, **refusals.UNKNOWN, 200: {"model": protocol.InferResponse}}
 
+    class ReadAlone(Request):
+        """A request whose JSON is read by another thread."""
+
+        async def json(self) -> Any:
+            body = await self.body()
+            return await service.alone(len(body), orjson.loads, body)
+
     class Weighed(APIRoute):
         """A route whose requests take their share of memory before FastAPI reads their JSON."""
 
@@ -70,9 +78,11 @@ def add_infer(app: FastAPI, service: Service) -> None:
             handle = super().get_route_handler()
 
             async def weighed(request: Request) -> Response:
-                body = await request.body()
+                alone = ReadAlone(request.scope, request.receive)
+                body = await alone.body()
+                bodies.check_json(body)
                 await share_of(request).take(bodies.json_cost(body) + service.cost(bodies.json_rows(body)), "the JSON")
-                return await handle(request)
+                return await handle(alone)
 
             return weighed
 
@@ -80,18 +90,22 @@ def add_infer(app: FastAPI, service: Service) -> None:
 
     @routes.post("/v2/models/{name}/infer", response_class=Response, responses=answers)
     @routes.post("/v2/models/{name}/versions/{version_}/infer", response_class=Response, responses=answers)
-    async def infer(name: str, request: protocol.InferRequest, version_: str | None = None) -> Response:
+    async def infer(name: str, asked: Request, request: protocol.InferRequest, version_: str | None = None) -> Response:
         """Run a model on tensors."""
         part = _find(service, name, version_)
         wanted = [output.name for output in request.outputs or []] or part.outputs
         if unknown := set(wanted) - set(part.outputs):
             raise InvalidInput(f"{name} has no output {', '.join(sorted(unknown))}, it has {', '.join(part.outputs)}")
-        outputs = await service.run(part.work, protocol.read_tensors(request, part.inputs, shapes))
+        size = len(await asked.body())
+        outputs = await service.run(
+            part.work, await service.alone(size, protocol.read_tensors, request, part.inputs, shapes)
+        )
         answer: dict[str, Any] = {"model_name": name, "model_version": service.manifest.version}
         if request.id is not None:
             answer["id"] = request.id
         answer["outputs"] = protocol.write_tensors({output: outputs[output] for output in wanted})
-        return Response(bodies.json(answer), media_type="application/json")
+        size = sum(values.nbytes for values in outputs.values())
+        return Response(await service.alone(size, bodies.json, answer), media_type="application/json")
 
     app.include_router(routes)
 

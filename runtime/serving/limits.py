@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.serving.edge import metrics
+from aae_zoo.runtime.serving.edge.packed import unpacked, unpacked_size
 
 # The most bytes of one request's body.
 MAX_BODY: Final = 1 << 24
@@ -19,15 +23,22 @@ DECODED: Final = 5 << 26
 # Seconds that a request waits for its share.
 PATIENCE: Final = 5.0
 HEALTH: Final = "/v2/health"
+# Bodies of so few bytes are not counted: connections are, and all together they are small.
+SMALL: Final = 1 << 16
+# Seconds for a body, and the bytes that there is one second more for.
+BODY_SECONDS: Final = 10.0
+BYTES_A_SECOND: Final = 1 << 16
+# What is written at once: of an answer, no more than twice this waits for a client to take it.
+_PIECE: Final = 1 << 16
 # Work on so few bytes is done sooner than threads change.
-_AT_ONCE: Final = 1 << 16
+AT_ONCE: Final = 1 << 16
 
 Result = TypeVar("Result")
 
 
 async def off_the_loop(size: int, work: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
     """The result of work on so many bytes, by another thread, but for so few that changing threads takes longer."""
-    if size <= _AT_ONCE:
+    if size <= AT_ONCE:
         return work(*arguments, **options)
     return await run_in_threadpool(work, *arguments, **options)
 
@@ -66,6 +77,11 @@ class Budget:
                 turn.set_result(None)
 
     @property
+    def in_use(self) -> float:
+        """The part of it that is taken, from 0 to 1."""
+        return 1 - self.free / self.most
+
+    @property
     def largest(self) -> int:
         """The most that one share can have."""
         return self.most - (self.most >> 3)
@@ -75,7 +91,7 @@ class Share:
     """What one request has of a budget."""
 
     def __init__(self, budget: Budget) -> None:
-        self._budget, self._held = budget, 0
+        self._budget, self.held = budget, 0
 
     async def take(self, cost: int, what: str) -> None:
         """Take so many bytes for `what`, which is said in errors.
@@ -91,12 +107,17 @@ class Share:
         except TimeoutError:
             error = f"{what} would take {cost} bytes of memory, which other requests have; try again in a second"
             raise HTTPException(503, error, {"Retry-After": "1"}) from None
-        self._held += cost
+        self.held += cost
+
+    def keep(self, most: int) -> None:
+        """Give back what is more than `most` bytes."""
+        more = max(0, self.held - most)
+        self.held -= more
+        self._budget.give_back(more)
 
     def give_back(self) -> None:
         """Give all of it back."""
-        held, self._held = self._held, 0
-        self._budget.give_back(held)
+        self.keep(0)
 
 
 def share_of(request: Request) -> Share:
@@ -106,71 +127,155 @@ def share_of(request: Request) -> Share:
 
 
 class Gate:
-    """Middleware that lets at most `most` requests in at once, and tells one more 503 and when to come back.
+    """Middleware that has at most `most` requests in work at once, and tells one more 503 and when to come back.
 
-    What comes of the body of a refused request is forgotten piece by piece. Questions after the service's health always
-    come through. A body of more than MAX_BODY bytes is read no further, and refused with 413; all bodies together have
-    their budget.
+    A request is in work from when its body is there until its answer begins: whoever sends or reads slowly keeps nobody
+    else from it. Questions after the service's health and its measurements always come through. A body of more than
+    MAX_BODY bytes is read no further, and refused with 413; all bodies together, and all that becomes of them, have
+    their budgets.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int, bodies: Budget, decoded: Budget) -> None:
         self.app = app
         self.most = self.free = most
-        self.bodies, self.decoded = Budget(BODIES), Budget(DECODED)
+        self.bodies, self.decoded = bodies, decoded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or refuse it."""
-        if scope["type"] != "http" or scope["path"].startswith(HEALTH):
+        if scope["type"] != "http" or scope["path"].startswith(HEALTH) or scope["path"] == metrics.PATH:
             await self.app(scope, receive, send)
-        elif self.free:
-            await self._admit(scope, receive, send)
-        else:
-            error = f"{self.most} requests are in work, which is the limit; try again in a second"
-            await _refuse(HTTPException(503, error, {"Retry-After": "1"}), scope, receive, send)
-
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, share = Share(self.bodies), Share(self.decoded)
-        self.free -= 1
+            return
+        upload, share = _Upload(scope, receive, Share(self.bodies)), Share(self.decoded)
         try:
-            await body.take(2 * _announced(scope), "the body")
-            scope.setdefault("state", {})["share"] = share
-            await self.app(scope, _bounded(receive), send)
+            body = await upload.read()
+            if body is not None:
+                scope.setdefault("state", {})["share"] = share
+                await self._work(scope, _again(await _plain(scope, body, share), receive), _Answer(send, share))
         except HTTPException as error:  # those of the application are answered inside it
-            await _refuse(error, scope, receive, send)
+            await upload.forget()
+            await JSONResponse({"error": error.detail}, error.status_code, error.headers)(scope, receive, send)
         finally:
-            self.free += 1
-            body.give_back()
+            upload.share.give_back()
             share.give_back()
 
+    async def _work(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        if not self.free:
+            error = f"{self.most} requests are in work, which is the limit; try again in a second"
+            raise HTTPException(503, error, {"Retry-After": "1"})
+        self.free -= 1
+        with ExitStack() as place:
+            place.callback(self._leave)
+            answer.begins = place.close
+            await self.app(scope, receive, answer.send)
 
-async def _refuse(error: HTTPException, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with an error, after the body: a client that is still sending when its connection ends sees no answer."""
-    left = MAX_BODY
-    with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            while left > 0 and (message := await receive()).get("more_body"):
-                left -= len(message["body"])
-    await JSONResponse({"error": error.detail}, error.status_code, error.headers)(scope, receive, send)
-
-
-def _announced(scope: Scope) -> int:
-    """The bytes of a request's body as its head says; as many as there may be where it does not say."""
-    headers = dict(scope["headers"])
-    if b"transfer-encoding" in headers:
-        return MAX_BODY
-    return min(MAX_BODY, int(headers.get(b"content-length", 0)))
+    def _leave(self) -> None:
+        self.free += 1
 
 
-def _bounded(receive: Receive) -> Receive:
-    """The same messages, until the bodies in them are too large together."""
-    taken = 0
+class _Upload:
+    """A body that is on its way, and its share of the memory for bodies."""
 
-    async def bounded() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > MAX_BODY:
-            raise HTTPException(413, f"the body has more than {MAX_BODY} bytes, which is the limit; send fewer images")
-        return message
+    def __init__(self, scope: Scope, receive: Receive, share: Share) -> None:
+        self.share, self._receive = share, receive
+        headers = dict(scope["headers"])
+        is_chunked = b"transfer-encoding" in headers
+        self._announced = MAX_BODY if is_chunked else int(headers.get(b"content-length", 0))
+        self._more = True
 
-    return bounded
+    async def read(self) -> bytes | None:
+        """All of it; none where the client has gone.
+
+        Raises:
+            HTTPException: 413 where it is too large, 408 where it takes too long, 503 where others have the memory.
+        """
+        seconds = BODY_SECONDS + min(self._announced, MAX_BODY) / BYTES_A_SECOND
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._read()
+        except TimeoutError:
+            self._more = False
+            error = f"the body has not come within {seconds:.0f} seconds; send it faster, or less"
+            raise HTTPException(408, error, {"Connection": "close"}) from None
+
+    async def _read(self) -> bytes | None:
+        pieces: list[bytes] = []
+        size = 0
+        while self._more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return None
+            self._more = message["more_body"]
+            size += len(message["body"])
+            if max(size, self._announced) > MAX_BODY:
+                error = f"the body has more than {MAX_BODY} bytes, which is the limit; send fewer images"
+                raise HTTPException(413, error)
+            if size > SMALL and not self.share.held:
+                await self.share.take(2 * self._announced, "the body")
+            pieces.append(message["body"])
+        return b"".join(pieces)
+
+    async def forget(self) -> None:
+        """Read what is left: a client that is still sending when its connection ends sees no answer."""
+        left = MAX_BODY
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while self._more and left > 0:
+                    message = await self._receive()
+                    self._more = message.get("more_body", False)
+                    left -= len(message.get("body", b""))
+
+
+class _Answer:
+    """What an answer is sent with: in pieces, and from when it begins its share is no more than what is sent."""
+
+    def __init__(self, send: Send, share: Share) -> None:
+        self._send, self._share = send, share
+        self.begins: Callable[[], None] = lambda: None
+
+    async def send(self, message: Message) -> None:
+        """Send a message, as the client takes it."""
+        self.begins()
+        body = message.get("body", b"")
+        if message["type"] != "http.response.body" or len(body) <= _PIECE:
+            await self._send(message)
+            return
+        self._share.keep(len(body))
+        for start in range(0, len(body), _PIECE):
+            is_last = start + _PIECE >= len(body)
+            more = not is_last or message.get("more_body", False)
+            await self._send({**message, "body": body[start : start + _PIECE], "more_body": more})
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that has been read, and then what else comes."""
+    bodies = [body]
+
+    async def again() -> Message:
+        return {"type": "http.request", "body": bodies.pop(), "more_body": False} if bodies else await receive()
+
+    return again
+
+
+async def _plain(scope: Scope, body: bytes, share: Share) -> bytes:
+    """A body without its Content-Encoding, which then is not among the headers any more.
+
+    Raises:
+        HTTPException: 415 for another encoding than gzip, 422 where it is damaged, 413 and 503 as for `Share.take`.
+    """
+    coding = dict(scope["headers"]).get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
+    if coding == "identity":
+        return body
+    if coding not in ("gzip", "x-gzip"):
+        error = f"the body's Content-Encoding is {coding[:80]}, expected gzip or none"
+        raise HTTPException(415, error, {"Accept-Encoding": "gzip"})
+    try:
+        size = await off_the_loop(MAX_BODY, unpacked_size, body, MAX_BODY)
+        if size > MAX_BODY:
+            raise HTTPException(413, f"the body unpacks to more than {MAX_BODY} bytes, which is the limit; send less")
+        await share.take(2 * size, "the unpacked body")
+        plain = await off_the_loop(MAX_BODY, unpacked, body, size)
+    except InvalidInput as error:
+        raise HTTPException(422, str(error)) from None
+    scope["headers"] = [field for field in scope["headers"] if field[0] not in (b"content-encoding", b"content-length")]
+    scope["headers"].append((b"content-length", b"%d" % size))
+    return plain

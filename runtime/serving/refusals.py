@@ -1,7 +1,7 @@
 """What the service refuses, and how it says so: one sentence for every mistake."""
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -15,6 +15,9 @@ from aae_zoo.runtime.serving.limits import DECODED, MAX_BODY, PATIENCE, Budget
 from aae_zoo.runtime.serving.protocol import Error
 
 LARGEST: Final = Budget(DECODED).largest
+
+# What is no registered type, and is sent.
+_ALIASES: Final = {"image/jpg": "image/jpeg"}
 
 Answers = dict[int | str, dict[str, Any]]
 
@@ -32,8 +35,9 @@ LIMITED: Final[Answers] = {
 BODY: Final[Answers] = {
     **LIMITED,
     400: {"model": Error, "description": "No JSON"},
+    408: {"model": Error, "description": "A body that has not come in time"},
     413: {"model": Error, "description": f"A body of more than {MAX_BODY} bytes, or of {LARGEST} when it is decoded"},
-    415: {"model": Error, "description": "A body of another type"},
+    415: {"model": Error, "description": "A body of another type, or packed in another way than gzip"},
     422: {"model": Error, "description": "What the model cannot take"},
 }
 UNKNOWN: Final[Answers] = {404: {"model": Error, "description": "No such model or version"}}
@@ -60,13 +64,20 @@ def _described_parameters(request: Request) -> list[str]:
     The one place that reads FastAPI's own record of a route; of it, only `path_format` (as in 0.135 and later) is not
     part of OpenAPI 3.1.
     """
-    operation = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
+    path = request.app.openapi()["paths"].get(request.scope["route"].path_format, {})  # the pages are not described
+    operation = path.get(request.method.lower(), {})
     return [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
 
 
-def media_type(request: Request, known: Mapping[str, object]) -> str:
+def media_type(request: Request, known: Collection[str]) -> str:
     """The type of a request's body, which must be among `known`."""
-    kind = request.headers.get("content-type", "nothing").split(";")[0].strip().lower()
+    return known_type(request.headers.get("content-type", "nothing"), known)
+
+
+def known_type(content_type: str, known: Collection[str]) -> str:
+    """The media type of a Content-Type, which must be among `known`."""
+    kind = content_type.split(";")[0].strip().lower()
+    kind = _ALIASES.get(kind, kind)
     if kind not in known:
         raise HTTPException(415, f"the body's Content-Type is {kind}, expected one of {', '.join(known)}")
     return kind

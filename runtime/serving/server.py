@@ -4,14 +4,17 @@ import ctypes
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.app import create_app
+from aae_zoo.runtime.serving.edge.connections import BACKLOG, Connection, connections_for, sweep
+from aae_zoo.runtime.serving.edge.logs import say_few_errors
 from aae_zoo.runtime.serving.service import Service
 
 # Requests in work when the process is told to end have this many seconds to be answered.
@@ -21,10 +24,20 @@ _M_MMAP_THRESHOLD: Final = -3
 _LARGE: Final = 1 << 20
 
 
-def serve(model: Model, *, host: str, port: int, requests: int, announce: Callable[[str], None]) -> None:
+def serve(
+    model: Model,
+    *,
+    host: str,
+    port: int,
+    requests: int,
+    announce: Callable[[str], None],
+    hosts: Collection[str] = (),
+    origins: Collection[str] = (),
+) -> None:
     """Serve a model until the process is sent SIGTERM or SIGINT, then answer what is in work, and return.
 
-    Port 0 takes a free one; `announce` is called with the URL as soon as connections are taken.
+    Port 0 takes a free one; `announce` is called with the URL as soon as connections are taken. The service answers to
+    the names `hosts` beside the address and those of this machine; web pages from `origins` beside its own may ask it.
 
     Raises:
         InvalidInput: the address cannot be listened on.
@@ -32,18 +45,36 @@ def serve(model: Model, *, host: str, port: int, requests: int, announce: Callab
     """
     _keep_no_large_blocks()
     service = Service(model)
-    app = create_app(service, requests=requests)
+    app = create_app(service, requests=requests, hosts=[host, *hosts], origins=origins)
+    say_few_errors()
     try:
         with _listen(host, port) as listener:
-            config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=_GRACE, server_header=False)
+            server = _server(app, connections_for(requests))
             # uvicorn ends in good order and then raises the signal again, for the handler that was there before.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
             shown = f"[{host}]" if ":" in host else host
             announce(f"http://{shown}:{listener.getsockname()[1]}")
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
     finally:
         service.close()
+
+
+def _server(app: FastAPI, connection: type[Connection]) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        http=connection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        backlog=BACKLOG,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+        timeout_notify=1,
+    )
+    server = uvicorn.Server(config)
+    config.callback_notify = sweep(lambda: server.server_state.connections)
+    return server
 
 
 def _keep_no_large_blocks() -> None:

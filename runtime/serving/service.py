@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -13,9 +14,10 @@ from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise
 from aae_zoo.runtime.formats.images import check_images
 from aae_zoo.runtime.formats.plan import Plan
+from aae_zoo.runtime.latent.score import Figures
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.batching import Batcher
-from aae_zoo.runtime.serving.limits import off_the_loop
+from aae_zoo.runtime.serving.limits import AT_ONCE, Result, off_the_loop
 
 # How often a request's arrays are there at most, as float32: as they came and checked, joined with those of others, as
 # the model's result, as pixels, and as an answer. And what an answer with few of them takes.
@@ -32,8 +34,9 @@ class Part(NamedTuple):
 
 
 class Service:
-    """What the routes ask: `run` does the works "encode" (image), "decode" (z, y) and "draw" (u).
+    """What the routes ask: `run` does works on arrays by name.
 
+    They are "encode", "reconstruct" and "score" (image), "decode" (z, y) and "draw" (u).
     `parts` are the models of the inference protocol by name, the names being those of the Triton repository too.
     """
 
@@ -58,8 +61,12 @@ class Service:
                 "encode": lambda arrays: encoder.job(arrays).collect(),
                 "decode": decode,
                 "draw": lambda arrays: decode(prior.job(arrays).collect()),
+                "reconstruct": lambda arrays: {"image": model.reconstruct(arrays["image"])},
+                "score": lambda arrays: _named(*model.score_parts(arrays["image"])),
             }
         )
+        self._alone = asyncio.Lock()
+        self.rows: Counter[str] = Counter()
 
     def cost(self, rows: int) -> int:
         """The bytes of memory that so many rows of any work take at most, from what comes in to the answer."""
@@ -75,9 +82,20 @@ class Service:
         size = sum(values.nbytes for values in inputs.values())
         arrays = await off_the_loop(size, self._checked, inputs)
         outputs = await asyncio.wrap_future(self._batcher.submit(work, arrays))
+        self.rows[work] += len(next(iter(arrays.values())))
         if not all(np.isfinite(values).all() for values in outputs.values()):
             raise InvalidInput("the result is not finite; give numbers such as the encoder gives")
         return outputs
+
+    async def alone(self, size: int, work: Callable[..., Result], *arguments: Any) -> Result:
+        """The result of work on so many bytes, of large ones one at a time.
+
+        For what keeps Python's own lock, such as reading JSON: of several that want it, the event loop is but one.
+        """
+        if size <= AT_ONCE:
+            return work(*arguments)
+        async with self._alone:
+            return await off_the_loop(size, work, *arguments)
 
     def close(self) -> None:
         """Return when all waiting requests are done."""
@@ -91,3 +109,7 @@ class Service:
             "u": lambda values: check_noise(values, self.manifest.noise),
         }
         return {name: checks[name](values) for name, values in inputs.items()}
+
+
+def _named(reconstruction: Figures, distance: Figures, contrast: Figures) -> Arrays:
+    return {"reconstruction": reconstruction, "distance": distance, "contrast": contrast}

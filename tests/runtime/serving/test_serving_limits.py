@@ -20,7 +20,8 @@ from service import JSON, NPY, Answer, Server, serving
 
 from aae_zoo.runtime import Model
 from aae_zoo.runtime.serving import limits
-from aae_zoo.runtime.serving.limits import BODIES, DECODED, MAX_BODY, Budget, Gate
+from aae_zoo.runtime.serving.bodies import MAX_JSON
+from aae_zoo.runtime.serving.limits import BODIES, DECODED, MAX_BODY, SMALL, Budget, Gate
 
 PNG, WEBP = "image/png", "image/webp"
 RESIZED = "/encode?resize=true"
@@ -60,7 +61,7 @@ BOMBS: dict[str, Callable[[], Ask]] = {
     "PNG": lambda: (RESIZED, bombs.saved(Image.new("RGBA", (4096, 4096)), "PNG"), PNG),
     "PNG of texts": lambda: (RESIZED, bombs.png_of_texts(), PNG),
     ".npy": lambda: ("/encode", bombs.npy_of(np.zeros((256, 255, 255), np.uint8)), NPY),
-    "names in JSON": lambda: ("/decode", names(150_000), JSON),
+    "names in JSON": lambda: ("/decode", names(900), JSON),
     "lists in JSON": lambda: ("/v2/models/small/infer", b'{"inputs":[' + b"[[1]]," * 500_000 + b"[]]}", JSON),
     "a long text in JSON": lambda: (
         "/v2/models/small/infer",
@@ -137,7 +138,7 @@ def test_clients_that_go_leave_their_share(server: Server) -> None:
     bomb = BOMBS["WebP"]()[1]
     with ExitStack() as clients:
         for _ in range(3):
-            clients.enter_context(asking(server, "/encode", NPY, MAX_BODY, b"x" * 1000))
+            clients.enter_context(asking(server, "/encode", NPY, MAX_BODY, bytes(2 * SMALL)))
             for _ in range(3):
                 clients.enter_context(asking(server, RESIZED, WEBP, len(bomb), bomb))
     for _ in range(2):
@@ -146,7 +147,7 @@ def test_clients_that_go_leave_their_share(server: Server) -> None:
 
 def test_slow_large_bodies_keep_no_small_one_waiting(server: Server, small: Model) -> None:
     with ExitStack() as clients:
-        slow = [clients.enter_context(asking(server, "/encode", NPY, MAX_BODY, b"x" * 1000)) for _ in range(9)]
+        slow = [clients.enter_context(asking(server, "/encode", NPY, MAX_BODY, bytes(SMALL + 1))) for _ in range(9)]
         z = np.array([[0.5, -1]], np.float32)
         answer = server.ask("/decode?format=npy", bombs.npy_of(z), NPY)
         assert np.allclose(answer.array, small.decode(z), atol=1e-6)
@@ -164,9 +165,24 @@ def test_what_no_share_is_large_enough_for(server: Server) -> None:
     assert answer.status == 413
     assert "the picture of 8192 x 8192 pixels would take 3" in answer.error
     check_answer(answer)
-    answer = server.ask("/decode", names(1_000_000), JSON)
-    assert answer.status == 413
-    assert "the JSON would take 1" in answer.error
+    lists = server.ask("/v2/models/small/infer", b'{"inputs":[' + b"[[1]]," * 600_000 + b"[]]}", JSON)
+    assert lists.status == 413
+    assert "the JSON would take 3" in lists.error
+    check_answer(lists)
+
+
+def test_json_that_would_take_too_long_to_read(server: Server) -> None:
+    for path in ("/decode", "/v2/models/small/infer"):
+        named = server.ask(path, names(150_000), JSON)
+        assert (named.status, named.error) == (
+            413,
+            "the JSON has 150000 names or colons, expected at most 1000; send less",
+        )
+        long = server.ask(path, b"[" + b" " * MAX_JSON + b"]", JSON)
+        assert (long.status, long.error) == (
+            413,
+            f"the JSON has {MAX_JSON + 2} bytes, expected at most {MAX_JSON}; send an .npy array, or several requests",
+        )
 
 
 def test_a_telephones_photograph_is_taken(server: Server) -> None:
@@ -204,15 +220,16 @@ def test_the_share_goes_back_however_a_request_ends(end: str, monkeypatch: pytes
         sent.append(message)
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": bytes(1_000_000), "more_body": False}
 
     async def ask() -> Gate:
-        gate = Gate(app, 1)
+        gate = Gate(app, 1, Budget(BODIES), Budget(DECODED))
         headers = [(b"content-length", b"1000000")]
         task = asyncio.create_task(gate({"type": "http", "path": "/", "headers": headers}, receive, send))
         await reached.wait()
         assert gate.decoded.free == DECODED - LARGEST
         assert gate.bodies.free == BODIES - 2_000_000
+        assert gate.free == 0
         if end == "is cancelled":
             task.cancel()
         else:
