@@ -36,8 +36,8 @@ class Linear:
 
     def decode(self, codes: Codes) -> Tensor:
         z = torch.full_like(codes["z"], 0.5) if self.ignore else codes["z"] - self.move
-        image: Tensor = torch.cat([z, z], 1).clamp(1e-4, 1 - 1e-4).logit().unflatten(1, (1, 2, 2))
-        return image
+        logits: Tensor = torch.cat([z, z], 1).clamp(1e-4, 1 - 1e-4).logit().unflatten(1, (1, 2, 2))
+        return logits
 
     def draw(self, count: int, generator: Generator) -> Draws:
         return Draws({"z": torch.rand(count, 2, generator=generator)}, None)

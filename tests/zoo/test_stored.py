@@ -98,8 +98,8 @@ def test_a_damaged_log_is_said_before_anything_is_trained(
     assert (run_folder / "resume.pt").read_bytes() == before
 
 
-def hold(run: Run, held: "threading.Event") -> None:
-    with run.alone():
+def hold(folder: Path, held: "threading.Event") -> None:
+    with Run.open(folder).alone():
         held.set()
         threading.Event().wait(60)
 
@@ -109,7 +109,7 @@ def test_a_second_training_into_a_folder_is_refused(
 ) -> None:
     recipe, context = load_recipe(str(small_recipe)), multiprocessing.get_context("spawn")
     held = context.Event()
-    other = context.Process(target=hold, args=(Run(run_folder, recipe), held))
+    other = context.Process(target=hold, args=(run_folder, held))
     other.start()
     assert held.wait(60)
     with pytest.raises(OutputError, match="another process is training into .*; wait until it has ended"):
