@@ -8,7 +8,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from aae_zoo.cli import bench, hub, images, models, programs, proof, serving, training
-from aae_zoo.runtime.errors import AaeZooError
+from aae_zoo.runtime.errors import AaeZooError, reinstalling
 
 _COMMANDS: Final = {
     command.__name__.rstrip("_").replace("_", "-"): command
@@ -61,7 +61,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("aae_zoo"):
             raise
-        _fail(f"{error.name} is not installed; pip install 'aae-zoo[cpu,train]' installs what training and export need")
+        install = reinstalling("pip install 'aae-zoo[cpu,train]'")
+        _fail(f"{error.name} is not installed, which training and export need; {install}")
     except MemoryError as error:
         _fail(f"there is not enough memory ({error}); ask for less at a time")
     except BrokenPipeError:

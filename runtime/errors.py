@@ -18,6 +18,8 @@ AaeZooError
 Each message is one sentence: what is wrong, the value found, what was expected, and what mends it.
 """
 
+import sys
+
 
 class AaeZooError(Exception):
     """Base class of all errors that this project raises on purpose."""
@@ -73,3 +75,10 @@ class Interrupted(TrainingError):
 
 class ParityError(AaeZooError, RuntimeError):
     """An exported graph that does not equal its PyTorch model."""
+
+
+def reinstalling(command: str) -> str:
+    """The mend for a part of the installation that is missing: a command of pip, or what works in a frozen program."""
+    if not getattr(sys, "frozen", False):
+        return command
+    return f"a frozen program has no pip: build it again where this was run: {command}"

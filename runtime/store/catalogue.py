@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
-from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound, reinstalling
 from aae_zoo.runtime.store.cache import cache_folder, is_cached, known, model_folder
 
 SHIPPED: Final = Path(__file__).parents[1] / "models"
@@ -67,7 +67,8 @@ def list_models() -> list[CatalogueEntry]:
         return [CatalogueEntry(name=name, **entries[name]) for name in sorted(entries)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidBundle(
-            f"the catalogue {path} is missing or damaged ({error}); pip install --force-reinstall aae-zoo"
+            f"the catalogue {path} is missing or damaged ({error}); "
+            + reinstalling("pip install --force-reinstall aae-zoo")
         ) from None
 
 
