@@ -61,7 +61,7 @@ def test_the_models_and_their_catalogue_are_collected(hook: dict[str, Any]) -> N
 def test_what_is_imported_on_first_use_is_collected(hook: dict[str, Any]) -> None:
     assert {f"aae_zoo.runtime.{place}" for place in runtime._HOME.values()} <= set(hook["hiddenimports"])
     assert "aae_zoo.runtime.errors" in hook["hiddenimports"]
-    assert not [name for name in hook["hiddenimports"] if "serving" in name or "pyinstaller" in name]
+    assert not [name for name in hook["hiddenimports"] if "serving" in name or "frozen" in name]
 
 
 def test_the_mend_is_one_that_works_in_a_frozen_program(

@@ -32,8 +32,7 @@ FLOORS = {
     "export": "release | bundling targets | pages | card proof",
     "zoo": "training | measure build | objectives | autoencoder | networks priors datasets | data maths | recipe"
     " | parts processes",
-    "runtime": "serving checks pyinstaller | model | store engine | formats | latent | bundles | files | ownership"
-    " | errors",
+    "runtime": "serving checks frozen | model | store engine | formats | latent | bundles | files | ownership | errors",
 }
 # How many Python files a folder has at most.
 LIMITS = {**dict.fromkeys(PACKAGES, 12), "tests": 16}

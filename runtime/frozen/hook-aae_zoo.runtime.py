@@ -3,7 +3,7 @@
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata
 
 # The service needs packages of its own: a program that serves imports it, and PyInstaller sees that.
-_LEFT_OUT = ("aae_zoo.runtime.serving", "aae_zoo.runtime.pyinstaller")
+_LEFT_OUT = ("aae_zoo.runtime.serving", "aae_zoo.runtime.frozen")
 
 # Names of the runtime are imported when they are first used.
 hiddenimports = collect_submodules("aae_zoo.runtime", filter=lambda name: not name.startswith(_LEFT_OUT))
