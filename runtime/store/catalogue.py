@@ -6,6 +6,7 @@ Nothing here imports numpy, ONNX Runtime or huggingface_hub, and nothing goes to
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,11 +106,24 @@ def shipped_or_folder(text: str) -> Bundle | None:
     name, pin = _split(text)
     if entry := _entries().get(name):
         mend = "pip install --force-reinstall aae-zoo, or remove the folder"
-        return _checked(SHIPPED / name, entry.sha256, mend) if pin in (None, entry.sha256) else None
+        found = _checked(SHIPPED / name, entry.sha256, mend) if pin in (None, entry.sha256) else None
+        _warn_of_namesake(name, found)
+        return found
     if not Path(name).is_dir():
         return None
     bundle = open_bundle(Path(name))
     return _agreed(bundle, pin, "give the folder of the pinned bundle") if pin else bundle
+
+
+def _warn_of_namesake(name: str, taken: Bundle | None) -> None:
+    """Say that a name of the catalogue does not name the bundle in a folder that is called so."""
+    folder = Path(name)
+    if (folder / MANIFEST).is_file() and not (taken and folder.samefile(taken.folder)):
+        warnings.warn(
+            f"{name} is the model of the catalogue; give ./{name} for the bundle in the folder {name}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def remote(text: str, namespace: str | None = None) -> Remote:
