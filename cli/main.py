@@ -9,7 +9,7 @@ import typer
 
 from aae_zoo.cli import bench, hub, images, models, programs, proof, serving, training
 from aae_zoo.cli.printing import note, say
-from aae_zoo.runtime.errors import AaeZooError
+from aae_zoo.runtime.errors import AaeZooError, reinstalling
 from aae_zoo.runtime.escapes import line
 
 _COMMANDS: Final = {
@@ -63,7 +63,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("aae_zoo"):
             raise
-        _fail(f"{error.name} is not installed; pip install 'aae-zoo[cpu,train]' installs what training and export need")
+        install = reinstalling("pip install 'aae-zoo[cpu,train]'")
+        _fail(f"{error.name} is not installed, which training and export need; {install}")
     except MemoryError as error:
         _fail(f"there is not enough memory ({error}); ask for less at a time")
     except BrokenPipeError:

@@ -1,6 +1,8 @@
 """aae-zoo list, info and doctor: what there is and where it is. Only doctor imports ONNX Runtime."""
 
 from dataclasses import asdict
+from fnmatch import fnmatchcase
+from typing import Annotated
 
 import typer
 
@@ -8,12 +10,20 @@ from aae_zoo.cli.options import Json, Name
 from aae_zoo.cli.printing import print_json, print_table, say
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Preparation, metric_text
+from aae_zoo.runtime.errors import ModelNotFound
 from aae_zoo.runtime.store.catalogue import find_model, list_models, place_of, where
 
 
-def list_(json: Json = False) -> None:
+def list_(
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="[PATTERN]", help="Only those of such names, as 'mnist-*'.")
+    ] = None,
+    json: Json = False,
+) -> None:
     """List the models of the catalogue."""
-    entries = list_models()
+    entries = [entry for entry in list_models() if fnmatchcase(entry.name, "*" if pattern is None else pattern)]
+    if not entries:
+        raise ModelNotFound(f"no model of the catalogue is called {pattern!r}; aae-zoo list shows all")
     if json:
         print_json([asdict(entry) for entry in entries])
         return

@@ -19,6 +19,8 @@ Each message is one sentence: what is wrong, the value found, what was expected,
 one line that controls no terminal, whatever the names and answers in it are.
 """
 
+import sys
+
 from aae_zoo.runtime.escapes import line
 
 
@@ -79,3 +81,10 @@ class Interrupted(TrainingError):
 
 class ParityError(AaeZooError, RuntimeError):
     """An exported graph that does not equal its PyTorch model."""
+
+
+def reinstalling(command: str) -> str:
+    """The mend for a part of the installation that is missing: a command of pip, or what works in a frozen program."""
+    if not getattr(sys, "frozen", False):
+        return command
+    return f"a frozen program has no pip: build it again where this was run: {command}"

@@ -46,6 +46,11 @@ class Bundle:
         if _leads_outside(path):
             raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; {self._mend()}")
         size = path.stat().st_size if path.is_file() else None
+        if size is None and name == WEIGHTS:
+            raise InvalidBundle(
+                f"{path} is missing: PyTorch's weights are not in the wheels of aae-zoo; take the bundle from a "
+                "checkout, or export the run again that it comes from"
+            )
         if size is None:
             raise InvalidBundle(f"{path} is missing; {self._mend()}")
         if size != record.size:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.devices import CPU, Device, Provider, missing_providers, wanted_providers
-from aae_zoo.runtime.errors import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend
+from aae_zoo.runtime.errors import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, reinstalling
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -99,10 +99,8 @@ def import_onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingBackend(
-            f"ONNX Runtime cannot be imported ({error}); install one of the two: "
-            "pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'"
-        ) from None
+        install = reinstalling("pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'")
+        raise MissingBackend(f"ONNX Runtime cannot be imported ({error}); install one of the two: {install}") from None
     module: ModuleType = onnxruntime
     return module
 

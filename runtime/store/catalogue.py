@@ -6,6 +6,7 @@ Nothing here imports numpy, ONNX Runtime or huggingface_hub, and nothing goes to
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
-from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound, reinstalling
 from aae_zoo.runtime.store.cache import cache_folder, is_cached, known, model_folder
 
 SHIPPED: Final = Path(__file__).parents[1] / "models"
@@ -67,7 +68,8 @@ def list_models() -> list[CatalogueEntry]:
         return [CatalogueEntry(name=name, **entries[name]) for name in sorted(entries)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidBundle(
-            f"the catalogue {path} is missing or damaged ({error}); pip install --force-reinstall aae-zoo"
+            f"the catalogue {path} is missing or damaged ({error}); "
+            + reinstalling("pip install --force-reinstall aae-zoo")
         ) from None
 
 
@@ -104,11 +106,24 @@ def shipped_or_folder(text: str) -> Bundle | None:
     name, pin = _split(text)
     if entry := _entries().get(name):
         mend = "pip install --force-reinstall aae-zoo, or remove the folder"
-        return _checked(SHIPPED / name, entry.sha256, mend) if pin in (None, entry.sha256) else None
+        found = _checked(SHIPPED / name, entry.sha256, mend) if pin in (None, entry.sha256) else None
+        _warn_of_namesake(name, found)
+        return found
     if not Path(name).is_dir():
         return None
     bundle = open_bundle(Path(name))
     return _agreed(bundle, pin, "give the folder of the pinned bundle") if pin else bundle
+
+
+def _warn_of_namesake(name: str, taken: Bundle | None) -> None:
+    """Say that a name of the catalogue does not name the bundle in a folder that is called so."""
+    folder = Path(name)
+    if (folder / MANIFEST).is_file() and not (taken and folder.samefile(taken.folder)):
+        warnings.warn(
+            f"{name} is the model of the catalogue; give ./{name} for the bundle in the folder {name}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def remote(text: str, namespace: str | None = None) -> Remote:

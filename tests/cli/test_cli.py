@@ -108,6 +108,16 @@ def test_list_info_and_pull(aae_zoo: AaeZoo) -> None:
     assert json.loads(aae_zoo("pull", "mnist-gauss", "--json").out)["where"] == "shipped"
 
 
+def test_models_are_listed_by_a_pattern_of_their_names(aae_zoo: AaeZoo, refused: Callable[..., str]) -> None:
+    names = [entry.name for entry in list_models()]
+    listed = [entry["name"] for entry in json.loads(aae_zoo("list", "mnist-*", "--json").out)]
+    assert listed == [name for name in names if name.startswith("mnist-")] != names
+    assert [line.split()[0] for line in aae_zoo("list", "digits-gauss").out.splitlines()] == ["name", "digits-gauss"]
+    for pattern in ("mnist", "", "[", "MNIST-*"):
+        sentence = f"error: no model of the catalogue is called {pattern!r}; aae-zoo list shows all\n"
+        assert refused("list", pattern) == sentence
+
+
 def test_doctor_of_a_sound_installation(aae_zoo: AaeZoo) -> None:
     result = aae_zoo("doctor")
     assert result.status == 0, result.out

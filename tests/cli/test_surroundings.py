@@ -176,6 +176,44 @@ class TestNamesAndEncodings:
             assert np.load(output)["image"].tolist() == ["七.png", "\udcff.png"]
 
 
+class TestFoldersCalledAsModelsAre:
+    @pytest.fixture(autouse=True)
+    def namesake(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A bundle of another model in a folder mnist-gauss, where the command runs."""
+        monkeypatch.chdir(tmp_path)
+        names = shutil.ignore_patterns("model.safetensors")
+        return Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "mnist-gauss", ignore=names))
+
+    def test_the_name_is_the_catalogues_and_that_is_said(self, aae_zoo: AaeZoo) -> None:
+        with pytest.warns(RuntimeWarning, match="mnist-gauss is the model of the catalogue; give ./mnist-gauss for"):
+            assert load("mnist-gauss").manifest.name == "mnist-gauss"
+        assert load("./mnist-gauss").manifest.name == "digits-gauss"
+
+    def test_it_is_said_once_on_stderr(self) -> None:
+        result = run("info", "mnist-gauss")
+        assert (result.returncode, result.stderr.count(b"\n")) == (0, 1)
+        assert result.stderr.startswith(b"warning: mnist-gauss is the model of the catalogue; give ./mnist-gauss")
+
+    def test_where_there_is_no_other_nothing_is_said(
+        self, namesake: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        shutil.rmtree(namesake)
+        namesake.mkdir()
+        assert load("mnist-gauss").manifest.name == "mnist-gauss"
+        monkeypatch.chdir(SHIPPED)
+        assert load("mnist-gauss").manifest.name == "mnist-gauss"
+
+    @pytest.mark.parametrize("command", [("publish", "--repo", "org/x"), ("sign", "--key", "key.pem")])
+    def test_a_bundle_without_pytorchs_weights_is_not_published(
+        self, command: tuple[str, ...], refused: Callable[..., str], tmp_path: Path
+    ) -> None:
+        """As wheels have the shipped ones."""
+        (tmp_path / "key.pem").write_text("")
+        message = refused(command[0], "mnist-gauss", *command[1:])
+        assert "mnist-gauss/model.safetensors is missing: PyTorch's weights are not in the wheels of aae-zoo" in message
+        assert "take the bundle from a checkout, or export the run again" in message
+
+
 class TestRecipesOfOtherEditors:
     def test_a_byte_order_mark_is_no_part_of_a_recipe(self, tmp_path: Path) -> None:
         text = (RECIPES / "mnist-gauss.toml").read_text("utf-8").replace("\n", "\r\n")
