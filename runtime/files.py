@@ -1,13 +1,47 @@
 """Writing so that a half-written file or folder is never seen under its final name."""
 
+import errno
 import glob
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
+from typing import Final
 
 from aae_zoo.runtime.errors import OutputError
+
+# Where the system knows how.
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
+_PLAIN: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def open_plain(path: Path, *, links: bool = False) -> BufferedReader:
+    """Open a plain file for reading: no pipe, which would be waited for, and no link, unless `links` may be followed.
+
+    Raises:
+        OSError: it is anything else, or cannot be opened.
+    """
+    return os.fdopen(_plain(path, os.O_RDONLY | (0 if links else _NO_LINK)), "rb")
+
+
+def append_plain(path: Path) -> BufferedWriter:
+    """Open a plain file for writing at its end, made if it is missing.
+
+    Raises:
+        OSError: it is a link or anything else, or cannot be opened or made.
+    """
+    return os.fdopen(_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK), "ab")
+
+
+def _plain(path: Path, flags: int) -> int:
+    descriptor = os.open(path, flags | _PLAIN, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return descriptor
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A bundle: the folder that a model is. Nothing in it is unpickled, imported or executed."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from aae_zoo.runtime.bundles.manifest import (
     parse_manifest,
 )
 from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.files import open_plain
 
 # In an installed package, an editable one for example, every file may be a link that the installer made.
 _PACKAGE: Final = Path(__file__).parents[1]
@@ -43,20 +45,23 @@ class Bundle:
             raise InvalidBundle(f"{self.folder} has no file {name!r} in its manifest")
         if record.size > most:
             raise InvalidBundle(f"{path} has {record.size} bytes, expected at most {most}; do not trust this bundle")
-        if _leads_outside(path):
+        if leads_outside(path):
             raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; {self._mend()}")
-        size = path.stat().st_size if path.is_file() else None
-        if size is None and name == WEIGHTS:
-            raise InvalidBundle(
-                f"{path} is missing: PyTorch's weights are not in the wheels of aae-zoo; take the bundle from a "
-                "checkout, or export the run again that it comes from"
-            )
-        if size is None:
-            raise InvalidBundle(f"{path} is missing; {self._mend()}")
-        if size != record.size:
-            raise InvalidBundle(f"{path} has {size} bytes, expected {record.size}; {self._mend()}")
-        with path.open("rb") as stream:  # bounded, in case it grows meanwhile
-            content = stream.read(size)
+        try:
+            with open_plain(path, links=path.is_symlink()) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                if size != record.size:
+                    raise InvalidBundle(f"{path} has {size} bytes, expected {record.size}; {self._mend()}")
+                content = stream.read(size)  # bounded, in case it grows meanwhile
+        except FileNotFoundError:
+            if name == WEIGHTS:
+                raise InvalidBundle(
+                    f"{path} is missing: PyTorch's weights are not in the wheels of aae-zoo; take the bundle from a "
+                    "checkout, or export the run again that it comes from"
+                ) from None
+            raise InvalidBundle(f"{path} is missing; {self._mend()}") from None
+        except OSError as error:
+            raise InvalidBundle(f"{path} cannot be read ({error.strerror}); {self._mend()}") from None
         found = hashlib.sha256(content).hexdigest()
         if found != record.sha256:
             raise InvalidBundle(f"{path} has SHA-256 {found}, expected {record.sha256}; {self._mend()}")
@@ -92,14 +97,17 @@ def open_bundle(folder: Path) -> Bundle:
         raise InvalidBundle(
             f"{folder} is not a bundle: it has no {MANIFEST}; make one with aae-zoo export RUN -o BUNDLE"
         )
-    if _leads_outside(path):
+    if leads_outside(path):
         raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; do not trust this bundle")
-    with path.open("rb") as stream:  # bounded: one byte over the limit is enough to refuse it
-        text = stream.read(MAX_MANIFEST_BYTES + 1)
+    try:
+        with open_plain(path, links=path.is_symlink()) as stream:
+            text = stream.read(MAX_MANIFEST_BYTES + 1)  # bounded: one byte over the limit is enough to refuse it
+    except OSError as error:
+        raise InvalidBundle(f"{path} cannot be read ({error.strerror}); get the bundle again") from None
     return Bundle(folder, parse_manifest(text, str(path)), hashlib.sha256(text).hexdigest())
 
 
-def _leads_outside(path: Path) -> bool:
+def leads_outside(path: Path) -> bool:
     """Whether a file is a link, other than an installer's and those of the Hub's cache into its own blobs."""
     snapshots = path.absolute().parent.parent
     blobs = snapshots.resolve().parent / "blobs"

@@ -17,7 +17,7 @@ from typing import Any, Final
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, MissingBackend
-from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.files import atomic_file, open_plain
 
 SIGNATURE: Final = "model.sig"
 MAX_SIGNATURE_BYTES: Final = 1 << 20
@@ -64,8 +64,11 @@ def read_signature(folder: Path) -> bytes | None:
         raise InvalidBundle(f"{path} is no file of the bundle itself; do not trust this bundle")
     if not path.exists():
         return None
-    with path.open("rb") as stream:  # bounded: one byte over the limit is enough to refuse it
-        return within_limit(stream.read(MAX_SIGNATURE_BYTES + 1), str(path))
+    try:
+        with open_plain(path) as stream:  # bounded: one byte over the limit is enough to refuse it
+            return within_limit(stream.read(MAX_SIGNATURE_BYTES + 1), str(path))
+    except OSError as error:
+        raise InvalidBundle(f"{path} cannot be read ({error.strerror}); do not trust this bundle") from None
 
 
 def within_limit(signature: bytes, where: str) -> bytes:

@@ -6,6 +6,10 @@
     <cache>/partial/<sha256>/         a download that runs or was interrupted: the next one continues it
     <cache>/locks/<sha256>.lock       held by the process that downloads
 
+Where others can write into the cache, all but models/ is in <cache>/user-<number>/, which is one user's alone: a model
+is told by its hash, whoever put it there, but nothing tells who wrote a name, or what a link in a folder leads to. A
+model goes there too where the folder of it, or models/, is somebody else's.
+
 A manifest has the SHA-256 of every other file, so its own names the whole model: the same folder whether it came from
 the Hub, a mirror or a folder, versions side by side, a moved tag one small file, and the catalogue's pin a look-up
 without a network. It is not the Hub client's own cache, because the client never checks what it downloaded, starts
@@ -32,11 +36,13 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.bundles.signature import SIGNATURE
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, ModelNotFound, OutputError
-from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.files import atomic_file, open_plain
 from aae_zoo.runtime.ownership import named
+from aae_zoo.runtime.store.shared import check_no_link, make_folders, make_shared, open_folder, part_of
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 # A folder of the cache, or one that was moved aside to be removed, by a process that was killed.
+_MAX_RECORD: Final = 4096
 _FOLDER: Final = re.compile(r"\.?([0-9a-f]{64})(\.[0-9a-f]{8})?")
 
 
@@ -45,6 +51,10 @@ class Known(NamedTuple):
 
     commit: str
     sha256: str
+
+
+class _BusyError(Exception):
+    """Another process downloads a bundle."""
 
 
 @dataclass(frozen=True)
@@ -134,27 +144,65 @@ def cache_errors() -> Iterator[None]:
 
 
 @contextmanager
-def one_at_a_time(sha256: str) -> Iterator[None]:
-    """Wait until no other process downloads the bundle of this manifest, and keep others from it.
+def one_at_a_time(sha256: str, *, wait: bool = True) -> Iterator[None]:
+    """Wait until no other process of this user downloads the bundle of this manifest, and keep others from it.
 
     A process that dies lets go of the lock.
-    """
-    from filelock import FileLock  # slow to import, and only downloads need it
 
-    lock = cache_folder() / "locks" / f"{sha256}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock, mode=0o664):  # a group that shares a cache shares its locks
+    Raises:
+        OutputError: a link is in the place of the lock.
+        _BusyError: another process downloads it, and `wait` is false.
+    """
+    from filelock import FileLock  # slow to import, and only what writes needs it; it follows no link
+
+    lock = _own() / "locks" / f"{sha256}.lock"
+    make_folders(lock.parent, cache_folder())
+    check_no_link(lock)
+    held = FileLock(lock, mode=0o644)
+    try:
+        held.acquire(timeout=-1 if wait else 0)
+    except TimeoutError:
+        raise _BusyError from None
+    try:
         yield
+    finally:
+        held.release()
 
 
 def model_folder(sha256: str) -> Path:
     """Where the bundle whose manifest has this SHA-256 is, if it is there."""
-    return cache_folder() / "models" / sha256
+    own = _own() / "models" / sha256
+    return own if (own / MANIFEST).is_file() else cache_folder() / "models" / sha256
+
+
+def folder_to_fill(sha256: str) -> Path:
+    """Where that bundle is to go: where everybody finds it, or else where this user alone may write."""
+    folder = cache_folder() / "models" / sha256
+    around = next(path for path in (folder, *folder.parents) if path.exists())
+    return folder if os.access(around, os.W_OK) else _own() / "models" / sha256
+
+
+def make_around(folder: Path) -> None:
+    """Make the folder around a `folder_to_fill`.
+
+    Raises:
+        OutputError: a link is in its place, or in that of the folder to fill.
+        OSError: it cannot be made.
+    """
+    if folder.parent.parent == cache_folder():
+        make_shared(folder.parent, cache_folder())
+    else:
+        make_folders(folder.parent, cache_folder())
+    check_no_link(folder)
 
 
 def partial_folder(sha256: str) -> Path:
     """Where the download of that bundle grows."""
-    return cache_folder() / "partial" / sha256
+    return _own() / "partial" / sha256
+
+
+def _own() -> Path:
+    return part_of(cache_folder())
 
 
 def is_cached(sha256: str) -> bool:
@@ -165,16 +213,20 @@ def is_cached(sha256: str) -> bool:
 def known(repository: str, revision: str) -> Known | None:
     """What the Hub had under a name when it was last asked, or None; a damaged record counts as missing."""
     try:
-        found = Known(**json.loads(_record(repository, revision).read_text("utf-8")))
-        return found if _SHA256.fullmatch(found.sha256) else None
-    except (OSError, ValueError, TypeError):
+        with open_plain(_record(repository, revision)) as stream:
+            found = Known(**json.loads(stream.read(_MAX_RECORD)))
+        return found if isinstance(found.commit, str) and _SHA256.fullmatch(found.sha256) else None
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 
 def remember(repository: str, revision: str, found: Known) -> None:
     """Record what the Hub has under a name."""
-    with cache_errors(), atomic_file(_record(repository, revision)) as temporary:
-        temporary.write_text(json.dumps(found._asdict()) + "\n", "utf-8")
+    record = _record(repository, revision)
+    with cache_errors():
+        make_folders(record.parent, cache_folder())
+        with atomic_file(record) as temporary:
+            temporary.write_text(json.dumps(found._asdict()) + "\n", "utf-8")
 
 
 def cached_models() -> list[CachedModel]:
@@ -215,20 +267,26 @@ def clear() -> list[CachedModel]:
     with cache_errors():
         for repository, _, revision in (name.partition("@") for names in _names().values() for name in names):
             _forget(repository, revision)
-        _warn_of([path for kind in ("models", "partial", "names") for path in _inside(cache_folder() / kind)])
+        _warn_of([path for kind in ("models", "partial", "names") for path in _everything(kind)])
     return gone
 
 
 def _record(repository: str, revision: str) -> Path:
-    return cache_folder() / "names" / f"{repository}@{quote(revision, safe='')}"
+    return _own() / "names" / f"{repository}@{quote(revision, safe='')}"
 
 
 def _folders(kind: str) -> list[Path]:
-    return [path for path in _inside(cache_folder() / kind) if _FOLDER.fullmatch(path.name) and path.is_dir()]
+    return [path for path in _everything(kind) if _FOLDER.fullmatch(path.name) and path.is_dir()]
+
+
+def _everything(kind: str) -> list[Path]:
+    """What is in the cache of a kind; not what others have begun or named."""
+    roots = {_own(), cache_folder()} if kind == "models" else {_own()}
+    return [path for root in sorted(roots) for path in _inside(root / kind)]
 
 
 def _inside(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
 
 
 def _sha256(folder: Path) -> str:
@@ -240,7 +298,7 @@ def _sha256(folder: Path) -> str:
 def _names() -> dict[str, tuple[str, ...]]:
     """The names that were pulled, org/name@revision, by the SHA-256 of what they named."""
     names: dict[str, tuple[str, ...]] = {}
-    for path in sorted((cache_folder() / "names").glob("*/*@*")):
+    for path in sorted((_own() / "names").glob("*/*@*")):
         repository, _, revision = f"{path.parent.name}/{path.name}".partition("@")
         if not path.is_symlink() and (found := known(repository, unquote(revision))):
             names[found.sha256] = (*names.get(found.sha256, ()), f"{repository}@{unquote(revision)}")
@@ -278,18 +336,31 @@ def _discard(model: CachedModel) -> bool:
     The folder is moved aside first, so that no half of it is ever seen.
     """
     written = _written(model)
-    if not written and (model.folder.is_symlink() or _inside(model.folder)):
+    if not _is_ours(model.folder) or (not written and _inside(model.folder)):
         return False
-    with cache_errors():
-        aside = model.folder.with_name(f".{model.sha256}.{os.urandom(4).hex()}")
-        model.folder.rename(aside)
-        remove_files(aside, written)
-        if aside.exists():
-            aside.rename(model.folder)
-        for name in model.names if model.state != "interrupted" else ():
-            repository, _, revision = name.partition("@")
-            _forget(repository, revision)
+    try:
+        with cache_errors(), one_at_a_time(model.sha256, wait=False):
+            _remove(model, written)
+    except _BusyError:  # a download would go on with half of it
+        return False
     return True
+
+
+def _remove(model: CachedModel, written: Sequence[str]) -> None:
+    aside = model.folder.with_name(f".{model.sha256}.{os.urandom(4).hex()}")
+    model.folder.rename(aside)
+    remove_files(aside, written)
+    if aside.exists():
+        aside.rename(model.folder)
+    for name in model.names if model.state != "interrupted" else ():
+        repository, _, revision = name.partition("@")
+        _forget(repository, revision)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder, no link, is this user's to remove: in a shared cache it may be another's."""
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and (_own() == cache_folder() or found.st_uid == os.geteuid())
 
 
 def _written(model: CachedModel) -> list[str]:
@@ -304,9 +375,9 @@ def _written(model: CachedModel) -> list[str]:
 
 def remove_files(folder: Path, names: Sequence[str]) -> None:
     """Remove some files of a folder, and the folder if that leaves it empty."""
-    for path in (folder / name for name in names):
-        if path.is_file() and not path.is_symlink():
-            path.unlink()
+    with open_folder(folder) as inside:
+        for name in names:
+            inside.remove(name)
     with suppress(OSError):
         folder.rmdir()
 
@@ -325,7 +396,7 @@ def _warn_of(paths: Sequence[Path]) -> None:
     if left := [path.relative_to(cache_folder()).as_posix() for path in paths if os.path.lexists(path)]:
         warnings.warn(
             f"nothing tells that the cache {cache_folder()} wrote all of {named(left)}, so that is left there; "
-            "remove it yourself if it is not needed",
+            "remove it yourself if it is not needed and no pull of it is running",
             RuntimeWarning,
             stacklevel=3,
         )

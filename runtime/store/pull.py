@@ -25,12 +25,15 @@ from aae_zoo.runtime.bundles.signature import (
     within_limit,
 )
 from aae_zoo.runtime.errors import HubError, InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.files import append_plain, open_plain
 from aae_zoo.runtime.store.cache import (
     Known,
     cache_errors,
     cache_folder,
+    folder_to_fill,
     is_cached,
     known,
+    make_around,
     model_folder,
     one_at_a_time,
     partial_folder,
@@ -38,6 +41,7 @@ from aae_zoo.runtime.store.cache import (
     remove_files,
 )
 from aae_zoo.runtime.store.catalogue import Remote, cached, remote, shipped_or_folder, where
+from aae_zoo.runtime.store.shared import make_folders, open_folder
 from aae_zoo.runtime.store.source import COMMIT, FolderSource, Source
 
 Choice = Callable[[Manifest], list[str]]
@@ -301,11 +305,10 @@ def _read(source: Source, name: str, limit: int) -> bytes:
 def _download(offer: _Offer, order: _Order) -> Bundle:
     """Bring the missing files, or all where they must be signed, and make the model visible with them."""
     source, records, signer = offer.source, offer.manifest.files, order.signer
-    folder, partial = model_folder(offer.sha256), partial_folder(offer.sha256)
-    partial.mkdir(parents=True, exist_ok=True)
-    (partial / MANIFEST).write_bytes(
-        offer.text
-    )  # first: it tells which files here are ours, should this be interrupted
+    folder, partial = folder_to_fill(offer.sha256), partial_folder(offer.sha256)
+    make_folders(partial, cache_folder())
+    # First: it tells which files here are ours, should this be interrupted.
+    _write(partial / MANIFEST, offer.text)
     again = order.force or signer
     missing = [name for name in order.choose(offer.manifest) if again or _problem(folder / name, records[name])]
     total = sum(records[name].size for name in missing)
@@ -316,7 +319,7 @@ def _download(offer: _Offer, order: _Order) -> Bundle:
     for name in records.keys() - set(missing):  # of an earlier download that asked for more
         (partial / name).unlink(missing_ok=True)
     if offer.signature is not None:
-        (partial / SIGNATURE).write_bytes(offer.signature)
+        _write(partial / SIGNATURE, offer.signature)
         missing.append(SIGNATURE)
     if signer:
         try:
@@ -331,8 +334,8 @@ def _download(offer: _Offer, order: _Order) -> Bundle:
 def _grow(source: Source, name: str, record: FileRecord, part: Path, advance: Callable[[int], object]) -> None:
     """Bring the rest of a file that begins with `part`; or all of it, where that beginning turns out to be wrong."""
     start = _bytes(part)
-    if start < record.size:
-        with part.open("ab") as stream:
+    with append_plain(part) as stream:  # makes it, if it has no bytes at all
+        if start < record.size:
             for chunk in source.chunks(name, start):
                 stream.write(chunk)
                 advance(len(chunk))
@@ -349,26 +352,38 @@ def _grow(source: Source, name: str, record: FileRecord, part: Path, advance: Ca
     )
 
 
+def _write(path: Path, content: bytes) -> None:
+    with append_plain(path) as stream:
+        stream.truncate(0)
+        stream.write(content)
+
+
 def _show(partial: Path, folder: Path, names: Sequence[str]) -> None:
     """Make the model visible; where it is already, with fewer files or damaged ones, file by file."""
+    make_around(folder)
     if folder.exists():
-        for name in names:
-            (partial / name).replace(folder / name)
+        with open_folder(folder) as inside:
+            for name in names:
+                inside.take(partial / name)
         with suppress(OSError):  # what is not ours is in it, and stays
             partial.rmdir()
     else:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         partial.rename(folder)
 
 
 def _bytes(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    return path.stat().st_size if path.is_file() and not path.is_symlink() else 0
 
 
 def _problem(path: Path, record: FileRecord) -> str | None:
     """What is wrong with a file: None where it has the size and the hash of its record."""
-    if _bytes(path) != record.size or not path.is_file():
-        return f"{_bytes(path)} bytes, expected {record.size}"
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with open_plain(path) as stream:
+            if (size := os.fstat(stream.fileno()).st_size) != record.size:
+                return f"{size} bytes, expected {record.size}"
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return f"0 bytes, expected {record.size}"
+    except OSError as error:
+        return f"nothing to read ({error.strerror}), expected {record.size} bytes"
     return None if found == record.sha256 else f"SHA-256 {found}, expected {record.sha256}"

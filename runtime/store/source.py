@@ -6,8 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Protocol
 
+from aae_zoo.runtime.bundles.bundle import leads_outside
 from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.files import open_plain
 from aae_zoo.runtime.store.catalogue import Remote
 
 # A revision that names one commit for ever.
@@ -54,12 +56,12 @@ class FolderSource:
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
-        return (self.folder / name).is_file()
+        return (self.folder / name).exists()
 
     def chunks(self, name: str, start: int) -> Iterator[bytes]:
         """The content of a file from byte `start` on."""
         try:
-            with (self.folder / name).open("rb") as stream:
+            with open_plain(self.folder / name, links=not leads_outside(self.folder / name)) as stream:
                 stream.seek(start)
                 while block := stream.read(1 << 20):
                     yield block
