@@ -161,8 +161,8 @@ async def _images(request: Request, service: Service, *, resize: bool) -> NDArra
     kind, body = refusals.media_type(request, (*_IMAGE_TYPES, FORM)), await request.body()
     shape = service.manifest.image
     if kind == FORM:
-        kind, body = file_of_form(request.headers["content-type"], body)
-        kind = bodies.NPY if bodies.is_npy(body) else refusals.known_type(kind, _IMAGE_TYPES)
+        body = file_of_form(request.headers["content-type"], body)
+        kind = bodies.NPY if bodies.is_npy(body) else "a picture"
     if kind == bodies.NPY:
         array = await _array(request, service, body)
         if not resize:
