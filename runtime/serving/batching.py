@@ -13,6 +13,8 @@ from aae_zoo.runtime.formats.arrays import Arrays
 
 # The most rows of one run, and of one request.
 ROWS: Final = 256
+# The most rows of a small request.
+FEW: Final = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,7 @@ class _Request:
 class Batcher:
     """Runs requests on one thread, first come first served: all that wait for the same work as the first run with it.
 
+    Every second run is for the first of those with FEW rows: a queue of large ones does not keep small ones waiting.
     Nobody waits for others to come: a request alone runs at once, and while it runs the next ones gather. `works` maps
     a name to what it does to arrays by name, row by row.
     """
@@ -36,7 +39,7 @@ class Batcher:
     def __init__(self, works: Mapping[str, Callable[[Arrays], Arrays]]) -> None:
         self._works = works
         self._waiting: list[_Request] = []
-        self._closed = False
+        self._closed, self._runs = False, 0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._serve, name="aae-zoo batches", daemon=True)
         self._thread.start()
@@ -72,11 +75,17 @@ class Batcher:
         """The next requests that run together; none when the batcher is closed and nothing waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
-            taken: list[_Request] = []
-            left: list[_Request] = []
-            rows = 0
+            if not self._waiting:
+                return []
+            self._runs += 1
+            few = [request for request in self._waiting if request.rows <= FEW]
+            first = few[0] if few and self._runs % 2 else self._waiting[0]
+            taken, left = [first], []
+            rows = first.rows
             for request in self._waiting:
-                fits = request.work == self._waiting[0].work and rows + request.rows <= ROWS
+                if request is first:
+                    continue
+                fits = request.work == first.work and rows + request.rows <= ROWS
                 rows += request.rows if fits else 0
                 (taken if fits else left).append(request)
             self._waiting = left

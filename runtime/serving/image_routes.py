@@ -174,8 +174,8 @@ async def _images(request: Request, service: Service, how: How) -> NDArray[Any]:
     kind, body = refusals.media_type(request, (*_IMAGE_TYPES, FORM)), await request.body()
     plan = Plan.of(service.manifest, how)
     if kind == FORM:
-        kind, body = file_of_form(request.headers["content-type"], body)
-        kind = bodies.NPY if bodies.is_npy(body) else refusals.known_type(kind, _IMAGE_TYPES)
+        body = file_of_form(request.headers["content-type"], body)
+        kind = bodies.NPY if bodies.is_npy(body) else "a picture"
     if kind == bodies.NPY:
         array = await _array(request, service, body)
         if plan.resize or plan.range:

@@ -60,7 +60,7 @@ class Budget:
         Raises:
             TimeoutError: they were not within PATIENCE seconds.
         """
-        kept = 0 if cost <= self.most >> 8 else self.most >> 3
+        kept = 0 if cost <= self.small else self.most >> 3
         async with asyncio.timeout(PATIENCE):
             while cost > self.free - kept:
                 turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -82,16 +82,35 @@ class Budget:
         return 1 - self.free / self.most
 
     @property
+    def small(self) -> int:
+        """The most that a small share has."""
+        return self.most >> 8
+
+    @property
     def largest(self) -> int:
         """The most that one share can have."""
         return self.most - (self.most >> 3)
 
 
-class Share:
-    """What one request has of a budget."""
+class Places:
+    """Places for requests in work. An eighth is kept for those with small shares, as for `Budget`."""
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget, self.held = budget, 0
+    def __init__(self, most: int) -> None:
+        self.free = self.most = most
+        self.free_for_large = most - (most >> 3)
+
+    def error(self) -> HTTPException:
+        """What a request is told that finds none."""
+        error = f"{self.most} requests are in work, which is the limit; try again in a second"
+        return HTTPException(503, error, {"Retry-After": "1"})
+
+
+class Share:
+    """What one request has of a budget; where there are `places`, a large one needs one of those for large ones."""
+
+    def __init__(self, budget: Budget, places: Places | None = None) -> None:
+        self._budget, self._places, self.held = budget, places, 0
+        self._is_large = False
 
     async def take(self, cost: int, what: str) -> None:
         """Take so many bytes for `what`, which is said in errors.
@@ -102,6 +121,11 @@ class Share:
         if cost > self._budget.largest:
             most = self._budget.largest
             raise HTTPException(413, f"{what} would take {cost} bytes of memory, expected at most {most}; send less")
+        if cost > self._budget.small and self._places and not self._is_large:
+            if not self._places.free_for_large:
+                raise self._places.error()
+            self._places.free_for_large -= 1
+            self._is_large = True
         try:
             await self._budget.take(cost)
         except TimeoutError:
@@ -110,7 +134,10 @@ class Share:
         self.held += cost
 
     def keep(self, most: int) -> None:
-        """Give back what is more than `most` bytes."""
+        """Give back what is more than `most` bytes, and a large one's place."""
+        if self._places and self._is_large:
+            self._places.free_for_large += 1
+            self._is_large = False
         more = max(0, self.held - most)
         self.held -= more
         self._budget.give_back(more)
@@ -137,7 +164,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, most: int, bodies: Budget, decoded: Budget) -> None:
         self.app = app
-        self.most = self.free = most
+        self.places = Places(most)
         self.bodies, self.decoded = bodies, decoded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,7 +172,7 @@ class Gate:
         if scope["type"] != "http" or scope["path"].startswith(HEALTH) or scope["path"] == metrics.PATH:
             await self.app(scope, receive, send)
             return
-        upload, share = _Upload(scope, receive, Share(self.bodies)), Share(self.decoded)
+        upload, share = _Upload(scope, receive, Share(self.bodies)), Share(self.decoded, self.places)
         try:
             body = await upload.read()
             if body is not None:
@@ -159,17 +186,16 @@ class Gate:
             share.give_back()
 
     async def _work(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        if not self.free:
-            error = f"{self.most} requests are in work, which is the limit; try again in a second"
-            raise HTTPException(503, error, {"Retry-After": "1"})
-        self.free -= 1
+        if not self.places.free:
+            raise self.places.error()
+        self.places.free -= 1
         with ExitStack() as place:
             place.callback(self._leave)
             answer.begins = place.close
             await self.app(scope, receive, answer.send)
 
     def _leave(self) -> None:
-        self.free += 1
+        self.places.free += 1
 
 
 class _Upload:

@@ -71,12 +71,7 @@ def _described_parameters(request: Request) -> list[str]:
 
 def media_type(request: Request, known: Collection[str]) -> str:
     """The type of a request's body, which must be among `known`."""
-    return known_type(request.headers.get("content-type", "nothing"), known)
-
-
-def known_type(content_type: str, known: Collection[str]) -> str:
-    """The media type of a Content-Type, which must be among `known`."""
-    kind = content_type.split(";")[0].strip().lower()
+    kind = request.headers.get("content-type", "nothing").split(";")[0].strip().lower()
     kind = _ALIASES.get(kind, kind)
     if kind not in known:
         raise HTTPException(415, f"the body's Content-Type is {kind}, expected one of {', '.join(known)}")

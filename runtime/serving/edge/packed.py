@@ -3,8 +3,7 @@
 import zlib
 from collections.abc import Iterator
 from email.message import Message
-from email.parser import BytesHeaderParser
-from typing import Final, NamedTuple
+from typing import Final
 
 from aae_zoo.runtime.errors import InvalidInput
 
@@ -13,13 +12,6 @@ _STEP: Final = 1 << 16
 _GZIP: Final = 16 + zlib.MAX_WBITS
 # The most bytes of the head of a form's field.
 _MAX_HEAD: Final = 1 << 12
-
-
-class File(NamedTuple):
-    """A file of a form: its media type as the form says, and what is in it."""
-
-    kind: str
-    content: bytes
 
 
 def unpacked_size(body: bytes, most: int) -> int:
@@ -61,8 +53,8 @@ def _pieces(body: bytes) -> Iterator[bytes]:
         raise InvalidInput("the body has more behind its gzip, expected one stream; pack it in one")
 
 
-def file_of_form(content_type: str, body: bytes) -> File:
-    """The one file of a form, as `curl -F file=@seven.png` sends it.
+def file_of_form(content_type: str, body: bytes) -> bytes:
+    """The one file of a form, as `curl -F file=@seven.png` sends it; what it is called is not looked at.
 
     Raises:
         InvalidInput: it is no such form, or has other fields.
@@ -81,5 +73,4 @@ def file_of_form(content_type: str, body: bytes) -> File:
         raise InvalidInput("the form cannot be read as multipart/form-data; send it as curl -F does") from None
     if body[end + 2 + len(mark) : end + 4 + len(mark)] != b"--":
         raise InvalidInput("the form has several fields, expected one, the file; send parameters in the query")
-    field = BytesHeaderParser().parsebytes(body[start:middle])
-    return File(field.get_content_type(), body[middle:end])
+    return body[middle:end]

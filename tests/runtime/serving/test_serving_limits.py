@@ -165,7 +165,7 @@ def test_what_no_share_is_large_enough_for(server: Server) -> None:
     assert answer.status == 413
     assert "the picture of 8192 x 8192 pixels would take 3" in answer.error
     check_answer(answer)
-    lists = server.ask("/v2/models/small/infer", b'{"inputs":[' + b"[[1]]," * 600_000 + b"[]]}", JSON)
+    lists = server.ask("/v2/models/small/infer", b"[" + b"[]," * 1_390_000 + '"é"]'.encode(), JSON)
     assert lists.status == 413
     assert "the JSON would take 3" in lists.error
     check_answer(lists)
@@ -223,13 +223,13 @@ def test_the_share_goes_back_however_a_request_ends(end: str, monkeypatch: pytes
         return {"type": "http.request", "body": bytes(1_000_000), "more_body": False}
 
     async def ask() -> Gate:
-        gate = Gate(app, 1, Budget(BODIES), Budget(DECODED))
+        gate = Gate(app, 8, Budget(BODIES), Budget(DECODED))
         headers = [(b"content-length", b"1000000")]
         task = asyncio.create_task(gate({"type": "http", "path": "/", "headers": headers}, receive, send))
         await reached.wait()
         assert gate.decoded.free == DECODED - LARGEST
         assert gate.bodies.free == BODIES - 2_000_000
-        assert gate.free == 0
+        assert (gate.places.free, gate.places.free_for_large) == (7, 6)
         if end == "is cancelled":
             task.cancel()
         else:
@@ -239,7 +239,12 @@ def test_the_share_goes_back_however_a_request_ends(end: str, monkeypatch: pytes
         return gate
 
     gate = asyncio.run(ask())
-    assert (gate.free, gate.decoded.free, gate.bodies.free) == (1, DECODED, BODIES)
+    assert (gate.places.free, gate.places.free_for_large, gate.decoded.free, gate.bodies.free) == (
+        8,
+        7,
+        DECODED,
+        BODIES,
+    )
     assert [message["status"] for message in sent if "status" in message] == ([503] if end == "waits" else [])
 
 
