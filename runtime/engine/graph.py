@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.engine.devices import CPU, memory_of
-from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.engine.session import reason_of
+from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.formats.arrays import Arrays, is_finite
 from aae_zoo.runtime.formats.stream import Job
 
 if TYPE_CHECKING:
@@ -39,26 +41,80 @@ class Graph:
 
     def __init__(self, session: "InferenceSession", manifest: Manifest, checked: CheckedGraph) -> None:
         shapes = manifest.row_shapes
+        self._where = f"{checked.name} of {manifest.name}"
         self.session = session
         self.inputs = frozenset(checked.inputs)
         self.outputs = {name: shapes[name] for name in checked.outputs}
         self.names = list(self.outputs)
+        self._shapes = list(self.outputs.items())
         self.memory = memory_of(session)
         convolves = not checked.operators.isdisjoint(("Conv", "ConvTranspose", "ConvInteger", "QLinearConv"))
         work = "cuda" if self.memory[0] == "cuda" else "convolutions" if convolves else "products"
         self.batch = _batch_rows(manifest, work)
         self.binds = session.get_providers()[0] != CPU
 
-    def run(self, inputs: Values, out: Arrays | None = None) -> Arrays:
-        """The outputs by name, written into the arrays `out` where they are given."""
+    def run(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True) -> Arrays:
+        """The outputs by name, written into the arrays `out` where they are given.
+
+        `finite` is false where the caller looks for NaN and infinity itself.
+
+        Raises:
+            InvalidBundle: ONNX Runtime cannot run the graph, or an output is not of the manifest's shape, with one row
+                for each of the inputs', or not finite.
+        """
         noise = inputs.get("u")
         if isinstance(noise, np.ndarray) and len(noise) % _TOGETHER:
             return self._run_in_fours(noise, out)
-        if out is None and not self.binds:
-            return dict(zip(self.names, self.session.run(self.names, inputs)))  # noqa: B905 - it gives what was asked for
-        if out is None:
-            rows = _rows(inputs)
-            out = {name: np.empty((rows, *shape), np.float32) for name, shape in self.outputs.items()}
+        rows = _rows(inputs)
+        try:
+            if out is None and not self.binds:
+                found = dict(zip(self.names, self.session.run(self.names, inputs)))  # noqa: B905 - as was asked for
+            else:
+                found = self._run_into(inputs, out or self._empty(rows))
+        except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
+            raise self._failed(error) from None
+        for name, shape in self._shapes:
+            values = found[name]
+            if values.shape != (rows, *shape):
+                raise self._misshapen(name, values.shape, rows)
+            if finite and not is_finite(values):
+                raise InvalidBundle(
+                    f"{self._where} gives numbers for {name} that are not finite; "
+                    "give inputs such as the model's own, or do not trust this bundle"
+                )
+        return found
+
+    def job(self, inputs: Arrays, *, finite: bool = True) -> Job:
+        """The outputs for inputs of any number of rows, batch by batch; `finite` is that of `run`."""
+        rows = len(next(iter(inputs.values())))
+        return Job(rows, self.batch, self.outputs, lambda part, out: self.run(_part(inputs, part), out, finite=finite))
+
+    def keep(self, inputs: Values, names: Sequence[str]) -> Values:
+        """The outputs `names`, left where the session computes, for the next graph of the same device.
+
+        Raises:
+            InvalidBundle: as for `run`; on a GPU only the next graph's outputs tell whether all is finite.
+        """
+        if not self.binds:
+            found = self.run(inputs)
+            return {name: found[name] for name in names}
+        try:
+            binding = self._bound(inputs)
+            for name in names:
+                binding.bind_output(name, *self.memory)
+            self.session.run_with_iobinding(binding)
+        except Exception as error:
+            raise self._failed(error) from None
+        kept, rows = dict(zip(names, binding.get_outputs(), strict=True)), _rows(inputs)
+        for name, value in kept.items():
+            if tuple(value.shape()) != (rows, *self.outputs[name]):
+                raise self._misshapen(name, value.shape(), rows)
+        return kept
+
+    def _empty(self, rows: int) -> Arrays:
+        return {name: np.empty((rows, *shape), np.float32) for name, shape in self.outputs.items()}
+
+    def _run_into(self, inputs: Values, out: Arrays) -> Arrays:
         binding = self._bound(inputs)
         for name in self.names:
             binding.bind_output(name, "cpu", 0, np.float32, out[name].shape, out[name].ctypes.data)
@@ -75,21 +131,14 @@ class Graph:
             values[:] = found[name]
         return out or found
 
-    def job(self, inputs: Arrays) -> Job:
-        """The outputs for inputs of any number of rows, batch by batch."""
-        rows = len(next(iter(inputs.values())))
-        return Job(rows, self.batch, self.outputs, lambda part, out: self.run(_part(inputs, part), out))
+    def _failed(self, error: Exception) -> InvalidBundle:
+        return InvalidBundle(f"ONNX Runtime cannot run {self._where}: {reason_of(error)}; do not trust this bundle")
 
-    def keep(self, inputs: Values, names: Sequence[str]) -> Values:
-        """The outputs `names`, left where the session computes, for the next graph of the same device."""
-        if not self.binds:
-            found = self.run(inputs)
-            return {name: found[name] for name in names}
-        binding = self._bound(inputs)
-        for name in names:
-            binding.bind_output(name, *self.memory)
-        self.session.run_with_iobinding(binding)
-        return dict(zip(names, binding.get_outputs(), strict=True))
+    def _misshapen(self, name: str, shape: Sequence[int], rows: int) -> InvalidBundle:
+        return InvalidBundle(
+            f"{self._where} gives {name} of the shape {list(shape)} for {rows} rows, "
+            f"expected {[rows, *self.outputs[name]]}; do not trust this bundle"
+        )
 
     def _bound(self, inputs: Values) -> "IOBinding":
         binding = self.session.io_binding()

@@ -145,11 +145,11 @@ def _session(
             options.use_per_session_threads = False  # another library has made all of this process share one pool
             session = make(enable_fallback=0)
     except Exception as error:  # the module's exceptions share no base class but Exception
-        raise InvalidBundle(f"ONNX Runtime {ort.__version__} refuses {graph.name}: {_reason(error)}") from None
+        raise InvalidBundle(f"ONNX Runtime {ort.__version__} refuses {graph.name}: {reason_of(error)}") from None
     return session
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The first line of an error, without the place in ONNX Runtime's source that some begin with."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     if line.startswith("/onnxruntime_src"):

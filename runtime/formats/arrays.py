@@ -11,6 +11,9 @@ from aae_zoo.runtime.errors import InvalidInput
 # Arrays by the names of a graph's inputs or outputs, all with as many rows.
 Arrays = dict[str, NDArray[np.float32]]
 
+_UINT32: Final = np.dtype(np.uint32)
+# The bits of the largest float: as unsigned integers, those of NaN, infinity and of negative numbers are above.
+_LARGEST: Final = 0x7F7FFFFF
 FLOAT32: Final = np.dtype(np.float32)
 _FEW: Final = 64
 
@@ -101,6 +104,15 @@ def contiguous_float32(array: NDArray[Any]) -> NDArray[np.float32]:
         return array
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as that
         return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def is_finite(values: NDArray[np.float32]) -> bool:
+    """Whether all numbers of a contiguous array are finite; for images and probabilities, in one pass.
+
+    argmax has less to set up than max, and takes a fifth of the time of isfinite on images.
+    """
+    bits = values.ravel().view(_UINT32)
+    return bits.item(bits.argmax()) <= _LARGEST or bool(np.isfinite(values).all())
 
 
 def _all_finite(array: NDArray[np.float32]) -> bool:

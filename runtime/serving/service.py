@@ -53,7 +53,8 @@ class Service:
         encoder, decoder, prior = (model.graph(role) for role in ROLES)
 
         def decode(codes: Arrays) -> Arrays:
-            return decoder.job({name: codes[name] for name in decoder.inputs}).collect()
+            # Codes that overflow must not fail the others' that are decoded with them: `run` looks at each request's.
+            return decoder.job({name: codes[name] for name in decoder.inputs}, finite=False).collect()
 
         # What comes here was checked, each request on its own.
         self._batcher = Batcher(
