@@ -1,10 +1,14 @@
-"""Folders of pictures: which files in them are pictures, in which order, and what is left out."""
+"""Files and folders that users name: whether they can be read, and which pictures are in a folder, in which order."""
 
+import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from aae_zoo.runtime.errors import InvalidInput
 
 # Of each format that is read: Pillow's name, the type that HTTP gives it, and the suffixes of its files.
 FORMATS: Final = {
@@ -60,3 +64,22 @@ def natural(name: str) -> list[tuple[int, str]]:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is nobody's own: hidden, or left there by a system."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def check_file(path: Path, expected: str) -> None:
+    """Refuse what is no file that can be read; to open a pipe would wait for ever.
+
+    Raises:
+        InvalidInput: there is no such file, it is a folder, a pipe or a device, or this user may not read it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        missing = "input on stdin is not read" if str(path) == "-" else f"there is no file {path}"
+        raise InvalidInput(f"{missing}; give {expected}") from None
+    if stat.S_ISDIR(mode):
+        raise InvalidInput(f"{path} is a folder; give {expected}")
+    if not stat.S_ISREG(mode):
+        raise InvalidInput(f"{path} is a pipe or a device; save what it gives, then give {expected}")
+    if not os.access(path, os.R_OK):
+        raise InvalidInput(f"{path} may not be read by this user; chmod u+r it, or give {expected}")

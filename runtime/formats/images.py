@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import FLOAT32, as_array, contiguous_float32
-from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, Listing, list_pictures
+from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, Listing, check_file, list_pictures
 from aae_zoo.runtime.formats.plan import Names, Notices, Plan, turned
 
 _BITS_OF_ONE: Final = 0x3F800000
@@ -99,7 +99,7 @@ def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
     # These import Pillow, which is slow to import and which drawing does not need.
     from aae_zoo.runtime.formats.idx import is_idx, read_idx
     from aae_zoo.runtime.formats.pictures import read_array, read_picture
-    from aae_zoo.runtime.formats.sources import check_file, is_csv, read_csv, refuse_parquet
+    from aae_zoo.runtime.formats.tables import is_csv, read_csv, refuse_parquet
 
     if path.is_dir():
         return _read_folder(path, plan, strict=strict)

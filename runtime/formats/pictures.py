@@ -16,10 +16,9 @@ from PIL.PngImagePlugin import PngInfo
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
 from aae_zoo.runtime.formats.decoded import MOST, Decoding, jpeg_size, measure_picture, npy_header, reason
-from aae_zoo.runtime.formats.folders import FORMATS
+from aae_zoo.runtime.formats.folders import FORMATS, check_file
 from aae_zoo.runtime.formats.plan import Notices, Plan
 from aae_zoo.runtime.formats.preparation import Loose, check_size, finish, loosen
-from aae_zoo.runtime.formats.sources import check_file
 from aae_zoo.runtime.formats.stream import Stream
 from aae_zoo.runtime.ownership import SOFTWARE
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from aae_zoo.runtime import InvalidInput, load
 from aae_zoo.runtime.bundles.manifest import ImageShape
-from aae_zoo.runtime.formats.sources import check_file, read_csv
+from aae_zoo.runtime.formats.folders import check_file
+from aae_zoo.runtime.formats.tables import read_csv
 
 SMALL = ImageShape(1, 2, 2)
 

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,7 +34,7 @@ def behind(output: str, *nodes: NodeProto, **tensors: object) -> Callable[[Model
     return change
 
 
-def node(operator: str, takes: list[str], gives: str, **attributes: object) -> NodeProto:
+def node(operator: str, takes: list[str], gives: str, **attributes: Any) -> NodeProto:
     return helper.make_node(operator, takes, [gives], **attributes)
 
 
