@@ -83,26 +83,29 @@ def add_encode(app: FastAPI, service: Service) -> None:
         """Codes of images: of one picture, or of an .npy array [n, C, H, W], uint8 or floats in [0, 1].
 
         `resize` makes images of any size fit, `invert` turns those that are on another ground than the model's own,
-        and `range`, such as 0..4095, says which raw values are black and white.
+        and `range`, such as 0..4095, says which raw values are black and white. What was inverted, or seems to need a
+        range, is said in the answer's header `notice`.
         """
         plan = Plan.of(manifest, {"resize": resize, "invert": invert, "range": parse_range(range)})
+        notices = Notices(quiet=True)
         kind, body = refusals.media_type(request, types), await request.body()
         if kind == bodies.NPY:
             array = await _array(request, service, body)
             if plan.resize or plan.range:
                 await share_of(request).take(_FITTING * len(body), "the array")
-            images = await run_in_threadpool(check_images, array, plan)
+            images = await run_in_threadpool(check_images, array, plan, notices)
         else:
             decoding = await run_in_threadpool(measure, io.BytesIO(body), plan)
             await share_of(request).take(decoding.cost + service.cost(1), f"the picture of {decoding}")
-            pixels = await run_in_threadpool(read_picture, io.BytesIO(body), plan, Notices())
+            pixels = await run_in_threadpool(read_picture, io.BytesIO(body), plan, notices)
             images = check_images(from_pixels(pixels[None], [""], {}), plan)
         codes: dict[str, Any] = {**await service.run("encode", {"image": images})}
+        said = {"notice": "; ".join(notices.sentences.values())} if notices.sentences else None
         if format == "npy":
-            return Response(bodies.npy(codes["z"]), media_type=bodies.NPY)
+            return Response(bodies.npy(codes["z"]), media_type=bodies.NPY, headers=said)
         if "y" in codes:
             codes["label"] = most_probable(codes["y"], manifest.labels).names
-        return Response(bodies.json(codes), media_type=_JSON)
+        return Response(bodies.json(codes), media_type=_JSON, headers=said)
 
 
 def add_decode(app: FastAPI, service: Service) -> None:
