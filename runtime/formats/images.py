@@ -46,7 +46,7 @@ class Images:
         return len(self.names)
 
 
-def as_images(given: Any, plan: Plan) -> Images:
+def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
     """Images of any kind.
 
     Raises:
@@ -59,7 +59,7 @@ def as_images(given: Any, plan: Plan) -> Images:
     items = given if isinstance(given, list | tuple) else [given]
     if any(_is_picture(item) or isinstance(item, str | os.PathLike) for item in items):
         return _from_items(items, plan)
-    return from_array(given, plan)
+    return from_array(given, plan, notices)
 
 
 def from_pixels(pixels: NDArray[np.uint8], names: Sequence[str], failed: dict[str, str], left_out: str = "") -> Images:
@@ -67,7 +67,7 @@ def from_pixels(pixels: NDArray[np.uint8], names: Sequence[str], failed: dict[st
     return Images(names, lambda part: _unit(pixels[part]), failed, left_out)
 
 
-def from_array(given: Any, plan: Plan) -> Images:
+def from_array(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
     """Images of an array of any library, [n, C, H, W] or what can be seen as that.
 
     Raises:
@@ -79,11 +79,11 @@ def from_array(given: Any, plan: Plan) -> Images:
     chosen = _range_of(array.dtype, plan)
     if chosen is None and array.dtype == np.uint8:
         _refuse_ones(array)
-    notices = Notices()
+    told = notices or Notices()
 
     def rows(part: slice) -> NDArray[np.float32]:
         names = Names(part.indices(len(array))[0])
-        return _fitted(_in_range(array[part], chosen), plan, notices, names)
+        return _fitted(_in_range(array[part], chosen), plan, told, names)
 
     return Images(_Numbers(len(array)), rows)
 
@@ -114,13 +114,13 @@ def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
     return from_pixels(read_picture(path, plan, Notices())[None], [path.name], {})
 
 
-def check_images(images: Any, plan: Plan) -> NDArray[np.float32]:
+def check_images(images: Any, plan: Plan, notices: Notices | None = None) -> NDArray[np.float32]:
     """Images of any kind as contiguous float32 [n, C, H, W] in [0, 1].
 
     Raises:
         InvalidInput: wrong rank, size, dtype or range, a NaN, or no images.
     """
-    given = as_images(images, plan)
+    given = as_images(images, plan, notices)
     return given.rows(slice(0, len(given)))
 
 

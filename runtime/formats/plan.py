@@ -1,7 +1,7 @@
 """How what users give becomes images of a model: what the model's manifest says of pictures, and what users ask for."""
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypedDict, cast, get_args
 
 import numpy as np
@@ -64,16 +64,22 @@ class Plan:
         return self.preparation.polarity != "any" and self.invert in ("auto", None)
 
 
-@dataclass
 class Notices:
-    """Warnings about what is given: of each kind only the first is said, for it stands for all of them."""
+    """What is to be said of what is given: of each kind the first alone, for it stands for all of them.
 
-    _said: set[str] = field(default_factory=set)
+    It is said as a warning; where nobody would read one, `quiet`, it is only in `sentences`.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.sentences: dict[str, str] = {}
+        self._quiet = quiet
 
     def say(self, kind: str, sentence: str) -> None:
-        """Warn of something, unless it was of this kind before."""
-        if kind not in self._said:
-            self._said.add(kind)
+        """Say something, unless something of this kind was said before."""
+        if kind in self.sentences:
+            return
+        self.sentences[kind] = sentence
+        if not self._quiet:
             warnings.warn(sentence, RuntimeWarning, stacklevel=2)
 
 

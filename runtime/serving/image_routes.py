@@ -97,15 +97,18 @@ def add_encode(app: FastAPI, service: Service) -> None:
         """Codes of images: of one picture, or of an .npy array [n, C, H, W], uint8 or floats in [0, 1].
 
         `resize` makes images of any size fit, `invert` turns those that are on another ground than the model's own,
-        and `range`, such as 0..4095, says which raw values are black and white.
+        and `range`, such as 0..4095, says which raw values are black and white. What was inverted, or seems to need a
+        range, is said in the answer's header `notice`.
         """
-        images = await _images(request, service, how)
+        notices = Notices(quiet=True)
+        images = await _images(request, service, how, notices)
         codes: dict[str, Any] = {**await service.run("encode", {"image": images})}
+        said = _said(notices)
         if format == "npy":
-            return Response(bodies.npy(codes["z"]), media_type=bodies.NPY)
+            return Response(bodies.npy(codes["z"]), media_type=bodies.NPY, headers=said)
         if "y" in codes:
             codes["label"] = most_probable(codes["y"], manifest.labels).names
-        return Response(bodies.json(codes), media_type=_JSON)
+        return Response(bodies.json(codes), media_type=_JSON, headers=said)
 
 
 def add_decode(app: FastAPI, service: Service) -> None:
@@ -144,8 +147,10 @@ def add_reconstruct(app: FastAPI, service: Service) -> None:
     )
     async def reconstruct(request: Request, how: Prepared, format: Literal["png", "npy"] = "png") -> Response:  # noqa: A002
         """What the model makes of images, given as for /encode: decoded from their codes."""
-        images = await _images(request, service, how)
-        return await _image_response((await service.run("reconstruct", {"image": images}))["image"], format)
+        notices = Notices(quiet=True)
+        images = await _images(request, service, how, notices)
+        again = (await service.run("reconstruct", {"image": images}))["image"]
+        return await _image_response(again, format, _said(notices))
 
 
 def add_score(app: FastAPI, service: Service) -> None:
@@ -162,14 +167,16 @@ def add_score(app: FastAPI, service: Service) -> None:
     )
     async def score(request: Request, how: Prepared) -> Response:
         """How unlike the model's training images each image is, given as for /encode, and whether it is anomalous."""
-        images = await _images(request, service, how)
+        notices = Notices(quiet=True)
+        images = await _images(request, service, how, notices)
         await share_of(request).take(len(images) * _SCORE_ROW, "the scores")
         parts = await service.run("score", {"image": images})
         scores = judge(parts["reconstruction"], parts["distance"], parts["contrast"], limits)
-        return Response(bodies.json(scores._asdict() | {"threshold": limits.threshold}), media_type=_JSON)
+        found = bodies.json(scores._asdict() | {"threshold": limits.threshold})
+        return Response(found, media_type=_JSON, headers=_said(notices))
 
 
-async def _images(request: Request, service: Service, how: How) -> NDArray[Any]:
+async def _images(request: Request, service: Service, how: How, notices: Notices) -> NDArray[Any]:
     """The images of a body, a picture, an array or a form with one, for which the request takes its share of memory."""
     kind, body = refusals.media_type(request, (*_IMAGE_TYPES, FORM)), await request.body()
     plan = Plan.of(service.manifest, how)
@@ -180,11 +187,16 @@ async def _images(request: Request, service: Service, how: How) -> NDArray[Any]:
         array = await _array(request, service, body)
         if plan.resize or plan.range:
             await share_of(request).take(_RESIZING * array.size, "the array's images")
-        return await off_the_loop(array.nbytes, partial(check_images, array, plan))
+        return await off_the_loop(array.nbytes, partial(check_images, array, plan, notices))
     decoding = await off_the_loop(len(body), measure, io.BytesIO(body), plan)
     await share_of(request).take(decoding.cost + service.cost(1), f"the picture of {decoding}")
-    pixels = await run_in_threadpool(read_picture, io.BytesIO(body), plan, Notices())
+    pixels = await run_in_threadpool(read_picture, io.BytesIO(body), plan, notices)
     return check_images(from_pixels(pixels[None], [""], {}), plan)
+
+
+def _said(notices: Notices) -> dict[str, str] | None:
+    """The header that says what was done to the images."""
+    return {"notice": "; ".join(notices.sentences.values())} if notices.sentences else None
 
 
 async def _array(request: Request, service: Service, body: bytes) -> NDArray[Any]:
@@ -194,10 +206,10 @@ async def _array(request: Request, service: Service, body: bytes) -> NDArray[Any
     return array
 
 
-async def _image_response(images: NDArray[np.float32], kind: str) -> Response:
+async def _image_response(images: NDArray[np.float32], kind: str, headers: dict[str, str] | None = None) -> Response:
     if kind == "npy":
-        return Response(bodies.npy(images), media_type=bodies.NPY)
-    return Response(await run_in_threadpool(bodies.png, images), media_type=_PNG)
+        return Response(bodies.npy(images), media_type=bodies.NPY, headers=headers)
+    return Response(await run_in_threadpool(bodies.png, images), media_type=_PNG, headers=headers)
 
 
 def _json_codes(kind: type[BaseModel], body: bytes) -> dict[str, NDArray[Any]]:

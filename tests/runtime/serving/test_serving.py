@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import inputs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -173,6 +174,40 @@ def test_a_client_of_the_inference_protocol(labelled: Server) -> None:
 def test_tensors_that_a_model_cannot_take(server: Server, change: dict[str, Any], sentence: str) -> None:
     answer = server.infer("small", inputs=[tensor("u", np.full((1, 2), 0.5)) | change])
     assert (answer.status, answer.error) == (422, sentence)
+
+
+def test_pictures_and_arrays_are_prepared_as_everywhere(labelled: Server) -> None:
+    def label(body: bytes, kind: str = "image/png", query: str = "") -> Any:
+        return labelled.ask(f"/encode?{query}", body, kind).json["label"]
+
+    def saved(picture: Image.Image, kind: str) -> bytes:
+        stream = io.BytesIO()
+        picture.save(stream, kind)
+        return stream.getvalue()
+
+    black_on_white, twelve_bits = 255 - inputs.PLAIN, np.asarray(inputs.TWELVE_BITS)
+    plain = labelled.ask("/encode", saved(inputs.PICTURE, "PNG"), "image/png").json["z"]
+    for body, kind, query in [
+        (png(black_on_white), "image/png", ""),
+        (png(black_on_white), "image/png", "invert=yes"),
+        (saved(inputs.PICTURE, "TIFF"), "image/tiff", ""),
+        (saved(inputs.PICTURE, "PPM"), "image/x-portable-anymap", ""),
+        (saved(inputs.BLACK_INK, "PNG"), "image/png", ""),
+        (saved(inputs.TWELVE_BITS, "PNG"), "image/png", "range=0..4095"),
+        (npy(twelve_bits[None]), NPY, "range=0..4095"),
+        (npy(black_on_white[None]), NPY, ""),
+        (npy(inputs.ONES.astype(bool)), NPY, ""),
+    ]:
+        answer = labelled.ask(f"/encode?{query}", body, kind).json
+        assert np.allclose(answer["z"], plain, atol=1e-5), (kind, query)
+    assert "are inverted" in labelled.ask("/encode", png(black_on_white), "image/png").headers["notice"]
+    assert labelled.ask("/encode", png(inputs.PLAIN), "image/png").headers["notice"] is None
+    large = np.asarray(inputs.LARGE)
+    assert label(npy(large[None]), NPY, "resize=true") == label(png(large), query="resize=true") == ["7"]
+    assert labelled.ask("/encode?invert=no", png(black_on_white), "image/png").json["z"] != plain
+    assert "no value above 1" in labelled.ask("/encode", npy(inputs.ONES), NPY).error
+    assert "expected the values of black and white" in labelled.ask("/encode?range=9", npy(inputs.ONES), NPY).error
+    assert labelled.ask("/encode?invert=maybe", npy(inputs.ONES), NPY).status == 422
 
 
 def test_requests_that_are_refused(server: Server) -> None:
