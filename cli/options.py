@@ -21,6 +21,9 @@ Threads = Annotated[
 Precision = Annotated[
     str, typer.Option(help="auto, fp32, fp16, int8 or lite: what the model has of it, fp32 for the rest; auto is fp32.")
 ]
+Isolate = Annotated[
+    bool, typer.Option("--isolate", help="Run the graphs in a process with bounds on memory and time; slow.")
+]
 ImagesIn = Annotated[
     Path, typer.Argument(metavar="INPUT", help="A picture, a folder of pictures, or an .npy, .npz or idx file.")
 ]
@@ -33,17 +36,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Command = Callable[Concatenate["Model", ...], None]
 
 
-def _load(name: Name, device: Device = "auto", threads: Threads = None, precision: Precision = "auto") -> "Model":
+def _load(
+    name: Name,
+    device: Device = "auto",
+    threads: Threads = None,
+    precision: Precision = "auto",
+    isolate: Isolate = False,
+) -> "Model":
     from aae_zoo.runtime import load
 
-    return load(name, device=device, threads=threads, precision=precision)
+    return load(name, device=device, threads=threads, precision=precision, isolate=isolate)
 
 
 def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..., None]]:
     """Let the command line choose the model that a command takes as its first parameter.
 
     In that parameter's place there are NAME, required unless it has a `default`, and after the command's own options
-    --device, --threads and --precision.
+    --device, --threads, --precision and --isolate.
     """
     name, *options = inspect.signature(_load).parameters.values()
     if default is not None:

@@ -34,7 +34,7 @@ def behind(output: str, *nodes: NodeProto, **tensors: object) -> Callable[[Model
 
 
 def node(operator: str, takes: list[str], gives: str, **attributes: object) -> NodeProto:
-    return helper.make_node(operator, takes, [gives], **attributes)
+    return helper.make_node(operator, takes, [gives], **attributes)  # type: ignore[arg-type]
 
 
 def twice(output: str) -> Callable[[ModelProto], None]:
