@@ -315,11 +315,11 @@ def npy(header: str, data: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"nothing", "is not a file of arrays"),
-        (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,)}\n")), "has 0 bytes"),
-        (npz(a=npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n", b"\x80")), "is not a file of arrays"),
-        (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}\n", b"\x80")), "is not a file of arrays"),
-        (npz(a=b"\x00" * (1 << 24), b=b"0"), "its arrays have more than .* bytes"),
+        (b"nothing", "is no file of arrays"),
+        (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,)}\n")), "but 0 bytes follow"),
+        (npz(a=npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n", b"\x80")), "is no file of arrays"),
+        (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}\n", b"\x80")), "is no file of arrays"),
+        (npz(a=b"\x00" * (1 << 24), b=b"0"), "its arrays have .* bytes, expected at most"),
         (npz(a=npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}\n", b"1234")), "lacks inputs or outputs"),
     ],
     ids=["no zip", "a gigantic shape", "pickles", "a negative shape", "a bomb", "others"],
