@@ -27,6 +27,9 @@ Threads = Annotated[
 Precision = Annotated[
     str, typer.Option(help="auto, fp32, fp16, int8 or lite: what the model has of it, fp32 for the rest; auto is fp32.")
 ]
+Isolate = Annotated[
+    bool, typer.Option("--isolate", help="Run the graphs in a process with bounds on memory and time; slow.")
+]
 ImagesIn = Annotated[
     Path, typer.Argument(metavar="INPUT", help="A picture, a folder of pictures, or an .npy, .npz, idx or .csv file.")
 ]
@@ -50,10 +53,16 @@ _FORCE: Final = inspect.Parameter("force", inspect.Parameter.POSITIONAL_OR_KEYWO
 Command = Callable[Concatenate["Model", ...], None]
 
 
-def _load(name: Name, device: Device = "auto", threads: Threads = None, precision: Precision = "auto") -> "Model":
+def _load(
+    name: Name,
+    device: Device = "auto",
+    threads: Threads = None,
+    precision: Precision = "auto",
+    isolate: Isolate = False,
+) -> "Model":
     from aae_zoo.runtime import load
 
-    return load(name, device=device, threads=threads, precision=precision)
+    return load(name, device=device, threads=threads, precision=precision, isolate=isolate)
 
 
 class Reader:
@@ -102,8 +111,8 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
     """Let the command line choose the model that a command takes as its first parameter.
 
     In that parameter's place there are NAME, required unless it has a `default`, and after the command's own options
-    --device, --threads and --precision. A command that takes a `Reader`, called `read`, has the options of one. A
-    command with an `output` has --force too: without it, no file is written over that aae-zoo did not write. All of its
+    --device, --threads, --precision and --isolate. A command that takes a `Reader`, called `read`, has the options of
+    one. A command with an `output` has --force too: without it, no file is written over that aae-zoo did not write. All of its
     parameters that are paths are inputs, which are never written over.
     """
     name, *options = inspect.signature(_load).parameters.values()

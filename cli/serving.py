@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aae_zoo.cli.options import Device, Name, Threads
+from aae_zoo.cli.options import Device, Isolate, Name, Threads
 from aae_zoo.cli.printing import say
 from aae_zoo.runtime.errors import MissingBackend
 
@@ -23,11 +23,12 @@ def serve(
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
+    isolate: Isolate = False,
 ) -> None:
     """Serve a model over HTTP: sample, encode, decode, and the Open Inference Protocol."""
     from aae_zoo.runtime import load
 
-    model = load(name, device=device, threads=threads)
+    model = load(name, device=device, threads=threads, isolate=isolate)
     try:
         from aae_zoo.runtime.serving import server
     except ModuleNotFoundError as error:

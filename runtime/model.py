@@ -35,6 +35,7 @@ def load(
     threads: int | None = None,
     precision: str = "auto",
     tf32: bool = False,
+    isolate: bool = False,
 ) -> "Model":
     """Load a model by catalogue name, bundle folder, or Hub repository "org/repo[@revision]".
 
@@ -44,7 +45,9 @@ def load(
     "coreml", "dml", "openvino", or a list of ONNX Runtime's providers, each a name or a name and its options.
     `threads` is how many threads one operator uses, by default as many as the CPUs that this process may use.
     `precision` is "fp32", which "auto" is too, or another that the bundle has, "fp16", "int8" or "lite": a graph that
-    does not come in that precision is run in fp32. `tf32` lets CUDA compute with fewer digits.
+    does not come in that precision is run in fp32. `tf32` lets CUDA compute with fewer digits. `isolate` runs the
+    graphs of a bundle that nobody trusts in a process of their own, on the CPU, with bounds on memory and time
+    (docs/hostile-bundles.md).
 
     A model that is neither shipped nor in the cache is pulled: its graphs of that precision. A model that is there is
     used as it was pulled, without a network. Graphs are read, checked against their SHA-256 and opened on first use.
@@ -58,7 +61,7 @@ def load(
     bundle = obtain(name, precision)
     for role in bundle.manifest.graphs:
         bundle.manifest.precision_of(role, precision)
-    return Model(bundle, device=device, threads=threads, precision=precision, tf32=tf32)
+    return Model(bundle, device=device, threads=threads, precision=precision, tf32=tf32, isolate=isolate)
 
 
 class Model:
@@ -72,10 +75,17 @@ class Model:
     """
 
     def __init__(
-        self, bundle: Bundle, *, device: Device, threads: int | None, precision: str, tf32: bool = False
+        self,
+        bundle: Bundle,
+        *,
+        device: Device,
+        threads: int | None,
+        precision: str,
+        tf32: bool = False,
+        isolate: bool = False,
     ) -> None:
         self.manifest: Manifest = bundle.manifest
-        self._engine = Engine(bundle, device=device, threads=threads, precision=precision, tf32=tf32)
+        self._engine = Engine(bundle, device=device, threads=threads, precision=precision, tf32=tf32, isolate=isolate)
 
     def __repr__(self) -> str:
         m = self.manifest

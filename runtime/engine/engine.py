@@ -5,6 +5,7 @@ Nothing is checked here: what users give was checked before it gets here.
 
 import threading
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.forks import call_after_forks, never_free
 from aae_zoo.runtime.engine.graph import Graph
+from aae_zoo.runtime.engine.isolated import IsolatedSession, Worker
 from aae_zoo.runtime.engine.session import open_session, pool_is_shared
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.formats.images import Images
@@ -29,18 +31,26 @@ class Engine:
     """The graphs of a bundle, each opened when it is first needed, by the thread that needs it first."""
 
     def __init__(
-        self, bundle: Bundle, *, device: Device, threads: int | None, precision: str, tf32: bool = False
+        self,
+        bundle: Bundle,
+        *,
+        device: Device,
+        threads: int | None,
+        precision: str,
+        tf32: bool = False,
+        isolate: bool = False,
     ) -> None:
         self.manifest = bundle.manifest
         self.device = device
         self._bundle = bundle
         self._threads, self._precision, self._tf32 = threads, precision, tf32
+        self._worker = Worker(bundle, device=device, threads=threads, precision=precision) if isolate else None
         self._graphs: dict[str, Graph] = {}
         self._lock = threading.Lock()
         call_after_forks(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("manifest", "device", "_bundle", "_threads", "_precision", "_tf32")
+        kept = ("manifest", "device", "_bundle", "_threads", "_precision", "_tf32", "_worker")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -53,11 +63,14 @@ class Engine:
         for graph in self._graphs.values():
             never_free(graph.session)
         self._graphs, self._lock = {}, threading.Lock()  # another thread of the parent may have held the lock
+        self._worker = copy(self._worker)  # with a process of its own
 
     def close(self) -> None:
         """Free the sessions; a graph that is needed again is opened again."""
         with self._lock:
             self._graphs = {}
+            if self._worker:
+                self._worker.close()
 
     def graph(self, role: str) -> Graph:
         """The open graph of a role.
@@ -75,6 +88,8 @@ class Engine:
 
     def _open(self, role: str) -> Graph:
         checked = read_graph(self._bundle, role, self.manifest.precision_of(role, self._precision))
+        if self._worker:
+            return Graph(IsolatedSession(self._worker, role), self.manifest, checked)
         # The prior is a few sums a row: a pool of threads for it would only wait.
         threads = 1 if role == "prior" and not pool_is_shared() else self._threads
         session = open_session(checked, device=self.device, threads=threads, tf32=self._tf32)

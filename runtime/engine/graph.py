@@ -1,7 +1,7 @@
 """An open graph: a session, what goes in and comes out, and arrays that stay on its device."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.engine.devices import CPU, memory_of
+from aae_zoo.runtime.engine.isolated import IsolatedSession
 from aae_zoo.runtime.engine.session import reason_of
-from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.formats.arrays import Arrays, is_finite
 from aae_zoo.runtime.formats.stream import Job
 
@@ -39,15 +40,18 @@ class Graph:
     do on a GPU; where the session uses the CPU's memory, plain runs are as good and do less.
     """
 
-    def __init__(self, session: "InferenceSession", manifest: Manifest, checked: CheckedGraph) -> None:
+    def __init__(
+        self, session: "InferenceSession | IsolatedSession", manifest: Manifest, checked: CheckedGraph
+    ) -> None:
         shapes = manifest.row_shapes
         self._where = f"{checked.name} of {manifest.name}"
-        self.session = session
+        self.session: Any = session
+        self._isolated = isinstance(session, IsolatedSession)
         self.inputs = frozenset(checked.inputs)
         self.outputs = {name: shapes[name] for name in checked.outputs}
         self.names = list(self.outputs)
         self._shapes = list(self.outputs.items())
-        self.memory = memory_of(session)
+        self.memory = ("cpu", 0) if isinstance(session, IsolatedSession) else memory_of(session)
         convolves = not checked.operators.isdisjoint(("Conv", "ConvTranspose", "ConvInteger", "QLinearConv"))
         work = "cuda" if self.memory[0] == "cuda" else "convolutions" if convolves else "products"
         self.batch = _batch_rows(manifest, work)
@@ -67,10 +71,12 @@ class Graph:
             return self._run_in_fours(noise, out)
         rows = _rows(inputs)
         try:
-            if out is None and not self.binds:
+            if self._isolated or (out is None and not self.binds):
                 found = dict(zip(self.names, self.session.run(self.names, inputs)))  # noqa: B905 - as was asked for
             else:
                 found = self._run_into(inputs, out or self._empty(rows))
+        except AaeZooError:
+            raise
         except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
             raise self._failed(error) from None
         for name, shape in self._shapes:
@@ -82,7 +88,11 @@ class Graph:
                     f"{self._where} gives numbers for {name} that are not finite; "
                     "give inputs such as the model's own, or do not trust this bundle"
                 )
-        return found
+        if out is None or found is out:
+            return found
+        for name, values in found.items():
+            out[name][:] = values
+        return out
 
     def job(self, inputs: Arrays, *, finite: bool = True) -> Job:
         """The outputs for inputs of any number of rows, batch by batch; `finite` is that of `run`."""

@@ -159,7 +159,7 @@ def reason_of(error: Exception) -> str:
 
 def _options(ort: ModuleType, threads: int | None) -> Any:
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors only: they reach the user as exceptions
+    options.log_severity_level = _FATAL  # errors reach the user as exceptions, and are said once
     if _shared_threads is None:
         if threads is not None and threads < 1:
             raise InvalidInput(f"threads is {threads}, expected 1 or more")
