@@ -105,6 +105,10 @@ def save_images(images: Results, output: str, *, columns: int | None = None, gap
     """
     path, suffix = Path(output), Path(output).suffix.lower()
     if output == "-" or suffix == ".png":
+        if (size := math.prod(images.shape)) > MOST:  # before a stream is worked out
+            raise InvalidInput(
+                f"a picture of {images.shape[0]} images has {size} pixels, expected at most {MOST}; write an .npy file"
+            )
         picture = grid(_whole(images), columns, gap=gap)
         write_file(output, lambda stream: picture.save(stream, "PNG"))
     elif suffix == ".npy" and isinstance(images, Stream):
