@@ -48,14 +48,14 @@ def pull(
     from aae_zoo.runtime.store.pull import pull as pull_model
 
     found = []
-    for each in [name] if name else [entry.name for entry in list_models()]:
+    for each in [name] if name is not None else [entry.name for entry in list_models()]:
         parts: dict[str, Any] = {"precision": precision, "only": only or ()}
         found.append(pull_model(each, **parts, namespace=namespace, folder=from_, force=force, signer=signer))
         if not json:
             say(_pulled_text(found[-1], signer))
     if json:
         facts = [_pulled_facts(pulled) for pulled in found]
-        print_json(facts[0] if name else facts)
+        print_json(facts if all_ else facts[0])
 
 
 def cache(
@@ -124,7 +124,7 @@ def publish(
     from aae_zoo.export.targets.publish import How, publish_all, publish_bundle, publish_space
 
     how, done = How(private, tag, create_pr, dry_run), []
-    if repo and bundle:
+    if repo is not None and bundle:
         todo: Iterable[Published] = [(publish_space if space else publish_bundle)(bundle, repo, how)]
     else:
         namespace = namespace or os.environ.get("AAE_ZOO_NAMESPACE")

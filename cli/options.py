@@ -112,8 +112,8 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
 
     In that parameter's place there are NAME, required unless it has a `default`, and after the command's own options
     --device, --threads, --precision and --isolate. A command that takes a `Reader`, called `read`, has the options of
-    one. A command with an `output` has --force too: without it, no file is written over that aae-zoo did not write. All of its
-    parameters that are paths are inputs, which are never written over.
+    one. A command with an `output` has --force too: without it, no file is written over that aae-zoo did not write. All
+    of its parameters that are paths are inputs, which are never written over.
     """
     name, *options = inspect.signature(_load).parameters.values()
     _, *of_reader = inspect.signature(Reader).parameters.values()

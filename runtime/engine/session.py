@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # ONNX Runtime's levels of its log; warnings are its default.
 _WARNING: Final = 2
 _FATAL: Final = 4
+# More than any machine has CPUs; starting many more takes minutes.
+_MOST_THREADS: Final = 4096
 
 _shared_threads: int | None = None
 _auto_is_cpu = False
@@ -75,8 +77,9 @@ def share_threads(threads: int | None = None) -> int:
     global _shared_threads  # ONNX Runtime has one such pool a process
     ort = import_onnxruntime()
     size = threads or _shared_threads or available_cpus()
-    if size < 1 or size != (_shared_threads or size):
-        raise InvalidInput(f"threads is {threads}, expected {_shared_threads or '1 or more'}; the pool is made once")
+    if not 1 <= size <= _MOST_THREADS or size != (_shared_threads or size):
+        expected = _shared_threads or f"1 to {_MOST_THREADS}"
+        raise InvalidInput(f"threads is {threads}, expected {expected}; the pool is made once")
     if not hasattr(ort, "set_global_thread_pool_sizes"):
         raise MissingBackend(f"ONNX Runtime {ort.__version__} cannot share threads; pip install -U onnxruntime")
     if _shared_threads is None:
@@ -161,8 +164,8 @@ def _options(ort: ModuleType, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL  # errors reach the user as exceptions, and are said once
     if _shared_threads is None:
-        if threads is not None and threads < 1:
-            raise InvalidInput(f"threads is {threads}, expected 1 or more")
+        if threads is not None and not 1 <= threads <= _MOST_THREADS:
+            raise InvalidInput(f"threads is {threads}, expected 1 to {_MOST_THREADS}")
         options.intra_op_num_threads = threads or available_cpus()
     elif threads in (None, _shared_threads):
         options.use_per_session_threads = False

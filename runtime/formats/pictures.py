@@ -72,6 +72,10 @@ def save_images(images: Results, output: str, *, columns: int | None = None, gap
     """
     path, suffix = Path(output), Path(output).suffix.lower()
     if output == "-" or suffix == ".png":
+        if (size := math.prod(images.shape)) > MOST:  # before a stream is worked out
+            raise InvalidInput(
+                f"a picture of {images.shape[0]} images has {size} pixels, expected at most {MOST}; write an .npy file"
+            )
         picture, ours = grid(_whole(images), columns, gap=gap), PngInfo()
         ours.add_text("Software", SOFTWARE)
         write_file(output, lambda stream: picture.save(stream, "PNG", pnginfo=ours))

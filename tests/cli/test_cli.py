@@ -20,6 +20,7 @@ from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.manifest import PRECISIONS
 from aae_zoo.runtime.engine.devices import DEVICES
 from aae_zoo.runtime.formats.pictures import grid
+from aae_zoo.runtime.store.catalogue import SHIPPED
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
 
@@ -43,8 +44,6 @@ def test_sample_writes_a_grid_and_says_where(shipped: Model, aae_zoo: AaeZoo, tm
 
 
 def test_sample_is_what_the_card_shows(aae_zoo: AaeZoo, tmp_path: Path) -> None:
-    from aae_zoo.runtime.store.catalogue import SHIPPED
-
     aae_zoo("sample", "-o", tmp_path / "samples.png")
     with Image.open(tmp_path / "samples.png") as ours, Image.open(SHIPPED / "mnist-gauss" / "samples.png") as shown:
         assert np.abs(np.asarray(ours, float) - np.asarray(shown, float)).max() <= 1  # one step of 255
@@ -247,6 +246,24 @@ def test_labels_devices_and_seeds_that_do_not_exist(refused: Callable[..., str],
     assert "mnist-gauss has no labels to choose from" in refused("sample", "--label", "7", *output)
     assert "device is 'tpu', expected one of" in refused("sample", "--device", "tpu", *output)
     assert f"the seed is {2**64}" in refused("sample", "--seed", 2**64, *output)
+
+
+def test_a_picture_of_too_many_images_is_refused_before_they_are_drawn(
+    refused: Callable[..., str], no_leftovers: Path
+) -> None:
+    message = refused("sample", "-n", 2_000_000_000, "-o", no_leftovers / "x.png")
+    assert "a picture of 2000000000 images has 1568000000000 pixels, expected at most" in message
+
+
+def test_more_threads_than_any_machine_has_cpus(refused: Callable[..., str], no_leftovers: Path) -> None:
+    message = refused("sample", "--threads", 100_000, "-o", no_leftovers / "x.png")
+    assert "threads is 100000, expected 1 to 4096" in message
+
+
+def test_an_empty_name_is_not_every_model(refused: Callable[..., str], aae_zoo: AaeZoo) -> None:
+    """As of a variable of the shell that is not set."""
+    refused("pull", "")
+    assert "a repository ORG/NAME" in refused("publish", SHIPPED / "digits-gauss", "--repo", "", "--dry-run")
 
 
 class TestOutputsThatCannotBeWritten:
