@@ -13,12 +13,14 @@ from fastapi import FastAPI
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.app import create_app
-from aae_zoo.runtime.serving.edge.connections import BACKLOG, Connection, connections_for, sweep
+from aae_zoo.runtime.serving.edge.connections import connections_for, sweep
 from aae_zoo.runtime.serving.edge.logs import say_few_errors
 from aae_zoo.runtime.serving.service import Service
 
 # Requests in work when the process is told to end have this many seconds to be answered.
 _GRACE: Final = 30
+# Connections that wait to be taken, in the system.
+_WAITING: Final = 1024
 # Of glibc's malloc.h: blocks of so many bytes are the system's own, and go back to it when they are freed.
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE: Final = 1 << 20
@@ -49,7 +51,7 @@ def serve(
     say_few_errors()
     try:
         with _listen(host, port) as listener:
-            server = _server(app, connections_for(requests))
+            server = _server(app, requests)
             # uvicorn ends in good order and then raises the signal again, for the handler that was there before.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
@@ -60,19 +62,30 @@ def serve(
         service.close()
 
 
-def _server(app: FastAPI, connection: type[Connection]) -> uvicorn.Server:
+class _Server(uvicorn.Server):
+    """uvicorn's server, with more connections that wait than are taken in one go."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(_WAITING)
+
+
+def _server(app: FastAPI, requests: int) -> uvicorn.Server:
+    connection, burst = connections_for(requests)
     config = uvicorn.Config(
         app,
         http=connection,
         ws="none",
         log_config=None,
         access_log=False,
-        backlog=BACKLOG,
+        backlog=burst,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
         timeout_notify=1,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     config.callback_notify = sweep(lambda: server.server_state.connections)
     return server
 

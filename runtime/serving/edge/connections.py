@@ -27,8 +27,10 @@ MAX_PIPELINED: Final = 16
 PATIENCE: Final = 10.0
 # Seconds for what a client still owes when the service ends.
 LAST_WORD: Final = 3.0
-# Connections that are taken in one go, before any is looked at. And descriptors for files.
-BACKLOG: Final = 128
+# Connections that are taken in one go, and how often that happens before those that are too many are closed.
+_BURST: Final = 64
+_BURSTS: Final = 6
+# Descriptors for files.
 _FILES: Final = 64
 # Connections beside those whose requests are in work.
 _BESIDE: Final = 128
@@ -149,14 +151,18 @@ class Connection(HttpToolsProtocol):
             self.loop.call_later(LAST_WORD, self._end_if_it_waits)
 
 
-def connections_for(requests: int) -> type[Connection]:
-    """The kind of connection for a service that works on so many requests at once."""
-    most = requests + _BESIDE
+def connections_for(requests: int) -> tuple[type[Connection], int]:
+    """The kind of connection for a service that works on so many requests at once, and how many are taken in one go.
+
+    No more than this process may have descriptors for.
+    """
+    most, burst = requests + _BESIDE, _BURST
     if resource is not None:
         allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if allowed != resource.RLIM_INFINITY:
-            most = max(1, min(most, allowed - BACKLOG - _FILES))
-    return type("Connection", (Connection,), {"most": most})
+            burst = max(1, min(burst, allowed // 16))
+            most = max(1, min(most, allowed - _BURSTS * burst - _FILES))
+    return type("Connection", (Connection,), {"most": most}), burst
 
 
 def sweep(open_connections: Callable[[], Iterable[object]]) -> Callable[[], Awaitable[None]]:
