@@ -19,6 +19,8 @@ from aae_zoo.runtime.serving.service import Service
 
 # Requests in work when the process is told to end have this many seconds to be answered.
 _GRACE: Final = 30
+# Bytes of an answer that the system keeps for a client.
+_UNREAD: Final = 1 << 18
 # Connections that wait to be taken, in the system.
 _WAITING: Final = 1024
 # Of glibc's malloc.h: blocks of so many bytes are the system's own, and go back to it when they are freed.
@@ -102,6 +104,8 @@ def _listen(host: str, port: int) -> socket.socket:
         # Connections inherit it. asyncio sets it only on sockets that it makes itself; without it each answer's body
         # waits 40 ms for the acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # So is this: what the system keeps of answers for clients that read none counts against this service too.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD)
         return listener
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]  # create_server adds the address

@@ -2,7 +2,8 @@
 
 What a client sends before its body, or instead of one, has MAX_HEAD bytes and MAX_FIELDS fields. It has PATIENCE
 seconds for that, and for taking the answer. One connection more than there may be ends the one that has waited for its
-client longest: clients that stall end each other, and one that asks and reads is hardly ever the oldest.
+client longest, or whose request has been in work longest: clients that stall end each other, and one that asks and
+reads is hardly ever the oldest.
 """
 
 import asyncio
@@ -58,8 +59,9 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._turn = time.monotonic()
         if len(self.connections) > self.most:
-            waiting = [each for each in self.connections if isinstance(each, Connection) and each.waits]
-            min(waiting, key=lambda each: each._turn).end()
+            others = [each for each in self.connections if isinstance(each, Connection) and each is not self]
+            waiting = [each for each in others if each.waits and not each.transport.is_closing()]
+            min(waiting or others, key=lambda each: each._turn).end()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless it is too much of what is no body."""
