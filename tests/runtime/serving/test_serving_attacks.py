@@ -101,6 +101,8 @@ def test_clients_that_stall_keep_nobody_waiting(server: Server, sent: bytes) -> 
 def test_a_client_that_stalls_is_let_go(server: Server, kind: str) -> None:
     with clients(server, 1, STALLED[kind]) as [client]:
         begun = time.monotonic()
+        while not established(server):
+            time.sleep(0.01)
         while established(server):
             assert time.monotonic() - begun < connections.PATIENCE + SOON
             time.sleep(0.1)
