@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 import uvicorn
+from anyio import to_thread
 from fastapi import FastAPI
 
 from aae_zoo.runtime.errors import InvalidInput
@@ -19,6 +20,9 @@ from aae_zoo.runtime.serving.service import Service
 
 # Requests in work when the process is told to end have this many seconds to be answered.
 _GRACE: Final = 30
+# Seconds after which a thread lets another go on, the event loop among them (Python's own: 5 ms), and threads for work.
+_SWITCH: Final = 0.0005
+_THREADS: Final = 8
 # Bytes of an answer that the system keeps for a client.
 _UNREAD: Final = 1 << 18
 # Connections that wait to be taken, in the system.
@@ -48,6 +52,7 @@ def serve(
         InvalidBundle: a graph that cannot be opened.
     """
     _keep_no_large_blocks()
+    sys.setswitchinterval(_SWITCH)
     service = Service(model)
     app = create_app(service, requests=requests, hosts=[host, *hosts], origins=origins)
     say_few_errors()
@@ -65,10 +70,11 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, with more connections that wait than are taken in one go."""
+    """uvicorn's server, with more connections that wait than are taken in one go, and few threads beside it."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(_WAITING)

@@ -163,7 +163,7 @@ def main() -> None:
         for name, seen in (("three images, exact", good), ("health", health))
     ]
     lines = [
-        f"`{MODEL}`, {seconds:.0f} s; {platform.machine()}, {available_cpus()} threads, {versions}; attackers beside it.",
+        f"`{MODEL}`, {seconds:.0f} s; {platform.machine()}, {available_cpus()} threads, {versions}.",
         "",
         *(f"- {kind.clients} {kind.what}" for kind in attacks()),
         "",

@@ -298,8 +298,8 @@ def test_names_and_pages_that_are_allowed() -> None:
         allowed = ask(server, "GET", "/v2", Origin=page)
         assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (200, page)
         asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "content-type"}
-        before = ask(server, "OPTIONS", "/encode", Origin=page, **asked)
+        before = ask(server, "OPTIONS", "/encode", None, Origin=page, **asked)
         assert (before.status, before.headers["access-control-allow-origin"]) == (200, page)
-        assert ask(server, "OPTIONS", "/encode", Origin="https://evil.example", **asked).status == 403
+        assert ask(server, "OPTIONS", "/encode", None, Origin="https://evil.example", **asked).status == 403
     with serving(MODEL, "--allow-host", "*") as server:
         assert ask(server, "GET", "/v2", Host="whatever.example").status == 200
