@@ -80,7 +80,8 @@ class Batcher:
             self._runs += 1
             few = [request for request in self._waiting if request.rows <= FEW]
             first = few[0] if few and self._runs % 2 else self._waiting[0]
-            taken, left = [first], list[_Request]()
+            taken = [first]
+            left: list[_Request] = []
             rows = first.rows
             for request in self._waiting:
                 if request is first:

@@ -18,9 +18,15 @@ from aae_zoo.runtime.formats.pictures import grid
 from aae_zoo.runtime.serving.batching import ROWS
 
 NPY: Final = "application/x-npy"
-# The most bytes and names of JSON: all that reads it keeps Python's own lock, and checks every name.
+# The most bytes of JSON, and of what it has: all that reads it keeps Python's own lock, above all to make lists, and to
+# say of every name that it is not known.
 MAX_JSON: Final = 1 << 22
-MAX_NAMES: Final = 1000
+JSON_MARKS: Final = {
+    b",": ("commas", 1 << 20),
+    b"[": ("lists", 1 << 16),
+    b"{": ("objects", 1000),
+    b":": ("names", 1000),
+}
 PICTURES: Final = tuple(kind for kind, *_ in FORMATS.values())
 # Measured for JSON of every kind of value: bytes of memory for a comma, a list or object, and a name; a name that is
 # not known makes an error of its own.
@@ -73,13 +79,14 @@ def check_json(body: bytes) -> None:
     """Refuse JSON that would take too long to read.
 
     Raises:
-        HTTPException: 413 where it has more than MAX_JSON bytes, or MAX_NAMES names.
+        HTTPException: 413 where it has more than MAX_JSON bytes, or too many values, lists or names.
     """
     if len(body) > MAX_JSON:
         error = f"the JSON has {len(body)} bytes, expected at most {MAX_JSON}; send an .npy array, or several requests"
         raise HTTPException(413, error)
-    if (names := body.count(b":")) > MAX_NAMES:
-        raise HTTPException(413, f"the JSON has {names} names or colons, expected at most {MAX_NAMES}; send less")
+    for mark, (what, most) in JSON_MARKS.items():
+        if (found := body.count(mark)) > most:
+            raise HTTPException(413, f"the JSON has {found} {what}, expected at most {most}; send several requests")
 
 
 def json_cost(body: bytes) -> int:

@@ -3,6 +3,7 @@
 Source: the KServe project's open-inference-protocol, specification/protocol/inference_rest.md. Only FP32 tensors occur.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -151,10 +152,12 @@ def write_tensors(arrays: Mapping[str, NDArray[np.float32]]) -> list[dict[str, A
 def _array(tensor: InputTensor, row: tuple[int, ...]) -> NDArray[np.float32]:
     if tensor.shape[0] > ROWS or tuple(tensor.shape[1:]) != row:
         raise InvalidInput(f"{tensor.name} has shape {tensor.shape}, expected {[f'1 to {ROWS}', *row]}")
+    if len(tensor.data) > (size := math.prod(tensor.shape)):
+        raise InvalidInput(f"the data of {tensor.name} is {len(tensor.data)} numbers, its shape is {tensor.shape}")
     values = _numbers(tensor.data)
     if values is None or (values.ndim > 1 and list(values.shape) != tensor.shape):
         raise InvalidInput(f"the data of {tensor.name} is not numbers of shape {tensor.shape}, flat or nested")
-    if values.size != np.prod(tensor.shape):
+    if values.size != size:
         raise InvalidInput(f"the data of {tensor.name} is {values.size} numbers, its shape is {tensor.shape}")
     return to_float32(values).reshape(tensor.shape)
 

@@ -51,8 +51,8 @@ def add_refusals(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _nobody_waits)
 
 
-def only_known_parameters(request: Request) -> None:
-    """Refuse a parameter with a misspelt name, which would silently do nothing."""
+async def only_known_parameters(request: Request) -> None:
+    """Refuse a parameter with a misspelt name, which would silently do nothing; on the event loop, not in a thread."""
     known = _described_parameters(request)
     if unknown := sorted(set(request.query_params) - set(known)):
         raise HTTPException(422, f"there is no parameter {unknown[0]!r}, expected {' or '.join(known) or 'none'}")

@@ -8,17 +8,25 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 import uvicorn
+from anyio import to_thread
 from fastapi import FastAPI
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.app import create_app
-from aae_zoo.runtime.serving.edge.connections import BACKLOG, Connection, connections_for, sweep
+from aae_zoo.runtime.serving.edge.connections import connections_for, sweep
 from aae_zoo.runtime.serving.edge.logs import say_few_errors
 from aae_zoo.runtime.serving.service import Service
 
 # Requests in work when the process is told to end have this many seconds to be answered.
 _GRACE: Final = 30
+# Seconds after which a thread lets another go on, the event loop among them (Python's own: 5 ms), and threads for work.
+_SWITCH: Final = 0.0005
+_THREADS: Final = 8
+# Bytes of an answer that the system keeps for a client.
+_UNREAD: Final = 1 << 18
+# Connections that wait to be taken, in the system.
+_WAITING: Final = 1024
 # Of glibc's malloc.h: blocks of so many bytes are the system's own, and go back to it when they are freed.
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE: Final = 1 << 20
@@ -44,12 +52,13 @@ def serve(
         InvalidBundle: a graph that cannot be opened.
     """
     _keep_no_large_blocks()
+    sys.setswitchinterval(_SWITCH)
     service = Service(model)
     app = create_app(service, requests=requests, hosts=[host, *hosts], origins=origins)
     say_few_errors()
     try:
         with _listen(host, port) as listener:
-            server = _server(app, connections_for(requests))
+            server = _server(app, requests)
             # uvicorn ends in good order and then raises the signal again, for the handler that was there before.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
@@ -60,19 +69,31 @@ def serve(
         service.close()
 
 
-def _server(app: FastAPI, connection: type[Connection]) -> uvicorn.Server:
+class _Server(uvicorn.Server):
+    """uvicorn's server, with more connections that wait than are taken in one go, and few threads beside it."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(_WAITING)
+
+
+def _server(app: FastAPI, requests: int) -> uvicorn.Server:
+    connection, burst = connections_for(requests)
     config = uvicorn.Config(
         app,
         http=connection,
         ws="none",
         log_config=None,
         access_log=False,
-        backlog=BACKLOG,
+        backlog=burst,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
         timeout_notify=1,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     config.callback_notify = sweep(lambda: server.server_state.connections)
     return server
 
@@ -89,6 +110,8 @@ def _listen(host: str, port: int) -> socket.socket:
         # Connections inherit it. asyncio sets it only on sockets that it makes itself; without it each answer's body
         # waits 40 ms for the acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # So is this: what the system keeps of answers for clients that read none counts against this service too.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD)
         return listener
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]  # create_server adds the address

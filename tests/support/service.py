@@ -72,4 +72,4 @@ def serving(bundle: str | Path, *options: str) -> Iterator[Server]:
         finally:
             process.send_signal(signal.SIGTERM)
             said_last = process.communicate(timeout=60)
-        assert (process.returncode, said_last) == (0, ("", ""))
+        assert (process.returncode, *said_last) == (0, "", "")

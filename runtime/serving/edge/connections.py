@@ -2,7 +2,8 @@
 
 What a client sends before its body, or instead of one, has MAX_HEAD bytes and MAX_FIELDS fields. It has PATIENCE
 seconds for that, and for taking the answer. One connection more than there may be ends the one that has waited for its
-client longest: clients that stall end each other, and one that asks and reads is hardly ever the oldest.
+client longest, or whose request has been in work longest: clients that stall end each other, and one that asks and
+reads is hardly ever the oldest.
 """
 
 import asyncio
@@ -27,8 +28,10 @@ MAX_PIPELINED: Final = 16
 PATIENCE: Final = 10.0
 # Seconds for what a client still owes when the service ends.
 LAST_WORD: Final = 3.0
-# Connections that are taken in one go, before any is looked at. And descriptors for files.
-BACKLOG: Final = 128
+# Connections that are taken in one go, and how often that happens before those that are too many are closed.
+_BURST: Final = 64
+_BURSTS: Final = 6
+# Descriptors for files.
 _FILES: Final = 64
 # Connections beside those whose requests are in work.
 _BESIDE: Final = 128
@@ -56,8 +59,9 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._turn = time.monotonic()
         if len(self.connections) > self.most:
-            waiting = [each for each in self.connections if isinstance(each, Connection) and each.waits]
-            min(waiting, key=lambda each: each._turn).end()
+            others = [each for each in self.connections if isinstance(each, Connection) and each is not self]
+            waiting = [each for each in others if each.waits and not each.transport.is_closing()]
+            min(waiting or others, key=lambda each: each._turn).end()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless it is too much of what is no body."""
@@ -149,14 +153,18 @@ class Connection(HttpToolsProtocol):
             self.loop.call_later(LAST_WORD, self._end_if_it_waits)
 
 
-def connections_for(requests: int) -> type[Connection]:
-    """The kind of connection for a service that works on so many requests at once."""
-    most = requests + _BESIDE
+def connections_for(requests: int) -> tuple[type[Connection], int]:
+    """The kind of connection for a service that works on so many requests at once, and how many are taken in one go.
+
+    No more than this process may have descriptors for.
+    """
+    most, burst = requests + _BESIDE, _BURST
     if resource is not None:
         allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if allowed != resource.RLIM_INFINITY:
-            most = max(1, min(most, allowed - BACKLOG - _FILES))
-    return type("Connection", (Connection,), {"most": most})
+            burst = max(1, min(burst, allowed // 16))
+            most = max(1, min(most, allowed - _BURSTS * burst - _FILES))
+    return type("Connection", (Connection,), {"most": most}), burst
 
 
 def sweep(open_connections: Callable[[], Iterable[object]]) -> Callable[[], Awaitable[None]]:

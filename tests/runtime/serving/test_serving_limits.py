@@ -62,7 +62,7 @@ BOMBS: dict[str, Callable[[], Ask]] = {
     "PNG of texts": lambda: (RESIZED, bombs.png_of_texts(), PNG),
     ".npy": lambda: ("/encode", bombs.npy_of(np.zeros((256, 255, 255), np.uint8)), NPY),
     "names in JSON": lambda: ("/decode", names(900), JSON),
-    "lists in JSON": lambda: ("/v2/models/small/infer", b'{"inputs":[' + b"[[1]]," * 500_000 + b"[]]}", JSON),
+    "lists in JSON": lambda: ("/v2/models/small/infer", b'{"inputs":[' + b"[[1]]," * 30_000 + b"[]]}", JSON),
     "a long text in JSON": lambda: (
         "/v2/models/small/infer",
         json.dumps(
@@ -165,10 +165,6 @@ def test_what_no_share_is_large_enough_for(server: Server) -> None:
     assert answer.status == 413
     assert "the picture of 8192 x 8192 pixels would take 3" in answer.error
     check_answer(answer)
-    lists = server.ask("/v2/models/small/infer", b"[" + b"[]," * 1_390_000 + '"é"]'.encode(), JSON)
-    assert lists.status == 413
-    assert "the JSON would take 3" in lists.error
-    check_answer(lists)
 
 
 def test_json_that_would_take_too_long_to_read(server: Server) -> None:
@@ -176,7 +172,12 @@ def test_json_that_would_take_too_long_to_read(server: Server) -> None:
         named = server.ask(path, names(150_000), JSON)
         assert (named.status, named.error) == (
             413,
-            "the JSON has 150000 names or colons, expected at most 1000; send less",
+            "the JSON has 150000 names, expected at most 1000; send several requests",
+        )
+        lists = server.ask(path, b"[" + b"[]," * 70_000 + b"[]]", JSON)
+        assert (lists.status, lists.error) == (
+            413,
+            "the JSON has 70002 lists, expected at most 65536; send several requests",
         )
         long = server.ask(path, b"[" + b" " * MAX_JSON + b"]", JSON)
         assert (long.status, long.error) == (
