@@ -292,7 +292,7 @@ class TestOutputsThatCannotBeWritten:
     def test_a_full_disk(self, no_leftovers: Path) -> None:
         """No file may grow beyond 1 kB: the write fails half-way, as on a full disk."""
         (no_leftovers / "x.png").write_bytes(b"what was there")
-        command: list[str | Path] = [AAE_ZOO, "sample", "-o", no_leftovers / "x.png"]
+        command: list[str | Path] = [AAE_ZOO, "sample", "-o", no_leftovers / "x.png", "--force"]
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # noqa: E731
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, env=environment)

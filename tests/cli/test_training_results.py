@@ -1,7 +1,10 @@
 """What people see of a training: five lines, and a command that works as it is printed."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +122,25 @@ def test_threads_are_as_many_as_the_user_says(
     finally:
         torch.set_num_threads(before)
     assert json.loads(Path("runs/my-cats/run.json").read_text())["threads"] == threads
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "passive"), ("active", "active")])
+@pytest.mark.parametrize("module", ["zoo.training.trainer", "export.bundling.bundle", "zoo.measure.samples"])
+def test_threads_do_not_spin_unless_the_user_says_so(module: str, given: str | None, found: str) -> None:
+    """OpenMP reads the variable when PyTorch is imported: it has to be set by then."""
+    program = (
+        "import os, sys, importlib.abc\n"
+        "class Watch(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'torch':\n"
+        "            print(os.environ.get('OMP_WAIT_POLICY'), flush=True)\n"
+        "            os._exit(0)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        f"import aae_zoo.{module}\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if given:
+        environment["OMP_WAIT_POLICY"] = given
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout == f"{found}\n"
