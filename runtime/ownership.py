@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import OutputError
 
 MARK: Final = ".aae-zoo.json"
@@ -55,10 +56,10 @@ def parse_proof(text: bytes, kind: str) -> dict[str, Any]:
         ValueError: it is damaged, or of another kind or program; the message goes on from its name.
     """
     try:
-        document = json.loads(text) if len(text) <= _MAX_BYTES else None
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or not isinstance(document.get("files"), dict):
+        document = parse_document(text) if len(text) <= _MAX_BYTES else {}
+    except ValueError:
+        document = {}
+    if not isinstance(document.get("files"), dict):
         raise ValueError("is damaged, or another program's")
     found = BUNDLE if {"schema", "graphs"} <= document.keys() else document.get("kind")
     if found != kind:

@@ -34,7 +34,7 @@ FLOORS = {
     "zoo": "training | measure build | objectives | autoencoder | networks priors datasets | data maths | recipe"
     " | parts processes",
     "runtime": "serving checks frozen | model | store engine | formats | latent | bundles | files | ownership"
-    " | errors | escapes",
+    " | documents errors | escapes",
 }
 # How many Python files a folder has at most.
 LIMITS = {**dict.fromkeys(PACKAGES, 12), "tests": 16}

@@ -233,7 +233,7 @@ def _codes(bundle: Bundle) -> dict[str, Any] | None:
             "of": "codes of test images",
             "z": _rounded(z[some]),
             "label": label[some].tolist(),
-            "names": [str(name) for name in names],
+            "names": [str(name).encode().decode() for name in names],  # raises where there is half a character
         }
     except InvalidBundle:
         raise

@@ -13,16 +13,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST
+from aae_zoo.runtime.bundles.manifest import MANIFEST, ROLES
 from aae_zoo.runtime.bundles.signature import SIGNATURE, compare, contents, read_signature, signed_files
 from aae_zoo.runtime.checks.verify import verify
+from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.ownership import BUNDLE, MARK, mark, named, parse_proof, proof
+from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
 from aae_zoo.runtime.store.hub import check_timeouts, endpoint, hub_errors
+
+PARITY: Final = "parity.json"
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,10 @@ def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Publi
     bundles = [open_bundle(p) for p in sorted(folder.iterdir()) if (p / MANIFEST).is_file()]
     for bundle in bundles:
         name = bundle.manifest.name
-        entry = _read_json(path).get("models", {}).get(name, {})
-        if entry.get("sha256") != bundle.manifest_sha256:
+        entry = _catalogue(path).get(name)
+        if entry is None or entry.sha256 != bundle.manifest_sha256:
             raise InvalidBundle(f"{path} does not have {name} as it is in {bundle.folder}; make generated, and again")
-        repository = f"{namespace}/{name}" if namespace else entry["repository"]
+        repository = f"{namespace}/{name}" if namespace else entry.repository
         if repository is None:
             raise InvalidInput(f"{path} has no repository of {name}; give --namespace ORG, or set AAE_ZOO_NAMESPACE")
         done = publish_bundle(bundle.folder, repository, how)
@@ -134,9 +138,7 @@ def verified(folder: Path) -> Bundle:
     for name in bundle.manifest.files:
         bundle.read(name)
     _check_signature(bundle)
-    report = _read_json(folder / "parity.json")
-    if report.get("passed") is not True or not all(row.get("passed") for row in report.get("rows", [{}])):
-        raise ParityError(f"{folder / 'parity.json'} has comparisons with PyTorch that failed; export the model again")
+    check_report(bundle)
     _replay(bundle)
     _check_card(bundle)
     return bundle
@@ -148,6 +150,27 @@ def _check_signature(bundle: Bundle) -> None:
     where = str(bundle.folder / SIGNATURE)
     if signature and (differences := compare(signed_files(signature, where), contents(bundle))):
         raise InvalidBundle(f"{where} is over other files ({differences}); aae-zoo sign the bundle again, or remove it")
+
+
+def check_report(bundle: Bundle) -> None:
+    """Check that the parity report is one, and has nothing but comparisons that passed, with some of every graph.
+
+    Raises:
+        InvalidBundle: it is damaged, or has no comparison of a graph.
+        ParityError: a comparison failed.
+    """
+    path, content = bundle.folder / PARITY, bundle.read(PARITY)
+    try:
+        report = parse_document(content)
+    except ValueError as error:
+        raise InvalidBundle(f"{path} {error}; export the model again") from None
+    rows = report.get("rows")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InvalidBundle(f"{path} has no rows of comparisons with PyTorch; export the model again")
+    if missing := sorted(set(ROLES) - {str(row.get("graph")) for row in rows}):
+        raise InvalidBundle(f"{path} has no comparison of the {missing[0]} with PyTorch; export the model again")
+    if not all(passed is True for passed in (report.get("passed"), *(row.get("passed") for row in rows))):
+        raise ParityError(f"{path} has comparisons with PyTorch that failed; export the model again")
 
 
 def _replay(bundle: Bundle) -> None:
@@ -341,22 +364,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _pin(path: Path, name: str, pin: Mapping[str, str]) -> None:
-    document = _read_json(path)
+    document = json.loads(path.read_text("utf-8"))
     document["models"][name] |= pin
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        InvalidBundle: the file does not hold one.
-    """
+def _catalogue(path: Path) -> dict[str, CatalogueEntry]:
     try:
-        document = json.loads(path.read_text("utf-8"))
+        return {entry.name: entry for entry in parse_catalogue(path.read_bytes())}
     except ValueError as error:
-        raise InvalidBundle(f"{path} is not JSON ({error}); export the model again") from None
-    if not isinstance(document, dict):
-        raise InvalidBundle(f"{path} holds {type(document).__name__}, expected an object; export the model again")
-    return document
+        raise InvalidBundle(f"{path} {error}; make generated") from None

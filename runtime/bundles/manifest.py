@@ -1,12 +1,12 @@
 """The manifest of a bundle: what a model is, and the hash and size of every file in it."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.escapes import is_line
 
@@ -200,22 +200,10 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
     if len(text) > MAX_MANIFEST_BYTES:
         raise InvalidBundle(f"{where} has {len(text)} bytes, a manifest has at most {MAX_MANIFEST_BYTES}")
     try:
-        document = json.loads(text, object_pairs_hook=_object)
-        return _manifest(_Fields(document, where))
-    except InvalidBundle:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InvalidBundle(f"{where} is not JSON ({error}); pull or export the model again") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no name occurs twice, which programs read differently."""
-    document: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in document:
-            raise ValueError(f"the name {name[:80]!r} occurs twice")
-        document[name] = value
-    return document
+        document = parse_document(text)
+    except ValueError as error:
+        raise InvalidBundle(f"{where} {error}; pull or export the model again") from None
+    return _manifest(_Fields(document, where))
 
 
 class _Fields:

@@ -9,13 +9,13 @@ statement), and the package model-signing makes and checks it, whose own command
 """
 
 import base64
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
+from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, MissingBackend
 from aae_zoo.runtime.files import atomic_file, open_plain
 
@@ -145,7 +145,7 @@ def signed_files(signature: bytes | None, where: str) -> dict[str, str]:
     if signature is None:
         raise InvalidBundle(f"{where} is not signed, it has no {SIGNATURE}; its owner can sign it with aae-zoo sign")
     try:
-        statement = json.loads(base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"]))
+        statement = parse_document(base64.b64decode(parse_document(signature)["dsseEnvelope"]["payload"]))
         how, resources = statement["predicate"]["serialization"], statement["predicate"]["resources"]
         method = f"{how['hash_type']} of {how['method']}"
         files = {str(resource["name"]): str(resource["digest"]) for resource in resources}

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
@@ -17,6 +17,17 @@ from aae_zoo.runtime.serving.batching import ROWS
 
 PLATFORM: Final = "onnxruntime_onnx"
 
+
+def _whole(text: str) -> str:
+    """A text of whole characters: JSON can write half of one, which no answer can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it has half a character, a surrogate alone") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
 Parameters = dict[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -79,7 +90,7 @@ class ModelMetadata(_Message):
 class InputTensor(_Message):
     """A tensor, its data flat or nested, row by row."""
 
-    name: str
+    name: Text
     datatype: Literal["FP32"]
     shape: Annotated[list[Annotated[int, Field(ge=1, le=1 << 20)]], Field(min_length=1, max_length=4)]
     parameters: Parameters = {}
@@ -89,14 +100,14 @@ class InputTensor(_Message):
 class WantedOutput(_Message):
     """An output that the answer is to have."""
 
-    name: str
+    name: Text
     parameters: Parameters = {}
 
 
 class InferRequest(_Message):
     """Tensors for a model; without `outputs`, all of its outputs are wanted. Parameters are ignored."""
 
-    id: str | None = None
+    id: Text | None = None
     parameters: Parameters = {}
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=2)]
     outputs: Annotated[list[WantedOutput], Field(max_length=3)] | None = None

@@ -35,6 +35,7 @@ from urllib.parse import quote, unquote
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST
 from aae_zoo.runtime.bundles.signature import SIGNATURE
+from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, ModelNotFound, OutputError
 from aae_zoo.runtime.files import atomic_file, open_plain
 from aae_zoo.runtime.ownership import named
@@ -214,10 +215,13 @@ def known(repository: str, revision: str) -> Known | None:
     """What the Hub had under a name when it was last asked, or None; a damaged record counts as missing."""
     try:
         with open_plain(_record(repository, revision)) as stream:
-            found = Known(**json.loads(stream.read(_MAX_RECORD)))
-        return found if isinstance(found.commit, str) and _SHA256.fullmatch(found.sha256) else None
-    except (OSError, ValueError, TypeError, RecursionError):
+            record = parse_document(stream.read(_MAX_RECORD))
+    except (OSError, ValueError):
         return None
+    commit, sha256 = record.get("commit"), record.get("sha256")
+    if not isinstance(commit, str) or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        return None
+    return Known(commit, sha256)
 
 
 def remember(repository: str, revision: str, found: Known) -> None:

@@ -3,7 +3,6 @@
 Nothing here imports numpy, ONNX Runtime or huggingface_hub, and nothing goes to the network.
 """
 
-import json
 import os
 import re
 import warnings
@@ -13,12 +12,24 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST
+from aae_zoo.runtime.bundles.manifest import MANIFEST, is_plain_name
+from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound, reinstalling
 from aae_zoo.runtime.store.cache import cache_folder, is_cached, known, model_folder
 
 SHIPPED: Final = Path(__file__).parents[1] / "models"
 _REPOSITORY: Final = re.compile(r"([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
+_MOST_BYTES: Final = 1 << 40
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_KINDS: Final[Mapping[str, Any]] = {
+    "description": str,
+    "shipped": bool,
+    "repository": str | None,
+    "revision": str | None,
+    "sha256": str,
+    "size": int,
+    "metrics": dict,
+}
 _PIN: Final = re.compile(r"(.+)#sha256=([0-9a-f]{64})", re.DOTALL)
 
 
@@ -64,13 +75,36 @@ def list_models() -> list[CatalogueEntry]:
     """
     path = SHIPPED / "catalogue.json"
     try:
-        entries = json.loads(path.read_text("utf-8"))["models"]
-        return [CatalogueEntry(name=name, **entries[name]) for name in sorted(entries)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return parse_catalogue(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise InvalidBundle(
             f"the catalogue {path} is missing or damaged ({error}); "
             + reinstalling("pip install --force-reinstall aae-zoo")
         ) from None
+
+
+def parse_catalogue(text: bytes) -> list[CatalogueEntry]:
+    """The models that a catalogue lists, by name.
+
+    Raises:
+        ValueError: it is damaged; the message goes on from the catalogue's name.
+    """
+    entries = parse_document(text).get("models")
+    if not isinstance(entries, dict):
+        raise ValueError("has no models")
+    return [_entry(name, entries[name]) for name in sorted(entries)]
+
+
+def _entry(name: str, about: object) -> CatalogueEntry:
+    if not isinstance(about, dict) or about.keys() != _KINDS.keys():
+        raise ValueError(f"describes {ascii(name)[:80]} otherwise than by {', '.join(_KINDS)}")
+    for key, kind in _KINDS.items():
+        if not isinstance(about[key], kind) or (kind is int and about[key] is True):
+            raise ValueError(f"says of {ascii(name)[:80]} the {key} {ascii(about[key])[:80]}")
+    told = _SHA256.fullmatch(about["sha256"]) and isinstance(about["metrics"].get("mse"), float)
+    if not is_plain_name(name) or not told or not 0 <= about["size"] < _MOST_BYTES:
+        raise ValueError(f"has no plain name, SHA-256, size or error of {ascii(name)[:80]}")
+    return CatalogueEntry(name=name, **about)
 
 
 def find_model(name: str | os.PathLike[str]) -> Bundle:

@@ -254,6 +254,11 @@ class TestRefusals:
         for text in ("{", "[]"):
             put(digits_bundle, "parity.json", text)
             assert "parity.json " in refuses()
+        some = [row for row in report["rows"] if row["graph"] != "prior"]
+        some = [row for row in report["rows"] if row["graph"] != "prior"]
+        for rows in ([], [1, 2], None, {"graph": "encoder"}, some):
+            put(digits_bundle, "parity.json", json.dumps(report | {"rows": rows}))
+            assert "with PyTorch; export the model again" in refuses()
         report["rows"][0]["passed"] = False
         put(digits_bundle, "parity.json", json.dumps(report))
         assert "parity.json has comparisons with PyTorch that failed" in refuses()

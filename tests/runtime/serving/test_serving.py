@@ -252,6 +252,15 @@ def test_requests_that_are_refused(server: Server) -> None:
     )
 
 
+def test_half_a_character_is_refused(labelled: Server) -> None:
+    tensor = {"name": "u", "shape": [1, 9], "datatype": "FP32", "data": [0.5] * 9}
+    for changed in ({"id": "\ud800"}, {"inputs": [tensor | {"name": "u\udfff"}]}, {"outputs": [{"name": "\ud800"}]}):
+        answer = labelled.infer("mnist-style", **{"inputs": [tensor], **changed})
+        assert answer.status == 422
+        assert "half a character, a surrogate alone, found" in answer.error
+    assert labelled.ask("/decode", json.dumps({"z": [["\ud800"]]}).encode()).status == 422
+
+
 @contextmanager
 def one_byte_left(server: Server, body: bytes) -> Iterator[HTTPConnection]:
     """A request that waits for the last byte of its body."""
@@ -292,7 +301,7 @@ def test_the_end_in_good_order(small_bundle: Path, small: Model) -> None:
 def test_many_clients_at_once_get_their_own_answers(server: Server, small: Model) -> None:
     def ask(seed: int) -> bool:
         answer = server.ask(f"/sample?n={seed % 7 + 1}&seed={seed}&format=npy").array
-        return np.allclose(answer, small.sample(seed % 7 + 1, seed=seed), atol=1e-6)
+        return np.array_equal(answer, small.sample(seed % 7 + 1, seed=seed))
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(200)))
