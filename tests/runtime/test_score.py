@@ -27,9 +27,11 @@ BATCH = 256  # what a model of small images works on at a time
 Pixels = NDArray[np.uint8]
 
 SMALL = """
+from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
 from aae_zoo.zoo.data.idx import find_idx, read_dataset
 
 NAME, HUB_NAME, COUNTERPART, IMAGE_SHAPE = "small", None, "{counterpart}", (1, 14, 14)
+LICENCE, PREPARATION = "", USUAL_PREPARATION
 
 
 def load(settings, place):
@@ -228,12 +230,12 @@ class TestCommand:
     ) -> None:
         write_idx(tmp_path / "t10k-images-idx3-ubyte", test_images[:, 0])
         output = tmp_path / "scores.csv"
-        first, _, *rows, _, where = aae_zoo(
+        first, _, *lines = aae_zoo(
             "score", small_bundle, tmp_path / "t10k-images-idx3-ubyte", "-o", output
         ).out.splitlines()
         assert first == "the 10 highest of 300:"
-        assert where == f"300 scores in {output}"
-        assert [int(row.split()[0]) for row in rows] == np.argsort(-small.score(test_images).score)[:10].tolist()
+        assert lines[-1] == f"300 scores in {output}"
+        assert [int(row.split()[0]) for row in lines[:10]] == np.argsort(-small.score(test_images).score)[:10].tolist()
         assert len(output.read_text().splitlines()) == 301
 
     @pytest.mark.parametrize("output", ["scores.txt", "scores", "-"])

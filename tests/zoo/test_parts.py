@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import RECIPE, AddPart
 
+from aae_zoo.runtime.bundles.manifest import Preparation
 from aae_zoo.runtime.errors import DatasetError, InvalidRecipe
 from aae_zoo.zoo.data.loading import declarations, load_dataset
 from aae_zoo.zoo.parts import kinds
@@ -22,9 +23,11 @@ PARTS = {
     "decoder": ("networks", "mlp"),
 }
 DATA_SET = """
+from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
 from aae_zoo.zoo.data.idx import find_idx, read_dataset
 
 NAME, HUB_NAME, COUNTERPART, IMAGE_SHAPE = "new-digits", None, None, (1, 14, 14)
+LICENCE, PREPARATION = "", USUAL_PREPARATION
 
 
 def load(settings, place):
@@ -103,6 +106,8 @@ def test_every_data_set_declares_itself(kind: str) -> None:
     assert module.IMAGE_SHAPE is None or len(module.IMAGE_SHAPE) == 3
     if module.COUNTERPART is not None:
         assert declared[module.COUNTERPART].IMAGE_SHAPE == module.IMAGE_SHAPE
+    assert isinstance(module.LICENCE, str)
+    assert isinstance(module.PREPARATION, Preparation)
     assert module.load.__doc__
 
 
