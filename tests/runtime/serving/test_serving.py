@@ -241,7 +241,7 @@ def test_requests_that_are_refused(server: Server) -> None:
     assert "the result is not finite" in server.ask("/decode", npy(np.full((1, 2), 3e38, np.float32)), NPY).error
     assert server.ask("/decode", b"1 2", "text/plain").status == 415
     assert server.ask("/decode", b"{").status == 422
-    assert server.ask("/v2/models/small/infer", b"[" * 100_000).status in (400, 422)
+    assert server.ask("/v2/models/small/infer", b"[" * 60_000).status == 422
     assert server.infer("small", inputs=[tensor("u", np.full((1, 2), 0.5))], outputs=[{"name": "z"}]).error == (
         "small has no output z, it has image"
     )
