@@ -20,7 +20,6 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from aae_zoo.runtime.errors import CheckpointError, InvalidRecipe, OutputError
@@ -30,6 +29,7 @@ from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.recipe import Recipe, load_recipe
+from aae_zoo.zoo.training.stable import stable_bytes
 
 LABELS: Final = "labels.json"
 # What there is in a run beside its recipe and its mark; all of it changes after the mark was written.
@@ -120,7 +120,8 @@ class Run:
         """Write model.safetensors with the recipe's SHA-256 and where in training the weights are from."""
         metadata = {"recipe_sha256": self.recipe.sha256, **{k: str(v) for k, v in position.items()}}
         with atomic_file(self.weights) as temporary:
-            temporary.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in weights.items()}, metadata))
+            plain = {name: values.detach().cpu().contiguous() for name, values in weights.items()}
+            temporary.write_bytes(stable_bytes(plain, metadata))
 
     def load_weights(self) -> dict[str, Tensor]:
         """The weights of every network by name.
