@@ -13,10 +13,10 @@ from typing import Any, Final
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.zoo.training.stable import stable_bytes
 
 _DIGEST: Final = "tensors_sha256"
 _STATE: Final = {"recipe_sha256", "epoch", "seconds", "log_bytes", "weights", "optimisers", "order", "random"}
@@ -114,7 +114,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[s
     """
     plain = {name: values.detach().cpu().contiguous() for name, values in weights.items()}
     with atomic_file(path) as temporary:
-        temporary.write_bytes(save(plain, {**metadata, _DIGEST: _sha256(plain)}))
+        temporary.write_bytes(stable_bytes(plain, {**metadata, _DIGEST: _sha256(plain)}))
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
