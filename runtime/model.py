@@ -368,7 +368,7 @@ class Model:
         return as_images(images, Plan.of(self.manifest, how))
 
     def _seems_inverted(self, images: NDArray[np.float32]) -> bool:
-        """Whether a look at one pixel, all that there is time for, says that another at the images' grounds is due."""
+        """Whether the first pixel, the only one that there is time to look at, calls for a look at all grounds."""
         polarity = self.manifest.preparation.polarity
         return polarity != "any" and (images.item(0) > 0.5) == (polarity == "dark")
 

@@ -25,7 +25,7 @@ PATIENCE: Final = 5.0
 HEALTH: Final = "/v2/health"
 # Bodies of so few bytes are not counted: connections are, and all together they are small.
 SMALL: Final = 1 << 16
-# Seconds for a body, and the bytes that there is one second more for.
+# Seconds for a body, and the bytes that give it one second more.
 BODY_SECONDS: Final = 10.0
 BYTES_A_SECOND: Final = 1 << 16
 # What is written at once: of an answer, no more than twice this waits for a client to take it.
