@@ -15,6 +15,7 @@ from conftest import ROOT, AaeZoo
 from hub import Hub
 from packaging.requirements import Requirement
 
+from aae_zoo.export.release.generated import TIMINGS
 from aae_zoo.runtime import Model, list_models
 from aae_zoo.runtime.bundles.manifest import WEIGHTS
 
@@ -37,7 +38,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_has_every_shipped_file_but_the_pytorch_weights(wheel: Path) -> None:
     models = ROOT / "runtime" / "models"
-    ours = {p.relative_to(models).as_posix() for p in models.rglob("*") if p.is_file() and p.name != WEIGHTS}
+    ours = {
+        p.relative_to(models).as_posix() for p in models.rglob("*") if p.is_file() and p.name not in (WEIGHTS, TIMINGS)
+    }
     with zipfile.ZipFile(wheel) as archive:
         prefix = "aae_zoo/runtime/models/"
         assert {name.removeprefix(prefix) for name in archive.namelist() if name.startswith(prefix)} == ours

@@ -28,7 +28,8 @@ Column = Callable[[Bundle], str]
 
 def training_seconds(models: Path) -> dict[str, float]:
     """How long the training of each shipped model took: beside the bundles, because no two runs take as long."""
-    seconds: dict[str, float] = json.loads((models / TIMINGS).read_text("utf-8"))
+    path = models / TIMINGS
+    seconds: dict[str, float] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     return seconds
 
 
@@ -132,8 +133,8 @@ def _trained_anew(metrics: Mapping[str, Any]) -> str:
 
 def _training(bundle: Bundle) -> str:
     threads = bundle.manifest.provenance["threads"]
-    minutes = training_seconds(bundle.folder.parent)[bundle.manifest.name] / 60
-    return f"{minutes:.1f} min on {threads} thread{'s' if threads > 1 else ''}"
+    seconds = training_seconds(bundle.folder.parent).get(bundle.manifest.name)
+    return "-" if seconds is None else f"{seconds / 60:.1f} min on {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _parameters(counts: Mapping[str, int]) -> str:

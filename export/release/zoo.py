@@ -72,8 +72,8 @@ def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
         done.append("distilled")
     if not _is_exported(run, bundle, len(others)):
         variants = VARIANTS.get(recipe.name, ())
-        _note_seconds(bundle, run)
         export_bundle(folder, bundle, replace=True, seeds=[other.folder for other in others], variants=variants)
+        _note_seconds(bundle, run)
         done.append("exported")
     metrics = open_bundle(bundle).manifest.metrics
     figures = [f"{name} {metric_text(metrics[name])}" for name in FIGURES if name in metrics]
@@ -84,8 +84,7 @@ def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
 def _note_seconds(bundle: Path, run: Run) -> None:
     """Write how long the training took beside the bundles, whose own bytes say only what another run repeats."""
     path = bundle.parent / TIMINGS
-    known = training_seconds(bundle.parent) if path.exists() else {}
-    seconds = {**known, bundle.name: run.read_json("run.json")["training_seconds"]}
+    seconds = {**training_seconds(bundle.parent), bundle.name: run.read_json("run.json")["training_seconds"]}
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(dict(sorted(seconds.items())), indent=2) + "\n", "utf-8")
 

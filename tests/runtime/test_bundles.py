@@ -233,7 +233,7 @@ class TestLabelsOnTheCommandLine:
             ["2", "zero", "0.5"],
         ]
         assert where == f"codes [3, 2] in {output}"
-        document = json.loads(aae_zoo("encode", folder, images, "-o", output, "--json").out)
+        document = json.loads(aae_zoo("encode", folder, images, "-o", output, "--force", "--json").out)
         assert document["codes"] == str(output)
         assert document["images"][0] == {"image": "0", "label": "one", "probability": 0.7}
 
@@ -254,7 +254,7 @@ class TestLabelsOnTheCommandLine:
         aae_zoo("encode", folder, images, "-o", tmp_path / "z.npz")
         np.savez(tmp_path / "numbers.npz", z=np.zeros((3, 2)), y=[2, 0, 1])
         for name, y in (("z.npz", np.load(images)[:, 0, 0, :3]), ("numbers.npz", np.eye(3)[[2, 0, 1]])):
-            assert aae_zoo("decode", folder, tmp_path / name, "-o", tmp_path / "again.npy").status == 0
+            assert aae_zoo("decode", folder, tmp_path / name, "-o", tmp_path / "again.npy", "--force").status == 0
             assert np.allclose(np.load(tmp_path / "again.npy")[:, 0, 0, :3], y, atol=1e-6)
 
     def test_decode_without_classes(self, folder: Path, refused: Callable[..., str], tmp_path: Path) -> None:

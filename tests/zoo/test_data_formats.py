@@ -239,6 +239,8 @@ class TestSvhn:
             load_dataset("svhn", svhn)
 
 
+# The made-up faces are dark ones, of which the reader warns.
+@pytest.mark.filterwarnings("ignore:.* has values from:RuntimeWarning")
 class TestCelebA:
     def test_its_central_squares(self, celeba: Path) -> None:
         dataset = load_dataset("celeba", celeba, size=16, channels=3)
@@ -256,7 +258,7 @@ class TestCelebA:
 
     def test_a_missing_face(self, celeba: Path) -> None:
         (celeba / "img_align_celeba" / "000007.jpg").unlink()
-        with pytest.raises(DatasetError, match=r"000007\.jpg cannot be read as a picture"):
+        with pytest.raises(DatasetError, match=r"there is no file .*000007\.jpg"):
             load_dataset("celeba", celeba, size=8, channels=1)
 
     def test_its_recipe_trains_and_exports(self, celeba: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ def test_codes_of_test_images(content: bytes) -> None:
         json.dumps(page_facts(bundle, MODEL), allow_nan=False).encode()
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of grounds and ranges, which damage changes
 @given(st.data(), st.sampled_from(["images.npy", "images.npz", "images.idx", "images.idx.gz", "images-idx3-ubyte"]))
 def test_arrays_that_users_give(data: st.DataObject, name: str) -> None:
     contents = {".npy": npy(), ".npz": npz(), ".gz": gzip.compress(IDX, mtime=0)}

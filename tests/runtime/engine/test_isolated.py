@@ -107,8 +107,8 @@ def add(model: ModelProto, *nodes: NodeProto, **tensors: object) -> None:
 
 
 def division(model: ModelProto) -> None:
-    """The smallest integer by -1, which the processor answers with a signal."""
-    nodes = [node("Cast", ["zeros"], "i", to=TensorProto.INT32)]
+    """The smallest integer by -1, which the processor answers with a signal: one, because four go another way."""
+    nodes = [node("ReduceMax", ["zeros"], "zero", keepdims=0), node("Cast", ["zero"], "i", to=TensorProto.INT32)]
     nodes += [node("Add", ["i", "smallest"], "a"), node("Sub", ["i", "one"], "b"), node("Div", ["a", "b"], "q")]
     add(
         model, *nodes, node("Cast", ["q"], "more", to=TensorProto.FLOAT), smallest=np.int32(-(1 << 31)), one=np.int32(1)

@@ -165,7 +165,7 @@ def test_exactly_the_floats_from_0_to_1_are_taken(value: float) -> None:
         (GRAY, np.full((1, 1, 6, 5), np.nan), "have NaN, expected"),
         (GRAY, np.full((1, 1, 6, 5), np.inf), "values from inf to inf"),
         (GRAY, "seven", "there is no file seven"),
-        (GRAY, ["seven"], "seven cannot be read as a picture"),
+        (GRAY, ["seven"], "there is no file seven"),
         (
             COLOUR,
             np.zeros((2, 6, 5)),

@@ -248,7 +248,7 @@ class TestCommands:
         drawn = np.load(tmp_path / "x.npy")
         assert load(inputs.MODEL).classify(drawn).names == ["7"]
         assert np.abs(drawn[0, 0, 0]).max() < 0.1  # on black
-        assert run(*command, "--invert", "no") == ""
+        assert run(*command, "--invert", "no", "--force") == ""
         assert not np.allclose(np.load(tmp_path / "x.npy"), drawn, atol=0.1)
 
     def test_the_range_of_twelve_bits(self, tmp_path: Path) -> None:
