@@ -1,6 +1,5 @@
 """Texts that others wrote, each escaped for where it goes: there it says what it says, and does nothing else."""
 
-import html
 import re
 from typing import Final
 
@@ -9,8 +8,8 @@ _CONTROL: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
 )
 # What Markdown would read as its own, where an underscore within a word is none of it; and the number of a list's item.
-_MARKUP: Final = re.compile(r"[\\`*\[\]<>|&~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[-+#=]")
-_NUMBERED: Final = re.compile(r"^(\d+)([.)])(?=\s|$)")
+_MARKUP: Final = r"[\\`*\[\]<>|&~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[-+#=]"
+_NUMBERED: Final = r"^(\d+)([.)])(?=\s|$)"
 
 
 def is_line(text: str) -> bool:
@@ -25,7 +24,7 @@ def line(text: str) -> str:
 
 def markdown(text: str) -> str:
     """One line of plain text in Markdown: https://spec.commonmark.org/0.31.2/#backslash-escapes."""
-    return _NUMBERED.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", line(text)))
+    return re.sub(_NUMBERED, r"\1\\\2", re.sub(_MARKUP, r"\\\g<0>", line(text)))
 
 
 def markdown_code(text: str) -> str:
@@ -45,6 +44,8 @@ def markdown_block(text: str, language: str = "") -> str:
 
 def html_text(text: str) -> str:
     """Text in HTML, between tags or within the quotes of an attribute."""
+    import html  # only pages need it
+
     return html.escape(line(text))
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST, ROLES
-from aae_zoo.runtime.bundles.signature import SIGNATURE, compare, contents, read_signature, signed_files
+from aae_zoo.runtime.bundles.manifest import MANIFEST, ROLES, SIGNATURE
+from aae_zoo.runtime.bundles.signature import compare, contents, read_signature, signed_files
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError

@@ -19,6 +19,8 @@ ROLES: Final = ("encoder", "decoder", "prior")
 PRECISIONS: Final = ("fp32", "fp16", "int8", "lite")
 # PyTorch's weights are half of a bundle, and only fine-tuning needs them: wheels leave them out.
 WEIGHTS: Final = "model.safetensors"
+# Over the manifest and all files that it names.
+SIGNATURE: Final = "model.sig"
 FITS: Final = ("crop", "pad", "squash", "digit")
 GROUNDS: Final = ("white", "black")
 POLARITIES: Final = ("dark", "light", "any")

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST
+from aae_zoo.runtime.bundles.manifest import MANIFEST, SIGNATURE
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, MissingBackend
 from aae_zoo.runtime.files import atomic_file, open_plain
 
-SIGNATURE: Final = "model.sig"
 MAX_SIGNATURE_BYTES: Final = 1 << 20
 _KEY: Final = "expected PEM of the curve P-256, P-384 or P-521, without a password (docs/trust.md says how to make one)"
 # Those of a clone, which the format leaves out.

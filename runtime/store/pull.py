@@ -15,10 +15,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST, MAX_MANIFEST_BYTES, ROLES, FileRecord, Manifest, parse_manifest
+from aae_zoo.runtime.bundles.manifest import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    ROLES,
+    SIGNATURE,
+    FileRecord,
+    Manifest,
+    parse_manifest,
+)
 from aae_zoo.runtime.bundles.signature import (
     MAX_SIGNATURE_BYTES,
-    SIGNATURE,
     Signer,
     read_signature,
     signed_files,
