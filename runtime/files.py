@@ -1,7 +1,6 @@
 """Writing so that a half-written file or folder is never seen under its final name."""
 
 import errno
-import glob
 import os
 import stat
 import warnings
@@ -182,6 +181,8 @@ def _discard(old: Path, path: Path, kind: str) -> None:
 
 def _moved_aside(path: Path) -> list[Path]:
     """The folders that stood at `path` and were moved aside."""
+    import glob  # only replacing needs it
+
     found = path.parent.glob(f".{glob.escape(path.name)}.old-{'[0-9a-f]' * 12}")
     return [folder for folder in found if folder.is_dir() and not folder.is_symlink()]
 

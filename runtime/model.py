@@ -368,7 +368,7 @@ class Model:
         return as_images(images, Plan.of(self.manifest, how))
 
     def _seems_inverted(self, images: NDArray[np.float32]) -> bool:
-        """Whether the first pixel, the only one that there is time to look at, calls for a look at all grounds."""
+        """Whether the first pixel calls for a look at the images' grounds: to look at more would show at batch 1."""
         polarity = self.manifest.preparation.polarity
         return polarity != "any" and (images.item(0) > 0.5) == (polarity == "dark")
 

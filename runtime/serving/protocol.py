@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
@@ -18,16 +18,6 @@ from aae_zoo.runtime.serving.batching import ROWS
 PLATFORM: Final = "onnxruntime_onnx"
 
 
-def _whole(text: str) -> str:
-    """A text of whole characters: JSON can write half of one, which no answer can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it has half a character, a surrogate alone") from None
-    return text
-
-
-Text = Annotated[str, AfterValidator(_whole)]
 Parameters = dict[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -90,7 +80,7 @@ class ModelMetadata(_Message):
 class InputTensor(_Message):
     """A tensor, its data flat or nested, row by row."""
 
-    name: Text
+    name: str
     datatype: Literal["FP32"]
     shape: Annotated[list[Annotated[int, Field(ge=1, le=1 << 20)]], Field(min_length=1, max_length=4)]
     parameters: Parameters = {}
@@ -100,14 +90,14 @@ class InputTensor(_Message):
 class WantedOutput(_Message):
     """An output that the answer is to have."""
 
-    name: Text
+    name: str
     parameters: Parameters = {}
 
 
 class InferRequest(_Message):
     """Tensors for a model; without `outputs`, all of its outputs are wanted. Parameters are ignored."""
 
-    id: Text | None = None
+    id: str | None = None
     parameters: Parameters = {}
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=2)]
     outputs: Annotated[list[WantedOutput], Field(max_length=3)] | None = None

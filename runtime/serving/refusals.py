@@ -80,6 +80,9 @@ def media_type(request: Request, known: Collection[str]) -> str:
 
 async def _request(_: Request, error: Exception) -> Response:
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+    if first.get("type") == "json_invalid":  # FastAPI keeps what is wrong apart from its message
+        *_, place = first["loc"]
+        return JSONResponse({"error": f"the body cannot be read as JSON ({first['ctx']['error']}, at {place})"}, 422)
     where = ".".join(str(step) for step in first.get("loc", ()))
     found = reprlib.repr(first.get("input"))[:80]
     return JSONResponse({"error": f"{where}: {first.get('msg')}, found {found}"}, 422)

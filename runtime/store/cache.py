@@ -37,12 +37,11 @@ from aae_zoo.runtime.bundles.manifest import MANIFEST, SIGNATURE
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, ModelNotFound, OutputError
 from aae_zoo.runtime.files import atomic_file, open_plain
-from aae_zoo.runtime.ownership import named
 from aae_zoo.runtime.store.shared import check_no_link, make_folders, make_shared, open_folder, part_of
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-# A folder of the cache, or one that was moved aside to be removed, by a process that was killed.
 _MAX_RECORD: Final = 4096
+# A folder of the cache, or one that was moved aside to be removed, by a process that was killed.
 _FOLDER: Final = re.compile(r"\.?([0-9a-f]{64})(\.[0-9a-f]{8})?")
 
 
@@ -397,6 +396,8 @@ def _forget(repository: str, revision: str) -> None:
 def _warn_of(paths: Sequence[Path]) -> None:
     """Say what is still there, if anything is."""
     if left := [path.relative_to(cache_folder()).as_posix() for path in paths if os.path.lexists(path)]:
+        from aae_zoo.runtime.ownership import named  # only removing needs it
+
         warnings.warn(
             f"nothing tells that the cache {cache_folder()} wrote all of {named(left)}, so that is left there; "
             "remove it yourself if it is not needed and no pull of it is running",

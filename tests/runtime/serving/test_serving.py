@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -257,7 +258,7 @@ def test_half_a_character_is_refused(labelled: Server) -> None:
     for changed in ({"id": "\ud800"}, {"inputs": [tensor | {"name": "u\udfff"}]}, {"outputs": [{"name": "\ud800"}]}):
         answer = labelled.infer("mnist-style", **{"inputs": [tensor], **changed})
         assert answer.status == 422
-        assert "JSON decode error" in answer.error or "half a character, a surrogate alone, found" in answer.error
+        assert re.match(r"the body cannot be read as JSON \(.* surrogate in string, at \d+\)$", answer.error)
     assert labelled.ask("/decode", json.dumps({"z": [["\ud800"]]}).encode()).status == 422
 
 
