@@ -20,15 +20,10 @@ def parse_document(text: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(f"is not JSON (it is nested more than {_MOST_LEVELS} deep)") from None
     except ValueError as error:
-        raise ValueError(f"is not JSON ({ascii_only(str(error))})") from None
+        raise ValueError(f"is not JSON ({error})") from None
     if not isinstance(document, dict):
         raise ValueError(f"holds {type(document).__name__}, expected a JSON object")
     return document
-
-
-def ascii_only(text: str) -> str:
-    """A text in which what could not be printed everywhere is escaped."""
-    return text.encode("ascii", "backslashreplace").decode()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
