@@ -30,7 +30,7 @@ from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.recipe import Recipe, load_recipe
-from aae_zoo.zoo.training.stored import parse_document, read_state, read_weights, write_state, write_weights
+from aae_zoo.zoo.training.stored import parse_file, read_state, read_weights, write_state, write_weights
 
 LABELS: Final = "labels.json"
 
@@ -140,7 +140,7 @@ class Run:
             CheckpointError: it is missing or damaged.
         """
         try:
-            return parse_document(name, (self.folder / name).read_bytes())
+            return parse_file(name, (self.folder / name).read_bytes())
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{self.folder / name} is missing or damaged ({error}); finish the run with aae-zoo train --resume"

@@ -76,16 +76,13 @@ _SHAPES: Final[Mapping[str, type[_Document]]] = {
 }
 
 
-def parse_document(name: str, text: bytes) -> dict[str, Any]:
+def parse_file(name: str, text: bytes) -> dict[str, Any]:
     """The content of the JSON file of this name: run.json, metrics.json or labels.json.
 
     Raises:
         ValueError: it is not JSON, or lacks what this file always has.
     """
-    try:
-        return _SHAPES[name].model_validate_json(text).model_dump(exclude_unset=True)
-    except ValidationError as error:
-        raise ValueError(_first(error)) from None
+    return _parse(_SHAPES[name], text)
 
 
 def parse_row(text: bytes) -> dict[str, Any]:
@@ -94,8 +91,12 @@ def parse_row(text: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is not JSON, or lacks what every row has.
     """
+    return _parse(_Row, text)
+
+
+def _parse(shape: type[_Document], text: bytes) -> dict[str, Any]:
     try:
-        return _Row.model_validate_json(text).model_dump(exclude_unset=True)
+        return shape.model_validate_json(text).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise ValueError(_first(error)) from None
 
