@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aae_zoo.export.bundling import bundle as bundling
 from aae_zoo.export.release import zoo
 from aae_zoo.export.release.zoo import make, shipped
 from aae_zoo.runtime import list_models
@@ -22,7 +23,7 @@ def folders(
     """The folders of runs and of models, with the small model trained and exported."""
     monkeypatch.setenv("AAE_ZOO_DATA", str(small_data.parent))
     # Four epochs are no success, which what ships must be.
-    monkeypatch.setattr("aae_zoo.export.bundling.bundle.problems", lambda _: [])
+    monkeypatch.setattr(bundling, "problems", lambda _: [])
     shutil.copytree(small_run, tmp_path / "runs" / "small")
     shutil.copytree(small_bundle, tmp_path / "models" / "small")
     return tmp_path / "runs", tmp_path / "models"
