@@ -27,6 +27,3 @@ def _ms(seconds: float | None) -> str:
 
 def _text(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
-
-
-COMMANDS = (bench,)

@@ -165,6 +165,3 @@ def _pulled_facts(pulled: "Pulled") -> dict[str, Any]:
 
 def _cached_facts(model: CachedModel) -> dict[str, Any]:
     return asdict(model) | {"folder": str(model.folder)}
-
-
-COMMANDS = (pull, cache, sign, publish)

@@ -229,6 +229,3 @@ def _say(what: str, output: str) -> None:
         note(what)
     else:
         say(f"{what} in {Path(output).resolve()}")
-
-
-COMMANDS = (sample, encode, decode, reconstruct, interpolate, traverse, manifold, nearest, score)

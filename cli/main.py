@@ -3,19 +3,37 @@
 import io
 import sys
 import warnings
+from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Final, NoReturn
 
 import typer
 
-from aae_zoo.cli import bench, hub, images, models, programs, proof, serving, training
 from aae_zoo.cli.printing import note, say
 from aae_zoo.runtime.errors import AaeZooError, reinstalling
 from aae_zoo.runtime.escapes import line
 
+# The commands of each module of this folder, as `--help` shows them. Only that of the command which is asked for is
+# imported: all of them take longer than what `list` has to do.
 _COMMANDS: Final = {
-    command.__name__.rstrip("_").replace("_", "-"): command
-    for group in (models, hub, images, proof, bench, programs, serving, training)
-    for command in group.COMMANDS
+    "models": ("list", "info", "doctor"),
+    "hub": ("pull", "cache", "sign", "publish"),
+    "images": (
+        "sample",
+        "encode",
+        "decode",
+        "reconstruct",
+        "interpolate",
+        "traverse",
+        "manifold",
+        "nearest",
+        "score",
+    ),
+    "proof": ("verify",),
+    "bench": ("bench",),
+    "programs": ("embed", "explore"),
+    "serving": ("serve", "export-triton"),
+    "training": ("train", "evaluate", "distil", "export"),
 }
 
 
@@ -45,9 +63,18 @@ def _command_line(asked: str) -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_root)
-    for name in [asked] if asked in _COMMANDS else _COMMANDS:
-        app.command(name=name)(_COMMANDS[name])
+    places = {name: module for module, names in _COMMANDS.items() for name in names}
+    for name in [asked] if asked in places else places:
+        app.command(name=name)(_function(places[name], name))
     return app
+
+
+def _function(module: str, command: str) -> Callable[..., None]:
+    """The function of a command: `export_triton` for export-triton, `list_` for list, whose own name Python has."""
+    name = command.replace("-", "_")
+    functions = vars(import_module(f"aae_zoo.cli.{module}"))
+    function: Callable[..., None] = functions.get(name) or functions[f"{name}_"]
+    return function
 
 
 def main() -> None:

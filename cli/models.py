@@ -82,6 +82,3 @@ def _preparation_text(preparation: Preparation) -> str:
 
 def _file_text(bundle: Bundle, name: str) -> str:
     return f"{bundle.manifest.files[name].size:,} bytes{'' if (bundle.folder / name).exists() else ', left out here'}"
-
-
-COMMANDS = (list_, info, doctor)

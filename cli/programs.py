@@ -68,6 +68,3 @@ def _serve(folder: Path) -> None:
         webbrowser.open(url)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
-
-
-COMMANDS = (embed, explore)

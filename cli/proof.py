@@ -46,6 +46,3 @@ def _row(c: "Comparison") -> list[str]:
     gate = f"<= {c.gate:g}" if c.measure == "difference" else f">= {c.gate:g} dB"
     word = "ok" if c.passed else f"FAILED{': ' + c.problem if c.problem else ''}"
     return [c.graph, c.precision, c.device, str(c.batch), c.measure, value, gate, word]
-
-
-COMMANDS = (verify,)

@@ -55,6 +55,3 @@ def export_triton(
     bundle = find_model(name)
     export(bundle, output)
     say(f"{bundle.manifest.name} for Triton in {output.resolve()}; tritonserver --model-repository={output.resolve()}")
-
-
-COMMANDS = (serve, export_triton)

@@ -155,6 +155,3 @@ def _print_metrics(metrics: dict[str, Any], json: bool) -> None:
         print_json(metrics)
     else:
         print_table(["metric", "value"], [[name, metric_text(value)] for name, value in metrics.items()])
-
-
-COMMANDS = (train, evaluate, distil, export)

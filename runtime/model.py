@@ -25,7 +25,7 @@ from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
 from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals
-from aae_zoo.runtime.store.pull import obtain
+from aae_zoo.runtime.store.catalogue import shipped_or_folder
 
 
 def load(
@@ -58,10 +58,17 @@ def load(
         InvalidBundle: its manifest is malformed or not the pinned one, or it has no graphs of that precision.
         HubError, OutputError: it is not here and cannot be pulled, or the cache cannot be written.
     """
-    bundle = obtain(name, precision)
+    text = os.fspath(name)
+    bundle = shipped_or_folder(text) or _obtain(text, precision)
     for role in bundle.manifest.graphs:
         bundle.manifest.precision_of(role, precision)
     return Model(bundle, device=device, threads=threads, precision=precision, tf32=tf32, isolate=isolate)
+
+
+def _obtain(text: str, precision: str) -> Bundle:
+    from aae_zoo.runtime.store.pull import obtain  # slow to import, and what is shipped does not need it
+
+    return obtain(text, precision)
 
 
 class Model:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.forks import call_after_forks, never_free
 from aae_zoo.runtime.engine.graph import Graph
-from aae_zoo.runtime.engine.isolated import IsolatedSession, Worker
 from aae_zoo.runtime.engine.session import open_session, pool_is_shared
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.formats.images import Images
@@ -25,6 +24,9 @@ from aae_zoo.runtime.formats.stream import Job
 from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, contrast_of, distance_from_prior
+
+if TYPE_CHECKING:
+    from aae_zoo.runtime.engine.isolated import Worker
 
 
 class Engine:
@@ -44,7 +46,7 @@ class Engine:
         self.device = device
         self._bundle = bundle
         self._threads, self._precision, self._tf32 = threads, precision, tf32
-        self._worker = Worker(bundle, device=device, threads=threads, precision=precision) if isolate else None
+        self._worker = _worker(bundle, device, threads, precision) if isolate else None
         self._graphs: dict[str, Graph] = {}
         self._lock = threading.Lock()
         call_after_forks(self)
@@ -89,7 +91,7 @@ class Engine:
     def _open(self, role: str) -> Graph:
         checked = read_graph(self._bundle, role, self.manifest.precision_of(role, self._precision))
         if self._worker:
-            return Graph(IsolatedSession(self._worker, role), self.manifest, checked)
+            return Graph(self._worker.session(role), self.manifest, checked)
         # The prior is a few sums a row: a pool of threads for it would only wait.
         threads = 1 if role == "prior" and not pool_is_shared() else self._threads
         session = open_session(checked, device=self.device, threads=threads, tf32=self._tf32)
@@ -180,3 +182,9 @@ class Engine:
             return
         for row in np.eye(len(self.manifest.labels), dtype=np.float32):
             yield {"z": codes["z"], "y": np.tile(row, (len(codes["z"]), 1))}
+
+
+def _worker(bundle: Bundle, device: Device, threads: int | None, precision: str) -> "Worker":
+    from aae_zoo.runtime.engine.isolated import Worker  # slow to import, and few models are isolated
+
+    return Worker(bundle, device=device, threads=threads, precision=precision)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.engine.devices import CPU, memory_of
-from aae_zoo.runtime.engine.isolated import IsolatedSession
 from aae_zoo.runtime.engine.session import reason_of
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.formats.arrays import Arrays, is_finite
@@ -17,6 +16,8 @@ from aae_zoo.runtime.formats.stream import Job
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding, OrtValue
+
+    from aae_zoo.runtime.engine.isolated import IsolatedSession
 
 # Arrays of numpy, or values where the session computes: ONNX Runtime takes either.
 Values = Mapping[str, "NDArray[np.float32] | OrtValue"]
@@ -46,12 +47,12 @@ class Graph:
         shapes = manifest.row_shapes
         self._where = f"{checked.name} of {manifest.name}"
         self.session: Any = session
-        self._isolated = isinstance(session, IsolatedSession)
+        self._isolated = not hasattr(session, "io_binding")
         self.inputs = frozenset(checked.inputs)
         self.outputs = {name: shapes[name] for name in checked.outputs}
         self.names = list(self.outputs)
         self._shapes = list(self.outputs.items())
-        self.memory = ("cpu", 0) if isinstance(session, IsolatedSession) else memory_of(session)
+        self.memory = ("cpu", 0) if self._isolated else memory_of(self.session)
         convolves = not checked.operators.isdisjoint(("Conv", "ConvTranspose", "ConvInteger", "QLinearConv"))
         work = "cuda" if self.memory[0] == "cuda" else "convolutions" if convolves else "products"
         self.batch = _batch_rows(manifest, work)

@@ -61,6 +61,10 @@ class Worker:
         self.__dict__.update(state)
         self._process, self._lock = None, threading.Lock()
 
+    def session(self, role: str) -> "IsolatedSession":
+        """What runs the graph of a role here."""
+        return IsolatedSession(self, role)
+
     def close(self) -> None:
         """End the process."""
         with self._lock:

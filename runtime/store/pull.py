@@ -137,14 +137,11 @@ def pull(
         return Pulled(bundle, choose(bundle.manifest), "cached")
 
 
-def obtain(name: str | os.PathLike[str], precision: str) -> Bundle:
-    """The bundle of a model to load: what is here, without a network, or else its graphs of one precision pulled.
+def obtain(text: str, precision: str) -> Bundle:
+    """The bundle of a model that is not shipped: what is here, without a network, or its graphs of a precision pulled.
 
     Raises: as `pull` does.
     """
-    text = os.fspath(name)
-    if here := shipped_or_folder(text):
-        return here
     place = remote(text)
     bundle = cached(place)
     if bundle and any((bundle.folder / file).exists() for file in chosen_files(bundle.manifest, precision, ())):
