@@ -4,7 +4,6 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from aae_zoo.runtime.bundles.bundle import open_bundle
@@ -12,16 +11,11 @@ from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.devices import MENDS, PROVIDERS
 from aae_zoo.runtime.engine.session import import_onnxruntime, open_session
+from aae_zoo.runtime.engine.wheels import installed, installed_wheels
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.runtime.store.catalogue import SHIPPED, list_models
 
-# All of them write the folder onnxruntime.
-_ONNXRUNTIME_WHEELS = (
-    "onnxruntime",
-    *("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn", "onnxruntime-rocm"),
-    *("onnxruntime-migraphx", "onnxruntime-webgpu", "onnxruntime-training", "onnxruntime-silicon", "ort-nightly"),
-)
 _INSTALL = "pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'"
 
 
@@ -39,26 +33,19 @@ def diagnose() -> list[Finding]:
     return [*_versions(), *_onnxruntime(), *_devices(), *_models(), _cache(), _data()]
 
 
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
 def _versions() -> Iterator[Finding]:
-    yield Finding("aae-zoo", _installed("aae-zoo") or "not installed as a package")
+    yield Finding("aae-zoo", installed("aae-zoo") or "not installed as a package")
     yield Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in ("numpy", "pillow", "typer", "huggingface-hub"):
-        yield Finding(name, _installed(name) or "missing", None if _installed(name) else f"pip install {name}")
-    torch = _installed("torch")
+        yield Finding(name, installed(name) or "missing", None if installed(name) else f"pip install {name}")
+    torch = installed("torch")
     yield Finding(
         "torch", torch or "not installed (only training and export need it: pip install 'aae-zoo[cpu,train]')"
     )
 
 
 def _onnxruntime() -> Iterator[Finding]:
-    wheels = {name: found for name in _ONNXRUNTIME_WHEELS if (found := _installed(name))}
+    wheels = installed_wheels()
     text = ", ".join(f"{name} {found}" for name, found in wheels.items()) or "not installed"
     mend = None
     if not wheels:

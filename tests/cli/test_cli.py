@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from PIL import Image
 
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.manifest import PRECISIONS
+from aae_zoo.runtime.engine import wheels
 from aae_zoo.runtime.engine.devices import DEVICES
 from aae_zoo.runtime.formats.pictures import grid
 from aae_zoo.runtime.store.catalogue import SHIPPED
@@ -129,8 +131,7 @@ def test_doctor_finds_each_fault(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatc
     from aae_zoo.runtime.checks import doctor as diagnosis
     from aae_zoo.runtime.store import catalogue
 
-    original = diagnosis._installed
-    monkeypatch.setattr(diagnosis, "_installed", lambda n: "1.30.0" if n == "onnxruntime-gpu" else original(n))
+    monkeypatch.setattr(wheels, "version", lambda n: "1.30.0" if n == "onnxruntime-gpu" else version(n))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(diagnosis, "SHIPPED", tmp_path)
     (tmp_path / "file").write_text("")
@@ -148,12 +149,10 @@ def test_doctor_tries_what_is_built_in(aae_zoo: AaeZoo, monkeypatch: pytest.Monk
     """The GPU wheel without a GPU: CUDA is a fault, what is not built in and TensorRT are not."""
     import onnxruntime
 
-    from aae_zoo.runtime.checks import doctor as diagnosis
     from aae_zoo.runtime.engine import session
 
-    original = diagnosis._installed
-    wheels = {"onnxruntime": None, "onnxruntime-gpu": onnxruntime.__version__}
-    monkeypatch.setattr(diagnosis, "_installed", lambda name: wheels[name] if name in wheels else original(name))
+    monkeypatch.setattr(wheels, "WHEELS", ("onnxruntime-gpu",))
+    monkeypatch.setattr(wheels, "version", lambda name: onnxruntime.__version__)
     built_in = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built_in)
     missing = "libcublas.so.13: cannot open shared object file"

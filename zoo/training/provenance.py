@@ -6,12 +6,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-_LIBRARIES: Final = ("aae-zoo", "torch", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
+from aae_zoo.runtime.engine.session import import_onnxruntime
+from aae_zoo.runtime.engine.wheels import installed_wheels
+
+_LIBRARIES: Final = ("aae-zoo", "torch", "numpy", "onnx", "onnxscript", "safetensors")
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that decide a result."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+    """The versions of Python and of the libraries that decide a result, ONNX Runtime's by the name of its wheel.
+
+    Raises:
+        MissingBackend: there is no ONNX Runtime.
+    """
+    wheels = installed_wheels() or {"onnxruntime": import_onnxruntime().__version__}
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}, **wheels}
 
 
 def commit() -> str | None:
