@@ -33,7 +33,7 @@ _COMMANDS: Final = {
     "bench": ("bench",),
     "programs": ("embed", "explore"),
     "serving": ("serve", "export-triton"),
-    "training": ("train", "evaluate", "distil", "export"),
+    "training": ("train", "evaluate", "judge", "distil", "export"),
 }
 
 

@@ -1,4 +1,4 @@
-"""aae-zoo train, evaluate, distil and export: from a recipe to a bundle. These need the extra `train`."""
+"""aae-zoo train, evaluate, judge, distil and export: from a recipe to a bundle. These need the extra `train`."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aae_zoo.cli.options import Json, Threads
+from aae_zoo.cli.options import ImagesIn, Invert, Json, Range, Resize, Threads
 from aae_zoo.cli.printing import note, print_json, print_table, say
 from aae_zoo.runtime.bundles.manifest import metric_text
 from aae_zoo.runtime.store.catalogue import names_model
@@ -63,6 +63,30 @@ def evaluate(
         from aae_zoo.zoo.training.trainer import evaluate_run
 
         _print_result(Run.open(Path(run)), evaluate_run(Path(run), data=data), json)
+
+
+def judge(
+    samples: ImagesIn,
+    dataset: Annotated[str, typer.Option(help="The data set that they should be like.")],
+    data: Data = None,
+    resize: Resize = False,
+    invert: Invert = "auto",
+    range: Range = None,  # noqa: A002 - the option's name
+    json: Json = False,
+) -> None:
+    """Compare anybody's samples with real pictures, beside real pictures."""
+    from aae_zoo.runtime.formats.plan import parse_range
+    from aae_zoo.zoo.measure.judge import judge as judge_samples
+
+    report = judge_samples(samples, dataset, data=data, resize=resize, invert=invert, range=parse_range(range))
+    if json:
+        print_json(report)
+        return
+    found, real = report["samples"], report["real"]
+    print_table(
+        ["figure", "samples", "real"], [[name, metric_text(found[name]), metric_text(real[name])] for name in found]
+    )
+    say(f"in the features of the classifier of {report['dataset']} with the SHA-256 {report['classifier']['sha256']}")
 
 
 def distil(

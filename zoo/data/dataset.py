@@ -73,6 +73,11 @@ def to_float(images: Tensor) -> Tensor:
     return images.float() / 255
 
 
+def as_float(images: Tensor) -> Tensor:
+    """Images as float32 in [0, 1], of bytes or of what is that already."""
+    return images if images.is_floating_point() else to_float(images)
+
+
 def places(name: str, cached: Path | None = None) -> list[Path]:
     """Where a data set may be: $AAE_ZOO_DATA/<name>, `cached` of the user's cache, /usr/share/datasets/<name>."""
     environment = os.environ.get("AAE_ZOO_DATA")

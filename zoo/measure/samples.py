@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from aae_zoo.zoo.data.dataset import Dataset, to_float
+from aae_zoo.zoo.data.dataset import Dataset, as_float
 from aae_zoo.zoo.data.loading import validation_images
 from aae_zoo.zoo.measure.classifier import Classifier, load_classifier
 from aae_zoo.zoo.measure.measured import Measured
@@ -60,15 +60,23 @@ def in_features(model: Measured, dataset: Dataset, recipe: Recipe) -> dict[str, 
     classifier, facts = loaded
     samples = _Samples(model, batch_size(dataset.test_images))
     features = torch.cat([classifier.features(images) for images in samples])
-    metrics = {**_quality(classifier, features, dataset.test_images), "classifier": facts}
+    metrics = {**quality(classifier, features, features_of(classifier, dataset.test_images)), "classifier": facts}
     if recipe.data.labels and samples.draws.label is not None:
         found = classifier.output(features).argmax(1)
         metrics["label_agreement"] = float((found == samples.draws.label).float().mean())
     return metrics
 
 
-def _quality(classifier: Classifier, features: Tensor, test: Tensor) -> dict[str, Any]:
-    real = torch.cat([classifier.features(to_float(images)) for images in test.split(batch_size(test))])
+def features_of(classifier: Classifier, images: Tensor) -> Tensor:
+    """The features [n, 64] of images [n, C, H, W], bytes or in [0, 1]."""
+    return torch.cat([classifier.features(as_float(part)) for part in images.split(batch_size(images))])
+
+
+def quality(classifier: Classifier, features: Tensor, real: Tensor) -> dict[str, float]:
+    """`frechet`, `classifier_score` and `class_entropy` of samples by their features [m, 64] and those of real images.
+
+    See `in_features`.
+    """
     probabilities = classifier.output(features).double().softmax(1)
     marginal = probabilities.mean(0)
     divergence = (probabilities * (probabilities.clamp(min=1e-30) / marginal).log()).sum(1).mean()
@@ -116,8 +124,7 @@ def _parzen(samples: Iterable[Tensor], images: Tensor, bandwidths: Sequence[floa
     for batch in samples:
         count += len(batch)
         for start, part in zip(range(0, len(images), rows), images.split(rows), strict=True):
-            image = part if part.is_floating_point() else to_float(part)
-            squared = torch.cdist(image.flatten(1), batch.flatten(1)).square().double()
+            squared = torch.cdist(as_float(part).flatten(1), batch.flatten(1)).square().double()
             for total, s in zip(sums[:, start : start + rows], bandwidths, strict=True):
                 torch.logaddexp(total, torch.logsumexp(-squared / (2 * s * s), 1), out=total)
     size = images[0].numel()
