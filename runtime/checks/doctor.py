@@ -10,6 +10,7 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.devices import MENDS, PROVIDERS
+from aae_zoo.runtime.engine.gpus import nvidia_gpus
 from aae_zoo.runtime.engine.session import import_onnxruntime, open_session
 from aae_zoo.runtime.engine.wheels import installed, installed_wheels
 from aae_zoo.runtime.errors import AaeZooError
@@ -30,7 +31,7 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """Look at this installation. Nothing is changed and nothing goes to the network."""
-    return [*_versions(), *_onnxruntime(), *_devices(), *_models(), _cache(), _data()]
+    return [*_versions(), *_onnxruntime(), *_gpus(), *_devices(), *_models(), _cache(), _data()]
 
 
 def _versions() -> Iterator[Finding]:
@@ -65,6 +66,11 @@ def _loaded_version() -> str | None:
         return str(import_onnxruntime().__version__)
     except AaeZooError:
         return None
+
+
+def _gpus() -> Iterator[Finding]:
+    for number, gpu in enumerate(nvidia_gpus()):
+        yield Finding(f"GPU cuda:{number}", str(gpu))
 
 
 def _devices() -> Iterator[Finding]:

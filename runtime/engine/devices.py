@@ -15,11 +15,13 @@ Provider = tuple[str, dict[str, Any]]
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
+TENSORRT: Final = "TensorrtExecutionProvider"
+NVIDIA: Final = (CUDA, TENSORRT)
 # Each device's providers; the CPU takes what the others have no operator for.
 PROVIDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "cpu": (CPU,),
     "cuda": (CUDA, CPU),
-    "tensorrt": ("TensorrtExecutionProvider", CUDA, CPU),
+    "tensorrt": (TENSORRT, CUDA, CPU),
     "coreml": ("CoreMLExecutionProvider", CPU),
     "dml": ("DmlExecutionProvider", CPU),
     "openvino": ("OpenVINOExecutionProvider", CPU),

@@ -1,6 +1,7 @@
 """Devices and threads: the one that was asked for or an error, never another in silence."""
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from conftest import AaeZoo
 
 from aae_zoo.runtime import DeviceUnavailable, InvalidInput, Model, load, share_threads
+from aae_zoo.runtime.engine import gpus
 from aae_zoo.runtime.engine import session as sessions
 from aae_zoo.runtime.engine.cpus import available_cpus, cgroup_cpus, cgroup_folders
-from aae_zoo.runtime.engine.devices import PROVIDERS, wanted_providers
+from aae_zoo.runtime.engine.devices import CPU, PROVIDERS, wanted_providers
 
 CODES = np.zeros((1, 2), np.float32)
 
@@ -48,6 +51,57 @@ def test_a_list_of_providers_is_taken_as_it_is() -> None:
         wanted_providers(cuda, ["QNN"])
     with pytest.raises(InvalidInput, match="device is an empty list"):
         wanted_providers(cuda, [])
+
+
+DRIVER = """
+#include <string.h>
+int cuInit(unsigned flags) { return %(fails)d; }
+int cuDeviceGetCount(int *count) { *count = %(count)d; return 0; }
+int cuDeviceGet(int *device, int number) { *device = 40 + number; return 0; }
+int cuDeviceGetName(char *name, int size, int device) {
+    strncpy(name, device == 40 ? "NVIDIA H100 80GB HBM3" : "NVIDIA L4", size); return 0; }
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)(device == 40 ? 79 : 22) << 30; return 0; }
+"""
+
+
+def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int, *, fails: int = 0) -> None:
+    """Let NVIDIA's driver be one that lists so many GPUs."""
+    (folder / "driver.c").write_text(DRIVER % {"count": count, "fails": fails})
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "libcuda.so.1", folder / "driver.c"], check=True)
+    monkeypatch.setattr(gpus, "_DRIVER", ("libmissing.so.1", str(folder / "libcuda.so.1")))
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, r"there is 1 GPU here, cuda:0 \(NVIDIA H100 80GB HBM3\)"),
+        (2, r"there are 2 GPUs here, cuda:0 \(NVIDIA H100 80GB HBM3\), cuda:1 \(NVIDIA L4\)"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_told_from_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, said: str
+) -> None:
+    driver(tmp_path, monkeypatch, count)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", CPU])
+    with pytest.raises(DeviceUnavailable, match=f"device cuda:3 was asked for, but cannot be used: {said}; "):
+        load("digits-gauss", device="cuda:3").sample(1)
+
+
+def test_doctor_names_each_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aae_zoo: AaeZoo) -> None:
+    driver(tmp_path, monkeypatch, 2)
+    out = aae_zoo("doctor").out
+    assert re.search(r"ok +GPU cuda:0 +NVIDIA H100 80GB HBM3, 79 GiB\n", out)
+    assert re.search(r"ok +GPU cuda:1 +NVIDIA L4, 22 GiB\n", out)
+
+
+def test_without_a_driver_or_with_one_that_fails_there_is_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(tmp_path, monkeypatch, 2, fails=999)
+    assert gpus.nvidia_gpus() == []
+    monkeypatch.setattr(gpus, "_DRIVER", (str(tmp_path / "nothing"),))
+    assert gpus.nvidia_gpus() == []
+    gpus.check_gpu(3)  # that CUDA does not work is for ONNX Runtime to say
 
 
 def test_a_list_of_providers_runs(small_bundle: Path) -> None:
