@@ -300,8 +300,9 @@ def test_training_records_how_it_prepared(tmp_path: Path) -> None:
     dataset = load_data(settings, tmp_path)
     assert dataset.preparation == Preparation(fit="pad", ground="white", polarity="dark", range=(0, 4095))
     assert int(dataset.train_images.max()) == 255
-    with pytest.warns(RuntimeWarning, match=r"in a recipe data\.range = \[0, 4095\]"):
+    with pytest.warns(RuntimeWarning, match=r"in a recipe data\.range = \[0, 4095\]") as said:
         assert int(load_dataset("mine", tmp_path, size=28, channels=1).train_images.max()) == 16
+    assert len(said) == 1
     with pytest.raises(DatasetError, match="there is no folder of pictures"):
         load_data(settings, tmp_path / "nowhere")
 
