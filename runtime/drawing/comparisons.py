@@ -11,7 +11,7 @@ from aae_zoo.runtime.latent.neighbours import Neighbours
 Array = NDArray[np.float32]
 
 
-def reconstructions(images: Array, again: Array, names: Sequence[str] = ()) -> list[Row]:
+def reconstructions(images: Array, again: Array, names: Sequence[str]) -> list[Row]:
     """Images [n, C, H, W] with their names, and below them their reconstructions with the squared error a pixel."""
     errors = np.square(again - images).mean((1, 2, 3))
     count = columns(images.shape[1:])
