@@ -11,7 +11,8 @@ from aae_zoo.cli.printing import FEW, note, print_json, print_records, say
 from aae_zoo.runtime.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from aae_zoo.runtime import Model
+    from aae_zoo.runtime import Model, Neighbours
+    from aae_zoo.runtime.formats.images import Images
 
 _HIGHEST: Final = 10
 
@@ -30,7 +31,7 @@ def sample(
     output: ImagesOut = "samples.png",
 ) -> None:
     """Draw new images from a model."""
-    from aae_zoo.runtime.formats.pictures import save_images
+    from aae_zoo.runtime.drawing.grid import save_images
 
     images = model.stream(
         "sample", count, seed=seed, label=label, temperature=temperature, truncation=truncation, quasi=quasi
@@ -85,7 +86,8 @@ def decode(
     output: ImagesOut,
 ) -> None:
     """Decode codes into images."""
-    from aae_zoo.runtime.formats.pictures import read_codes, save_images
+    from aae_zoo.runtime.drawing.grid import save_images
+    from aae_zoo.runtime.formats.pictures import read_codes
 
     codes = read_codes(input_)
     images = model.stream("decode", codes["z"], codes.get("y") if model.conditional else None)
@@ -100,12 +102,19 @@ def reconstruct(
     input_: ImagesIn,
     output: ImagesOut,
 ) -> None:
-    """Encode images and decode their codes again."""
-    from aae_zoo.runtime.formats.pictures import save_images
+    """Encode images and decode their codes again; a .png has them below the images."""
+    from aae_zoo.runtime.drawing import comparisons
+    from aae_zoo.runtime.drawing.captions import check_rows, draw_rows
+    from aae_zoo.runtime.drawing.grid import is_picture, save_images, save_picture
 
-    images = model.stream("reconstruct", read(input_))
-    save_images(images, output)
-    _say(f"{images.shape[0]} reconstructions", output)
+    given = read(input_)
+    if is_picture(output):
+        check_rows(2 * len(given), model.manifest.image.axes, 1)
+        images = given.rows(slice(0, len(given)))
+        save_picture(draw_rows(comparisons.reconstructions(images, model.reconstruct(images), given.names)), output)
+    else:
+        save_images(model.stream("reconstruct", given), output)
+    _say(f"{len(given)} reconstructions", output)
 
 
 @with_model()
@@ -118,7 +127,7 @@ def interpolate(
     spherical: Annotated[bool, typer.Option("--spherical", help="Along great arcs instead of straight lines.")] = False,
 ) -> None:
     """Walk in code space from each image to the next; in a .png, each walk is one row."""
-    from aae_zoo.runtime.formats.pictures import save_images
+    from aae_zoo.runtime.drawing.grid import save_images
 
     images = model.interpolate(read(input_), steps, spherical=spherical)
     save_images(images, output, columns=steps)
@@ -134,11 +143,20 @@ def traverse(
     steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2, max=10_000)] = 9,
 ) -> None:
     """Show what each coordinate of the code does: each image with one at a time moved through the prior."""
-    from aae_zoo.runtime.formats.pictures import save_images
+    from aae_zoo.runtime.drawing import comparisons
+    from aae_zoo.runtime.drawing.captions import check_rows, draw_rows
+    from aae_zoo.runtime.drawing.grid import is_picture, save_images, save_picture
 
-    images = model.traverse(read(input_), steps)
-    save_images(images, output, columns=steps)
-    _say(f"{len(images) // steps} traversals of {steps} images", output)
+    given = read(input_)
+    walks = len(given) * model.manifest.latent
+    if is_picture(output):
+        check_rows(len(given) + walks * steps, model.manifest.image.axes, 1)
+        images = given.rows(slice(0, len(given)))
+        moved, values = model.traverse(images, steps), model.traversed(steps)
+        save_picture(draw_rows(comparisons.traversals(images, moved, values, given.names)), output)
+    else:
+        save_images(model.traverse(given, steps), output)
+    _say(f"{walks} traversals of {steps} images", output)
 
 
 @with_model()
@@ -148,7 +166,7 @@ def manifold(
     side: Annotated[int, typer.Option(help="The grid has SIDE x SIDE images.", min=1, max=1_000)] = 20,
 ) -> None:
     """Draw the images over the percentiles of a 2-D prior."""
-    from aae_zoo.runtime.formats.pictures import save_images
+    from aae_zoo.runtime.drawing.grid import save_images
 
     save_images(model.manifold(side), output, gap=0)
     _say(f"{side} x {side} images of {model.manifest.name}", output)
@@ -162,7 +180,8 @@ def nearest(
     among: Annotated[Path, typer.Argument(metavar="AMONG", help="The images to choose from, as INPUT.")],
     k: Annotated[int, typer.Option("-k", help="How many for each image.", min=1)] = 1,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Every row: .csv, .json, or .npz arrays by column.")
+        str | None,
+        typer.Option("--output", "-o", help="Every row: .csv, .json, .npz arrays by column, or name.png to look at."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -170,9 +189,16 @@ def nearest(
     from aae_zoo.runtime.formats.tables import rows, save_table
 
     given, choice = read(input_), read(among)
+    drawn = Path(output or "").suffix.lower() == ".png"
+    if drawn:
+        from aae_zoo.runtime.drawing.captions import check_rows
+
+        check_rows(len(given) * (1 + k), model.manifest.image.axes, 2, "a .csv file")
     found = model.nearest(given, choice, k)
     columns = found.columns(given.names, choice.names)
-    if output is not None:
+    if output is not None and drawn:
+        _draw_neighbours(given, choice, found, output)
+    elif output is not None:
         save_table(columns, output)
     if json:
         print_json({"name": model.manifest.name, "nearest": rows(columns)})
@@ -180,6 +206,18 @@ def nearest(
         _say(f"{found.numbers.size} neighbours", output)
     else:
         print_records(rows(columns))
+
+
+def _draw_neighbours(given: "Images", choice: "Images", found: "Neighbours", output: str) -> None:
+    import numpy as np
+
+    from aae_zoo.runtime.drawing import comparisons
+    from aae_zoo.runtime.drawing.captions import draw_rows
+    from aae_zoo.runtime.drawing.grid import save_picture
+
+    images = given.rows(slice(0, len(given)))
+    among = np.concatenate([choice.rows(slice(number, number + 1)) for number in found.numbers.ravel().tolist()])
+    save_picture(draw_rows(comparisons.neighbours(images, among, found, given.names, choice.names)), output)
 
 
 @with_model()

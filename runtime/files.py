@@ -61,6 +61,25 @@ def output_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def check_space(path: Path, size: int) -> None:
+    """Refuse to begin a file or folder of so many bytes where the disk has no space for it.
+
+    Raises:
+        OutputError: it has fewer bytes free.
+    """
+    import shutil  # as in `_remove`
+
+    place = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
+    if place is None:
+        return
+    disk = shutil.disk_usage(place)
+    if disk.total and size > disk.free:  # some network drives say nothing of themselves
+        raise OutputError(
+            f"cannot write {path}: it takes about {size} bytes, and its disk has {disk.free} free; ask for less, or "
+            "give an output on a larger disk"
+        )
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, with its suffix: it becomes `path`, or on any failure is removed.

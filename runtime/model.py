@@ -24,7 +24,7 @@ from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
 from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge
-from aae_zoo.runtime.latent.walks import arcs, lines, traversals
+from aae_zoo.runtime.latent.walks import arcs, lines, traversals, traversed
 from aae_zoo.runtime.store.catalogue import shipped_or_folder
 
 
@@ -342,12 +342,21 @@ class Model:
         Raises:
             InvalidInput: fewer than two steps, or images as for `encode`.
         """
+        values = self.traversed(steps)
+        codes = self._decoder_inputs(images, **how)
+        walk = {name: np.repeat(c, values.size, axis=0) for name, c in codes.items()}
+        walk["z"] = traversals(codes["z"], values)
+        return self._decode(walk)["image"]
+
+    def traversed(self, steps: int = 9) -> NDArray[np.float32]:
+        """The values that each coordinate of the code goes through in `traverse`: [latent, steps].
+
+        Raises:
+            InvalidInput: fewer than two steps.
+        """
         if steps < 2:
             raise InvalidInput(f"traverse has {steps} steps, expected 2 or more")
-        codes = self._decoder_inputs(images, **how)
-        walk = {name: np.repeat(c, self.manifest.latent * steps, axis=0) for name, c in codes.items()}
-        walk["z"] = traversals(codes["z"], self._engine.prior_draws, steps)
-        return self._decode(walk)["image"]
+        return traversed(self._engine.prior_draws, steps)
 
     def nearest(self, images: Any, among: Any, k: int = 1, **how: Unpack[How]) -> Neighbours:
         """The `k` images of `among` whose codes z are nearest to the code of each image: numbers and distances, [n, k].

@@ -33,7 +33,7 @@ FLOORS = {
     "export": "release | bundling targets | pages | card proof",
     "zoo": "training | measure build | objectives | autoencoder | networks priors datasets | data maths | recipe"
     " | parts processes",
-    "runtime": "serving checks frozen | model | store engine | formats | latent | bundles | files | ownership"
+    "runtime": "serving checks frozen | model | store engine | drawing | formats | latent | bundles | files | ownership"
     " | documents errors | escapes",
 }
 # How many Python files a folder has at most.

@@ -10,7 +10,9 @@ from PIL.Image import Image
 
 from aae_zoo.export.pages.explore import CODES_FILE
 from aae_zoo.export.proof.golden import References, save_npz
-from aae_zoo.runtime.formats.pictures import grid
+from aae_zoo.runtime.drawing import comparisons
+from aae_zoo.runtime.drawing.captions import draw_rows
+from aae_zoo.runtime.drawing.grid import grid
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.data.dataset import Dataset, to_float
@@ -29,7 +31,8 @@ def write_pictures(folder: Path, model: Model, dataset: Dataset, prior: BasePrio
     if model.manifest.noise == 2:
         _shades(grid(model.manifold(20), gap=0)).save(folder / "manifold.png", optimize=True)
     if model.manifest.labels:
-        grid(_every_label(model), len(model.manifest.labels)).save(folder / "labels.png", optimize=True)
+        rows = comparisons.classes(_every_label(model), model.manifest.labels)
+        draw_rows(rows).save(folder / "labels.png", optimize=True)
     if model.manifest.latent == 2:
         _codes(model, dataset, prior).save(folder / "codes.png", optimize=True)
 

@@ -24,12 +24,12 @@ from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import ROLES, Manifest, metric_text
 from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
+from aae_zoo.runtime.drawing.grid import to_uint8
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
 from aae_zoo.runtime.escapes import html_text, markdown
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.formats.decoded import reason
 from aae_zoo.runtime.formats.npz import Npz
-from aae_zoo.runtime.formats.pictures import to_uint8
 from aae_zoo.runtime.formats.preparation import digit_share
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model

@@ -1,34 +1,25 @@
-"""Pictures and arrays on disk: what users give to encode, and what sample and decode write."""
+"""Pictures and arrays on disk: what users give to encode, and the arrays that commands write."""
 
 import io
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.files import atomic_file, atomic_folder, output_errors
+from aae_zoo.runtime.files import atomic_file, output_errors
 from aae_zoo.runtime.formats.decoded import MOST, Decoding, jpeg_size, measure_picture, npy_header, reason
 from aae_zoo.runtime.formats.folders import FORMATS, check_file
 from aae_zoo.runtime.formats.plan import Notices, Plan
 from aae_zoo.runtime.formats.preparation import Loose, check_size, finish, loosen
-from aae_zoo.runtime.formats.stream import Stream
-from aae_zoo.runtime.ownership import SOFTWARE
-
-_GRID_WIDTH: Final = 480
 
 if TYPE_CHECKING:
     from aae_zoo.runtime.formats.npz import Npz
-
-# Images, or those that a stream gives batch by batch.
-Results = NDArray[np.float32] | Stream
 
 
 def read_array(path: Path, names: tuple[str, ...]) -> NDArray[Any]:
@@ -59,38 +50,6 @@ def read_codes(path: Path) -> dict[str, NDArray[np.generic]]:
         if not isinstance(content, np.ndarray) and {"z", "y"} <= set(content.names):
             codes["y"] = content.read("y")
     return codes
-
-
-def save_images(images: Results, output: str, *, columns: int | None = None, gap: int = 2) -> None:
-    """Write images [n, C, H, W] in [0, 1]: name.png one grid, folder/ one file each, .npy or .npz arrays, - to stdout.
-
-    `columns` and `gap` are those of the grid. A stream goes into an .npy file or a folder without being held whole.
-
-    Raises:
-        InvalidInput: the output has a suffix that is none of these.
-        OutputError: it cannot be written.
-    """
-    path, suffix = Path(output), Path(output).suffix.lower()
-    if output == "-" or suffix == ".png":
-        if (size := math.prod(images.shape)) > MOST:  # before a stream is worked out
-            raise InvalidInput(
-                f"a picture of {images.shape[0]} images has {size} pixels, expected at most {MOST}; write an .npy file"
-            )
-        picture, ours = grid(_whole(images), columns, gap=gap), PngInfo()
-        ours.add_text("Software", SOFTWARE)
-        write_file(output, lambda stream: picture.save(stream, "PNG", pnginfo=ours))
-    elif suffix == ".npy" and isinstance(images, Stream):
-        images.save(path)
-    elif suffix in (".npy", ".npz"):
-        save_arrays({"image": _whole(images)}, output)
-    elif output and (output.endswith("/") or not suffix or path.is_dir()):
-        with atomic_folder(path) as folder:
-            width = max(4, len(str(images.shape[0] - 1)))
-            for number, pixels in enumerate(_each(images)):
-                Image.fromarray(pixels).save(folder / f"{number:0{width}}.png")
-    else:
-        ending = path.suffix or "nothing"
-        raise InvalidInput(f"the output {output} ends in {ending}, expected .png, .npy, .npz, a folder/ or -")
 
 
 def save_arrays(arrays: dict[str, NDArray[Any]], output: str) -> None:
@@ -124,36 +83,6 @@ def write_file(output: str, write: Callable[[IO[bytes]], object]) -> None:
         return
     with atomic_file(Path(output)) as temporary, temporary.open("wb") as stream:
         write(stream)
-
-
-def grid(images: NDArray[np.float32], columns: int | None = None, *, gap: int = 2) -> Image.Image:
-    """All images in one picture, row by row, by default as square as can be, small ones enlarged by a whole factor."""
-    pixels = to_uint8(images)
-    columns = columns or math.ceil(math.sqrt(len(pixels)))
-    rows = math.ceil(len(pixels) / columns)
-    height, width = pixels.shape[1] + gap, pixels.shape[2] + gap
-    canvas = np.zeros((rows * height - gap, columns * width - gap, *pixels.shape[3:]), np.uint8)
-    for number, image in enumerate(pixels):
-        top, left = number // columns * height, number % columns * width
-        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
-    picture = Image.fromarray(canvas)
-    factor = max(1, round(_GRID_WIDTH / picture.width))
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-
-
-def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Images [n, C, H, W] in [0, 1] as bytes [n, H, W] for gray, [n, H, W, C] for colour."""
-    pixels = np.rint(images * 255).astype(np.uint8)
-    return pixels[:, 0] if pixels.shape[1] == 1 else np.moveaxis(pixels, 1, -1)
-
-
-def _whole(images: Results) -> NDArray[np.float32]:
-    return np.concatenate(list(images)) if isinstance(images, Stream) else images
-
-
-def _each(images: Results) -> Iterator[NDArray[np.uint8]]:
-    for part in images if isinstance(images, Stream) else [images]:
-        yield from to_uint8(part)
 
 
 @contextmanager

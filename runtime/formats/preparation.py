@@ -117,7 +117,7 @@ def _in_bytes(picture: Image.Image, plan: Plan, name: str, notices: Notices) -> 
     if chosen is None and not (low >= -_ROUNDING and high <= most + _ROUNDING):
         raise InvalidInput(
             f"{name} has values from {low:g} to {high:g}, expected 0 to {most}; say which are black and white, "
-            "in whole numbers (--range LOW..HIGH, in Python range=(LOW, HIGH))"
+            "in whole numbers (--range LOW..HIGH, in Python range=(LOW, HIGH), over HTTP range=LOW..HIGH)"
         )
     if chosen is None and picture.mode != "F":
         _say_if_dim(int(low), int(high), most, name, notices)
@@ -154,8 +154,8 @@ def _say_if_dim(low: int, high: int, most: int, name: str, notices: Notices) -> 
     notices.say(
         "range",
         f"{name} has values from {low} to {high} of the 0 to {most} that it can hold, and is read as such; if "
-        f"{white} is white, say so (--range {black}..{white}, in Python range=({black}, {white}), in a recipe "
-        f"data.range = [{black}, {white}])",
+        f"{white} is white, say so (--range {black}..{white}, in Python range=({black}, {white}), over HTTP "
+        f"range={black}..{white}, in a recipe data.range = [{black}, {white}])",
     )
 
 

@@ -1,14 +1,15 @@
 """Work on any number of rows in batches: collected into one result, or streamed without ever holding it all."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.files import atomic_file, check_space
 from aae_zoo.runtime.formats.arrays import Arrays
 
 
@@ -61,16 +62,34 @@ class Stream:
             yield self._job.step(part, None)[self._name]
 
     def save(self, path: str | Path) -> None:
-        """Write everything into one .npy file, which appears only when it is complete.
+        """Write everything into one .npy file, or as the only array of an .npz file; it appears when it is complete.
 
         Raises:
-            InvalidInput: the file's name does not end in .npy, or as for the work itself.
-            OutputError: it cannot be written.
+            InvalidInput: the file's name ends in neither .npy nor .npz, or as for the work itself.
+            OutputError: it cannot be written, or the disk has no space for it.
         """
-        if Path(path).suffix.lower() != ".npy":
-            raise InvalidInput(f"the output {path} ends in {Path(path).suffix or 'nothing'}, expected .npy")
+        path = Path(path)
+        suffix = path.suffix.lower()
+        if suffix not in (".npy", ".npz"):
+            raise InvalidInput(f"the output {path} ends in {path.suffix or 'nothing'}, expected .npy or .npz")
+        check_space(path, 4 * math.prod(self.shape))
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            if suffix == ".npy":
+                self._write(file)
+            else:
+                self._write_npz(file)
+
+    def _write_npz(self, file: IO[bytes]) -> None:
+        import zipfile  # slow to import, and nothing else needs it
+
+        with (
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open(f"{self._name}.npy", "w", force_zip64=True) as entry,
+        ):
+            self._write(entry)
+
+    def _write(self, file: IO[bytes]) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
-        with atomic_file(Path(path)) as temporary, temporary.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for rows in self:
-                file.write(np.ascontiguousarray(rows, "<f4").data)
+        np.lib.format.write_array_header_1_0(file, header)
+        for rows in self:
+            file.write(np.ascontiguousarray(rows, "<f4").data)

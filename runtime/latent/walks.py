@@ -38,14 +38,22 @@ def _arc(a: NDArray[np.float64], b: NDArray[np.float64], steps: int) -> Codes:
     return ((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)).astype(np.float32)
 
 
-def traversals(codes: Codes, draws: Codes, steps: int) -> Codes:
-    """Each row [n, latent] with one coordinate at a time moved through the prior: [n * latent * steps, latent].
+def traversed(draws: Codes, steps: int) -> Codes:
+    """The values of each coordinate in even steps from its first to its 99th percentile: [latent, steps].
 
-    A coordinate goes in even steps from the first to the 99th percentile of the prior's draws [m, latent].
+    The percentiles are those of the prior's draws [m, latent].
     """
     low, high = np.quantile(draws, _ENDS, axis=0).astype(np.float32)
-    size = codes.shape[1]
+    return np.linspace(low, high, steps, dtype=np.float32, axis=1)
+
+
+def traversals(codes: Codes, values: Codes) -> Codes:
+    """Each row [n, latent] with one coordinate at a time moved through its values: [n * latent * steps, latent].
+
+    `values` are [latent, steps].
+    """
+    size, steps = values.shape
     walks = np.repeat(codes, size * steps, axis=0).reshape(len(codes), size, steps, size)
     for i in range(size):
-        walks[:, i, :, i] = np.linspace(low[i], high[i], steps, dtype=np.float32)
+        walks[:, i, :, i] = values[i]
     return walks.reshape(-1, size)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.drawing.grid import grid
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.decoded import npy_header, reason
 from aae_zoo.runtime.formats.folders import FORMATS
-from aae_zoo.runtime.formats.pictures import grid
 from aae_zoo.runtime.serving.batching import ROWS
 
 NPY: Final = "application/x-npy"

@@ -26,9 +26,9 @@ import numpy as np
 from PIL import Image
 
 from aae_zoo.runtime import load
+from aae_zoo.runtime.drawing.grid import to_uint8
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.runtime.formats.pictures import to_uint8
 
 MODEL = "mnist-gauss8"
 CLIENTS = (1, 8, 32)

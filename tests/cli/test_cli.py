@@ -19,9 +19,9 @@ from PIL import Image
 
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.manifest import PRECISIONS
+from aae_zoo.runtime.drawing.grid import grid
 from aae_zoo.runtime.engine import wheels
 from aae_zoo.runtime.engine.devices import DEVICES
-from aae_zoo.runtime.formats.pictures import grid
 from aae_zoo.runtime.store.catalogue import SHIPPED
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")

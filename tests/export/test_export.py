@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from aae_zoo.export.bundling import prove
 from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.export.bundling.graphs import round_weights, to_onnx
+from aae_zoo.export.bundling.pictures import write_pictures
 from aae_zoo.export.bundling.prove import gate
 from aae_zoo.export.card.card import model_card
 from aae_zoo.export.proof.gate import GATE, check_graphs, failures, float64_gate
@@ -31,9 +32,12 @@ from aae_zoo.export.proof.search import worst_input
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import ROLES
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of
+from aae_zoo.runtime.drawing import comparisons
+from aae_zoo.runtime.drawing.captions import draw_rows
 from aae_zoo.runtime.errors import DatasetError, ParityError
-from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.model import Model, load
 from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.training.run import Run, load_model
@@ -341,6 +345,20 @@ def rename_output(model: onnx.ModelProto, name: str) -> None:
     for node in model.graph.node:
         node.output[:] = [name if o == old else o for o in node.output]
     model.graph.output[0].name = name
+
+
+def test_the_picture_of_labels_names_them(tmp_path: Path) -> None:
+    model, fashion = load("fashion-style"), load_dataset("fashion-mnist")
+    autoencoder, _ = build(load_recipe("fashion-style"), fashion.image_shape)
+    write_pictures(tmp_path, model, fashion, autoencoder.prior)
+    blank = np.zeros((10, *model.manifest.image.axes), np.float32)
+    named = np.asarray(draw_rows(comparisons.classes(blank, fashion.label_names)))
+    with Image.open(tmp_path / "labels.png") as picture:
+        rows = np.asarray(picture)
+    below = 10 + 112  # the captions, below a row of blank images
+    assert rows.shape == (named.shape[0] + 7 * (112 + 10), named.shape[1])
+    assert np.array_equal(rows[below - named.shape[0] :], named[below:])
+    assert (named[below:] < 128).any()
 
 
 class TestBundle:

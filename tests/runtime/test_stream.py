@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
+from conftest import AaeZoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +19,14 @@ from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.engine.graph import _batch_rows
 
 COUNTS = st.integers(1, 2500)
+
+
+class Usage(NamedTuple):
+    """What a disk says of itself, in bytes."""
+
+    total: int
+    used: int
+    free: int
 
 
 @settings(max_examples=15)
@@ -41,6 +52,10 @@ def test_a_stream_is_the_result_in_parts(small: Model, count: int, seed: int, te
 def test_a_stream_becomes_a_file(small: Model, tmp_path: Path) -> None:
     small.stream("sample", 2500, seed=2).save(tmp_path / "images.npy")
     assert np.array_equal(np.load(tmp_path / "images.npy"), small.sample(2500, seed=2))
+    small.stream("sample", 2500, seed=2).save(tmp_path / "IMAGES.NPZ")
+    with np.load(tmp_path / "IMAGES.NPZ") as saved:
+        assert saved.files == ["image"]
+        assert np.array_equal(saved["image"], small.sample(2500, seed=2))
     assert repr(small.stream("sample", 2500)) == "<Stream of image, float32 [2500, 1, 14, 14]>"
 
 
@@ -49,8 +64,10 @@ def test_a_stream_that_fails_leaves_no_file(small: Model, no_leftovers: Path) ->
     images[2499] = 2
     with pytest.raises(InvalidInput, match="values from 0 to 2"):
         small.stream("encode", images).save(no_leftovers / "codes.npy")
-    with pytest.raises(InvalidInput, match=r"ends in \.npz, expected \.npy"):
-        small.stream("sample", 4).save(no_leftovers / "codes.npz")
+    with pytest.raises(InvalidInput, match="values from 0 to 2"):
+        small.stream("encode", images).save(no_leftovers / "codes.npz")
+    with pytest.raises(InvalidInput, match=r"ends in \.png, expected \.npy or \.npz"):
+        small.stream("sample", 4).save(no_leftovers / "codes.png")
     with pytest.raises(OutputError):
         small.stream("sample", 4).save("/proc/nowhere/x.npy")
 
@@ -60,20 +77,45 @@ def test_works_that_cannot_be_streamed(small: Model) -> None:
         small.stream("score", 4)  # type: ignore[call-overload]
 
 
-def test_memory_of_a_stream_does_not_grow(small_bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_memory_of_a_stream_does_not_grow(suffix: str, small_bundle: Path, tmp_path: Path) -> None:
     """Drawing into a file 50 times as many images takes no more memory; together they are 78 MB."""
     program = f"""
 import resource
 from aae_zoo.runtime import load
 model = load({str(small_bundle)!r})
-model.stream("sample", 2000).save({str(tmp_path / "few.npy")!r})
+model.stream("sample", 2000).save({str(tmp_path / f"few{suffix}")!r})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-model.stream("sample", 100_000).save({str(tmp_path / "many.npy")!r})
+model.stream("sample", 100_000).save({str(tmp_path / f"many{suffix}")!r})
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     grown = int(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout)
     assert grown < 4_000  # kB
-    assert np.load(tmp_path / "many.npy", mmap_mode="r").shape == (100_000, 1, 14, 14)
+    images = np.load(tmp_path / f"many{suffix}", mmap_mode="r")
+    assert (images["image"] if suffix == ".npz" else images).shape == (100_000, 1, 14, 14)
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("x.npy", "it takes about 6272000000000 bytes, and its disk has 1000000000 free; ask for less"),
+        ("x.npz", "it takes about 6272000000000 bytes, and its disk has 1000000000 free; ask for less"),
+        ("x/", "it takes about 8192000000000 bytes, and its disk has 1000000000 free; ask for less"),
+        ("x.png", "a picture of 2000000000 images has 1568000000000 pixels, expected at most 1073741824; write an"),
+        ("-", "a picture of 2000000000 images has 1568000000000 pixels, expected at most 1073741824; write an"),
+    ],
+)
+def test_more_than_there_is_space_for_is_refused_before_work_begins(
+    output: str, said: str, refused: Callable[..., str], no_leftovers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(2 * 10**12, 10**12, 10**9))
+    path = output if output == "-" else f"{no_leftovers}/{output}"
+    assert said in refused("sample", "-n", 2_000_000_000, "-o", path)
+
+
+def test_a_disk_that_says_nothing_of_itself_is_written_to(aae_zoo: AaeZoo, tmp_path: Path) -> None:
+    with mock.patch("shutil.disk_usage", lambda path: Usage(0, 0, 0)):
+        assert aae_zoo("sample", "-n", 2, "-o", tmp_path / "x.npz").status == 0
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,14 @@ def test_a_traversal_moves_one_coordinate_through_the_prior(shipped: Model, digi
     images = shipped.traverse(digits[:2], 5)
     assert images.shape == (2 * 2 * 5, 1, 28, 28)
     codes, draws = shipped.encode(digits[:2]), shipped.codes_of(uniform_noise(DRAWS, 2, 0))["z"]
-    walks = traversals(codes, draws, 5).reshape(2, 2, 5, 2)
+    values = shipped.traversed(5)
+    walks = traversals(codes, values).reshape(2, 2, 5, 2)
     assert np.allclose(images, shipped.decode(walks.reshape(-1, 2)), atol=1e-5)
     assert (walks[:, 0, :, 1] == codes[:, 1:]).all()
     assert (walks[:, 1, :, 0] == codes[:, :1]).all()
-    assert np.allclose(walks[0, 1, [0, -1], 1], np.quantile(draws[:, 1], [0.01, 0.99]), atol=1e-5)
+    assert np.array_equal(walks[1, 1, :, 1], values[1])
+    assert np.allclose(values[:, [0, -1]].T, np.quantile(draws, [0.01, 0.99], axis=0), atol=1e-5)
+    assert np.allclose(np.diff(values), np.diff(values)[:, :1], atol=1e-5)
     with pytest.raises(InvalidInput, match="traverse has 1 steps, expected 2 or more"):
         shipped.traverse(digits[:1], 1)
 

@@ -67,6 +67,25 @@ def test_kaggles_names(suffix: str, small_data: Path, tmp_path: Path) -> None:
     assert len(images) == len(load_dataset("small", small_data).test_images)
 
 
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_kaggles_folders(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kaggle's download unpacks into a folder for each file, which has the file's name, beside some of the files."""
+    paths = find_idx(name, None)
+    assert paths
+    for file, path in zip(FILES, paths, strict=True):
+        (tmp_path / name / file).mkdir(parents=True)
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        (tmp_path / name / file / file).write_bytes(content)
+    expected = [tmp_path / name / file / file for file in FILES]
+    assert find_idx(name, tmp_path / name) == find_idx(name, tmp_path) == expected
+    monkeypatch.setenv("AAE_ZOO_DATA", str(tmp_path))
+    assert find_idx(name, None) == expected
+    assert load_dataset(name).md5s == {"mnist": mnist_file, "fashion-mnist": fashion_mnist}[name].MD5S
+    shutil.copy(expected[0], tmp_path / name / "train-images.idx3-ubyte")  # beside its folder, as in Kaggle's archive
+    expected[0].unlink()
+    assert find_idx(name, None) == [tmp_path / name / "train-images.idx3-ubyte", *expected[1:]]
+
+
 def test_a_given_folder_without_the_data_is_an_error_not_a_search(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=f"{tmp_path} does not hold mnist, expected the files train-images"):
         load_dataset("mnist", tmp_path)

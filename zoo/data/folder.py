@@ -50,16 +50,17 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
         )
     classes = sorted({path.parent.name for path in paths if path.parent != root}, key=natural)
     preparation = replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range)
-    images = read_pictures(train, size, channels, preparation)
+    images = read_pictures([*train, *test], size, channels, preparation)  # at once: what is to be said is said once
+    train_images, test_images = images[: len(train)], images[len(train) :]
     return Dataset(
         name=settings.dataset,
-        train_images=images,
+        train_images=train_images,
         train_labels=_labels(train, classes),
-        test_images=read_pictures(test, size, channels, preparation),
+        test_images=test_images,
         test_labels=_labels(test, classes),
         label_names=tuple(classes),
         md5s={"names and contents": _md5({path.relative_to(root).as_posix(): hashes[path] for path in paths})},
-        preparation=replace(preparation, polarity=polarity(images)),
+        preparation=replace(preparation, polarity=polarity(train_images)),
     )
 
 

@@ -58,9 +58,10 @@ def find_idx(name: str, place: Path | None, cached: Path | None = None) -> list[
 
 
 def _find(folder: Path, file: str) -> Path | None:
-    """A file by its name, or by Kaggle's, which has a dot before idx; plain or .gz."""
+    """A file by its name, or as Kaggle has it: with a dot before idx, or in a folder of its own name; plain or .gz."""
     names = [name + suffix for name in (file, file.replace("-idx", ".idx")) for suffix in ("", ".gz")]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    places = [place for name in names for place in (folder / name, folder / name / name)]
+    return next((place for place in places if place.is_file()), None)
 
 
 def read_dataset(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from aae_zoo.runtime.formats.pictures import grid
+from aae_zoo.runtime.drawing.grid import grid
 from aae_zoo.runtime.latent.noise import percentile_grid
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import to_float

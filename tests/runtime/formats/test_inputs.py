@@ -19,9 +19,9 @@ from PIL import Image
 
 from aae_zoo.runtime import InvalidInput, Model, load
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, ImageShape
+from aae_zoo.runtime.drawing.grid import grid, to_uint8
 from aae_zoo.runtime.formats.arrays import as_array, check_codes
 from aae_zoo.runtime.formats.images import as_images, check_images, read_images
-from aae_zoo.runtime.formats.pictures import grid, to_uint8
 from aae_zoo.runtime.formats.plan import Plan
 
 SQUASH = replace(USUAL_PREPARATION, fit="squash")
