@@ -318,15 +318,29 @@ class TestFolder:
         assert f"there is no folder of pictures {tmp_path / 'nowhere'}" in message
 
     @pytest.mark.parametrize("content", [b"", b"no picture", None])
-    def test_a_damaged_picture(
-        self, pictures: Path, tmp_path: Path, refused: Callable[..., str], content: bytes | None
+    def test_a_damaged_picture_costs_itself(
+        self, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
     ) -> None:
         """None: the first half of a real one."""
-        self.copy(pictures / "cats", tmp_path)
+        for name in ("cats", "dogs"):
+            self.copy(pictures / name, tmp_path / name)
         real = (pictures / "cats" / "1.jpg").read_bytes()
-        (tmp_path / "bad.jpg").write_bytes(real[: len(real) // 2] if content is None else content)
+        (tmp_path / "cats" / "bad.jpg").write_bytes(real[: len(real) // 2] if content is None else content)
+        found, whole = (load_dataset("mine", folder, size=8, channels=1) for folder in (tmp_path, pictures))
+        assert torch.equal(found.train_images, whole.train_images)
+        assert torch.equal(found.test_images, whole.test_images)
+        assert torch.equal(found.train_labels, whole.train_labels)
+        assert found.md5s == whole.md5s
+        first, second = capsys.readouterr().err.splitlines()
+        assert first.startswith(f"error: {tmp_path / 'cats' / 'bad.jpg'} cannot be read as a picture (")
+        assert second == f"note: 1 of the 61 pictures in {tmp_path} cannot be read and are left out"
+
+    def test_damaged_pictures_alone(self, tmp_path: Path, refused: Callable[..., str]) -> None:
+        for number in range(30):
+            (tmp_path / f"{number}.png").write_bytes(b"no picture")
         message = refused("train", "folder-gauss", "--data", tmp_path, "--out", tmp_path / "run")
-        assert f"{tmp_path / 'bad.jpg'} cannot be read as a picture (" in message
+        assert f"none of the 30 pictures in {tmp_path} can be read: " in message
+        assert "cannot be read as a picture (" in message
 
     @pytest.mark.parametrize("place", ["top.png", "cats/kittens/deep.png"])
     def test_a_mixed_layout(self, pictures: Path, tmp_path: Path, refused: Callable[..., str], place: str) -> None:

@@ -4,16 +4,20 @@ import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
+from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, Preparation
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, is_hidden, list_pictures, natural
 from aae_zoo.zoo.data.dataset import Dataset, places
 from aae_zoo.zoo.data.pictures import polarity, progress, read_pictures
 from aae_zoo.zoo.recipe import DataSettings
+
+# How many of the files that cannot be read are named.
+_LISTED: Final = 20
 
 
 def find_pictures(name: str, place: Path | None) -> Path | None:
@@ -32,26 +36,26 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
 
     About a tenth of them are the test set. The SHA-256 of a file's content alone decides which, so that a picture
     never changes sides when others are added or removed. Their order is that of the hashes, so that the
-    last training images, those for validation, are of all classes.
+    last training images, those for validation, are of all classes. Files that cannot be read are left out, and listed
+    on stderr.
 
     Raises:
-        DatasetError: the folder is empty or mixed, or a picture is damaged; the message names it.
+        DatasetError: the folder is empty or mixed, or too few of its pictures can be read.
     """
-    size, channels = settings.cut
     paths = _pictures(root)
     hashes = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in progress(paths, "hashes")}
-    ordered = sorted(paths, key=lambda path: hashes[path])
-    train = [path for path in ordered if not _is_test(hashes[path])]
-    test = [path for path in ordered if _is_test(hashes[path])]
+    preparation = replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range)
+    ordered = sorted(paths, key=lambda path: (_is_test(hashes[path]), hashes[path]))
+    paths, images = _read(root, ordered, settings, preparation)
+    first = sum(not _is_test(hashes[path]) for path in paths)
+    train, test = paths[:first], paths[first:]
     if min(len(train), len(test)) < 2:
         raise DatasetError(
             f"of the {len(paths)} pictures in {root}, {len(test)} are in the test set, which takes about "
             "a tenth of them, expected 2 or more; give more pictures"
         )
     classes = sorted({path.parent.name for path in paths if path.parent != root}, key=natural)
-    preparation = replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range)
-    images = read_pictures([*train, *test], size, channels, preparation)  # at once: what is to be said is said once
-    train_images, test_images = images[: len(train)], images[len(train) :]
+    train_images, test_images = images[:first], images[first:]
     return Dataset(
         name=settings.dataset,
         train_images=train_images,
@@ -62,6 +66,21 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
         md5s={"names and contents": _md5({path.relative_to(root).as_posix(): hashes[path] for path in paths})},
         preparation=replace(preparation, polarity=polarity(train_images)),
     )
+
+
+def _read(root: Path, paths: list[Path], settings: DataSettings, preparation: Preparation) -> tuple[list[Path], Tensor]:
+    """The files that can be read, and their images."""
+    failed: dict[Path, str] = {}
+    images = read_pictures(paths, *settings.cut, preparation, failed)
+    if not failed:
+        return paths, images
+    reasons = list(failed.values())
+    if len(failed) == len(paths):
+        raise DatasetError(f"none of the {len(paths)} pictures in {root} can be read: {reasons[0]}")
+    for reason in reasons[:_LISTED]:
+        sys.stderr.write(f"error: {reason}\n")
+    sys.stderr.write(f"note: {len(failed)} of the {len(paths)} pictures in {root} cannot be read and are left out\n")
+    return [path for path in paths if path not in failed], images[[path not in failed for path in paths]]
 
 
 def _pictures(root: Path) -> list[Path]:

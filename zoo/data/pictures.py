@@ -19,11 +19,19 @@ _NEARLY_ALL: Final = 0.95
 _LOOKED_AT: Final = 1024
 
 
-def read_pictures(paths: list[Path], size: int, channels: int, preparation: Preparation = USUAL_PREPARATION) -> Tensor:
+def read_pictures(
+    paths: list[Path],
+    size: int,
+    channels: int,
+    preparation: Preparation = USUAL_PREPARATION,
+    failed: dict[Path, str] | None = None,
+) -> Tensor:
     """Picture files as uint8 [n, channels, size, size], with a progress bar on stderr.
 
+    A file that cannot be read as a picture goes into `failed`, with why, and its image is black.
+
     Raises:
-        DatasetError: a file cannot be read as a picture.
+        DatasetError: a file cannot be read, and `failed` is not given.
     """
     plan, notices = Plan(ImageShape(channels, size, size), preparation, resize=True, invert="no"), Notices()
     images = torch.empty(len(paths), channels, size, size, dtype=torch.uint8)
@@ -31,7 +39,10 @@ def read_pictures(paths: list[Path], size: int, channels: int, preparation: Prep
         try:
             row.copy_(torch.from_numpy(read_picture(path, plan, notices).copy()))
         except InvalidInput as error:
-            raise DatasetError(f"{error}, remove it, or get it again") from None
+            if failed is None:
+                raise DatasetError(f"{error}, remove it, or get it again") from None
+            failed[path] = str(error)
+            row.zero_()
     return images
 
 
