@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from fuzzing.checkpoints import same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,16 +29,6 @@ def flip(path: Path, bit: int) -> None:
     bit %= 8 * len(content)
     content[bit // 8] ^= 1 << bit % 8
     path.write_bytes(content)
-
-
-def same(a: object, b: object) -> bool:
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 @pytest.mark.parametrize("name", ["resume.pt", "model.safetensors"])
