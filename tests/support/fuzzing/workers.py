@@ -105,7 +105,7 @@ class Worker:
     """A process that runs batches of one kind, one at a time."""
 
     def __init__(self, batch: Batch) -> None:
-        self._at, self._began = _SPAWN.Value("q", -1), _SPAWN.Value("d", math.inf)
+        self._at, self._began = _SPAWN.Value("q", -1, lock=False), _SPAWN.Value("d", math.inf, lock=False)
         self.pipe, other = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_work, args=(other, self._at, self._began), daemon=True)
         self._process.start()
