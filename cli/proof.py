@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aae_zoo.cli.options import Device, Json, Name
+from aae_zoo.cli.options import Device, Isolate, Json, Name
 from aae_zoo.cli.printing import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ def verify(
         Path | None,
         typer.Option(metavar="FOLDER", help="Also write the golden file as ONNX test data, for other runners."),
     ] = None,
+    isolate: Isolate = False,
     json: Json = False,
 ) -> None:
     """Compare a model's graphs with PyTorch's outputs, on this machine and without PyTorch."""
     from aae_zoo.runtime.checks.verify import verify as compare
 
-    found = compare(name, device=device, precision=precision)
+    found = compare(name, device=device, precision=precision, isolate=isolate)
     if json:
         print_json([asdict(comparison) for comparison in found])
     else:

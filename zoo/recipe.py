@@ -210,7 +210,7 @@ def parse_toml(text: str, where: str, overrides: Iterable[str] = ()) -> Recipe:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number with too many digits, and of brackets without end
         raise InvalidRecipe(f"{where} is not TOML: {error}") from None
     for override in overrides:
         _override(document, override)
@@ -280,7 +280,7 @@ def _override(document: dict[str, Any], override: str) -> None:
         raise InvalidRecipe(f"--set {override} is not a setting, expected KEY=VALUE such as training.epochs=3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     for table in tables:
         document = document.setdefault(table, {})

@@ -1,22 +1,21 @@
 """Replaying a bundle's golden file: are its graphs right on this machine, this device and this ONNX Runtime?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
+from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import PRECISIONS, ROLES
 from aae_zoo.runtime.checks.golden import read_golden
-from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, problem_with, psnr, relative_error, replay
+from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, Run, golden_of, problem_with, psnr, relative_error, replay
 from aae_zoo.runtime.engine.devices import PROVIDERS
+from aae_zoo.runtime.engine.isolated import Worker
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.store.catalogue import find_model
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 NO_TF32: Final = "cuda without TF32"
 _FLOAT32: Final = ("fp32", "lite")
@@ -64,11 +63,12 @@ class Comparison:
     problem: str | None
 
 
-def verify(name: str, *, device: str = "auto", precision: str | None = None) -> list[Comparison]:
+def verify(name: str, *, device: str = "auto", precision: str | None = None, isolate: bool = False) -> list[Comparison]:
     """Run the golden inputs of a model through its graphs and compare with PyTorch's outputs, in several batch sizes.
 
     `precision` is one that the bundle has; by default all are replayed. On CUDA, float32 graphs run without
-    TF32 and with it, each with its own gate.
+    TF32 and with it, each with its own gate. `isolate` runs them in a process with bounds on memory and time, as
+    `load` does.
 
     Raises:
         ModelNotFound: there is no such model on this machine.
@@ -78,7 +78,12 @@ def verify(name: str, *, device: str = "auto", precision: str | None = None) -> 
     """
     bundle = find_model(name)
     golden = read_golden(bundle)
-    return [c for role, which in graphs_of(bundle, precision) for c in _verify(bundle, role, which, device, golden)]
+    return [
+        comparison
+        for role, which in graphs_of(bundle, precision)
+        for run, where in _runs(bundle, role, which, device, isolate=isolate)
+        for comparison in _verify(run, golden_of(role, golden, which), (role, which, where))
+    ]
 
 
 def graphs_of(bundle: Bundle, precision: str | None = None) -> list[tuple[str, str]]:
@@ -99,33 +104,34 @@ def graphs_of(bundle: Bundle, precision: str | None = None) -> list[tuple[str, s
     return chosen
 
 
-def _verify(bundle: Bundle, role: str, precision: str, device: str, golden: Arrays) -> Iterator[Comparison]:
+def _runs(bundle: Bundle, role: str, precision: str, device: str, *, isolate: bool) -> Iterator[tuple[Run, str]]:
+    """What runs a graph, and where; on CUDA, in float32, once without TF32 and once with it."""
     graph = read_graph(bundle, role, precision)
-    given, expected = golden_of(role, golden, precision)
-    for session, where in _sessions(graph, device, precision):
-        for batch in COMPARED_BATCHES:
-            yield _compare(session, given, expected, (role, precision, where, batch))
-
-
-def _sessions(graph: CheckedGraph, device: str, precision: str) -> Iterator[tuple["InferenceSession", str]]:
-    """A session on the device, and the device's name; on CUDA, in float32, one without TF32 and one with it."""
+    if isolate:
+        worker = Worker(bundle, device=device, threads=None, precision=precision)
+        yield _named(graph.outputs, partial(worker.run, role)), "cpu"
+        worker.close()
+        return
     session = open_session(graph, device=device, tf32=True)
     where = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
     if where == "cuda" and (NO_TF32, precision) in GATES:
-        yield open_session(graph, device=device), NO_TF32
-    yield session, where
+        yield _named(graph.outputs, open_session(graph, device=device).run), NO_TF32
+    yield _named(graph.outputs, session.run), where
 
 
-def _compare(
-    session: "InferenceSession", given: Arrays, expected: Arrays, place: tuple[str, str, str, int]
-) -> Comparison:
+def _named(names: Sequence[str], run: Callable[[Any, Any], Sequence[Any]]) -> Run:
+    names = list(names)
+    return lambda inputs: dict(zip(names, run(names, inputs), strict=True))
+
+
+def _verify(run: Run, golden: tuple[Arrays, Arrays], place: tuple[str, str, str]) -> Iterator[Comparison]:
+    for batch in COMPARED_BATCHES:
+        yield _compare(run, *golden, (*place, batch))
+
+
+def _compare(run: Run, given: Arrays, expected: Arrays, place: tuple[str, str, str, int]) -> Comparison:
     role, precision, device, batch = place
     measure, gate, slack = GATES[device, precision]
-    names = [output.name for output in session.get_outputs()]
-
-    def run(inputs: Arrays) -> Arrays:
-        return dict(zip(names, session.run(names, inputs), strict=True))
-
     try:
         found = replay(run, given, batch)
         problem = found if isinstance(found, str) else problem_with(found, expected, slack)

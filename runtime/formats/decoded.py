@@ -17,6 +17,8 @@ from aae_zoo.runtime.formats.plan import Plan
 # The most bytes that one file may become. A telephone's photograph of 48 megapixels takes 0.98 GB as lossy WebP, the
 # dearest, and 0.3 GB as JPEG.
 MOST: Final = 1 << 30
+# The most characters of what a reader's error says.
+_MOST_SAID: Final = 200
 # Where one colour or number is transparent, all colours are unpacked, and the transparency of each pixel.
 _KEYED: Final = 5
 # The bytes of each type of TIFF's tags, and the most that Python takes for a byte of them.
@@ -102,7 +104,10 @@ def npy_header(stream: IO[bytes], length: int) -> tuple[tuple[int, ...], bool, "
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):  # what numpy.save writes; the header of the others may have gigabytes
         raise ValueError(f"it has the format {'.'.join(map(str, version))}, expected 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except Exception as error:  # numpy reads it as Python, whose parts raise errors of their own
+        raise ValueError(reason(error)) from None
     there = length - stream.tell()
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != there:
         raise ValueError(f"its header promises {str(dtype)[:40]} {str(list(shape))[:80]}, but {there} bytes follow")
@@ -110,8 +115,9 @@ def npy_header(stream: IO[bytes], length: int) -> tuple[tuple[int, ...], bool, "
 
 
 def reason(error: Exception) -> str:
-    """What a reader's error says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """What a reader's error says, on one line, which some fill with what they have read."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= _MOST_SAID else f"{words[:_MOST_SAID]}..."
 
 
 def _png(stream: IO[bytes]) -> _Pixels:

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.formats.decoded import MOST
+from aae_zoo.runtime.formats.decoded import MOST, reason
 
 _UNSIGNED_BYTE = 0x08
+# Images, rows, columns and colours.
+_MOST_DIMENSIONS = 4
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -28,7 +30,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise
     except (OSError, EOFError, ValueError, MemoryError, zlib.error) as error:
         raise InvalidInput(
-            f"{path} cannot be read as an idx file ({error}); give an intact idx or idx.gz file"
+            f"{path} cannot be read as an idx file ({reason(error)}); give an intact idx or idx.gz file"
         ) from None
 
 
@@ -44,9 +46,10 @@ def _open(path: Path) -> BinaryIO:
 
 def _read(stream: BinaryIO, path: Path) -> NDArray[np.uint8]:
     magic = stream.read(4)
-    if len(magic) != 4 or magic[:2] != b"\0\0" or magic[2] != _UNSIGNED_BYTE:
+    if len(magic) != 4 or magic[:2] != b"\0\0" or magic[2] != _UNSIGNED_BYTE or magic[3] > _MOST_DIMENSIONS:
         raise InvalidInput(
-            f"{path} begins with {magic.hex() or 'nothing'}, expected 000008 and a rank: an idx file of bytes"
+            f"{path} begins with {magic.hex() or 'nothing'}, expected 000008 and a rank of at most {_MOST_DIMENSIONS}: "
+            "an idx file of bytes"
         )
     dimensions = [int.from_bytes(stream.read(4), "big") for _ in range(magic[3])]
     size = math.prod(dimensions)

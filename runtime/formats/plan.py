@@ -93,7 +93,7 @@ def parse_range(text: str | None) -> tuple[int, int] | None:
         return None
     low, _, high = text.partition("..")
     if not (low.isdecimal() and high.isdecimal() and int(low) < int(high)):
-        raise InvalidInput(f"the range is {text!r}, expected the values of black and white such as 0..4095")
+        raise InvalidInput(f"the range is {text[:80]!r}, expected the values of black and white such as 0..4095")
     return int(low), int(high)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.runtime.formats.decoded import MOST
+from aae_zoo.runtime.formats.decoded import MOST, reason
 
 _LABELS: Final = ("label", "labels", "class", "target", "y")
 # Writes the picture files that a column of a table has, as those of the Hub's data sets do.
@@ -118,8 +118,8 @@ def read_csv(path: Path, shape: ImageShape) -> NDArray[np.generic]:
             raise ValueError(f"it has {len(values)} rows of {values.shape[1]} columns")
     except ValueError as error:
         raise InvalidInput(
-            f"{path} cannot be read as a table of pixels ({error}); give rows of {pixels} numbers, with a label first "
-            "or without, with a header or without"
+            f"{path} cannot be read as a table of pixels ({reason(error)}); give rows of {pixels} numbers, with a "
+            "label first or without, with a header or without"
         ) from None
     images = values.reshape(-1, *shape.axes)
     is_bytes = images.max() > 1 and images.min() >= 0 and images.max() <= 255 and (images == np.rint(images)).all()

@@ -7,12 +7,12 @@ from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.serving.edge import metrics
 from aae_zoo.runtime.serving.edge.packed import unpacked, unpacked_size
+from aae_zoo.runtime.serving.edge.sentences import refusal
 
 # The most bytes of one request's body.
 MAX_BODY: Final = 1 << 24
@@ -180,7 +180,7 @@ class Gate:
                 await self._work(scope, _again(await _plain(scope, body, share), receive), _Answer(send, share))
         except HTTPException as error:  # those of the application are answered inside it
             await upload.forget()
-            await JSONResponse({"error": error.detail}, error.status_code, error.headers)(scope, receive, send)
+            await refusal(error.detail, error.status_code, error.headers)(scope, receive, send)
         finally:
             upload.share.give_back()
             share.give_back()

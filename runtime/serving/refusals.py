@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from aae_zoo.runtime.errors import AaeZooError, InvalidInput
+from aae_zoo.runtime.serving.edge.sentences import refusal
 from aae_zoo.runtime.serving.limits import DECODED, MAX_BODY, PATIENCE, Budget
 from aae_zoo.runtime.serving.protocol import Error
 
@@ -82,20 +82,20 @@ async def _request(_: Request, error: Exception) -> Response:
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     if first.get("type") == "json_invalid":  # FastAPI keeps what is wrong apart from its message
         *_, place = first["loc"]
-        return JSONResponse({"error": f"the body cannot be read as JSON ({first['ctx']['error']}, at {place})"}, 422)
-    where = ".".join(str(step) for step in first.get("loc", ()))
+        return refusal(f"the body cannot be read as JSON ({first['ctx']['error']}, at {place})", 422)
+    where = ".".join(str(step)[:80] for step in first.get("loc", ()))
     found = reprlib.repr(first.get("input"))[:80]
-    return JSONResponse({"error": f"{where}: {first.get('msg')}, found {found}"}, 422)
+    return refusal(f"{where}: {first.get('msg')}, found {found}", 422)
 
 
 async def _http(_: Request, error: Exception) -> Response:
     if not isinstance(error, StarletteHTTPException):
         raise error
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    return refusal(error.detail, error.status_code, error.headers)
 
 
 async def _model(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 422 if isinstance(error, InvalidInput) else 500)
+    return refusal(str(error), 422 if isinstance(error, InvalidInput) else 500)
 
 
 async def _nobody_waits(_: Request, __: Exception) -> Response:

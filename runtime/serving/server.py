@@ -15,7 +15,7 @@ from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.app import create_app
 from aae_zoo.runtime.serving.edge.connections import connections_for, sweep
-from aae_zoo.runtime.serving.edge.logs import say_few_errors
+from aae_zoo.runtime.serving.edge.logs import only_python_says_errors, say_few_errors
 from aae_zoo.runtime.serving.service import Service
 
 # Requests in work when the process is told to end have this many seconds to be answered.
@@ -55,9 +55,9 @@ def serve(
     sys.setswitchinterval(_SWITCH)
     service = Service(model)
     app = create_app(service, requests=requests, hosts=[host, *hosts], origins=origins)
-    say_few_errors()
     try:
-        with _listen(host, port) as listener:
+        with _listen(host, port) as listener, only_python_says_errors():
+            say_few_errors()
             server = _server(app, requests)
             # uvicorn ends in good order and then raises the signal again, for the handler that was there before.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -92,6 +92,9 @@ def test_unknown_and_unreadable_recipes(tmp_path: Path, refused: Callable[..., s
     broken = tmp_path / "broken.toml"
     broken.write_text("name = ")
     assert "is not TOML" in refused("train", broken)
+    for value in ("[" * 3000, "9" * 5000):  # deeper than Python reads, and longer
+        broken.write_text(f"name = {value}")
+        assert "is not TOML" in refused("train", broken)
     broken.write_bytes(b"\xff\xfe")
     assert "is not TOML" in refused("train", broken)
 

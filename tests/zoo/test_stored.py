@@ -2,13 +2,19 @@
 
 import json
 import multiprocessing
+import os
+import re
 import shutil
+import struct
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from fuzzing.checkpoints import same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,16 +29,6 @@ def flip(path: Path, bit: int) -> None:
     bit %= 8 * len(content)
     content[bit // 8] ^= 1 << bit % 8
     path.write_bytes(content)
-
-
-def same(a: object, b: object) -> bool:
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 @pytest.mark.parametrize("name", ["resume.pt", "model.safetensors"])
@@ -68,6 +64,74 @@ def test_a_flipped_weight_is_found(run_folder: Path) -> None:
         Run.open(run_folder).load_state()
     with pytest.raises(CheckpointError, match=r"model\.safetensors is missing or damaged \(its tensors have the SHA"):
         Run.open(run_folder).load_weights()
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def put(**values: object) -> Change:
+    return lambda state: state.update(values)
+
+
+STATES: dict[str, tuple[Change, str]] = {
+    "no epoch": (lambda state: state.pop("epoch"), "no state of training: epoch: Field required"),
+    "an epoch before the first": (put(epoch=-1), "no state of training: epoch: Input should be greater"),
+    "no list of random states": (put(random=5), "no state of training: random: Input should be a valid list"),
+    "no weights": (put(weights={}), "does not fit small"),
+    "weights of fewer layers": (lambda state: state["weights"].popitem(), "does not fit small"),
+    "no optimisers": (put(optimisers={}), "does not fit small"),
+    "an optimiser without groups": (
+        lambda state: next(iter(state["optimisers"].values())).update(param_groups=7),
+        "does not fit small",
+    ),
+    "another random state": (put(order=torch.zeros(3)), "does not fit small"),
+    "random states of nobody": (lambda state: state["random"][0].clear(), "does not fit small"),
+}
+
+
+@pytest.mark.parametrize("what", STATES)
+def test_states_of_another_shape(what: str, run_folder: Path, small_recipe: Path, small_data: Path) -> None:
+    """With checksums that are right."""
+    change, message = STATES[what]
+    state = Run.open(run_folder).load_state()
+    change(state)
+    torch.save(state, run_folder / "resume.pt")
+    with pytest.raises(CheckpointError, match=rf"resume\.pt .*{message}"):
+        train(load_recipe(str(small_recipe)), run_folder, data=small_data, resume=True)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_state_that_asks_for_more_than_it_has(packed: bool, run_folder: Path) -> None:
+    path = run_folder / "resume.pt"
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    if not packed:  # a program that makes a gigabyte
+        name = next(name for name in entries if name.endswith("data.pkl"))
+        entries[name] = b"\x80\x02cbuiltins\nbytearray\nJ" + struct.pack("<i", 1 << 30) + b"\x85R."
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    what = "it is packed, which" if packed else "it asks for memory"
+    with pytest.raises(CheckpointError, match=rf"resume\.pt is missing or damaged \({what}"):
+        Run.open(run_folder).load_state()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
+@pytest.mark.parametrize("name", ["resume.pt", "model.safetensors", "run.json", "log.jsonl"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
+    name: str, run_folder: Path, small_recipe: Path, small_data: Path
+) -> None:
+    run = Run.open(run_folder)
+    (run_folder / name).unlink()
+    os.mkfifo(run_folder / name)
+    reads: dict[str, Callable[[], object]] = {
+        "resume.pt": run.load_state,
+        "model.safetensors": run.load_weights,
+        "run.json": lambda: run.read_json(name),
+        "log.jsonl": lambda: train(load_recipe(str(small_recipe)), run_folder, data=small_data, resume=True),
+    }
+    with pytest.raises((CheckpointError, OutputError), match=re.escape(name)):
+        reads[name]()
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.json"])

@@ -46,7 +46,20 @@ class Checkpoint:
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take on a state that `first` or `load` gave, in this process or in the main one."""
+        """Take on a state that `first` or `load` gave, in this process or in the main one.
+
+        Raises:
+            CheckpointError: it does not fit the networks or their optimisers; they are then no use any more.
+        """
+        try:
+            self._restore(state)
+        except Exception as error:  # PyTorch raises whatever it meets first in a state that is not of these networks
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise CheckpointError(
+                f"{self.run.state} does not fit {self.run.recipe.name} ({reason}); train again into another folder"
+            ) from None
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.objective.load_state_dict(state["weights"])
         if not state["epoch"]:
             return

@@ -111,7 +111,7 @@ def load_lite(run: Run, image: Sequence[int]) -> LiteDecoder | None:
         teacher = metadata["teacher_sha256"]
         lite = LiteDecoder(weights["coefficients.0.weight"].shape[1], image)
         lite.load_state_dict(weights)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # weights of another network raise whatever is met first
         raise CheckpointError(f"{path} is damaged ({type(error).__name__}); {mend}") from None
     if teacher != _sha256(run.weights):
         raise CheckpointError(f"{path} was taught by other weights than {run.weights}; {mend}")

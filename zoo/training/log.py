@@ -9,9 +9,9 @@ from PIL.Image import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from aae_zoo.runtime.errors import CheckpointError, OutputError
-from aae_zoo.runtime.files import atomic_file, output_errors
+from aae_zoo.runtime.files import append_plain, atomic_file, output_errors
 from aae_zoo.zoo.training.run import Run
-from aae_zoo.zoo.training.stored import parse_row
+from aae_zoo.zoo.training.stored import parse_row, read_file
 
 
 class Log:
@@ -32,7 +32,7 @@ class Log:
         for path in (run.log, run.tensorboard, run.pictures):
             if path.is_symlink():
                 raise OutputError(f"{path} is a link, expected what the run itself has written; remove the link")
-        with output_errors(run.log), run.log.open("ab") as stream:
+        with output_errors(run.log), append_plain(run.log) as stream:
             if stream.tell() < size:
                 raise self._damaged(f"it has {stream.tell()} bytes, expected {size} or more")
             stream.truncate(size)
@@ -61,7 +61,7 @@ class Log:
             CheckpointError: it is damaged.
         """
         with output_errors(self.run.log):
-            lines = self.run.log.read_bytes().splitlines()
+            lines = read_file(self.run.log).splitlines()
         for number, line in enumerate(lines, 1):
             try:
                 yield parse_row(line)

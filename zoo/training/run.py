@@ -24,13 +24,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from aae_zoo.runtime.errors import CheckpointError, InvalidRecipe, OutputError
-from aae_zoo.runtime.files import atomic_file, output_errors
+from aae_zoo.runtime.files import atomic_file, open_plain, output_errors
 from aae_zoo.runtime.ownership import MARK, check_ours, mark
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.recipe import Recipe, load_recipe
-from aae_zoo.zoo.training.stored import parse_file, read_state, read_weights, write_state, write_weights
+from aae_zoo.zoo.training.stored import parse_file, read_file, read_state, read_weights, write_state, write_weights
 
 LABELS: Final = "labels.json"
 
@@ -121,6 +121,7 @@ class Run:
     def _is_begun(self) -> bool:
         """Whether there are no weights yet, or those of a first epoch whose checkpoint was not written any more."""
         try:
+            open_plain(self.weights, links=True).close()
             with safe_open(self.weights, "pt") as file:
                 return (file.metadata() or {}).get("epoch") == "1"
         except FileNotFoundError:
@@ -140,7 +141,7 @@ class Run:
             CheckpointError: it is missing or damaged.
         """
         try:
-            return parse_file(name, (self.folder / name).read_bytes())
+            return parse_file(name, read_file(self.folder / name))
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{self.folder / name} is missing or damaged ({error}); finish the run with aae-zoo train --resume"

@@ -8,18 +8,17 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Annotated, Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.files import atomic_file, open_plain
 from aae_zoo.zoo.training.stable import stable_bytes
 
 _DIGEST: Final = "tensors_sha256"
-_STATE: Final = {"recipe_sha256", "epoch", "seconds", "log_bytes", "weights", "optimisers", "order", "random"}
 
 
 class _Document(BaseModel):
@@ -76,6 +75,30 @@ _SHAPES: Final[Mapping[str, type[_Document]]] = {
 }
 
 
+class _State(_Document):
+    """resume.pt: all that decides how training goes on; `random` is a process's each."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    recipe_sha256: str
+    epoch: Annotated[int, Field(ge=0)]
+    seconds: float
+    log_bytes: Annotated[int, Field(ge=0)]
+    weights: dict[str, Tensor]
+    optimisers: dict[str, dict[str, Any]]
+    order: Tensor
+    random: list[dict[str, Tensor]]
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file of a run; a pipe or a device in its place would be read for ever.
+
+    Raises:
+        OSError: it is missing, no plain file, or cannot be read.
+    """
+    with open_plain(path, links=True) as stream:
+        return stream.read()
+
+
 def parse_file(name: str, text: bytes) -> dict[str, Any]:
     """The content of the JSON file of this name: run.json, metrics.json or labels.json.
 
@@ -125,6 +148,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         OSError: the file is missing or cannot be read.
         ValueError: it is damaged.
     """
+    open_plain(path, links=True).close()
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -166,14 +190,27 @@ def read_state(path: Path) -> dict[str, Any]:
         ValueError: it is damaged, or no state of training.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise ValueError(f"the checksum of {damaged} in it is wrong")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with open_plain(path, links=True) as stream:
+            _check_zip(stream)
+            state = torch.load(stream, map_location="cpu", weights_only=True)
+        _State.model_validate(state)
+    except ValidationError as error:
+        raise ValueError(f"it is no state of training: {_first(error)}") from None
     except (OSError, ValueError):
         raise
     except Exception as error:  # a damaged file raises whatever its reader meets first
         raise ValueError(type(error).__name__) from None
-    if not isinstance(state, dict) or not state.keys() >= _STATE:
-        raise ValueError("it is no state of training")
-    return state
+    return dict(state)
+
+
+def _check_zip(file: IO[bytes]) -> None:
+    """Look at the checksums of a zip file, and that it unpacks to no more than itself, as PyTorch writes it."""
+    with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it is packed, which PyTorch's files are not")
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged[:80]} in it is wrong")
+        # Of what PyTorch unpickles, this alone asks for any number of bytes.
+        if any(b"bytearray" in archive.read(name) for name in archive.namelist() if name.endswith(".pkl")):
+            raise ValueError("it asks for memory, which no state of training does")
+    file.seek(0)

@@ -9,8 +9,9 @@ from collections.abc import Collection
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from aae_zoo.runtime.serving.edge.sentences import refusal
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 ANY: Final = "*"
@@ -34,9 +35,9 @@ class Hosts:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if refusal := self._refusal(headers.get("host", ""), headers.get("origin"), scope):
-            status, error = refusal
-            await JSONResponse({"error": error}, status, {"Connection": "close"})(scope, receive, send)
+        if refused := self._refusal(headers.get("host", ""), headers.get("origin"), scope):
+            status, error = refused
+            await refusal(error, status, {"Connection": "close"})(scope, receive, send)
         elif scope["method"] == "HEAD":
             asked = {**scope, "method": "GET"}
             await self.app(asked, receive, send)

@@ -1,7 +1,11 @@
 """What the service says on stderr: errors, and no more of them than a person reads."""
 
 import logging
+import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 # The most records in so many seconds.
@@ -33,3 +37,21 @@ def say_few_errors() -> None:
     handler = logging.StreamHandler()
     handler.addFilter(Few())
     logging.basicConfig(handlers=[handler], level=logging.ERROR, format="%(levelname)s: %(message)s")
+
+
+@contextmanager
+def only_python_says_errors() -> Iterator[None]:
+    """Meanwhile leave stderr to Python alone: what libraries in C write goes nowhere.
+
+    libtiff says of every row of a damaged picture that it is damaged, past all logging, and nothing turns that off.
+    """
+    before, own = sys.stderr, os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = own
+    try:
+        yield
+    finally:  # `own` stays open: handlers of logging have it
+        sys.stderr = before
+        os.dup2(own.fileno(), 2)

@@ -1,5 +1,6 @@
 """A bundle that nobody trusts, run in a process of its own: whatever it does there is one sentence here."""
 
+import json
 import os
 import pickle
 import shutil
@@ -15,6 +16,7 @@ from conftest import AaeZoo, replace_graph
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, load
+from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.engine import isolated
 from aae_zoo.runtime.store.catalogue import SHIPPED
 
@@ -183,6 +185,20 @@ def test_the_command_ends_with_one_sentence(hostile: Hostile, refused: Callable[
     output = tmp_path / "out" / "x.png"
     assert "was ended by SIGFPE" in refused("sample", hostile(division), "-n", "1", "--isolate", "-o", output)
     assert list(output.parent.iterdir()) == []
+
+
+def test_verify_goes_on_after_a_graph_that_ends_its_process(hostile: Hostile, aae_zoo: AaeZoo) -> None:
+    result = aae_zoo("verify", hostile(division), "--isolate", "--json")
+    assert result.status == 1
+    for row in json.loads(result.out):
+        assert row["passed"] == (row["graph"] != "prior")
+        assert row["passed"] or "was ended by SIGFPE" in row["problem"]
+
+
+def test_verify_finds_what_it_finds_without() -> None:
+    assert verify("digits-gauss", isolate=True) == verify("digits-gauss", device="cpu")
+    with pytest.raises(InvalidInput, match="device is 'cuda', expected auto or cpu: isolated models run on the CPU"):
+        verify("digits-gauss", device="cuda", isolate=True)
 
 
 def test_the_command_works_as_without(aae_zoo: AaeZoo, tmp_path: Path) -> None:

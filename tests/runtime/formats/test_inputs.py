@@ -341,6 +341,23 @@ class TestCommandLineInputs:
             (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:200])
             assert "cannot be read as an array" in encode_refused(tmp_path / name)
 
+    def test_headers_that_no_parser_reads(self, encode_refused: Callable[..., str], tmp_path: Path) -> None:
+        for shape in (b"(" * 200, b"9" * 5000, b"(1, '", b"\xff" * 3000):
+            text = b"{'descr': '<f4', 'fortran_order': False, 'shape': %b}" % shape
+            content = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text
+            (tmp_path / "x.npy").write_bytes(content)
+            said = encode_refused(tmp_path / "x.npy")
+            assert "cannot be read as an array" in said
+            assert len(said) < 600
+
+    def test_what_readers_say_of_long_texts_is_cut_short(
+        self, encode_refused: Callable[..., str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "x.csv").write_text("x" * 5000)
+        assert len(encode_refused(tmp_path / "x.csv")) < 600
+        (tmp_path / "x.idx").write_bytes(b"\0\0\x08\xff" + b"\xff" * 4 * 255)
+        assert "begins with 000008ff, expected 000008 and a rank of at most 4" in encode_refused(tmp_path / "x.idx")
+
     def test_an_archive_without_images(self, encode_refused: Callable[..., str], tmp_path: Path) -> None:
         np.savez(tmp_path / "x.npz", a=np.zeros(3), b=np.zeros(3))
         assert "holds the arrays ['a', 'b'], expected one called image" in encode_refused(tmp_path / "x.npz")

@@ -253,6 +253,36 @@ def test_requests_that_are_refused(server: Server) -> None:
     )
 
 
+def test_headers_of_arrays_that_no_parser_reads(server: Server) -> None:
+    for shape in ("(" * 200, "9" * 5000, "(1, '", "(1,)} {", "(-1, 2)", "(None,)"):
+        text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".encode()
+        answer = server.ask("/decode", b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text, NPY)
+        assert answer.status == 422
+        assert answer.error.startswith("the body cannot be read as an .npy array (")
+        assert len(answer.error) < 400
+
+
+def test_refusals_repeat_nothing_that_controls_a_terminal_and_nothing_long(server: Server) -> None:
+    answer = server.ask("/decode", json.dumps({"\x1b[2J" + "x" * 10_000: 1, "z": [[1, 2]]}).encode())
+    assert answer.status == 422
+    assert answer.error.startswith(r"\x1b[2Jxxx")
+    assert len(answer.error) < 400
+    answer = server.ask("/encode?range=" + "9" * 5000, npy(np.zeros((1, 14, 14))), NPY)
+    assert answer.error.endswith("expected the values of black and white such as 0..4095")
+    assert len(answer.error) < 400
+
+
+def test_damaged_rows_of_a_picture_say_nothing_on_stderr(server: Server) -> None:
+    """Libtiff has a line for each; the server's fixture fails where anything was said."""
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).random((14, 14)) > 0.5
+    Image.fromarray(noise).save(stream, "TIFF", compression="group4")
+    content = stream.getvalue()
+    for place in range(8, len(content)):  # one of them at least is a row's
+        damaged = content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :]
+        assert server.ask("/encode", damaged, "image/tiff").status in (200, 422)
+
+
 def test_half_a_character_is_refused(labelled: Server) -> None:
     tensor = {"name": "u", "shape": [1, 9], "datatype": "FP32", "data": [0.5] * 9}
     for changed in ({"id": "\ud800"}, {"inputs": [tensor | {"name": "u\udfff"}]}, {"outputs": [{"name": "\ud800"}]}):
