@@ -57,7 +57,8 @@ def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
     if isinstance(given, str | os.PathLike):
         return read_images(Path(given), plan, strict=True)
     items = given if isinstance(given, list | tuple) else [given]
-    if any(_is_picture(item) or isinstance(item, str | os.PathLike) for item in items):
+    shapes = {getattr(item, "shape", None) for item in items}
+    if len(shapes) > 1 or any(_is_picture(item) or isinstance(item, str | os.PathLike) for item in items):
         return _from_items(items, plan)
     return from_array(given, plan, notices)
 

@@ -281,6 +281,29 @@ def test_every_method_takes_them(small: Model) -> None:
     assert np.array_equal(np.concatenate(list(small.stream("encode", large, resize=True))), codes)
 
 
+def test_lists_may_hold_every_kind_of_one_image(tmp_path: Path, shipped: Model) -> None:
+    pixels = np.rint(shipped.sample(5, seed=1) * 255).astype(np.uint8)
+    pictures = [Image.fromarray(image[0]) for image in pixels]
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{number}.png")
+    paths = sorted(tmp_path.iterdir())
+    mixed = [paths[0], str(paths[1]), pictures[2], pixels[3], torch.from_numpy(pixels[4, 0])]
+    expected = shipped.encode(pixels)
+    for given in (tmp_path, str(tmp_path), paths, tuple(map(str, paths)), pictures, list(pixels), mixed):
+        assert np.allclose(shipped.encode(given), expected, atol=1e-6)
+    assert np.allclose(shipped.encode(paths[0]), expected[:1], atol=1e-6)
+    assert np.allclose(shipped.encode(pictures[1]), expected[1:2], atol=1e-6)
+
+
+def test_lists_may_hold_arrays_of_several_sizes(shipped: Model) -> None:
+    images = [np.random.default_rng(0).random((size, 30), np.float32) for size in (28, 40)]
+    codes = shipped.encode(images, resize=True)
+    for image, code in zip(images, codes, strict=True):
+        assert np.allclose(shipped.encode(image[None], resize=True)[0], code, atol=1e-6)
+    with pytest.raises(InvalidInput, match=r"have shape \[1, 1, 28, 30\], expected .* or resize=True for another size"):
+        shipped.encode(images)
+
+
 def test_pictures_become_what_the_model_needs(tmp_path: Path) -> None:
     gradient = np.arange(30, dtype=np.uint8).reshape(6, 5) * 8
     Image.fromarray(gradient).save(tmp_path / "gray.png")
