@@ -118,6 +118,12 @@ class Model:
         m = self.manifest
         return f"<Model {m.name} {m.version}: images {m.image}, {m.latent}-D code, on {self._engine.device}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: 16 samples, and a table of what the model is."""
+        from aae_zoo.runtime.showing import model_html  # imports Pillow, which drawing does not need
+
+        return model_html(self.manifest, self.sample(16))
+
     def __enter__(self) -> Self:
         return self
 

@@ -36,8 +36,8 @@ FLOORS = {
     "export": "release | bundling targets | pages | card proof",
     "zoo": "training | measure build | objectives | autoencoder | networks priors datasets | data maths | recipe"
     " | parts processes",
-    "runtime": "serving checks frozen | model | store engine | formats | latent | bundles | files | ownership"
-    " | documents errors | escapes",
+    "runtime": "serving checks frozen | model | showing | store engine | formats | latent | bundles | files | ownership"
+    " | documents errors notebook | escapes",
 }
 # How many Python files a folder has at most.
 LIMITS = {**dict.fromkeys(PACKAGES, 12), "tests": 16}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import line
 from aae_zoo.runtime.formats.arrays import FLOAT32, as_array, contiguous_float32
 from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, Listing, check_file, list_pictures
 from aae_zoo.runtime.formats.plan import Names, Notices, Plan, turned
@@ -29,7 +30,7 @@ _LUMA: Final = (19595, 38470, 7471)
 _LOOKED_AT: Final = 4096
 
 
-@dataclass
+@dataclass(repr=False)
 class Images:
     """Images that a user gives, one for each of `names`; those that cannot be read are in `failed`, by name, with why.
 
@@ -44,6 +45,10 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __repr__(self) -> str:
+        first, last = (line(self.names[number]) for number in (0, -1))
+        return f"<Images [{len(self)}]: {first} to {last}, {len(self.failed)} failed>"
 
 
 def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:

@@ -72,10 +72,7 @@ def save_images(images: Results, output: str, *, columns: int | None = None, gap
     """
     path, suffix = Path(output), Path(output).suffix.lower()
     if output == "-" or suffix == ".png":
-        if (size := math.prod(images.shape)) > MOST:  # before a stream is worked out
-            raise InvalidInput(
-                f"a picture of {images.shape[0]} images has {size} pixels, expected at most {MOST}; write an .npy file"
-            )
+        _check_pixels(math.prod(images.shape), images.shape[0])  # before a stream is worked out
         picture, ours = grid(_whole(images), columns, gap=gap), PngInfo()
         ours.add_text("Software", SOFTWARE)
         write_file(output, lambda stream: picture.save(stream, "PNG", pnginfo=ours))
@@ -126,7 +123,9 @@ def write_file(output: str, write: Callable[[IO[bytes]], object]) -> None:
         write(stream)
 
 
-def grid(images: NDArray[np.float32], columns: int | None = None, *, gap: int = 2) -> Image.Image:
+def grid(
+    images: NDArray[np.float32], columns: int | None = None, *, gap: int = 2, scale: int | None = None
+) -> Image.Image:
     """All images in one picture, row by row, by default as square as can be, small ones enlarged by a whole factor."""
     pixels = to_uint8(images)
     columns = columns or math.ceil(math.sqrt(len(pixels)))
@@ -137,8 +136,16 @@ def grid(images: NDArray[np.float32], columns: int | None = None, *, gap: int = 
         top, left = number // columns * height, number % columns * width
         canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
     picture = Image.fromarray(canvas)
-    factor = max(1, round(_GRID_WIDTH / picture.width))
+    factor = scale or max(1, round(_GRID_WIDTH / picture.width))
+    _check_pixels(picture.width * picture.height * factor**2, len(pixels))
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def _check_pixels(pixels: int, images: int) -> None:
+    if pixels > MOST:
+        raise InvalidInput(
+            f"a picture of {images} images has {pixels} pixels, expected at most {MOST}; write an .npy file"
+        )
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -289,8 +289,8 @@ def test_lists_may_hold_every_kind_of_one_image(tmp_path: Path, shipped: Model) 
     paths = sorted(tmp_path.iterdir())
     mixed = [paths[0], str(paths[1]), pictures[2], pixels[3], torch.from_numpy(pixels[4, 0])]
     expected = shipped.encode(pixels)
-    for given in (tmp_path, str(tmp_path), paths, tuple(map(str, paths)), pictures, list(pixels), mixed):
-        assert np.allclose(shipped.encode(given), expected, atol=1e-6)
+    for images in (tmp_path, str(tmp_path), paths, tuple(map(str, paths)), pictures, list(pixels), mixed):
+        assert np.allclose(shipped.encode(images), expected, atol=1e-6)
     assert np.allclose(shipped.encode(paths[0]), expected[:1], atol=1e-6)
     assert np.allclose(shipped.encode(pictures[1]), expected[1:2], atol=1e-6)
 
