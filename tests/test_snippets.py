@@ -66,7 +66,7 @@ def test_it_runs(document: str, tmp_path: Path) -> None:
     for name, make in FILES.items():
         if name.rstrip("/") in PROGRAMS[document]:
             make(tmp_path / name)
-    command = [sys.executable, save(document, tmp_path)]
+    command: list[str | Path] = [sys.executable, save(document, tmp_path)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
