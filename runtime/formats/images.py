@@ -62,7 +62,7 @@ def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
     if isinstance(given, str | os.PathLike):
         return read_images(Path(given), plan, strict=True)
     items = given if isinstance(given, list | tuple) else [given]
-    shapes = {getattr(item, "shape", None) for item in items}
+    shapes = {str(getattr(item, "shape", None)) for item in items}
     if len(shapes) > 1 or any(_is_picture(item) or isinstance(item, str | os.PathLike) for item in items):
         return _from_items(items, plan)
     return from_array(given, plan, notices)
@@ -238,7 +238,10 @@ def _from_item(item: Any, plan: Plan, name: str, notices: Notices) -> NDArray[np
     if array.ndim not in (2, 3):
         found = f"an array {list(array.shape)}" if array.ndim else type(item).__name__
         raise InvalidInput(f"{name} is {found}, expected a Pillow image, the path of one, or an array of one image")
-    rows = from_array(array[None] if array.ndim == 3 else array[None, None], plan).rows(slice(0, 1))
+    try:
+        rows = from_array(array[None] if array.ndim == 3 else array[None, None], plan).rows(slice(0, 1))
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}") from None
     return np.asarray(rows[0])
 
 

@@ -173,7 +173,7 @@ def packages_amiss(root: Path) -> list[str]:
 
 
 def _package(folder: Path) -> str:
-    return ".".join(("aae_zoo", *(() if folder.name == FRONT else folder.parts)))
+    return ".".join(("aae_zoo", *(() if folder.parts == (FRONT,) else folder.parts)))
 
 
 def full_folders(root: Path, limits: Mapping[str, int]) -> list[str]:

@@ -173,7 +173,7 @@ def test_exactly_the_floats_from_0_to_1_are_taken(value: float) -> None:
         ),  # as well one image as two gray ones
         (COLOUR, np.zeros((2, 4, 6, 5)), r"shape \[2, 4, 6, 5\]"),
         (COLOUR, np.zeros((2, 3, 6, 6)), "or resize=True for another size"),
-        (COLOUR, [np.zeros((3, 6, 5)), np.zeros((3, 5, 5))], "the images cannot be made an array"),
+        (COLOUR, [np.zeros((3, 6, 5)), np.zeros((3, 5, 5))], r"picture 1: the images have shape \[1, 3, 5, 5\]"),
         (COLOUR, [], r"shape \[0\]"),
         (COLOUR, None, r"shape \[\]"),
         (
@@ -300,7 +300,10 @@ def test_lists_may_hold_arrays_of_several_sizes(shipped: Model) -> None:
     codes = shipped.encode(images, resize=True)
     for image, code in zip(images, codes, strict=True):
         assert np.allclose(shipped.encode(image[None], resize=True)[0], code, atol=1e-6)
-    with pytest.raises(InvalidInput, match=r"have shape \[1, 1, 28, 30\], expected .* or resize=True for another size"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"picture 0: the images have shape \[1, 1, 28, 30\], expected .* or resize=True for another size",
+    ):
         shipped.encode(images)
 
 
