@@ -10,7 +10,7 @@ SUDO := $(shell test $$(id -u) = 0 || echo sudo)
 EXTRAS := cpu,serve,train,dev
 # The packages under their names, for mypy, which does not follow an editable install; pyproject.toml has it too.
 TYPES := build/types/aae_zoo
-PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
+PACKAGES := -p aae_zoo
 
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
@@ -44,7 +44,7 @@ sbom: install
 install:
 	test -d $(VENV) || { $(PYTHON) -m venv $(VENV) && touch $(VENV)/.aae-zoo; }
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
-	mkdir -p $(TYPES) && cd $(TYPES) && ln -sf ../../../runtime ../../../zoo ../../../export ../../../cli .
+	mkdir -p $(TYPES) && cd $(TYPES) && ln -sf ../../../front/__init__.py ../../../runtime ../../../zoo ../../../export ../../../cli .
 
 # By whole files, which share what they train and export: two at a time take two cores, the long ones first.
 test: install-engines lint

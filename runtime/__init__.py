@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aae_zoo.runtime.latent.neighbours import Neighbours
     from aae_zoo.runtime.latent.score import Scores
     from aae_zoo.runtime.model import Model, load
+    from aae_zoo.runtime.showing import grid
     from aae_zoo.runtime.store.catalogue import CatalogueEntry, find_model, list_models
 
 # When it is imported, ONNX Runtime 1.32 writes a device ID and a database of events into the user's cache, and later it
@@ -52,6 +53,7 @@ __all__ = [
     "Scores",
     "Stream",
     "find_model",
+    "grid",
     "list_models",
     "load",
     "share_threads",
@@ -61,6 +63,7 @@ _HOME = {
     "CatalogueEntry": "store.catalogue",
     "Classes": "latent.classes",
     "find_model": "store.catalogue",
+    "grid": "showing",
     "list_models": "store.catalogue",
     "Manifest": "bundles.manifest",
     "Model": "model",
@@ -72,10 +75,12 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
+if not TYPE_CHECKING:  # to type checkers, a module with __getattr__ has every name
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:

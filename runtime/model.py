@@ -1,7 +1,7 @@
 """A model that runs: encode, decode, sample and reconstruct through ONNX Runtime, whatever its prior is."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
@@ -20,7 +20,7 @@ from aae_zoo.runtime.formats.images import Images, as_images, check_range, is_pl
 from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
-from aae_zoo.runtime.latent.draw import Draw
+from aae_zoo.runtime.latent.draw import Draw, Labels
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
 from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge
@@ -94,9 +94,35 @@ class Model:
         self.manifest: Manifest = bundle.manifest
         self._engine = Engine(bundle, device=device, threads=threads, precision=precision, tf32=tf32, isolate=isolate)
 
+    @property
+    def name(self) -> str:
+        """The model's name, such as "mnist-gauss"."""
+        return self.manifest.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, by their numbers; empty where the model has none."""
+        return self.manifest.labels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of one image (C, H, W): channels (1 gray, 3 colour), height and width in pixels."""
+        return self.manifest.image.axes
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """The figures that were measured on the test images when the model was exported, by their names."""
+        return self.manifest.metrics
+
     def __repr__(self) -> str:
         m = self.manifest
         return f"<Model {m.name} {m.version}: images {m.image}, {m.latent}-D code, on {self._engine.device}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: 16 samples, and a table of what the model is."""
+        from aae_zoo.runtime.showing import model_html  # imports Pillow, which drawing does not need
+
+        return model_html(self.manifest, self.sample(16))
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +141,7 @@ class Model:
         count: int,
         *,
         seed: int | None = 0,
-        label: int | str | None = None,
+        label: Labels | None = None,
         temperature: float = 1.0,
         truncation: float = 1.0,
         quasi: bool = False,
@@ -124,14 +150,14 @@ class Model:
 
         The same seed gives the same noise everywhere, and the same images on one machine, however many are drawn: the
         first 10 of 64 are those of `sample(10)`. Another CPU, GPU or version of ONNX Runtime rounds otherwise, which
-        moves float32 by about 1e-6. With the seed None the noise is new each time. `label`, a class's number or name,
-        chooses the class. `temperature` scales how far codes are from the middle of the prior (or of their class),
-        `truncation` draws from that central share of it, `quasi` spreads the samples more evenly than chance (see
-        `draw.Draw`).
+        moves float32 by about 1e-6. With the seed None the noise is new each time. `label` chooses the class, by its
+        number or name; a list of them chooses one for each image. `temperature` scales how far codes are from the
+        middle of the prior (or of their class), `truncation` draws from that central share of it, `quasi` spreads the
+        samples more evenly than chance (see `draw.Draw`).
 
         Raises:
-            InvalidInput: a number out of range, a label that the model does not have, or a temperature or truncation
-                where the prior is discrete.
+            InvalidInput: a number out of range, a label that the model does not have, not as many labels as images, or
+                a temperature or truncation where the prior is discrete.
         """
         draw = Draw(self.manifest, count, chosen_seed(seed), label, temperature, truncation, quasi)
         return self._engine.sample_job(draw).collect()["image"]
@@ -247,7 +273,7 @@ class Model:
         count: int,
         *,
         seed: int | None = 0,
-        label: int | str | None = None,
+        label: Labels | None = None,
         temperature: float = 1.0,
         truncation: float = 1.0,
         quasi: bool = False,

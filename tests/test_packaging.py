@@ -107,8 +107,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+import aae_zoo
 from aae_zoo.runtime import AaeZooError, Model, Neighbours, Scores, Stream, list_models, load, share_threads
+
+
+def show(name: str) -> Image.Image:
+    model: Model = aae_zoo.load(name)
+    assert aae_zoo.__version__
+    labels: list[str] = [*model.labels, "10"]
+    channels, height, width = model.shape
+    images = model.sample(len(labels), seed=None, label=labels)
+    return aae_zoo.grid(images, channels, scale=max(1, 512 // (height + width)))
 
 
 def draw(name: str, count: int) -> NDArray[np.float32]:
@@ -131,7 +142,7 @@ def stream(model: Model, path: Path) -> int:
 def names() -> list[str]:
     threads: int = share_threads()
     try:
-        return [entry.name for entry in list_models()][:threads]
+        return [entry.name for entry in list_models("mnist-*")][:threads]
     except AaeZooError as error:
         return [str(error)]
 """

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from source import (
+    FRONT,
     PACKAGES,
     circle,
     full_folders,
@@ -22,6 +24,7 @@ from source import (
     rooms_without_a_floor,
 )
 
+import aae_zoo
 from aae_zoo import cli, export, runtime, zoo
 from aae_zoo.zoo import parts
 
@@ -33,8 +36,8 @@ FLOORS = {
     "export": "release | bundling targets | pages | card proof",
     "zoo": "training | measure build | objectives | autoencoder | networks priors datasets | data maths | recipe"
     " | parts processes",
-    "runtime": "serving checks frozen | model | store engine | drawing | formats | latent | bundles | files | ownership"
-    " | documents errors | escapes",
+    "runtime": "serving checks frozen | model | showing | store engine | drawing | formats | latent | bundles | files"
+    " | ownership | documents errors notebook | escapes",
 }
 # How many Python files a folder has at most.
 LIMITS = {**dict.fromkeys(PACKAGES, 12), "tests": 16}
@@ -165,13 +168,33 @@ def test_public_names_are_sorted_and_there() -> None:
     for name in runtime.__all__:
         assert getattr(runtime, name).__doc__, name
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        _ = runtime.nothing
+        getattr(runtime, "nothing")  # noqa: B009 - type checkers know that it is not there
+
+
+def test_the_package_itself_has_the_runtimes_names_and_its_version() -> None:
+    assert dir(aae_zoo) == sorted([*runtime.__all__, "__version__"])
+    assert aae_zoo.__version__ == version("aae-zoo")
+    everything: dict[str, object] = {}
+    exec("from aae_zoo import *", everything)  # noqa: S102
+    for name in runtime.__all__:
+        assert getattr(aae_zoo, name) is getattr(runtime, name) is everything[name]
+    for name in ("nothing", "__wrapped__"):
+        with pytest.raises(AttributeError, match=f"module 'aae_zoo' has no attribute '{name}'"):
+            getattr(aae_zoo, name)
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    program = "import sys; before = {*sys.modules}; import aae_zoo; print(*{*sys.modules} - before)"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
+    assert output.split() == ["aae_zoo"]
+    # by statements, as PyInstaller sees it
+    assert {module for _, module in imports(ROOT / FRONT / "__init__.py") if "aae_zoo" in module} == {"aae_zoo.runtime"}
 
 
 def test_every_package_is_typed_and_described() -> None:
-    for package in (runtime, zoo, export, cli):
+    for package in (aae_zoo, runtime, zoo, export, cli):
         assert package.__doc__
-        assert (Path(next(iter(package.__path__))) / "py.typed").exists()
+    assert (Path(next(iter(aae_zoo.__path__))) / "py.typed").exists()  # which counts for all that is in it
 
 
 def test_parts_are_found_by_their_files() -> None:

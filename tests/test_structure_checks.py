@@ -17,8 +17,11 @@ from source import (
 # A small checkout that is as it should be.
 SOUND = {
     "pyproject.toml": """[tool.setuptools]
-packages = ["aae_zoo.cli", "aae_zoo.runtime", "aae_zoo.runtime.engine", "aae_zoo.runtime.formats", "aae_zoo.zoo"]""",
+packages = [
+    "aae_zoo", "aae_zoo.cli", "aae_zoo.runtime", "aae_zoo.runtime.engine", "aae_zoo.runtime.formats", "aae_zoo.zoo"
+]""",
     **dict.fromkeys(("cli/__init__.py", "zoo/__init__.py", "runtime/engine/__init__.py"), ""),
+    "front/__init__.py": "import aae_zoo.runtime",
     "cli/main.py": "from aae_zoo import runtime\nfrom aae_zoo.cli.options import Json\nruntime.load()._asdict()",
     "cli/options.py": "Json = bool",
     "zoo/recipe.py": "class Recipe:\n    def __init__(self): self._text = ''\n    def same(self, other): other._text",
@@ -62,6 +65,7 @@ FAULTS: list[tuple[dict[str, str], Check, str]] = [
         upwards,
         "runtime/model.py:1 imports aae_zoo.zoo.recipe, but below runtime there is: nothing",
     ),
+    ({"zoo/recipe.py": "from aae_zoo import load"}, upwards, "zoo/recipe.py:1 imports aae_zoo itself"),
     (
         {"runtime/model.py": "from aae_zoo.runtime.engine import engine"},
         partial(imports_upwards, floors={**FLOORS, "runtime": "model engine | formats"}),
@@ -85,6 +89,7 @@ FAULTS: list[tuple[dict[str, str], Check, str]] = [
         private_names_of_others,
         "zoo/build.py:1 uses aae_zoo.runtime.model._check, which is private",
     ),
+    ({"front/__init__.py": "-"}, packages_amiss, "pyproject.toml's packages list aae_zoo, which is not there"),
     ({"zoo/maths/__init__.py": ""}, packages_amiss, "aae_zoo.zoo.maths is not in pyproject.toml's packages"),
     ({"zoo/maths/mmd.py": ""}, packages_amiss, "aae_zoo.zoo.maths is not in pyproject.toml's packages"),
     ({"runtime/formats/__init__.py": "-"}, packages_amiss, "aae_zoo.runtime.formats lacks an __init__.py"),

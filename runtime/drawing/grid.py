@@ -82,8 +82,12 @@ def save_picture(picture: Image.Image, output: str) -> None:
     write_file(output, lambda stream: picture.save(stream, "PNG", pnginfo=ours))
 
 
-def grid(images: Results, columns: int | None = None, *, gap: int = 2) -> Image.Image:
-    """All images in one picture, row by row, by default as square as can be, small ones enlarged by a whole factor."""
+def grid(images: Results, columns: int | None = None, *, gap: int = 2, scale: int | None = None) -> Image.Image:
+    """All images in one picture, row by row, by default as square as can be, small ones enlarged by a whole factor.
+
+    Raises:
+        InvalidInput: enlarged, it would have more than MOST pixels.
+    """
     count, channels, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -93,7 +97,8 @@ def grid(images: Results, columns: int | None = None, *, gap: int = 2) -> Image.
         top, left = number // columns * (height + gap), number % columns * (width + gap)
         canvas[top : top + height, left : left + width] = image
     picture = Image.fromarray(canvas)
-    factor = max(1, round(_GRID_WIDTH / picture.width))
+    factor = scale or max(1, round(_GRID_WIDTH / picture.width))
+    check_pixels(picture.width * picture.height * factor**2, count)
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import line
 from aae_zoo.runtime.formats.arrays import FLOAT32, as_array, contiguous_float32
 from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, Listing, check_file, list_pictures
 from aae_zoo.runtime.formats.plan import Names, Notices, Plan, turned
@@ -29,7 +30,7 @@ _LUMA: Final = (19595, 38470, 7471)
 _LOOKED_AT: Final = 4096
 
 
-@dataclass
+@dataclass(repr=False)
 class Images:
     """Images that a user gives, one for each of `names`; those that cannot be read are in `failed`, by name, with why.
 
@@ -45,6 +46,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __repr__(self) -> str:
+        first, last = (line(self.names[number]) for number in (0, -1))
+        return f"<Images [{len(self)}]: {first} to {last}, {len(self.failed)} failed>"
+
 
 def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
     """Images of any kind.
@@ -57,7 +62,8 @@ def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
     if isinstance(given, str | os.PathLike):
         return read_images(Path(given), plan, strict=True)
     items = given if isinstance(given, list | tuple) else [given]
-    if any(_is_picture(item) or isinstance(item, str | os.PathLike) for item in items):
+    shapes = {str(getattr(item, "shape", None)) for item in items}
+    if len(shapes) > 1 or any(_is_picture(item) or isinstance(item, str | os.PathLike) for item in items):
         return _from_items(items, plan)
     return from_array(given, plan, notices)
 
@@ -232,7 +238,10 @@ def _from_item(item: Any, plan: Plan, name: str, notices: Notices) -> NDArray[np
     if array.ndim not in (2, 3):
         found = f"an array {list(array.shape)}" if array.ndim else type(item).__name__
         raise InvalidInput(f"{name} is {found}, expected a Pillow image, the path of one, or an array of one image")
-    rows = from_array(array[None] if array.ndim == 3 else array[None, None], plan).rows(slice(0, 1))
+    try:
+        rows = from_array(array[None] if array.ndim == 3 else array[None, None], plan).rows(slice(0, 1))
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}") from None
     return np.asarray(rows[0])
 
 

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+_SHOWN: Final = 8
 
 
 class Classes(NamedTuple):
@@ -14,6 +16,10 @@ class Classes(NamedTuple):
     names: list[str]
     numbers: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.names[:_SHOWN]) + (", ..." if len(self.names) > _SHOWN else "")
+        return f"<Classes [{len(self.names)}]: {names}>"
 
     def counts(self) -> dict[str, list[Any]]:
         """How many images each class has that has any, in the order of the classes: columns label and images."""

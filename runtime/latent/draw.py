@@ -4,7 +4,9 @@ Truncation and temperature act on the coordinates of the noise that spread codes
 or a component.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +20,8 @@ from aae_zoo.runtime.latent.sobol import sobol_noise
 _HIGHEST_TEMPERATURE: Final = 10.0
 
 Array = NDArray[np.float32]
+# The class of all samples, or of each: names or numbers.
+Labels = int | str | Sequence[int | str] | NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,16 @@ class Draw:
     left out, which makes of a Gaussian a truncated Gaussian (the truncation trick of Brock et al., "Large scale GAN
     training for high fidelity natural image synthesis", ICLR 2019). `temperature` scales the distance of each code
     from the middle of the prior or, where the noise chooses a class or component, from the middle of that. `quasi`
-    takes Sobol points instead of pseudo-random noise.
+    takes Sobol points instead of pseudo-random noise. `label` is the class of all samples, or a list of one for each.
 
     Raises:
-        InvalidInput: any of these out of range, or not possible with this model.
+        InvalidInput: any of these out of range, not possible with this model, or not as many labels as samples.
     """
 
     manifest: Manifest
     count: int
     seed: int = 0
-    label: int | str | None = None
+    label: Labels | None = None
     temperature: float = 1.0
     truncation: float = 1.0
     quasi: bool = False
@@ -53,8 +57,7 @@ class Draw:
                 f"{self.manifest.name} has a discrete prior, all of whose noise chooses; "
                 "sample it without temperature and truncation"
             )
-        if self.label is not None:
-            label_place(self.manifest, self.label)
+        _ = self._classes  # wrong labels are reported at once
 
     def noise(self, part: slice) -> Array:
         """The rows `part` of the noise, [rows, noise]."""
@@ -63,9 +66,9 @@ class Draw:
         if self.truncation != 1:
             share = self.truncation
             noise[:, self._spread] = (1 - share) / 2 + share * noise[:, self._spread].astype(np.float64)
-        if self.label is not None:
-            coordinate, index = label_place(self.manifest, self.label)
-            choose_label(noise, coordinate, index, len(self.manifest.labels))
+        if self._classes is not None:
+            coordinate, classes = self._classes
+            choose_label(noise, coordinate, classes[part], len(self.manifest.labels))
         return noise
 
     def middle(self, noise: Array) -> Array:
@@ -78,18 +81,36 @@ class Draw:
     def _spread(self) -> NDArray[Any]:
         return np.setdiff1d(np.arange(self.manifest.noise), self.manifest.choices)
 
+    @cached_property
+    def _classes(self) -> tuple[int, NDArray[np.int64]] | None:
+        """The coordinate of the noise that chooses the class and the class's number for each sample [count], or None.
 
-def label_place(manifest: Manifest, label: int | str) -> tuple[int, int]:
-    """The coordinate of the noise that chooses the class, and the number of the class `label`.
+        Raises:
+            InvalidInput: the model has no labels to choose from or not these, or there are not as many as samples.
+        """
+        if self.label is None:
+            return None
+        if self.manifest.label_coordinate is None:
+            raise InvalidInput(f"{self.manifest.name} has no labels to choose from; sample it without one")
+        label: Any = self.label.tolist() if hasattr(self.label, "tolist") else self.label  # an array's as Python's
+        if isinstance(label, str) or not isinstance(label, Sequence):
+            label = [label]
+        elif len(label) != self.count:
+            raise InvalidInput(f"label has {len(label)} entries, expected one, or one for each of {self.count} images")
+        numbers = _class_numbers(self.manifest, label)
+        return self.manifest.label_coordinate, np.broadcast_to(numbers, self.count)
 
-    Raises:
-        InvalidInput: the model has no labels to choose from, or not this one.
-    """
-    labels, coordinate = manifest.labels, manifest.label_coordinate
-    if coordinate is None:
-        raise InvalidInput(f"{manifest.name} has no labels to choose from; sample it without one")
-    if isinstance(label, str) and label in labels:
-        return coordinate, labels.index(label)
-    if (number := str(label)) in (numbers := list(map(str, range(len(labels))))):
-        return coordinate, numbers.index(number)
-    raise InvalidInput(f"{manifest.name} has no label {label!r}, expected one of {', '.join(labels)}")
+
+def _class_numbers(manifest: Manifest, given: Sequence[object]) -> NDArray[np.int64]:
+    """The numbers of classes that are given by their names or numbers."""
+    labels = manifest.labels
+    numbers = {str(number): number for number in range(len(labels))}
+    found = []
+    for label in given:
+        if isinstance(label, str) and label in labels:
+            found.append(labels.index(label))
+        elif str(label) in numbers:
+            found.append(numbers[str(label)])
+        else:
+            raise InvalidInput(f"{manifest.name} has no label {label!r}, expected one of {', '.join(labels)}")
+    return np.array(found, np.int64)

@@ -18,6 +18,9 @@ class Neighbours(NamedTuple):
     numbers: NDArray[np.int64]
     distances: NDArray[np.float32]
 
+    def __repr__(self) -> str:
+        return f"<Neighbours {list(self.numbers.shape)}>"
+
     def columns(self, names: Sequence[str], among: Sequence[str]) -> dict[str, Sequence[Any]]:
         """A row for each pair, with the names of both: columns image, rank, nearest and distance."""
         count, k = self.numbers.shape

@@ -54,8 +54,10 @@ def chosen_seed(seed: int | None) -> int:
     return int.from_bytes(os.urandom(8)) if seed is None else seed
 
 
-def choose_label(noise: NDArray[np.float32], coordinate: int, label: int, classes: int) -> None:
+def choose_label(noise: NDArray[np.float32], coordinate: int, label: int | NDArray[np.int64], classes: int) -> None:
     """Move a coordinate of the noise, in place, into the interval of a class: u = (label + u) / classes.
+
+    `label` is the number of the class of all rows, or of each [n].
 
     It stays a little away from the borders, so that float32's rounding of u * classes, here or in the graph, never
     reaches the next class (seen for up to 1,000 classes).

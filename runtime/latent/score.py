@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.notebook import table
 
 DRAWS: Final = 1000
 _QUANTILE: Final = 0.99
 # A model may rebuild its images exactly, or have every code on a draw of a discrete prior.
 _SMALLEST: Final = 1e-6
+# How many rows a notebook shows.
+_SHOWN: Final = 20
 
 Figures = NDArray[np.float32]
 
@@ -39,6 +42,20 @@ class Scores(NamedTuple):
     distance: Figures
     anomalous: NDArray[np.bool_]
     flat: NDArray[np.bool_]
+
+    def __repr__(self) -> str:
+        return f"<Scores [{len(self.score)}]: {int(self.anomalous.sum())} anomalous>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row for each image, or of many those with the highest scores."""
+        count = len(self.score)
+        rows = np.arange(count) if count <= _SHOWN else np.argsort(-self.score, kind="stable")[:_SHOWN]
+        some = f"; the {_SHOWN} highest scores" if count > _SHOWN else ""
+        columns: dict[str, list[str]] = {"image": [str(row) for row in rows]}
+        for name in self._fields:
+            values = getattr(self, name)[rows]
+            columns[name] = [("yes" if v else "no") if v.dtype == bool else f"{v:.4g}" for v in values]
+        return table(f"{int(self.anomalous.sum())} of {count} images are anomalous{some}", columns)
 
 
 def distance_from_prior(z: NDArray[np.float32], draws: NDArray[np.float32]) -> Figures:

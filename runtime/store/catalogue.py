@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -67,20 +68,21 @@ class Remote(NamedTuple):
     pinned: bool = False
 
 
-def list_models() -> list[CatalogueEntry]:
-    """The models of the installed catalogue, by name.
+def list_models(pattern: str = "*") -> list[CatalogueEntry]:
+    """The models of the installed catalogue whose names match a shell's pattern, such as "mnist-*", by name.
 
     Raises:
         InvalidBundle: the installed catalogue is damaged.
     """
     path = SHIPPED / "catalogue.json"
     try:
-        return parse_catalogue(path.read_bytes())
+        entries = parse_catalogue(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InvalidBundle(
             f"the catalogue {path} is missing or damaged ({error}); "
             + reinstalling("pip install --force-reinstall aae-zoo")
         ) from None
+    return [entry for entry in entries if fnmatchcase(entry.name, pattern)]
 
 
 def parse_catalogue(text: bytes) -> list[CatalogueEntry]:

@@ -114,6 +114,15 @@ def test_many_threads_get_what_one_gets(small: Model) -> None:
     assert all(np.array_equal(results[seed], expected[seed]) for seed in range(8))
 
 
+@pytest.mark.parametrize(("name", "labels"), [("digits-gauss", ()), ("mnist-style", tuple("0123456789"))])
+def test_a_model_says_what_it_is(name: str, labels: tuple[str, ...]) -> None:
+    model = load(name)
+    assert model.name == name
+    assert model.labels == labels
+    assert model.sample(1).shape == (1, *model.shape)
+    assert 0 < model.metrics["mse"] < 1
+
+
 def test_repr_tells_what_it_is(small: Model) -> None:
     assert repr(small) == "<Model small 0.1.0: images 1 x 14 x 14, 2-D code, on auto>"
 

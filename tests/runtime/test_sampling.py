@@ -163,3 +163,41 @@ def test_labels_that_are_none(mixture: Model, label: Any) -> None:
 @pytest.mark.parametrize("label", [7, "7", np.int64(7)])
 def test_labels_by_their_numbers(mixture: Model, label: Any) -> None:
     assert np.array_equal(mixture.sample(2, label=label), mixture.sample(2, label="7"))
+
+
+@pytest.mark.parametrize("quasi", [False, True])
+def test_a_label_for_each_image(mixture: Model, quasi: bool) -> None:
+    count = 1100  # more than one batch
+    numbers = np.random.default_rng(0).integers(0, 10, count)
+    images = mixture.sample(count, seed=4, label=numbers, quasi=quasi, temperature=0.7)
+    for label in (0, 7):
+        alone = mixture.sample(count, seed=4, label=label, quasi=quasi, temperature=0.7)
+        assert np.array_equal(images[numbers == label], alone[numbers == label])
+    assert np.array_equal(
+        np.concatenate(list(mixture.stream("sample", 10, label=range(10)))), mixture.sample(10, label=range(10))
+    )
+    names = [mixture.manifest.labels[number] for number in numbers]
+    for labels in (names, tuple(numbers.tolist()), [*names[:7], *numbers.tolist()[7:]]):
+        again = mixture.sample(count, seed=4, label=labels, quasi=quasi, temperature=0.7)
+        assert np.array_equal(again, images)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (range(9), "label has 9 entries, expected one, or one for each of 10 images"),
+        ([], "label has 0 entries"),
+        ([*range(9), 10], "mnist-mixture has no label 10, expected one of 0, 1, 2"),
+        ([*range(9), None], "has no label None"),
+        ([1, True, *range(8)], "has no label True"),
+        ([[0]] * 10, r"has no label \[0\]"),
+    ],
+)
+def test_labels_that_are_not_those_of_the_images(mixture: Model, labels: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        mixture.sample(10, label=labels)
+
+
+def test_a_model_without_labels_takes_no_list_of_them_either(shipped: Model) -> None:
+    with pytest.raises(InvalidInput, match="mnist-gauss has no labels to choose from; sample it without one"):
+        shipped.sample(2, label=["1", "2"])

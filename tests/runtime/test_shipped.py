@@ -97,14 +97,6 @@ def test_all_shipped_models_together_keep_the_budget() -> None:
     assert sum(map(size, NAMES)) <= WHOLE_BUDGET
 
 
-def test_the_readmes_python_runs() -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(program, names)  # noqa: S102 - our own README
-    assert names["images"].shape == names["again"].shape == (64, 1, 28, 28)
-    assert names["codes"].shape == (64, 2)
-
-
 def test_every_command_of_the_readme_exists() -> None:
     """Each `aae-zoo ...` line of the README is understood: its command and every option are there."""
 

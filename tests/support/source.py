@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = ("runtime", "zoo", "export", "cli")
+# The folder of the package aae_zoo itself, which is above all of them.
+FRONT: Final = "front"
 ROOF: Final = "__init__"
 # Names that begin so though everybody may use them: methods of named tuples, and what ends a process at once.
 _PUBLIC: Final = {"_asdict", "_fields", "_replace", "_exit"}
@@ -63,6 +65,8 @@ def imports_upwards(root: Path, floors: Floors) -> list[str]:
     known, found = modules(root), []
     for module, path in known.items():
         for line, other in imports(path, known):
+            if other == "aae_zoo":
+                found.append(f"{path.relative_to(root)}:{line} imports aae_zoo itself, which is above everything")
             if not other.startswith("aae_zoo."):
                 continue
             package, ours, theirs = _rooms(module, other)
@@ -161,11 +165,15 @@ def packages_amiss(root: Path) -> list[str]:
     """Folders of Python files that pyproject.toml's `packages` does not list, or that lack an __init__.py."""
     listed = set(tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"])
     folders = {path.parent for path in (*python_files(root, *PACKAGES), *root.glob("*/__init__.py"))}
-    names = {".".join(("aae_zoo", *folder.relative_to(root).parts)): folder for folder in folders}
+    names = {_package(folder.relative_to(root)): folder for folder in folders}
     found = [f"{name} is not in pyproject.toml's packages: wheels would lack it" for name in names.keys() - listed]
     found += [f"pyproject.toml's packages list {name}, which is not there" for name in listed - names.keys()]
     found += [f"{name} lacks an __init__.py" for name, folder in names.items() if not (folder / "__init__.py").exists()]
     return sorted(found)
+
+
+def _package(folder: Path) -> str:
+    return ".".join(("aae_zoo", *(() if folder.parts == (FRONT,) else folder.parts)))
 
 
 def full_folders(root: Path, limits: Mapping[str, int]) -> list[str]:

@@ -173,7 +173,7 @@ def test_exactly_the_floats_from_0_to_1_are_taken(value: float) -> None:
         ),  # as well one image as two gray ones
         (COLOUR, np.zeros((2, 4, 6, 5)), r"shape \[2, 4, 6, 5\]"),
         (COLOUR, np.zeros((2, 3, 6, 6)), "or resize=True for another size"),
-        (COLOUR, [np.zeros((3, 6, 5)), np.zeros((3, 5, 5))], "the images cannot be made an array"),
+        (COLOUR, [np.zeros((3, 6, 5)), np.zeros((3, 5, 5))], r"picture 1: the images have shape \[1, 3, 5, 5\]"),
         (COLOUR, [], r"shape \[0\]"),
         (COLOUR, None, r"shape \[\]"),
         (
@@ -279,6 +279,32 @@ def test_every_method_takes_them(small: Model) -> None:
     assert small.nearest(large, pictures, resize=True).numbers.ravel().tolist() == [0, 1, 2]
     assert len(small.score(large, resize=True).score) == 3
     assert np.array_equal(np.concatenate(list(small.stream("encode", large, resize=True))), codes)
+
+
+def test_lists_may_hold_every_kind_of_one_image(tmp_path: Path, shipped: Model) -> None:
+    pixels = np.rint(shipped.sample(5, seed=1) * 255).astype(np.uint8)
+    pictures = [Image.fromarray(image[0]) for image in pixels]
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{number}.png")
+    paths = sorted(tmp_path.iterdir())
+    mixed = [paths[0], str(paths[1]), pictures[2], pixels[3], torch.from_numpy(pixels[4, 0])]
+    expected = shipped.encode(pixels)
+    for images in (tmp_path, str(tmp_path), paths, tuple(map(str, paths)), pictures, list(pixels), mixed):
+        assert np.allclose(shipped.encode(images), expected, atol=1e-6)
+    assert np.allclose(shipped.encode(paths[0]), expected[:1], atol=1e-6)
+    assert np.allclose(shipped.encode(pictures[1]), expected[1:2], atol=1e-6)
+
+
+def test_lists_may_hold_arrays_of_several_sizes(shipped: Model) -> None:
+    images = [np.random.default_rng(0).random((size, 30), np.float32) for size in (28, 40)]
+    codes = shipped.encode(images, resize=True)
+    for image, code in zip(images, codes, strict=True):
+        assert np.allclose(shipped.encode(image[None], resize=True)[0], code, atol=1e-6)
+    with pytest.raises(
+        InvalidInput,
+        match=r"picture 0: the images have shape \[1, 1, 28, 30\], expected .* or resize=True for another size",
+    ):
+        shipped.encode(images)
 
 
 def test_pictures_become_what_the_model_needs(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""How results are looked at: images side by side in one picture, and a model in a notebook."""
+
+import io
+import operator
+from base64 import b64encode
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from aae_zoo.runtime.bundles.manifest import Manifest, metric_text
+from aae_zoo.runtime.drawing.grid import grid as draw_grid
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import html_text
+from aae_zoo.runtime.formats.arrays import as_array, contiguous_float32
+from aae_zoo.runtime.formats.images import check_range
+from aae_zoo.runtime.notebook import facts
+
+_MOST_LABELS: Final = 12
+# The figures that say most, and what they are called.
+_FIGURES: Final = {
+    "mse": "squared error per pixel",
+    "error": "test images with a wrong class, percent",
+    "frechet": "Fréchet distance of samples",
+    "anomaly_auroc": "AUROC of the anomaly score",
+}
+
+
+def grid(images: Any, columns: int | None = None, *, scale: int | None = None) -> Image.Image:
+    """One picture of images [n, C, H, W], floats in [0, 1] as models give them, row by row.
+
+    There are `columns` in a row, by default as many as make it as square as can be. Each pixel becomes `scale` x
+    `scale` pixels, by default as many as make a small grid about 480 pixels wide. Between images are 2 black pixels,
+    scaled alike.
+
+    Raises:
+        InvalidInput: another shape or dtype, a value outside [0, 1], a number below 1, or the picture would have more
+            than 2^30 pixels.
+    """
+    array = as_array(images, "the images")
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or not array.size:
+        raise InvalidInput(
+            f"the images have shape {list(array.shape)}, expected [n, C, H, W] with n >= 1 and C 1 (gray) or 3 (colour)"
+        )
+    if array.dtype.kind != "f":
+        raise InvalidInput(f"the images have dtype {array.dtype}, expected floats in [0, 1]; divide bytes by 255")
+    columns = columns if columns is None else min(_at_least_1(columns, "columns"), len(array))
+    scale = scale if scale is None else _at_least_1(scale, "scale")
+    return draw_grid(check_range(contiguous_float32(array)), columns, scale=scale)
+
+
+def model_html(manifest: Manifest, samples: NDArray[np.float32]) -> str:
+    """What a model is in HTML: samples of it, and a table of what they are samples of."""
+    stream = io.BytesIO()
+    grid(samples, 8).save(stream, "PNG")
+    url = f"data:image/png;base64,{b64encode(stream.getvalue()).decode()}"
+    alt = html_text(f"{len(samples)} samples of {manifest.name}")
+    return f'<div><img alt="{alt}" src="{url}">{facts(_facts(manifest))}</div>'
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    labels, more = manifest.labels[:_MOST_LABELS], len(manifest.labels) - _MOST_LABELS
+    figures = {name: manifest.metrics.get(key) for key, name in _FIGURES.items()}
+    return {
+        "name": f"{manifest.name} {manifest.version}",
+        "title": manifest.title,
+        "description": manifest.description,
+        "images": f"{manifest.image}, {manifest.dataset}",
+        "code": f"{manifest.latent}-D",
+        "labels": (", ".join(labels) + (f" and {more} more" if more > 0 else "")) or "none",
+        **{name: metric_text(value) for name, value in figures.items() if isinstance(value, int | float)},
+        "licence": manifest.licence,
+        "licence of the data": manifest.data_licence or "not known",
+    }
+
+
+def _at_least_1(value: Any, name: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise InvalidInput(f"{name} is {value!r}, expected a whole number, 1 or more")
+    return number
