@@ -7,7 +7,10 @@ from aae_zoo.cli.printing import print_json, print_table
 
 
 def bench(name: Name, json: Json = False, device: Device = "auto", threads: Threads = None) -> None:
-    """Measure import, session and run time, and each call beside a bare ONNX Runtime session."""
+    """Measure how fast a model starts and runs here.
+
+    Import, session and run are timed apart, and each call beside a bare ONNX Runtime session.
+    """
     from aae_zoo.runtime.checks.bench import bench as measure
 
     timings = measure(name, device=device, threads=threads)

@@ -42,7 +42,10 @@ def pull(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Make sure that a model is on this machine and that every file of it is as it should be."""
+    """Get a model, or check every file of one that is here.
+
+    What is shipped or cached is checked; what is not comes from the Hub.
+    """
     if (name is None) != all_:
         raise typer.BadParameter("give either the NAME of a model or --all")
     from aae_zoo.runtime.store.pull import pull as pull_model
@@ -91,7 +94,10 @@ def sign(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")],
     key: Annotated[Path, typer.Option(metavar="KEY.pem", help="Your private key.")],
 ) -> None:
-    """Sign a bundle in the OpenSSF Model Signing format, for pull --signer to check."""
+    """Sign a bundle, for pull --signer to check.
+
+    The signature is in the OpenSSF Model Signing format.
+    """
     from aae_zoo.runtime.bundles.signature import sign_bundle
 
     say(f"signed: {sign_bundle(bundle, key)}; publish the bundle, and the public key elsewhere")
@@ -114,7 +120,10 @@ def publish(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would change.")] = False,
     json: Json = False,
 ) -> None:
-    """Publish a bundle, or pages, on the Hub, with the token of `hf auth login` or HF_TOKEN."""
+    """Publish a bundle, or pages, on the Hub.
+
+    The token is that of `hf auth login` or HF_TOKEN.
+    """
     if all_ == (repo is not None) or (bundle is None and not all_):
         raise typer.BadParameter("give either a BUNDLE and --repo ORG/NAME, or --all")
     if all_ and space:

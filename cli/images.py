@@ -52,7 +52,10 @@ def encode(
     ],
     json: Json = False,
 ) -> None:
-    """Encode images into codes, and tell their classes where the model has them."""
+    """Encode images into codes, and tell their classes.
+
+    Classes are told where the model has them.
+    """
     if json and output == "-":
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
     import numpy as np
@@ -117,7 +120,10 @@ def interpolate(
     steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2, max=10_000)] = 9,
     spherical: Annotated[bool, typer.Option("--spherical", help="Along great arcs instead of straight lines.")] = False,
 ) -> None:
-    """Walk in code space from each image to the next; in a .png, each walk is one row."""
+    """Walk in code space from each image to the next.
+
+    In a .png, each walk is one row.
+    """
     from aae_zoo.runtime.formats.pictures import save_images
 
     images = model.interpolate(read(input_), steps, spherical=spherical)
@@ -133,7 +139,10 @@ def traverse(
     output: ImagesOut,
     steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2, max=10_000)] = 9,
 ) -> None:
-    """Show what each coordinate of the code does: each image with one at a time moved through the prior."""
+    """Show what each coordinate of the code does.
+
+    Each image is drawn with one coordinate at a time moved through the prior.
+    """
     from aae_zoo.runtime.formats.pictures import save_images
 
     images = model.traverse(read(input_), steps)
@@ -166,7 +175,10 @@ def nearest(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Find the images of a set whose codes are nearest to those of other images."""
+    """Find the images of a set that are most like others.
+
+    The nearest are those whose codes are closest.
+    """
     from aae_zoo.runtime.formats.tables import rows, save_table
 
     given, choice = read(input_), read(among)
@@ -192,7 +204,10 @@ def score(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Score how unlike a model's training images each image is, and tell which are anomalous."""
+    """Score how odd images are, and tell which are anomalous.
+
+    The score tells how unlike the model's training images an image is.
+    """
     from aae_zoo.runtime.formats.tables import rows, save_table
 
     given = read(input_)

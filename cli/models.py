@@ -32,7 +32,7 @@ def list_(
 
 
 def info(name: Name, json: Json = False) -> None:
-    """Show what a model is: shapes, metrics, files, and where it came from."""
+    """Show what a model is: its shapes, metrics, files and origin."""
     bundle = find_model(name)
     manifest = bundle.manifest
     if json:
@@ -60,7 +60,7 @@ def info(name: Name, json: Json = False) -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Show what is installed and would be used, and for each fault what mends it."""
+    """Show what is installed, and what mends each fault."""
     from aae_zoo.runtime.checks.doctor import diagnose
 
     findings = diagnose()

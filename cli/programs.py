@@ -21,7 +21,10 @@ def embed(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder, made new.")],
     node_modules: NodeModules = None,
 ) -> None:
-    """Write what a program needs to draw with a model: its graphs and an example that runs as it is."""
+    """Write the graphs and an example for a program of yours.
+
+    It holds all that a program needs to draw with a model, and runs as it is.
+    """
     from aae_zoo.export.targets.embed import embed as write
 
     manifest = write(name, lang, output, node_modules=node_modules)

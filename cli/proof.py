@@ -23,7 +23,7 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Compare a model's graphs with PyTorch's outputs, on this machine and without PyTorch."""
+    """Compare a model's graphs, as they run here, with PyTorch."""
     from aae_zoo.runtime.checks.verify import verify as compare
 
     found = compare(name, device=device, precision=precision)

@@ -25,7 +25,10 @@ def serve(
     threads: Threads = None,
     isolate: Isolate = False,
 ) -> None:
-    """Serve a model over HTTP: sample, encode, decode, and the Open Inference Protocol."""
+    """Serve a model over HTTP.
+
+    To sample, encode and decode, and for the Open Inference Protocol.
+    """
     from aae_zoo.runtime import load
 
     model = load(name, device=device, threads=threads, isolate=isolate)
@@ -48,7 +51,7 @@ def export_triton(
     name: Name,
     output: Annotated[Path, typer.Option("--output", "-o", help="The new folder of the model repository.")],
 ) -> None:
-    """Write a model repository for NVIDIA's Triton Inference Server."""
+    """Write a model repository for NVIDIA's Triton server."""
     from aae_zoo.export.targets.triton import export_triton as export
     from aae_zoo.runtime.store.catalogue import find_model
 
