@@ -1,6 +1,7 @@
 """Tables and JSON on stdout, notes on stderr."""
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -9,6 +10,8 @@ from aae_zoo.runtime.escapes import line
 
 # Of more images than this, a command prints a summary.
 FEW: Final = 20
+# The width of a column below which its words are not put on lines of their own.
+_LEAST: Final = 10
 
 
 def print_json(content: object) -> None:
@@ -22,11 +25,31 @@ def say(text: str, *, flush: bool = False) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with aligned columns on stdout."""
-    cells = [list(map(line, row)) for row in (header, *rows)]
+    """Print a table with a header and aligned columns on stdout, as wide as a terminal at most."""
+    print_rows([header, *rows])
+
+
+def print_rows(rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns on stdout; in a terminal, the widest is wrapped between words where they do not fit."""
+    cells = [list(map(line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widest = widths.index(max(widths))
+    if sys.stdout.isatty():
+        spare = shutil.get_terminal_size().columns - sum(widths) - 2 * (len(widths) - 1)
+        widths[widest] += min(spare, 0)
     for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for number, part in enumerate(_wrapped(row[widest], widths[widest])):
+            texts = [part if column == widest else "" if number else cell for column, cell in enumerate(row)]
+            print("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip())
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Text in lines of whole words; one line where too little room is left for that."""
+    if not _LEAST <= width < len(text):
+        return [text]
+    import textwrap  # slow to import, and pipes do not need it
+
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def print_records(records: Sequence[Mapping[str, object]]) -> None:

@@ -97,6 +97,7 @@ def test_encode_to_stdout_is_an_array_and_nothing_else(two_digits: Path) -> None
 
 def test_list_info_and_pull(aae_zoo: AaeZoo) -> None:
     assert re.search(r"^mnist-gauss +shipped", aae_zoo("list").out, re.MULTILINE)
+    assert re.search(r"^mnist-gauss +shipped +16.8 MB +0.0353 +178.2 +Draws ", aae_zoo("list").out, re.MULTILINE)
     entries = json.loads(aae_zoo("list", "--json").out)
     assert "mnist-gauss" in [entry["name"] for entry in entries]
     text = aae_zoo("info", "mnist-gauss").out
