@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aae_zoo.cli import completion
 from aae_zoo.cli.options import Json
 from aae_zoo.cli.printing import print_json, print_table, say
 from aae_zoo.runtime.bundles.manifest import WEIGHTS
@@ -27,7 +28,11 @@ Namespace = Annotated[
 def pull(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A model of the catalogue, or org/repo[@revision], and [#sha256=PIN]."),
+        typer.Argument(
+            metavar="NAME",
+            help="A model of the catalogue, or org/repo[@revision], and [#sha256=PIN].",
+            autocompletion=completion.models,
+        ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every model of the catalogue.")] = False,
     precision: Annotated[str | None, typer.Option(help="The graphs of this precision alone.")] = None,
@@ -64,7 +69,12 @@ def pull(
 def cache(
     remove_: Annotated[
         list[str] | None,
-        typer.Option("--remove", metavar="NAME", help="Remove a model by any of the names that are listed."),
+        typer.Option(
+            "--remove",
+            metavar="NAME",
+            help="Remove a model by any of the names that are listed.",
+            autocompletion=completion.cached,
+        ),
     ] = None,
     clear_: Annotated[
         bool, typer.Option("--clear", help="Remove every model that was pulled, and nothing else.")

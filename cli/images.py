@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Reader, with_model
+from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Label, Reader, with_model
 from aae_zoo.cli.printing import FEW, note, print_json, print_records, say
 from aae_zoo.runtime.errors import InvalidInput
 
@@ -21,7 +21,7 @@ def sample(
     model: "Model",
     count: Annotated[int, typer.Option("--number", "-n", help="How many images.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images again.", min=0)] = 0,
-    label: Annotated[str | None, typer.Option(help="The class to draw, where the model has labels.")] = None,
+    label: Label = None,
     temperature: Annotated[
         float, typer.Option(help="Scales how far codes are from the middle of the prior.", min=0, max=10)
     ] = 1.0,

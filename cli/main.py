@@ -20,8 +20,8 @@ _GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Look": {
         "list": "models",
         "info": "models",
-        "verify": "proof",
-        "bench": "bench",
+        "verify": "checks",
+        "bench": "checks",
         "doctor": "models",
         "cache": "hub",
     },
@@ -41,8 +41,8 @@ _GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     "Ship": {
         "explore": "programs",
         "embed": "programs",
-        "serve": "serving",
-        "export-triton": "serving",
+        "serve": "programs",
+        "export-triton": "programs",
         "sign": "hub",
         "publish": "hub",
     },

@@ -3,10 +3,12 @@
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
 
 from aae_zoo.runtime.escapes import line
+
+_Item = TypeVar("_Item")
 
 # Of more images than this, a command prints a summary.
 FEW: Final = 20
@@ -66,3 +68,22 @@ def _cell(value: object) -> str:
 def note(message: str) -> None:
     """Print one line on stderr, where it does not mix with results."""
     print(line(message), file=sys.stderr)
+
+
+def with_progress(items: Iterable[_Item], total: int, name: Callable[[_Item], str]) -> Iterator[_Item]:
+    """Give the items, and tell on the last line of stderr, where it is a terminal, how many of `total` there are yet.
+
+    It is written between the items alone: a thread of its own would get in the way of measurements.
+    """
+    try:
+        _progress(f"0 of {total}")
+        for number, item in enumerate(items, 1):
+            _progress(f"{number} of {total}: {name(item)}")
+            yield item
+    finally:
+        _progress("")
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line(text)[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
