@@ -82,7 +82,7 @@ def _command_line(asked: str) -> typer.Typer:
     app = typer.Typer(
         cls=_Groups,
         context_settings={"help_option_names": ["-h", "--help"]},
-        help="Adversarial autoencoders that people can deploy. Begin with: aae-zoo sample",
+        help="Adversarial autoencoders that people can deploy. Try: aae-zoo sample --show",
         add_completion=True,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -10,6 +10,7 @@ import typer
 
 from aae_zoo.cli import completion
 from aae_zoo.cli.printing import note
+from aae_zoo.cli.viewing import View
 
 if TYPE_CHECKING:
     from aae_zoo.runtime import Model
@@ -58,6 +59,8 @@ Range = Annotated[
     str | None, typer.Option(metavar="LOW..HIGH", help="The raw values of black and white, such as 0..4095.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first picture that cannot be read.")]
+Show = Annotated[bool, typer.Option("--show", help="Draw the picture in the terminal too.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the picture in this desktop's viewer.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that aae-zoo may not have written.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -67,6 +70,7 @@ def _flag(name: str, annotation: object) -> inspect.Parameter:
 
 
 _FORCE: Final = _flag("force", Force)
+_VIEWS: Final = (_flag("show", Show), _flag("open_", Open))
 
 Command = Callable[Concatenate["Model", ...], None]
 
@@ -130,7 +134,8 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
 
     In that parameter's place there are NAME, required unless it has a `default`, and after the command's own options
     --device, --threads, --precision and --isolate. A command that takes a `Reader`, called `read`, has the options of
-    one. A command with an `output` has --force too: without it, no file is written over that aae-zoo did not write; All of its parameters that are paths are inputs, which are never
+    one. A command with an `output` has --force too: without it, no file is written over that aae-zoo did not write; one
+    whose output is of images has --show and --open. All of its parameters that are paths are inputs, which are never
     written over.
     """
     name, *options = inspect.signature(_load).parameters.values()
@@ -142,17 +147,21 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
         _, *own = inspect.signature(command).parameters.values()
         reads = any(parameter.name == "read" for parameter in own)
         writes = any(parameter.name == "output" for parameter in own)
+        draws = any(parameter.annotation == ImagesOut for parameter in own)
         own = [parameter for parameter in own if parameter.name != "read"] + of_reader * reads
-        parameters = [name, *own, *[_FORCE] * writes, *options]
+        parameters = [name, *own, *[_FORCE] * writes, *_VIEWS * draws, *options]
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
             if writes:
                 _check_output(given["output"], given, force=given.pop("force"))
+            view = View(given["output"], show=given.pop("show"), open_=given.pop("open_")) if draws else None
             model = _load(**{parameter.name: given.pop(parameter.name) for parameter in (name, *options)})
             if reads:
                 given["read"] = Reader(model, **{parameter.name: given.pop(parameter.name) for parameter in of_reader})
             command(model, **given)
+            if view:
+                view()
             if reads:
                 given["read"].end()
 

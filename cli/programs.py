@@ -45,7 +45,7 @@ def explore(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The site's folder.")] = Path("site"),
     all_: Annotated[bool, typer.Option("--all", help="A page for each model of the catalogue.")] = False,
     serve: Annotated[
-        bool, typer.Option("--serve", help="Serve it on this machine and open the browser.")
+        bool, typer.Option("--serve", "--open", help="Serve it on this machine and open the browser.")
     ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a site that is there, if aae-zoo wrote all of it.")

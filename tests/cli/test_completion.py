@@ -57,6 +57,7 @@ def completed(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> Completed:
         ("aae-zoo sample --label ", []),  # mnist-gauss has none
         ("aae-zoo sample nothing --label ", []),
         ("aae-zoo tra", ["traverse", "train"]),
+        ("aae-zoo sample --sh", ["--show"]),
     ],
 )
 def test_it_completes(line: str, expected: list[str], completed: Completed) -> None:
