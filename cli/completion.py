@@ -4,6 +4,8 @@ typer takes those that go on from what was typed. Nothing here imports numpy or 
 finger on the key. What is damaged completes nothing, and the command itself says why.
 """
 
+import os
+import re
 from contextlib import suppress
 
 import typer
@@ -32,7 +34,9 @@ def cached() -> list[str]:
 def labels(context: typer.Context) -> list[str]:
     """The labels of the model that the line names so far; its words are left in `args`, as it is not whole yet."""
     with suppress(AaeZooError):
-        return list(find_model(next(iter(context.args), context.params["name"])).manifest.labels)
+        found = find_model(next(iter(context.args), context.params["name"])).manifest.labels
+        in_bash = os.environ.get("_AAE_ZOO_COMPLETE") == "complete_bash"  # which alone takes what it is told as it is
+        return [re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", label) if in_bash else label for label in found]
     return []
 
 

@@ -54,6 +54,7 @@ def completed(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> Completed:
         ("aae-zoo embed mnist-gauss --lang ", list(LANGUAGES)),
         ("aae-zoo sample mnist-mixture --label ", [str(digit) for digit in range(10)]),
         ("aae-zoo sample fashion-style -n 3 --label S", ["Sandal", "Shirt", "Sneaker"]),
+        ("aae-zoo sample fashion-style --label An", [r"Ankle\ boot"]),
         ("aae-zoo sample --label ", []),  # mnist-gauss has none
         ("aae-zoo sample nothing --label ", []),
         ("aae-zoo tra", ["traverse", "train"]),
