@@ -20,7 +20,7 @@ def verify(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, fp16 or int8 [default: all that the model has].", autocompletion=completion.precisions
+            help="fp32, fp16, int8 or lite [default: all that the model has].", autocompletion=completion.precisions
         ),
     ] = None,
     test_data: Annotated[
@@ -38,7 +38,8 @@ def verify(
     else:
         print_table(["graph", "precision", "device", "batch", "measure", "value", "gate", ""], list(map(_row, found)))
         if all(comparison.passed for comparison in found):
-            say(f"verified: all {len(_graphs(found))} graphs of {name} agree with PyTorch within their gates")
+            count = len(_graphs(found))
+            say(f"verified: {count} of {count} graphs of {name} agree with PyTorch within their gates")
     if test_data is not None:
         from aae_zoo.runtime.checks.testdata import write_test_data
 

@@ -12,7 +12,7 @@ _Item = TypeVar("_Item")
 
 # Of more images than this, a command prints a summary.
 FEW: Final = 20
-# The width of a column below which its words are not put on lines of their own.
+# With less room than this for the widest column, a terminal breaks the lines of a table itself.
 _LEAST: Final = 10
 
 
@@ -37,8 +37,8 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     widest = widths.index(max(widths))
     if sys.stdout.isatty():
-        spare = shutil.get_terminal_size().columns - sum(widths) - 2 * (len(widths) - 1)
-        widths[widest] += min(spare, 0)
+        room = shutil.get_terminal_size().columns - sum(widths) - 2 * (len(widths) - 1) + widths[widest]
+        widths[widest] = min(widths[widest], room) if room >= _LEAST else widths[widest]
     for row in cells:
         for number, part in enumerate(_wrapped(row[widest], widths[widest])):
             texts = [part if column == widest else "" if number else cell for column, cell in enumerate(row)]
@@ -46,12 +46,12 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Text in lines of whole words; one line where too little room is left for that."""
-    if not _LEAST <= width < len(text):
+    """Text in lines of whole words."""
+    if len(text) <= width:
         return [text]
     import textwrap  # slow to import, and pipes do not need it
 
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [text]
 
 
 def print_records(records: Sequence[Mapping[str, object]]) -> None:
