@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aae_zoo.cli import completion
 from aae_zoo.cli.options import Json
 from aae_zoo.cli.printing import print_json, print_table, say
 from aae_zoo.runtime.bundles.manifest import WEIGHTS
@@ -27,7 +28,11 @@ Namespace = Annotated[
 def pull(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A model of the catalogue, or org/repo[@revision], and [#sha256=PIN]."),
+        typer.Argument(
+            metavar="NAME",
+            help="A model of the catalogue, or org/repo[@revision], and [#sha256=PIN].",
+            autocompletion=completion.models,
+        ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every model of the catalogue.")] = False,
     precision: Annotated[str | None, typer.Option(help="The graphs of this precision alone.")] = None,
@@ -42,7 +47,10 @@ def pull(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Make sure that a model is on this machine and that every file of it is as it should be."""
+    """Get a model, or check every file of one that is here.
+
+    What is shipped or cached is checked; what is not comes from the Hub.
+    """
     if (name is None) != all_:
         raise typer.BadParameter("give either the NAME of a model or --all")
     from aae_zoo.runtime.store.pull import pull as pull_model
@@ -61,7 +69,12 @@ def pull(
 def cache(
     remove_: Annotated[
         list[str] | None,
-        typer.Option("--remove", metavar="NAME", help="Remove a model by any of the names that are listed."),
+        typer.Option(
+            "--remove",
+            metavar="NAME",
+            help="Remove a model by any of the names that are listed.",
+            autocompletion=completion.cached,
+        ),
     ] = None,
     clear_: Annotated[
         bool, typer.Option("--clear", help="Remove every model that was pulled, and nothing else.")
@@ -91,7 +104,10 @@ def sign(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")],
     key: Annotated[Path, typer.Option(metavar="KEY.pem", help="Your private key.")],
 ) -> None:
-    """Sign a bundle in the OpenSSF Model Signing format, for pull --signer to check."""
+    """Sign a bundle, for pull --signer to check.
+
+    The signature is in the OpenSSF Model Signing format.
+    """
     from aae_zoo.runtime.bundles.signature import sign_bundle
 
     say(f"signed: {sign_bundle(bundle, key)}; publish the bundle, and the public key elsewhere")
@@ -114,7 +130,10 @@ def publish(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would change.")] = False,
     json: Json = False,
 ) -> None:
-    """Publish a bundle, or pages, on the Hub, with the token of `hf auth login` or HF_TOKEN."""
+    """Publish a bundle, or pages, on the Hub.
+
+    The token is that of `hf auth login` or HF_TOKEN.
+    """
     if all_ == (repo is not None) or (bundle is None and not all_):
         raise typer.BadParameter("give either a BUNDLE and --repo ORG/NAME, or --all")
     if all_ and space:

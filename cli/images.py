@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Reader, with_model
+from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Label, Reader, with_model
 from aae_zoo.cli.printing import FEW, note, print_json, print_records, say
 from aae_zoo.runtime.errors import InvalidInput
 
@@ -22,7 +22,7 @@ def sample(
     model: "Model",
     count: Annotated[int, typer.Option("--number", "-n", help="How many images.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images again.", min=0)] = 0,
-    label: Annotated[str | None, typer.Option(help="The class to draw, where the model has labels.")] = None,
+    label: Label = None,
     temperature: Annotated[
         float, typer.Option(help="Scales how far codes are from the middle of the prior.", min=0, max=10)
     ] = 1.0,
@@ -53,7 +53,10 @@ def encode(
     ],
     json: Json = False,
 ) -> None:
-    """Encode images into codes, and tell their classes where the model has them."""
+    """Encode images into codes, and tell their classes.
+
+    Classes are told where the model has them.
+    """
     if json and output == "-":
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
     import numpy as np
@@ -102,7 +105,10 @@ def reconstruct(
     input_: ImagesIn,
     output: ImagesOut,
 ) -> None:
-    """Encode images and decode their codes again; a .png has them below the images."""
+    """Encode images and decode their codes again.
+
+    In a .png, the images are above their reconstructions.
+    """
     from aae_zoo.runtime.drawing import comparisons
     from aae_zoo.runtime.drawing.captions import check_rows, draw_rows
     from aae_zoo.runtime.drawing.grid import is_picture, save_images, save_picture
@@ -126,7 +132,10 @@ def interpolate(
     steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2, max=10_000)] = 9,
     spherical: Annotated[bool, typer.Option("--spherical", help="Along great arcs instead of straight lines.")] = False,
 ) -> None:
-    """Walk in code space from each image to the next; in a .png, each walk is one row."""
+    """Walk in code space from each image to the next.
+
+    In a .png, each walk is one row.
+    """
     from aae_zoo.runtime.drawing.grid import save_images
 
     images = model.interpolate(read(input_), steps, spherical=spherical)
@@ -142,7 +151,10 @@ def traverse(
     output: ImagesOut,
     steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2, max=10_000)] = 9,
 ) -> None:
-    """Show what each coordinate of the code does: each image with one at a time moved through the prior."""
+    """Show what each coordinate of the code does.
+
+    Each image is drawn with one coordinate at a time moved through the prior.
+    """
     from aae_zoo.runtime.drawing import comparisons
     from aae_zoo.runtime.drawing.captions import check_rows, draw_rows
     from aae_zoo.runtime.drawing.grid import is_picture, save_images, save_picture
@@ -185,7 +197,10 @@ def nearest(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Find the images of a set whose codes are nearest to those of other images."""
+    """Find the images of a set that are most like others.
+
+    The nearest are those whose codes are closest.
+    """
     from aae_zoo.runtime.formats.tables import rows, save_table
 
     given, choice = read(input_), read(among)
@@ -230,7 +245,10 @@ def score(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Score how unlike a model's training images each image is, and tell which are anomalous."""
+    """Score how odd images are, and tell which are anomalous.
+
+    The score tells how unlike the model's training images an image is.
+    """
     from aae_zoo.runtime.formats.tables import rows, save_table
 
     given = read(input_)

@@ -3,38 +3,62 @@
 import io
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from aae_zoo.cli.printing import note, say
 from aae_zoo.runtime.errors import AaeZooError, reinstalling
 from aae_zoo.runtime.escapes import line
 
-# The commands of each module of this folder, as `--help` shows them. Only that of the command which is asked for is
-# imported: all of them take longer than what `list` has to do.
-_COMMANDS: Final = {
-    "models": ("list", "info", "doctor"),
-    "hub": ("pull", "cache", "sign", "publish"),
-    "images": (
-        "sample",
-        "encode",
-        "decode",
-        "reconstruct",
-        "interpolate",
-        "traverse",
-        "manifold",
-        "nearest",
-        "score",
-    ),
-    "proof": ("verify",),
-    "bench": ("bench",),
-    "programs": ("embed", "explore"),
-    "serving": ("serve", "export-triton"),
-    "training": ("train", "evaluate", "judge", "distil", "export"),
+# The commands in the groups that `--help` shows, each with its module of this folder. Only that of the command which is
+# asked for is imported: all of them take longer than what `list` has to do.
+_GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Look": {
+        "list": "models",
+        "info": "models",
+        "verify": "checks",
+        "bench": "checks",
+        "doctor": "models",
+        "cache": "hub",
+    },
+    "Use": {
+        "pull": "hub",
+        "sample": "images",
+        "encode": "images",
+        "decode": "images",
+        "reconstruct": "images",
+        "interpolate": "images",
+        "traverse": "images",
+        "manifold": "images",
+        "nearest": "images",
+        "score": "images",
+    },
+    "Train": dict.fromkeys(("train", "evaluate", "judge", "distil", "export"), "training"),
+    "Ship": {
+        "explore": "programs",
+        "embed": "programs",
+        "serve": "programs",
+        "export-triton": "programs",
+        "sign": "hub",
+        "publish": "hub",
+    },
 }
+
+
+class _Groups(TyperGroup):
+    """Shows the commands in their groups."""
+
+    def format_commands(self, ctx: object, formatter: Any) -> None:  # noqa: ARG002 - typer gives both
+        width = max(map(len, self.commands))
+        for group, names in _GROUPS.items():
+            formatter.write_heading(group)
+            rows = [(name.ljust(width), self.commands[name].get_short_help_str(formatter.width)) for name in names]
+            with formatter.indentation():
+                formatter.write_dl(rows)
 
 
 def _show_version(show: bool) -> None:
@@ -56,14 +80,16 @@ def _root(
 def _command_line(asked: str) -> typer.Typer:
     """All commands, or only the one that is asked for: typer takes 10 ms to prepare them all."""
     app = typer.Typer(
-        help="Adversarial autoencoders that people can deploy.",
+        cls=_Groups,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Adversarial autoencoders that people can deploy. Try: aae-zoo sample --show",
         add_completion=True,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
     app.callback()(_root)
-    places = {name: module for module, names in _COMMANDS.items() for name in names}
+    places = {name: module for group in _GROUPS.values() for name, module in group.items()}
     for name in [asked] if asked in places else places:
         app.command(name=name)(_function(places[name], name))
     return app

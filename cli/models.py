@@ -2,16 +2,19 @@
 
 from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aae_zoo.cli.options import Json, Name
-from aae_zoo.cli.printing import print_json, print_table, say
+from aae_zoo.cli.printing import print_json, print_rows, print_table
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Preparation, metric_text
 from aae_zoo.runtime.errors import ModelNotFound
-from aae_zoo.runtime.store.catalogue import find_model, list_models, place_of, where
+from aae_zoo.runtime.store.catalogue import CatalogueEntry, find_model, list_models, place_of, where
+
+if TYPE_CHECKING:
+    from aae_zoo.runtime.checks.doctor import Finding
 
 
 def list_(
@@ -27,12 +30,11 @@ def list_(
     if json:
         print_json([asdict(entry) for entry in entries])
         return
-    rows = [[e.name, place_of(e), f"{e.size / 1e6:.1f} MB", f"{e.metrics['mse']:.4f}", e.description] for e in entries]
-    print_table(["name", "where", "size", "mse", "description"], rows)
+    print_table(["name", "where", "size", "mse", "frechet", "description"], list(map(_entry_row, entries)))
 
 
 def info(name: Name, json: Json = False) -> None:
-    """Show what a model is: shapes, metrics, files, and where it came from."""
+    """Show what a model is: its shapes, metrics, files and origin."""
     bundle = find_model(name)
     manifest = bundle.manifest
     if json:
@@ -55,24 +57,32 @@ def info(name: Name, json: Json = False) -> None:
         "at commit": str(manifest.provenance.get("commit")),
         **{f"file {file}": _file_text(bundle, file) for file in manifest.files},
     }
-    for key, value in facts.items():
-        say(f"{key:<26}{value}")
+    print_rows(list(facts.items()))
 
 
 def doctor(json: Json = False) -> None:
-    """Show what is installed and would be used, and for each fault what mends it."""
+    """Show what is installed, and what mends each fault."""
     from aae_zoo.runtime.checks.doctor import diagnose
 
     findings = diagnose()
     if json:
         print_json([asdict(finding) for finding in findings])
     else:
-        for finding in findings:
-            say(f"{'FAULT' if finding.mend else 'ok':<7}{finding.name:<22}{finding.found}")
-            if finding.mend:
-                say(f"{'':<7}{'':<22}mend: {finding.mend}")
+        print_rows([row for finding in findings for row in _finding_rows(finding)])
     if any(finding.mend for finding in findings):
         raise typer.Exit(1)
+
+
+def _entry_row(entry: CatalogueEntry) -> list[str]:
+    frechet = metric_text(entry.metrics["frechet"]) if "frechet" in entry.metrics else ""
+    size, mse = f"{entry.size / 1e6:.1f} MB", f"{entry.metrics['mse']:.4f}"
+    return [entry.name, place_of(entry), size, mse, frechet, entry.description]
+
+
+def _finding_rows(finding: "Finding") -> list[list[str]]:
+    if finding.mend is None:
+        return [["ok", finding.name, finding.found]]
+    return [["FAULT", finding.name, finding.found], ["", "", f"mend: {finding.mend}"]]
 
 
 def _preparation_text(preparation: Preparation) -> str:

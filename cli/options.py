@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, Literal
 
 import typer
 
+from aae_zoo.cli import completion
 from aae_zoo.cli.printing import note
+from aae_zoo.cli.viewing import View
 
 if TYPE_CHECKING:
     from aae_zoo.runtime import Model
@@ -17,21 +19,33 @@ if TYPE_CHECKING:
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="A model of the catalogue, a bundle's folder, or org/repo[@revision], and [#sha256=PIN]."
+        metavar="NAME",
+        help="A model of the catalogue, a bundle's folder, or org/repo[@revision], and [#sha256=PIN].",
+        autocompletion=completion.models,
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:n], tensorrt, coreml, dml or openvino.")]
+Device = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda[:n], tensorrt, coreml, dml or openvino.", autocompletion=completion.devices),
+]
 Threads = Annotated[
     int | None, typer.Option(help="Threads of one operator [default: the CPUs this process may use].", min=1)
 ]
 Precision = Annotated[
-    str, typer.Option(help="auto, fp32, fp16, int8 or lite: what the model has of it, fp32 for the rest; auto is fp32.")
+    str,
+    typer.Option(
+        help="auto, fp32, fp16, int8 or lite: what the model has of it, fp32 for the rest; auto is fp32.",
+        autocompletion=completion.precisions,
+    ),
 ]
 Isolate = Annotated[
     bool, typer.Option("--isolate", help="Run the graphs in a process with bounds on memory and time; slow.")
 ]
 ImagesIn = Annotated[
     Path, typer.Argument(metavar="INPUT", help="A picture, a folder of pictures, or an .npy, .npz, idx or .csv file.")
+]
+Label = Annotated[
+    str | None, typer.Option(help="The class to draw, where the model has labels.", autocompletion=completion.labels)
 ]
 ImagesOut = Annotated[
     str, typer.Option("--output", "-o", help="name.png one grid, folder/ one file each, .npy or .npz arrays, - stdout.")
@@ -45,10 +59,18 @@ Range = Annotated[
     str | None, typer.Option(metavar="LOW..HIGH", help="The raw values of black and white, such as 0..4095.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first picture that cannot be read.")]
+Show = Annotated[bool, typer.Option("--show", help="Draw the picture in the terminal too.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the picture in this desktop's viewer.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that aae-zoo may not have written.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-_FORCE: Final = inspect.Parameter("force", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Force, default=False)
+
+def _flag(name: str, annotation: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation, default=False)
+
+
+_FORCE: Final = _flag("force", Force)
+_VIEWS: Final = (_flag("show", Show), _flag("open_", Open))
 
 Command = Callable[Concatenate["Model", ...], None]
 
@@ -112,8 +134,9 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
 
     In that parameter's place there are NAME, required unless it has a `default`, and after the command's own options
     --device, --threads, --precision and --isolate. A command that takes a `Reader`, called `read`, has the options of
-    one. A command with an `output` has --force too: without it, no file is written over that aae-zoo did not write. All
-    of its parameters that are paths are inputs, which are never written over.
+    one. A command with an `output` has --force too: without it, no file is written over that aae-zoo did not write; one
+    whose output is of images has --show and --open. All of its parameters that are paths are inputs, which are never
+    written over.
     """
     name, *options = inspect.signature(_load).parameters.values()
     _, *of_reader = inspect.signature(Reader).parameters.values()
@@ -124,19 +147,23 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
         _, *own = inspect.signature(command).parameters.values()
         reads = any(parameter.name == "read" for parameter in own)
         writes = any(parameter.name == "output" for parameter in own)
+        draws = any(parameter.annotation == ImagesOut for parameter in own)
         own = [parameter for parameter in own if parameter.name != "read"] + of_reader * reads
-        parameters = [name, *own, *([_FORCE] if writes else []), *options]
+        parameters = [name, *own, *[_FORCE] * writes, *_VIEWS * draws, *options]
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
             if writes:
                 _check_output(given["output"], given, force=given.pop("force"))
+            view = View(given["output"], show=given.pop("show"), open_=given.pop("open_")) if draws else None
             model = _load(**{parameter.name: given.pop(parameter.name) for parameter in (name, *options)})
-            if not reads:
-                return command(model, **given)
-            read = Reader(model, **{parameter.name: given.pop(parameter.name) for parameter in of_reader})
-            command(model, read=read, **given)
-            return read.end()
+            if reads:
+                given["read"] = Reader(model, **{parameter.name: given.pop(parameter.name) for parameter in of_reader})
+            command(model, **given)
+            if view:
+                view()
+            if reads:
+                given["read"].end()
 
         # What typer reads.
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -1,14 +1,19 @@
 """Tables and JSON on stdout, notes on stderr."""
 
 import json
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
 
 from aae_zoo.runtime.escapes import line
 
+_Item = TypeVar("_Item")
+
 # Of more images than this, a command prints a summary.
 FEW: Final = 20
+# With less room than this for the widest column, a terminal breaks the lines of a table itself.
+_LEAST: Final = 10
 
 
 def print_json(content: object) -> None:
@@ -22,11 +27,31 @@ def say(text: str, *, flush: bool = False) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with aligned columns on stdout."""
-    cells = [list(map(line, row)) for row in (header, *rows)]
+    """Print a table with a header and aligned columns on stdout, as wide as a terminal at most."""
+    print_rows([header, *rows])
+
+
+def print_rows(rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns on stdout; in a terminal, the widest is wrapped between words where they do not fit."""
+    cells = [list(map(line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widest = widths.index(max(widths))
+    if sys.stdout.isatty():
+        room = shutil.get_terminal_size().columns - sum(widths) - 2 * (len(widths) - 1) + widths[widest]
+        widths[widest] = min(widths[widest], room) if room >= _LEAST else widths[widest]
     for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for number, part in enumerate(_wrapped(row[widest], widths[widest])):
+            texts = [part if column == widest else "" if number else cell for column, cell in enumerate(row)]
+            print("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip())
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Text in lines of whole words."""
+    if len(text) <= width:
+        return [text]
+    import textwrap  # slow to import, and pipes do not need it
+
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [text]
 
 
 def print_records(records: Sequence[Mapping[str, object]]) -> None:
@@ -43,3 +68,22 @@ def _cell(value: object) -> str:
 def note(message: str) -> None:
     """Print one line on stderr, where it does not mix with results."""
     print(line(message), file=sys.stderr)
+
+
+def with_progress(items: Iterable[_Item], total: int, name: Callable[[_Item], str]) -> Iterator[_Item]:
+    """Give the items, and tell on the last line of stderr, where it is a terminal, how many of `total` there are yet.
+
+    It is written between the items alone: a thread of its own would get in the way of measurements.
+    """
+    try:
+        _progress(f"0 of {total}")
+        for number, item in enumerate(items, 1):
+            _progress(f"{number} of {total}: {name(item)}")
+            yield item
+    finally:
+        _progress("")
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line(text)[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""aae-zoo embed and explore: a model in another program, or in a page."""
+"""aae-zoo explore, embed, serve and export-triton: a model in a page, in another program, or in a service."""
 
 import contextlib
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from aae_zoo.cli.options import Name
+from aae_zoo.cli import completion
+from aae_zoo.cli.options import Device, Isolate, Name, Threads
 from aae_zoo.cli.printing import note, say
+from aae_zoo.runtime.errors import MissingBackend
 
 NodeModules = Annotated[
     Path | None,
@@ -17,11 +19,14 @@ NodeModules = Annotated[
 
 def embed(
     name: Name,
-    lang: Annotated[str, typer.Option(help="python, node, browser, c or cpp.")],
+    lang: Annotated[str, typer.Option(help="python, node, browser, c or cpp.", autocompletion=completion.languages)],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder, made new.")],
     node_modules: NodeModules = None,
 ) -> None:
-    """Write what a program needs to draw with a model: its graphs and an example that runs as it is."""
+    """Write the graphs and an example for a program of yours.
+
+    It holds all that a program needs to draw with a model, and runs as it is.
+    """
     from aae_zoo.export.targets.embed import embed as write
 
     manifest = write(name, lang, output, node_modules=node_modules)
@@ -31,11 +36,17 @@ def embed(
 def explore(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A model; without --all [default: mnist-gauss]."),
+        typer.Argument(
+            metavar="[NAME]",
+            help="A model; without --all [default: mnist-gauss].",
+            autocompletion=completion.models,
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The site's folder.")] = Path("site"),
     all_: Annotated[bool, typer.Option("--all", help="A page for each model of the catalogue.")] = False,
-    serve: Annotated[bool, typer.Option("--serve", help="Serve it on this machine and open the browser.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", "--open", help="Serve it on this machine and open the browser.")
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a site that is there, if aae-zoo wrote all of it.")
     ] = False,
@@ -54,10 +65,60 @@ def explore(
         manifest = write(name or "mnist-gauss", output, node_modules=node_modules, replace=replace)
         say(f"a page of {manifest.name} in {output.resolve()}; any static server shows it")
     if serve:
-        _serve(output)
+        _serve_pages(output)
 
 
-def _serve(folder: Path) -> None:
+def serve(
+    name: Name,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = 8000,
+    requests: Annotated[int, typer.Option(help="Requests in work at once; more are told to try again.", min=1)] = 128,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name that the service is called, beside its address; * for any.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="A site whose pages may ask, as https://example.org.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    isolate: Isolate = False,
+) -> None:
+    """Serve a model over HTTP.
+
+    To sample, encode and decode, and for the Open Inference Protocol.
+    """
+    from aae_zoo.runtime import load
+
+    model = load(name, device=device, threads=threads, isolate=isolate)
+    try:
+        from aae_zoo.runtime.serving import server
+    except ModuleNotFoundError as error:
+        raise MissingBackend(f"{error.name} is not installed; pip install 'aae-zoo[cpu,serve]'") from None
+    server.serve(
+        model,
+        host=host,
+        port=port,
+        requests=requests,
+        hosts=allow_host or (),
+        origins=cors or (),
+        announce=lambda url: say(f"serving {model.manifest.name} on {url} (its pages: {url}/docs)", flush=True),
+    )
+
+
+def export_triton(
+    name: Name,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new folder of the model repository.")],
+) -> None:
+    """Write a model repository for NVIDIA's Triton server."""
+    from aae_zoo.export.targets.triton import export_triton as export
+    from aae_zoo.runtime.store.catalogue import find_model
+
+    bundle = find_model(name)
+    export(bundle, output)
+    say(f"{bundle.manifest.name} for Triton in {output.resolve()}; tritonserver --model-repository={output.resolve()}")
+
+
+def _serve_pages(folder: Path) -> None:
     import webbrowser
 
     from aae_zoo.export.pages.explore import serve

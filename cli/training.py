@@ -32,7 +32,7 @@ def train(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Train a recipe into a run folder, and measure the result on the test set."""
+    """Train a recipe into a run, and measure it on the test set."""
     from aae_zoo.zoo.processes import Processes
     from aae_zoo.zoo.recipe import load_recipe
 
@@ -53,7 +53,7 @@ def evaluate(
     data: DataOfRun = None,
     json: Json = False,
 ) -> None:
-    """Measure on the test set a run's weights, or an exported model's anomaly score."""
+    """Measure a run, or a model's anomaly score, on the test set."""
     if names_model(run):
         from aae_zoo.export.bundling.anomaly import evaluate_model
 
@@ -74,7 +74,10 @@ def judge(
     range: Range = None,  # noqa: A002 - the option's name
     json: Json = False,
 ) -> None:
-    """Compare anybody's samples with real pictures, beside real pictures."""
+    """Judge anybody's samples by the real pictures of a data set.
+
+    Beside each figure is that of as many real pictures.
+    """
     from aae_zoo.runtime.formats.plan import parse_range
     from aae_zoo.zoo.measure.judge import judge as judge_samples
 
@@ -94,7 +97,10 @@ def distil(
     data: DataOfRun = None,
     json: Json = False,
 ) -> None:
-    """Teach a smaller decoder what a run's decoder draws; an export of the run then has both."""
+    """Teach a smaller decoder what a run's decoder draws.
+
+    An export of the run then has both.
+    """
     from aae_zoo.zoo.training.lite import distil as distil_run
 
     _print_metrics(distil_run(run, data=data), json)
@@ -116,7 +122,7 @@ def export(
     ] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Even where the training failed.")] = False,
 ) -> None:
-    """Export a run to a bundle, if every graph equals its PyTorch model."""
+    """Export a run to a bundle, if its graphs equal PyTorch's."""
     from aae_zoo.export.bundling.bundle import export_bundle
 
     manifest = export_bundle(

@@ -32,7 +32,7 @@ from aae_zoo.zoo import parts
 # it, and nothing else. Rooms on the same floor do not know each other.
 FLOORS = {
     "": "cli | export | zoo | runtime",
-    "cli": "main | bench hub images models programs proof serving training | options | printing",
+    "cli": "main | checks hub images models programs training | options | completion printing viewing",
     "export": "release | bundling targets | pages | card proof",
     "zoo": "training | measure build | objectives | autoencoder | networks priors datasets | data maths | recipe"
     " | parts processes",

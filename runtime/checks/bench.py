@@ -28,6 +28,12 @@ _STARTS: Final = 5
 # One side of a pair takes about this long, so that the clock and the other side's leftovers do not count.
 _SECONDS: Final = 0.02
 
+_PARTS: Final = (
+    "import of numpy, ONNX Runtime and aae_zoo",
+    "opening prior and decoder",
+    "first sample(64)",
+    "a process that does these three",
+)
 _START: Final = """
 import json, os, sys, time
 name, device, threads = json.loads(sys.argv[1])
@@ -55,15 +61,24 @@ class Timing:
     images_per_second: float | None = None
 
 
-def bench(name: str | os.PathLike[str], *, device: Device = "auto", threads: int | None = None) -> list[Timing]:
+def bench(name: str | os.PathLike[str], *, device: Device = "auto", threads: int | None = None) -> Iterator[Timing]:
     """Measure a model: the parts of a fresh process that draws 64 images, then decode and encode at several batches.
+
+    The timings, `timings()` of them, come as they are measured.
 
     Raises:
         AaeZooError: as for `load` and the calls.
     """
     model = load(name, device=device, threads=threads)
     model.sample(2)  # an error of the model or the device comes before anything is measured
-    return [*_start(os.fspath(name), device, threads), *_calls(model), *_batches(model)]
+    yield from _start(os.fspath(name), device, threads)
+    yield from _calls(model)
+    yield from _batches(model)
+
+
+def timings() -> int:
+    """How many timings `bench` gives."""
+    return len(_PARTS) + 2 * len(TIMED_BATCHES) + 2
 
 
 def compare(
@@ -104,8 +119,7 @@ def _start(name: str, device: Device, threads: int | None) -> Iterator[Timing]:
         started = time.perf_counter()
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - this Python
         runs.append([*json.loads(output.splitlines()[-1]), time.perf_counter() - started])
-    parts = ("import of numpy, ONNX Runtime and aae_zoo", "opening prior and decoder", "first sample(64)")
-    for what, column in zip((*parts, "a process that does these three"), zip(*runs, strict=True), strict=True):
+    for what, column in zip(_PARTS, zip(*runs, strict=True), strict=True):
         yield Timing(what, statistics.median(column))
 
 

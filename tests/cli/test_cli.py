@@ -99,6 +99,7 @@ def test_encode_to_stdout_is_an_array_and_nothing_else(two_digits: Path) -> None
 
 def test_list_info_and_pull(aae_zoo: AaeZoo) -> None:
     assert re.search(r"^mnist-gauss +shipped", aae_zoo("list").out, re.MULTILINE)
+    assert re.search(r"^mnist-gauss +shipped +16.8 MB +0.0353 +178.2 +Draws ", aae_zoo("list").out, re.MULTILINE)
     entries = json.loads(aae_zoo("list", "--json").out)
     assert "mnist-gauss" in [entry["name"] for entry in entries]
     text = aae_zoo("info", "mnist-gauss").out
@@ -334,11 +335,23 @@ def test_the_version(aae_zoo: AaeZoo) -> None:
 
 def test_every_command_has_help_and_stands_in_the_readme(aae_zoo: AaeZoo) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    names = re.findall(r"^  (\S+)", aae_zoo("--help").out.split("Commands:")[1], re.MULTILINE)
-    assert {"sample", "train"} <= set(names)
+    names = re.findall(r"^  (\S+)", aae_zoo("--help").out.split("Look:")[1], re.MULTILINE)
+    assert {"list", "sample", "train", "publish"} <= set(names)
     for name in names:
-        assert aae_zoo(name, "--help").status == 0
+        assert aae_zoo(name, "-h").out == aae_zoo(name, "--help").out != ""
         assert f"aae-zoo {name}" in readme, f"add aae-zoo {name} to README.md"
+
+
+def test_the_help_is_one_screen_of_commands_in_groups(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = aae_zoo("-h").out
+    assert text == aae_zoo("--help").out == aae_zoo().err
+    assert re.findall(r"^(\S+):$", text, re.MULTILINE) == ["Options", "Look", "Use", "Train", "Ship"]
+    lines = text.splitlines()
+    assert len(lines) <= 41
+    assert max(map(len, lines)) <= 80
+    commands = lines[lines.index("Look:") :]
+    assert all(re.fullmatch(r"  \S+ +[A-Z].*[^.]\.", line) for line in commands if not line.endswith(":")), text
 
 
 def test_every_device_and_precision_is_named_in_the_help(aae_zoo: AaeZoo) -> None:

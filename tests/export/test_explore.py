@@ -276,14 +276,15 @@ def test_a_name_and_all_are_too_much(aae_zoo: AaeZoo) -> None:
     assert "either the model mnist-gauss or --all" in result.err
 
 
+@pytest.mark.parametrize("option", ["--serve", "--open"])
 def test_serve_opens_the_browser_at_a_page_on_loopback(
-    aae_zoo: AaeZoo, small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    option: str, aae_zoo: AaeZoo, small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", mock.Mock(side_effect=KeyboardInterrupt))
     site = tmp_path / "site"
-    result = aae_zoo("explore", small_bundle, "-o", site, "--serve", "--node-modules", NODE_MODULES)
+    result = aae_zoo("explore", small_bundle, "-o", site, option, "--node-modules", NODE_MODULES)
     assert result.status == 0
     (url,) = opened
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)

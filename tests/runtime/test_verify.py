@@ -54,7 +54,9 @@ class TestVerify:
     def test_a_table_by_graph_batch_and_gate(self, small_bundle: Path, aae_zoo: AaeZoo) -> None:
         result = aae_zoo("verify", small_bundle)
         assert (result.status, result.err) == (0, "")
-        header, *rows = [line.split() for line in result.out.splitlines()]
+        *table, verdict = result.out.splitlines()
+        assert verdict == f"verified: 3 of 3 graphs of {small_bundle} agree with PyTorch within their gates"
+        header, *rows = [line.split() for line in table]
         assert header == ["graph", "precision", "device", "batch", "measure", "value", "gate"]
         assert [(row[0], int(row[3])) for row in rows] == [
             (role, batch) for role in ("encoder", "decoder", "prior") for batch in COMPARED_BATCHES
@@ -71,7 +73,10 @@ class TestVerify:
         result = aae_zoo("verify", bundle)
         assert result.status == 1
         assert result.out.count("FAILED") == len(COMPARED_BATCHES)
-        assert result.err == "error: 6 of 18 comparisons with PyTorch failed; aae-zoo doctor shows what is used\n"
+        assert "verified" not in result.out
+        assert result.err == (
+            "error: 6 of 18 comparisons with PyTorch failed, of encoder fp32; aae-zoo doctor shows what is used\n"
+        )
 
     def test_values_out_of_their_range(self, bundle: Path, aae_zoo: AaeZoo) -> None:
         add_to_output(bundle, "decoder", 1.0)

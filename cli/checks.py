@@ -1,0 +1,90 @@
+"""aae-zoo verify and bench: whether a model is right on this machine, and how fast."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aae_zoo.cli import completion
+from aae_zoo.cli.options import Device, Isolate, Json, Name, Threads
+from aae_zoo.cli.printing import note, print_json, print_table, say, with_progress
+
+if TYPE_CHECKING:
+    from aae_zoo.runtime.checks.verify import Comparison
+
+
+def verify(
+    name: Name,
+    device: Device = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16, int8 or lite [default: all that the model has].", autocompletion=completion.precisions
+        ),
+    ] = None,
+    test_data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also write the golden file as ONNX test data, for other runners."),
+    ] = None,
+    isolate: Isolate = False,
+    json: Json = False,
+) -> None:
+    """Compare a model's graphs, as they run here, with PyTorch."""
+    from aae_zoo.runtime.checks.verify import verify as compare
+
+    found = compare(name, device=device, precision=precision, isolate=isolate)
+    if json:
+        print_json([asdict(comparison) for comparison in found])
+    else:
+        print_table(["graph", "precision", "device", "batch", "measure", "value", "gate", ""], list(map(_row, found)))
+        if all(comparison.passed for comparison in found):
+            count = len(_graphs(found))
+            say(f"verified: {count} of {count} graphs of {name} agree with PyTorch within their gates")
+    if test_data is not None:
+        from aae_zoo.runtime.checks.testdata import write_test_data
+
+        graphs = write_test_data(name, test_data, precision=precision)
+        note(f"test data of {', '.join(graphs)} in {test_data}")
+    if failed := [comparison for comparison in found if not comparison.passed]:
+        which = f"{len(failed)} of {len(found)} comparisons with PyTorch failed, of {', '.join(_graphs(failed))}"
+        note(f"error: {which}; aae-zoo doctor shows what is used")
+        raise typer.Exit(1)
+
+
+def bench(name: Name, json: Json = False, device: Device = "auto", threads: Threads = None) -> None:
+    """Measure how fast a model starts and runs here.
+
+    Import, session and run are timed apart, and each call beside a bare ONNX Runtime session.
+    """
+    from aae_zoo.runtime.checks.bench import bench as measure
+    from aae_zoo.runtime.checks.bench import timings
+
+    measured = measure(name, device=device, threads=threads)
+    found = list(with_progress(measured, timings(), lambda timing: timing.what))
+    if json:
+        print_json([asdict(timing) for timing in found])
+        return
+    rows = [
+        [t.what, _ms(t.seconds), _ms(t.bare), _text(t.ratio, ".3f"), _text(t.images_per_second, ",.0f")] for t in found
+    ]
+    print_table(["what", "ms", "bare, ms", "ours / bare", "images/s"], rows)
+
+
+def _graphs(found: "list[Comparison]") -> list[str]:
+    return list(dict.fromkeys(f"{comparison.graph} {comparison.precision}" for comparison in found))
+
+
+def _row(c: "Comparison") -> list[str]:
+    value = "-" if c.value is None else f"{c.value:.2g}" if c.measure == "difference" else f"{c.value:.1f} dB"
+    gate = f"<= {c.gate:g}" if c.measure == "difference" else f">= {c.gate:g} dB"
+    word = "ok" if c.passed else f"FAILED{': ' + c.problem if c.problem else ''}"
+    return [c.graph, c.precision, c.device, str(c.batch), c.measure, value, gate, word]
+
+
+def _ms(seconds: float | None) -> str:
+    return _text(seconds and seconds * 1e3, ".3f")
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

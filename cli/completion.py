@@ -1,0 +1,57 @@
+"""What a shell completes: the names of models, labels, devices, precisions and languages.
+
+typer takes those that go on from what was typed. Nothing here imports numpy or ONNX Runtime: people wait for it with a
+finger on the key. What is damaged completes nothing, and the command itself says why.
+"""
+
+import os
+import re
+from contextlib import suppress
+
+import typer
+
+from aae_zoo.runtime.bundles.manifest import PRECISIONS
+from aae_zoo.runtime.engine.devices import DEVICES
+from aae_zoo.runtime.errors import AaeZooError
+from aae_zoo.runtime.store.cache import cached_models
+from aae_zoo.runtime.store.catalogue import find_model, list_models
+
+
+def models() -> list[str]:
+    """The models of the catalogue, and the names of those in the cache."""
+    with suppress(AaeZooError):
+        return sorted({entry.name for entry in list_models()} | set(cached()))
+    return []
+
+
+def cached() -> list[str]:
+    """The names of the models in the cache."""
+    with suppress(AaeZooError):
+        return [name for model in cached_models() for name in model.names]
+    return []
+
+
+def labels(context: typer.Context) -> list[str]:
+    """The labels of the model that the line names so far; its words are left in `args`, as it is not whole yet."""
+    with suppress(AaeZooError):
+        found = find_model(next(iter(context.args), context.params["name"])).manifest.labels
+        in_bash = os.environ.get("_AAE_ZOO_COMPLETE") == "complete_bash"  # which alone takes what it is told as it is
+        return [re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", label) if in_bash else label for label in found]
+    return []
+
+
+def devices() -> list[str]:
+    """All devices, whether this machine has them or not."""
+    return list(DEVICES)
+
+
+def precisions() -> list[str]:
+    """The precisions that a graph may have."""
+    return list(PRECISIONS)
+
+
+def languages() -> list[str]:
+    """The languages that `embed` writes."""
+    from aae_zoo.export.targets.embed import LANGUAGES  # no other command needs it
+
+    return list(LANGUAGES)
