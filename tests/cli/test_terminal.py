@@ -24,7 +24,7 @@ from PIL import Image
 from aae_zoo.cli.main import main
 from aae_zoo.runtime import load
 from aae_zoo.runtime.checks import bench as benchmarks
-from aae_zoo.runtime.formats.pictures import save_images
+from aae_zoo.runtime.drawing.grid import save_images
 
 Picture = NDArray[np.float64]  # [height, width, 3], 0 to 255
 
