@@ -15,7 +15,7 @@ PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve bench-attacks variants zoo generated screenshots clean
+.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve bench-attacks bench-explore variants zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
@@ -90,6 +90,10 @@ bench-serve: install
 # Rewrites the table of attacks in docs/serving.md, and fails where what it says does not hold.
 bench-attacks: install
 	$(BIN)/python tests/benchmarks/attacks.py docs/serving.md
+
+# Rewrites the table of pages over a slow network in docs/embedding.md.
+bench-explore: install-engines
+	$(BIN)/python tests/benchmarks/explore.py docs/embedding.md
 
 # Trains, measures and exports every shipped model: hours. What is done is left alone, what was interrupted goes on.
 zoo: install
