@@ -15,7 +15,8 @@ PACKAGES := -p aae_zoo
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve bench-attacks fuzz variants zoo generated screenshots clean
+.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve bench-attacks bench-explore fuzz variants \
+	zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
@@ -94,6 +95,10 @@ bench-attacks: install
 # Rewrites the table of hostile inputs in docs/proof.md: a million of them, in some ten minutes; fails where one does harm.
 fuzz: install
 	$(BIN)/python tests/support/fuzz.py --write docs/proof.md
+
+# Rewrites the table of pages over a slow network in docs/embedding.md.
+bench-explore: install-engines
+	$(BIN)/python tests/benchmarks/explore.py docs/embedding.md
 
 # Trains, measures and exports every shipped model: hours. What is done is left alone, what was interrupted goes on.
 zoo: install

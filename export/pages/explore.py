@@ -1,37 +1,40 @@
 """Static pages that decode in the browser: one for a model, or a catalogue with one for each. No PyTorch is needed.
 
 The pages are templates in export/pages/site/; onnxruntime-web comes from where `copy_web_runtime` finds it, so that a
-page asks no other host for anything. A folder of pages is a static Space of the Hugging Face Hub as it is.
+page asks no other host for anything. Its WebAssembly is kept packed, since not every static server packs what it sends,
+and the page unpacks it. A folder of pages is a static Space of the Hugging Face Hub as it is.
 """
 
+import gzip
 import io
 import json
 from dataclasses import asdict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from aae_zoo.export.card.figures import METRIC_NAMES
+from aae_zoo.export.pages import atlas
 from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import ROLES, Manifest, metric_text
 from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
-from aae_zoo.runtime.drawing.grid import to_uint8
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
 from aae_zoo.runtime.escapes import html_text, markdown
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.formats.decoded import reason
 from aae_zoo.runtime.formats.npz import Npz
 from aae_zoo.runtime.formats.preparation import digit_share
-from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
+from aae_zoo.runtime.latent.noise import uniform_noise
+from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.store.catalogue import find_model, list_models
 
@@ -44,6 +47,9 @@ _DRAWS: Final = 2000
 _DRAWN: Final = 0.95
 _PICTURES: Final = 10
 _QUANTILES: Final = (0.01, 0.25, 0.5, 0.75, 0.99)
+# The float32 codes [DRAWS, latent] that the anomaly score measures distances from, little-endian, row by row.
+_PRIOR_FILE: Final = "draws.bin"
+_JPEG: Final[dict[str, Any]] = {"quality": 80, "optimize": True}
 
 
 def explore(name: str, out: Path, *, node_modules: Path | None = None, replace: bool = False) -> Manifest:
@@ -57,8 +63,7 @@ def explore(name: str, out: Path, *, node_modules: Path | None = None, replace: 
     """
     bundle = find_model(name)
     with atomic_folder(out, "site", replace=replace) as folder:
-        _write_assets(folder, node_modules)
-        _write_page(folder, bundle, root="")
+        _write_page(folder, bundle, "", _write_assets(folder, node_modules))
         _write_space(folder, bundle.manifest.title, bundle.manifest.licence)
     return bundle.manifest
 
@@ -74,12 +79,15 @@ def explore_all(out: Path, *, node_modules: Path | None = None, replace: bool = 
     if not bundles:
         raise ModelNotFound("no model of the catalogue is on this machine; aae-zoo pull NAME gets one")
     with atomic_folder(out, "site", replace=replace) as folder:
-        _write_assets(folder, node_modules)
+        runtime = _write_assets(folder, node_modules)
+        models = []
         for bundle in bundles:
             (folder / bundle.manifest.name).mkdir()
-            _write_page(folder / bundle.manifest.name, bundle, root="../")
-        cards = "\n".join(_card(bundle, folder / bundle.manifest.name) for bundle in bundles)
-        (folder / "index.html").write_text(_template("catalogue.html").substitute(cards=cards), "utf-8")
+            models.append(_write_page(folder / bundle.manifest.name, bundle, "../", runtime))
+        models.sort(key=lambda facts: (not facts["conditional"], facts["latent"] != 2))  # the most to do comes first
+        cards = "\n".join(map(_card, models))
+        page = _template("catalogue.html").substitute(cards=cards, first=models[0]["name"])
+        (folder / "index.html").write_text(page, "utf-8")
         _write_space(folder, "The models of aae-zoo", "MIT")
     return [bundle.manifest for bundle in bundles]
 
@@ -116,34 +124,85 @@ def _template(name: str) -> Template:
     return Template(files("aae_zoo.export.pages").joinpath("site", name).read_text("utf-8"))
 
 
-def _write_assets(folder: Path, node_modules: Path | None) -> None:
+def _write_assets(folder: Path, node_modules: Path | None) -> int:
+    """Write what all pages share: the bytes of ONNX Runtime that a page loads before it decodes."""
     (folder / "assets").mkdir()
+    for asset in _site_files(".css", ".js", ".mjs"):
+        (folder / "assets" / asset.name).write_bytes(asset.read_bytes())
     copy_web_runtime(folder / "assets" / "ort", node_modules)
-    for name in ("style.css", "explore.mjs", "preparation.mjs", "from-disk.js"):
-        (folder / "assets" / name).write_bytes(files("aae_zoo.export.pages").joinpath("site", name).read_bytes())
+    (wasm,) = (folder / "assets" / "ort").glob("*.wasm")
+    packed = gzip.compress(wasm.read_bytes(), 6, mtime=0)
+    wasm.with_name(f"{wasm.name}.gz").write_bytes(packed)
+    wasm.unlink()
+    return len(packed)
 
 
-def _write_page(folder: Path, bundle: Bundle, root: str) -> None:
-    """Write a model's page, graphs and facts; `root` leads from it to the site's own folder."""
+def _site_files(*endings: str) -> list[Traversable]:
+    site = files("aae_zoo.export.pages").joinpath("site")
+    return sorted((path for path in site.iterdir() if path.name.endswith(endings)), key=lambda path: path.name)
+
+
+def _write_page(folder: Path, bundle: Bundle, root: str, runtime: int) -> dict[str, Any]:
+    """Write a model's page, graphs and facts, which are returned; `root` leads from it to the site's own folder.
+
+    `runtime` is how many bytes ONNX Runtime takes.
+    """
     manifest = bundle.manifest
-    for role in ROLES:
-        (folder / f"{role}.onnx").write_bytes(read_graph(bundle, role).content)
-    model = Model(bundle, device="cpu", threads=None, precision="fp32")
-    model.sample(1)  # refuses graphs that are not what the manifest says, before a page has them
-    (folder / "model.json").write_text(json.dumps(page_facts(bundle, model)), "utf-8")
+    precision = "lite" if "lite" in manifest.graphs["decoder"] else "fp32"
+    graphs = {role: read_graph(bundle, role, manifest.precision_of(role, precision)).content for role in ROLES}
+    for role, content in graphs.items():
+        (folder / f"{role}.onnx").write_bytes(content)
+    with Model(bundle, device="cpu", threads=None, precision=precision) as model:
+        # Drawing and encoding refuse graphs that are not what the manifest says, before a page has them.
+        facts = page_facts(bundle, model) | _write_pictures(folder, bundle, model)
+        if manifest.latent == 2:
+            facts["plane"] |= _write_plane(folder, model, facts)
+        if manifest.score:
+            (folder / _PRIOR_FILE).write_bytes(_prior(model, seed=0).astype("<f4").tobytes())
+    facts["bytes"] = runtime + len(graphs["prior"]) + len(graphs["decoder"])
+    (folder / "model.json").write_text(json.dumps(facts), "utf-8")
+    (folder / "index.html").write_text(_page(manifest, root, facts), "utf-8")
+    return facts
+
+
+def _write_pictures(folder: Path, bundle: Bundle, model: Model) -> dict[str, Any]:
+    """Write samples and pictures to encode: the facts of the wall of samples."""
+    samples = atlas.choose_samples(model)
+    atlas.wall(samples).save(folder / "wall.jpg", **_JPEG)
+    atlas.share_picture(samples).save(folder / "share.jpg", **_JPEG)
+    atlas.icon(samples).save(folder / "icon.png", optimize=True)
     pictures = _test_pictures(bundle, model)
     model.encode(pictures)
-    strip = np.concatenate(list(to_uint8(pictures)), axis=1)
-    Image.fromarray(strip).save(folder / "pictures.png", optimize=True)
-    wasm = sum(path.stat().st_size for path in (folder / root / "assets" / "ort").iterdir())
-    page = _template("model.html").substitute(
+    atlas.sheet(pictures, len(pictures)).save(folder / "pictures.png", optimize=True)
+    label = None if samples.label is None else samples.label.tolist()
+    z = np.round(samples.z.astype(np.float64), 4).tolist()
+    return {"wall": {"rows": atlas.ROWS, "columns": atlas.COLUMNS, "z": z, "label": label}}
+
+
+def _write_plane(folder: Path, model: Model, facts: dict[str, Any]) -> dict[str, int]:
+    """Write the pictures of the plane, those of the first sample's class where there are classes: its facts."""
+    label = facts["wall"]["label"]
+    picture, cells = atlas.plane(model, facts["plane"]["high"], label and label[0])
+    picture.save(folder / "plane.jpg", **_JPEG)
+    return {"cells": cells}
+
+
+def _page(manifest: Manifest, root: str, facts: dict[str, Any]) -> str:
+    """The page's HTML."""
+    board = _template("plane.html" if manifest.latent == 2 else "code.html").substitute()
+    preloads = (f'<link rel="modulepreload" href="{root}assets/{script.name}">' for script in _site_files(".mjs"))
+    return _template("model.html").substitute(
         {key: html_text(value) for key, value in _words(manifest).items()},
         root=root,
+        kind="plane" if manifest.latent == 2 else "code",
         back='<p><a href="../index.html">All models</a></p>' if root else "",
-        size=f"{(wasm + (folder / 'decoder.onnx').stat().st_size) / 1e6:.0f}",
+        width=manifest.image.width * atlas.COLUMNS,
+        height=manifest.image.height * atlas.ROWS,
+        megabytes=f"{facts['bytes'] / 1e6:.1f}",
+        board=board,
+        preloads="\n  ".join(preloads),
         facts="".join(map(_row, figures(manifest))),
     )
-    (folder / "index.html").write_text(page, "utf-8")
 
 
 def _row(figure: tuple[str, str]) -> str:
@@ -179,12 +238,14 @@ def page_facts(bundle: Bundle, model: Model) -> dict[str, Any]:
         "noise": manifest.noise,
         "labels": manifest.labels,
         "label_coordinate": manifest.label_coordinate,
+        "conditional": model.conditional,
+        "score": _score(model),
     }
-    draws = _prior_draws(model)
+    draws = atlas.draw_codes(model, _DRAWS)["z"]
     if manifest.latent != 2:
         quantiles = np.quantile(draws, _QUANTILES, axis=0).T
         quantiles[:, -1] = np.maximum(quantiles[:, -1], quantiles[:, 0] + 1e-3)  # a constant needs a range too
-        return facts | {"quantiles": _rounded(quantiles)}
+        return facts | {"quantiles": _rounded(quantiles), "switches": atlas.two_values(draws)}
     codes = _codes(bundle) or _codes_of_prior(manifest, draws)
     every = np.concatenate([draws, np.array(codes["z"], np.float32).reshape(-1, 2)])
     reach = 1.05 * float(np.quantile(np.abs(every), 0.985))
@@ -196,15 +257,18 @@ def _share(manifest: Manifest) -> float:
     return digit_share(manifest.image) if manifest.preparation.fit == "digit" else _DRAWN
 
 
-def _prior_draws(model: Model) -> NDArray[np.float32]:
-    """Codes that the prior draws [n, latent], class after class in turn where it has classes."""
-    manifest = model.manifest
-    noise = uniform_noise(_DRAWS, manifest.noise, seed=0)
-    if manifest.label_coordinate is not None:
-        count = len(manifest.labels)
-        for k in range(count):
-            choose_label(noise[k::count], manifest.label_coordinate, k, count)
-    return model.codes_of(noise)["z"]
+def _score(model: Model) -> dict[str, Any] | None:
+    """What the anomaly score measures against, and the percentiles 0 to 100 of the distance of draws of the prior."""
+    if model.manifest.score is None:
+        return None
+    distances = distance_from_prior(_prior(model, seed=1), _prior(model, seed=0))
+    percentiles = np.quantile(distances, np.linspace(0, 1, 101))
+    return asdict(model.manifest.score) | {"distances": _rounded(percentiles)}
+
+
+def _prior(model: Model, seed: int) -> NDArray[np.float32]:
+    """Draws of the prior [DRAWS, latent]: with the seed 0 those from which the anomaly score measures distances."""
+    return model.codes_of(uniform_noise(DRAWS, model.manifest.noise, seed))["z"]
 
 
 def _codes_of_prior(manifest: Manifest, draws: NDArray[np.float32]) -> dict[str, Any]:
@@ -257,16 +321,25 @@ def _test_pictures(bundle: Bundle, model: Model) -> NDArray[np.float32]:
     return read_golden(bundle)["encoder.image"][:_PICTURES]
 
 
-def _card(bundle: Bundle, folder: Path) -> str:
+def _card(facts: dict[str, Any]) -> str:
     """A model on the catalogue's page."""
-    manifest = bundle.manifest
-    (folder / "samples.png").write_bytes(bundle.read("samples.png"))
-    words = {key: html_text(value) for key, value in _words(manifest).items()}
+    words = {key: html_text(facts[key]) for key in ("name", "title", "description")}
     return (
-        f'<li class="card"><img src="{manifest.name}/samples.png" alt="" loading="lazy"><div>'
-        f'<h2><a href="{manifest.name}/index.html">{words["title"]}</a></h2>'
-        f'<p class="quiet">{words["description"]}. <code>{words["name"]}</code></p></div></li>'
+        f'<li class="card"><img src="{words["name"]}/wall.jpg" alt="" loading="lazy"><div>'
+        f'<h2><a href="{words["name"]}/index.html">{words["description"]}</a></h2>'
+        f'<p>{_invitation(facts)}</p><p class="quiet">{words["title"]}. <code>{words["name"]}</code></p></div></li>'
     )
+
+
+def _invitation(facts: dict[str, Any]) -> str:
+    """What there is to do on a model's page."""
+    if facts["conditional"]:
+        return "Draw something, and see it redrawn with every label in your own hand."
+    if facts["latent"] == 2:
+        return "Drag a point over a map of pictures, and see one become another."
+    if all(facts["switches"]):
+        return "Flip switches, and see what each of them changes."
+    return "Move sliders, and see what each of them changes."
 
 
 def _write_space(folder: Path, title: str, licence: str) -> None:

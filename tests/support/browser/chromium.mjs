@@ -20,8 +20,8 @@ export const SCREENS = {
   phone: { ...devices["Pixel 7"], deviceScaleFactor: 2, viewport: { width: 390, height: 844 } },
 };
 
-/** A new page in a profile of its own, and the list of its faults, which grows. */
-export async function open(browser, url, options = {}) {
+/** A new page in a profile of its own, and the list of its faults, which grows; `prepare` has it before it is opened. */
+export async function open(browser, url, options = {}, prepare = async () => {}) {
   const context = await browser.newContext({ acceptDownloads: true, ...options });
   context.setDefaultTimeout(120_000); // a busy machine is slow, not wrong
   await context.addInitScript(() => {
@@ -41,6 +41,7 @@ export async function open(browser, url, options = {}) {
     const { protocol, host: asked } = new URL(request.url());
     if (!["data:", "blob:"].includes(protocol) && asked !== host) faults.push(`another host: ${request.url()}`);
   });
+  await prepare(page);
   await page.goto(url);
   return { page, faults };
 }

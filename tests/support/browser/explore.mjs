@@ -1,5 +1,5 @@
 // A person's way through the pages of aae-zoo explore; prints what was seen.  node explore.mjs URL PICTURE SCREENSHOTS
-// URL has pages in plane/, noise/, small/ and all/; PICTURE is a file to drop in; SCREENSHOTS is a folder.
+// URL has pages in plane/, noise/, small/, labelled/ and all/; PICTURE is a file to drop in; SCREENSHOTS is a folder.
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { launch, open, SCREENS } from "./chromium.mjs";
@@ -25,16 +25,18 @@ async function after(page, act) {
 
 const ready = (page, mark) => page.waitForFunction((name) => performance.getEntriesByName(name).length, mark);
 
-/** The seconds of processor time that a page has taken when its first picture is there. */
-async function firstPicture(browser, page) {
-  await ready(page, "first picture");
+/** The seconds of processor time that a page has taken when it decodes. */
+async function workUntilLive(browser, page) {
+  await ready(page, "live");
   const { processInfo } = await (await browser.newBrowserCDPSession()).send("SystemInfo.getProcessInfo");
   return Math.max(...processInfo.filter(({ type }) => type === "renderer").map(({ cpuTime }) => cpuTime));
 }
 
-/** A screenshot, small enough to be kept beside the docs. */
-const photograph = (page, name) =>
-  page.screenshot({ path: `${screenshots}/explore-${name}.jpg`, type: "jpeg", quality: 55, scale: "css" });
+/** A screenshot, small enough to be kept beside the docs; one is of the whole page, for what is drawn far down. */
+const photograph = (page, name) => {
+  const how = { type: "jpeg", quality: 55, scale: "css", fullPage: name === "noise-desktop" };
+  return page.screenshot({ path: `${screenshots}/explore-${name}.jpg`, ...how });
+};
 
 /** Faults that axe-core calls serious or critical. */
 async function accessibility(page) {
@@ -96,7 +98,6 @@ async function drop(page, file) {
 }
 
 async function plane(page) {
-  await ready(page, "plane");
   const seen = { frame: await withinAFrame(page) };
   seen.dragged = await after(page, () => drag(page, 0.3, 0.4));
   seen.random = await after(page, () => page.getByRole("button", { name: "Random" }).click());
@@ -107,8 +108,10 @@ async function plane(page) {
   seen.file = await after(page, () => page.getByLabel("Open a picture file").setInputFiles(picture));
   await page.waitForFunction(() => document.getElementById("live").textContent.startsWith("Encoded"));
   seen.live = await page.locator("#live").textContent();
+  seen.score = await page.evaluate(() => globalThis.aaeZoo.score);
+  seen.scored = await page.locator("#score-text").textContent();
   seen.dropped = await after(page, () => drop(page, picture));
-  const save = page.getByRole("button", { name: "Save" });
+  const save = page.getByRole("button", { name: "Save", exact: true });
   const [download] = await Promise.all([page.waitForEvent("download"), save.click()]);
   seen.saved = [download.suggestedFilename(), await readFile(await download.path(), "base64")];
   return seen;
@@ -116,13 +119,17 @@ async function plane(page) {
 
 async function noise(page) {
   const seen = { first: await shown(page) };
-  seen.slider = await after(page, () => page.getByLabel("Noise 2").press("End"));
+  seen.slider = await after(page, () => page.getByLabel("Code 2").press("End"));
   seen.label = await after(page, () => page.getByLabel("Label").selectOption({ label: "4" }));
   seen.random = await after(page, () => page.getByRole("button", { name: "Random" }).click());
   seen.test = await after(page, () => page.getByRole("button", { name: "Test picture" }).click());
   await page.waitForFunction(() => document.getElementById("live").textContent.startsWith("Encoded"));
   seen.live = await page.locator("#live").textContent();
-  seen.a = seen.test;
+  seen.score = await page.evaluate(() => globalThis.aaeZoo.score);
+  seen.sliders = await page.$$eval("#sliders input", (all) => all.map((input) => Number(input.getAttribute("aria-valuetext").replace("−", "-"))));
+  seen.redraws = await grays(page, "#redraws canvas");
+  seen.redrawn = await after(page, () => page.locator("#redraws button").nth(7).click());
+  seen.a = await after(page, () => page.getByRole("button", { name: "Test picture" }).click());
   await page.getByRole("button", { name: "A is here" }).click();
   seen.relabelled = await after(page, () => page.getByLabel("Label").selectOption({ label: "4" }));
   await after(page, () => page.getByRole("button", { name: "Random" }).click());
@@ -136,6 +143,23 @@ async function noise(page) {
     await page.mouse.move(pad.x + pad.width * 0.45, pad.y + pad.height * 0.8, { steps: 4 });
     await page.mouse.up();
   });
+  return seen;
+}
+
+/** The grays of all canvases that a selector finds. */
+const grays = (page, selector) =>
+  page.$$eval(selector, (all) =>
+    all.map((canvas) => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].filter((_, i) => i % 4 === 0)),
+  );
+
+/** A plane of pictures for each class, of an encoder that tells no class. */
+async function labelled(page) {
+  const seen = { label: await after(page, () => page.getByLabel("Label").selectOption({ label: "one" })) };
+  await ready(page, "plane");
+  [seen.map] = await grays(page, "#plane-pictures");
+  seen.test = await after(page, () => page.getByRole("button", { name: "Test picture" }).click());
+  await page.waitForFunction(() => document.getElementById("live").textContent.startsWith("Encoded"));
+  seen.score = await page.evaluate(() => globalThis.aaeZoo.score);
   return seen;
 }
 
@@ -158,15 +182,16 @@ try {
     ["desktop", "noise/", noise],
     ["phone", "noise/", null],
     ["desktop", "small/", null],
+    ["desktop", "labelled/", labelled],
   ]) {
-    const { page, faults } = await open(browser, url + path, SCREENS[name]);
-    const work = await firstPicture(browser, page);
+    const { page, faults } = await open(browser, url + path, { ...SCREENS[name], reducedMotion: "reduce" });
+    const work = await workUntilLive(browser, page);
     const acted = act ? await act(page) : {};
     await page.mouse.move(0, 0);
     await page.evaluate(() => scrollTo(0, 0));
-    if (path !== "small/") await photograph(page, `${path.slice(0, -1)}-${name}`);
+    if (["plane/", "noise/"].includes(path)) await photograph(page, `${path.slice(0, -1)}-${name}`);
     const legend = await page.locator("#legend button").allTextContents();
-    const named = await page.locator("h1, .figures").allTextContents();
+    const named = await page.locator("header, .figures").allTextContents();
     const found = { work, ...acted, legend, named, faults };
     seen[path + name] = { ...found, grave: await accessibility(page), unreached: await unreached(page) };
     await page.context().close();
@@ -175,7 +200,7 @@ try {
   const grave = [...(await accessibility(page)), ...(await unreached(page))];
   const links = await page.$$eval(".models a", (all) => all.map((link) => link.textContent));
   await page.locator(".models a").first().click();
-  await ready(page, "first picture");
+  await ready(page, "live");
   const dark = await accessibility(page);
   seen.all = { links, title: await page.locator("h1").textContent(), faults, grave: [...grave, ...dark] };
   console.log(JSON.stringify(seen));

@@ -1,0 +1,152 @@
+// A picture in: its code, its reconstruction, its anomaly score, and the same hand with every label.
+import { channels, decode, encode, height, inPlane, loadEncoder, model, mostProbable, oneHot, priorDraws, size, width, withEachLabel } from "./model.mjs";
+import { $, make, newest, paint, say, text } from "./pictures.mjs";
+import { paintPlane } from "./plane.mjs";
+import { pixelsOf, prepare } from "./preparation.mjs";
+import { distanceFrom, percentileOf, scoreOf, squaredError } from "./score.mjs";
+import { show, shown } from "./stage.mjs";
+
+let live; // a promise that is kept once there is a decoder
+let encodes = false;
+
+const read = newest(async (image, said = "") => {
+  if (!encodes) tellReading("The encoder is loading …");
+  await live;
+  await loadEncoder();
+  encodes = true;
+  const { z, y: classes } = await encode(image);
+  const y = model.conditional ? (classes ?? shown.y) : null;
+  $("label").value = "";
+  await show(z, y);
+  const again = await decode(z, y);
+  paint($("given"), image);
+  paint($("again"), again);
+  const everyLabel = model.conditional ? await withEachLabel(z) : [];
+  tellRedraws(z, everyLabel);
+  // Where the encoder reads no class, the score is that of the class that reconstructs the picture best.
+  const errors = (model.conditional && !classes ? everyLabel : [again]).map((each) => squaredError(each, image));
+  const best = classes ? mostProbable(classes) : null;
+  const classed = classes ? ` Class: ${model.labels[best]}, ${Math.round(100 * classes[best])} %.` : "";
+  tellScore(image, Math.min(...errors), z);
+  tellReading(`Encoded: code ${text(z)}. Squared error per pixel: ${squaredError(again, image).toFixed(4)}.${classed}${said}`);
+  if (inPlane && y) paintPlane(y);
+});
+
+function tellReading(words) {
+  $("reading").textContent = words;
+  say(words);
+}
+
+function tellScore(image, error, z) {
+  if (!model.score) return;
+  const distance = distanceFrom(z, priorDraws());
+  const score = scoreOf(image, error, distance, model.score);
+  const { threshold, images, distances } = model.score;
+  globalThis.aaeZoo.score = score;
+  Object.assign($("score"), { max: 2 * threshold, high: threshold, optimum: 0, value: score });
+  $("score-box").hidden = false;
+  $("score-text").textContent =
+    `Anomaly score ${score.toFixed(2)}: ${score > threshold ? "out of the ordinary" : "ordinary"}. ` +
+    `Of ${images.toLocaleString("en")} pictures that the model had not seen, 99 % are at most at ${threshold.toFixed(2)}. ` +
+    `The code is farther from what the model draws than ${percentileOf(distance, distances)} % of its own samples are.`;
+}
+
+function tellRedraws(z, images) {
+  $("redraws-box").hidden = !images.length;
+  $("redraws").replaceChildren(
+    ...images.map((image, k) => {
+      const canvas = make("canvas");
+      paint(canvas, image);
+      canvas.setAttribute("aria-hidden", "true");
+      const button = make("button", {}, canvas, make("span", { textContent: model.labels[k] }));
+      button.addEventListener("click", () => {
+        $("label").value = k;
+        show(z, oneHot(k), `Redrawn with label ${model.labels[k]}.`);
+      });
+      return make("li", {}, button);
+    }),
+  );
+}
+
+/** What a picture drawn by `draw` into a context of the model's size is to the encoder, in [0, 1]; gray is ITU-R 601's. */
+function rasterise(draw) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  draw(context);
+  const { data } = context.getImageData(0, 0, width, height);
+  const image = new Float32Array(size);
+  for (let i = 0; i < height * width; i++) {
+    const [r, g, b] = data.subarray(4 * i, 4 * i + 3);
+    if (channels === 1) image[i] = ((19595 * r + 38470 * g + 7471 * b + 32768) >> 16) / 255;
+    else [r, g, b].forEach((value, c) => (image[c * height * width + i] = value / 255));
+  }
+  return image;
+}
+
+async function readFile(file) {
+  const picture = await createImageBitmap(file).catch(() => null);
+  if (!picture) return tellReading(`${file.name} is no picture that this browser can read.`);
+  const { image, inverted } = prepare(pixelsOf(picture), model, $("invert").value);
+  return read(image, inverted && $("invert").value === "auto" ? " Its ground is not that of the model’s images, so it was inverted." : "");
+}
+
+/** The drawing as the data sets have theirs: filling its part of the picture, its centre of mass in the middle. */
+function fromPad() {
+  const drawn = pixelsOf($("pad"));
+  if (!drawn.data.some(Boolean)) return null;
+  return prepare(drawn, { ...model, preparation: { ...model.preparation, fit: "digit", ground: "black" } }).image;
+}
+
+export function setUpDrawing(whenLive) {
+  live = whenLive;
+  for (const id of ["given", "again"]) paint($(id), new Float32Array(size));
+  $("redraws").style.setProperty("--letters", Math.max(0, ...model.labels.map((label) => label.length)));
+  setUpPad();
+  $("file").addEventListener("change", () => $("file").files[0] && readFile($("file").files[0]));
+  const zone = $("encode");
+  for (const name of ["dragover", "dragleave", "drop"])
+    zone.addEventListener(name, (event) => {
+      event.preventDefault();
+      zone.classList.toggle("over", name === "dragover");
+      if (name === "drop" && event.dataTransfer.files[0]) readFile(event.dataTransfer.files[0]);
+    });
+  let number = 0;
+  let tests = null;
+  $("test").addEventListener("click", async () => {
+    tests ??= createImageBitmap(await (await fetch("pictures.png")).blob());
+    const picture = await tests;
+    const left = (number++ % (picture.width / width)) * width;
+    read(rasterise((context) => context.drawImage(picture, left, 0, width, height, 0, 0, width, height)));
+  });
+}
+
+function setUpPad() {
+  const context = $("pad").getContext("2d", { willReadFrequently: true });
+  Object.assign(context, { lineWidth: 24, lineCap: "round", lineJoin: "round", strokeStyle: "#fff" });
+  const at = (event) => {
+    const box = $("pad").getBoundingClientRect();
+    return [((event.clientX - box.left) / box.width) * 280, ((event.clientY - box.top) / box.height) * 280];
+  };
+  let last = null;
+  const stroke = (event) => {
+    const to = at(event);
+    context.beginPath();
+    context.moveTo(...last);
+    context.lineTo(...to);
+    context.stroke();
+    last = to;
+    const image = fromPad();
+    if (image) read(image);
+  };
+  $("pad").addEventListener("pointerdown", (event) => {
+    $("pad").setPointerCapture(event.pointerId);
+    last = at(event);
+    stroke(event);
+  });
+  $("pad").addEventListener("pointermove", (event) => event.buttons && last && stroke(event));
+  $("clear").addEventListener("click", () => {
+    context.clearRect(0, 0, 280, 280);
+    say("The drawing is cleared.");
+  });
+}

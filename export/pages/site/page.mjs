@@ -1,0 +1,108 @@
+// The page of one model, from its first picture to its last control.
+import { setUpDrawing } from "./drawing.mjs";
+import { fail } from "./fail.mjs";
+import { codeOf, fragmentOf } from "./link.mjs";
+import { drawPrior, inPlane, load, loadEncoder, model, oneHot } from "./model.mjs";
+import { $, enlarged, saveFile, say } from "./pictures.mjs";
+import { paintPlane, setUpPlane } from "./plane.mjs";
+import { enableSliders, setUpSliders } from "./sliders.mjs";
+import { goLive, isLive, sampleCode, show, shown, whenShown } from "./stage.mjs";
+import { setUpWalk } from "./walk.mjs";
+import { setUpWall } from "./wall.mjs";
+
+const SIDE = 560; // pixels of a picture that is saved, about
+const SETTLED = 300; // milliseconds after which a code is written into the address
+
+const chooses = model.label_coordinate;
+
+/** Shows the first picture, and comes back once the model decodes. */
+export async function start() {
+  await Promise.all(["wall-picture", "plane-atlas"].map((id) => $(id)?.decode()));
+  if (inPlane) setUpPlane();
+  else setUpSliders();
+  const { z, y } = codeOf(location.hash, model) ?? sampleCode(0);
+  await show(z, y);
+  performance.mark("first picture");
+  setUpWall();
+  setUpWalk();
+  setUpLabels();
+  setUpLink();
+  $("random").addEventListener("click", random);
+  $("save").addEventListener("click", save);
+  for (const id of ["random", "save"]) $(id).disabled = false;
+  const loaded = load(tellProgress).then(goLive);
+  setUpDrawing(loaded);
+  await loaded;
+  performance.mark("live");
+  $("loading").hidden = true;
+  for (const id of ["label", "test", "set-a", "set-b"]) $(id).disabled = false;
+  if (!inPlane) enableSliders();
+  await loadEncoder();
+  performance.mark("encoder");
+}
+
+function tellProgress(come) {
+  $("progress").max = model.bytes;
+  $("progress").value = Math.min(come, model.bytes);
+}
+
+// ---- labels and chance
+
+const chosen = () => ($("label").value === "" ? null : Number($("label").value));
+
+function setUpLabels() {
+  if (chooses === null) return;
+  model.labels.forEach((name, k) => $("label").add(new Option(name, k)));
+  $("label").parentElement.hidden = false;
+  $("label").addEventListener("change", () => labelChanged().catch(fail));
+}
+
+async function labelChanged() {
+  const k = chosen();
+  const said = k === null ? "Any label." : `Label ${model.labels[k]}.`;
+  if (shown.y && k !== null) { // the code keeps the style
+    await show(shown.z, oneHot(k), said);
+    if (inPlane) paintPlane(oneHot(k));
+  } else if (k !== null) {
+    await showNoise(new Float32Array(model.noise).fill(0.5), said);
+  }
+}
+
+async function showNoise(u, said) {
+  if (chosen() !== null) u[chooses] = (chosen() + u[chooses]) / model.labels.length;
+  const { z, y } = await drawPrior(u);
+  await show(z, y, said);
+}
+
+async function random() {
+  if (isLive()) return showNoise(Float32Array.from({ length: model.noise }, () => 0.001 + 0.998 * Math.random()), "A random picture.").catch(fail);
+  const { z, y } = sampleCode(Math.floor(Math.random() * model.wall.z.length));
+  return show(z, y, "A random picture.");
+}
+
+// ---- what is taken away: the picture, and the address
+
+function save() {
+  enlarged($("picture"), SIDE).toBlob((blob) => {
+    saveFile(blob, `${model.name}.png`);
+    say("The picture is saved.");
+  });
+}
+
+function setUpLink() {
+  let settled;
+  whenShown((code) => {
+    clearTimeout(settled);
+    settled = setTimeout(() => history.replaceState(null, "", `#${fragmentOf(code)}`), SETTLED);
+  });
+  addEventListener("hashchange", () => {
+    const code = codeOf(location.hash, model);
+    if (code) show(code.z, code.y, "The code of the address.");
+  });
+  $("link").addEventListener("click", async () => {
+    history.replaceState(null, "", `#${fragmentOf(shown)}`);
+    const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+    $("where").textContent = copied ? "A link to this picture is copied." : "The address above is the link to this picture.";
+    say($("where").textContent);
+  });
+}

@@ -1,0 +1,280 @@
+"""The pages of aae-zoo explore before their decoder has come, their addresses, and the animations that they save."""
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
+from programs import NODE_MODULES, node, served
+
+from aae_zoo.export.pages import atlas
+from aae_zoo.export.pages import explore as pages
+from aae_zoo.runtime import load
+
+PLANE, NOISE, BITS = "mnist-gauss", "mnist-style", "mnist-bits"
+MODULES = Path(pages.__file__).parent / "site"
+CODE = "z=0.5,-1.25,0,0,1,2,-3,0.0625"
+# Fragments that are no code of the page with eight numbers and ten labels.
+HOSTILE = (
+    "",
+    "z=",
+    CODE,  # no label
+    f"{CODE}&label=10",
+    f"{CODE}&label=-1",
+    f"{CODE}&label=1e0",
+    f"{CODE}&label=__proto__",
+    f"{CODE}&y=1,0",
+    f"{CODE}&y=2,0,0,0,0,0,0,0,0,0",
+    f"{CODE}&y=-1,0,0,0,0,0,0,0,0,0",
+    "z=1,2&label=3",
+    "z=1,2,3,4,5,6,7,8,9&label=3",
+    "z=NaN,0,0,0,0,0,0,0&label=3",
+    "z=Infinity,0,0,0,0,0,0,0&label=3",
+    "z=1e30,0,0,0,0,0,0,0&label=3",
+    "z=0x10,0,0,0,0,0,0,0&label=3",
+    "z=9999999,0,0,0,0,0,0,0&label=3",
+    "z=<img src=x onerror=alert(1)>,0,0,0,0,0,0,0&label=3",
+    f"{CODE}&label=3&pad={'x' * 9000}",
+    "%",
+    "z=%FF,0,0,0,0,0,0,0&label=3",
+)
+Seen = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    for page, name in (("plane", PLANE), ("noise", NOISE), ("bits", BITS)):
+        pages.explore(name, folder / page, node_modules=NODE_MODULES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen(site: Path) -> Seen:
+    with served(site) as url:
+        return node("sharing.mjs", url, json.dumps([f"{CODE}&label=3", *HOSTILE]))
+
+
+def facts(site: Path, page: str) -> Seen:
+    found: Seen = json.loads((site / page / "model.json").read_text())
+    return found
+
+
+def grays(values: Any) -> NDArray[np.float64]:
+    return np.array(values, np.float64).ravel()
+
+
+def test_no_page_has_a_console_error_or_asks_another_host(seen: Seen) -> None:
+    assert {act: found["faults"] for act, found in seen.items() if found["faults"]} == {}
+
+
+# ---- before there is a decoder
+
+
+def test_a_clear_sample_is_shown_while_the_decoder_is_still_loading(seen: Seen, site: Path) -> None:
+    found, model = seen["withoutDecoder"], load(PLANE, precision="lite")
+    first = found["first"]
+    assert first["image"] is None
+    assert found["progress"] is True
+    assert np.allclose(first["z"], facts(site, "plane")["wall"]["z"][0])
+    expected = 255 * model.decode(np.array([first["z"]], np.float32))
+    # The plane has a picture for every quarter of a standard deviation; between them the page blends.
+    assert np.abs(grays(first["painted"]) - grays(expected)).mean() < 10
+    smudge = model.decode(np.zeros((1, 2), np.float32))
+    assert atlas.clearness(model.decode(np.array([first["z"]], np.float32))) > 1.5 * atlas.clearness(smudge)
+
+
+def test_the_wall_and_the_plane_are_dragged_before_there_is_a_decoder(seen: Seen, site: Path) -> None:
+    found, model, plane = seen["withoutDecoder"], load(PLANE, precision="lite"), facts(site, "plane")
+    assert found["dragged"] == pytest.approx(100, abs=1)
+    reach = plane["plane"]["high"]
+    assert np.allclose(found["moved"]["z"], [-0.4 * reach, 0.2 * reach], atol=0.02 * reach)
+    for key in ("moved", "sample"):
+        assert found[key]["image"] is None
+        expected = 255 * model.decode(np.array([found[key]["z"]], np.float32))
+        assert np.abs(grays(found[f"{key}Painted"]) - grays(expected)).mean() < 10
+    assert found["sample"]["z"] == pytest.approx(plane["wall"]["z"][found["column"]])
+
+
+def test_what_was_chosen_before_is_decoded_as_soon_as_there_is_a_decoder(seen: Seen) -> None:
+    found = seen["withoutDecoder"]
+    assert found["live"]["z"] == found["sample"]["z"]
+    expected = load(PLANE, precision="lite").decode(np.array([found["live"]["z"]], np.float32))
+    assert np.abs(np.array(found["live"]["image"]) - expected.ravel()).max() <= 1e-5
+    assert found["loading"] is False
+
+
+def test_the_wall_drifts_until_it_is_held_and_a_server_may_unpack(seen: Seen) -> None:
+    assert seen["drifting"]["held"] < seen["drifting"]["start"]
+
+
+def test_what_is_shown_first_is_small(site: Path) -> None:
+    """At 1.6 Mbit/s 400 kB take two seconds."""
+    first = [*site.glob("plane/*.html"), *site.glob("plane/*.jpg"), site / "plane" / "model.json"]
+    first += [path for path in site.glob("plane/assets/*") if path.is_file()]
+    first.remove(site / "plane" / "share.jpg")
+    assert sum(path.stat().st_size for path in first) < 400_000
+
+
+@pytest.mark.parametrize(("page", "name"), [("plane", PLANE), ("noise", NOISE)])
+def test_the_wall_has_the_samples_of_its_codes(site: Path, page: str, name: str) -> None:
+    model, wall = load(name, precision="lite" if name == PLANE else "fp32"), facts(site, page)["wall"]
+    label = None if wall["label"] is None else np.array(wall["label"])
+    images = model.decode(np.array(wall["z"], np.float32), label)
+    with Image.open(site / page / "wall.jpg") as picture:
+        shown = np.asarray(picture, np.float64)
+    rows, columns = wall["rows"], wall["columns"]
+    tiles = shown.reshape(rows, 28, columns, 28).swapaxes(1, 2).reshape(-1, 28, 28)
+    assert np.abs(tiles - 255 * images[:, 0]).mean() < 4  # what JPEG loses
+    assert len({tile.tobytes() for tile in np.rint(images)}) == rows * columns
+
+
+def test_the_wall_of_a_model_with_labels_has_them_all(site: Path) -> None:
+    assert set(facts(site, "noise")["wall"]["label"]) == set(range(10))
+
+
+# ---- bits
+
+
+def test_a_bit_is_a_switch(seen: Seen) -> None:
+    found = seen["bits"]
+    changed = np.flatnonzero(np.array(found["flipped"]["z"]) != found["first"]["z"])
+    assert changed.tolist() == [4]
+    assert found["flippedSwitches"] == [value > 0 for value in found["flipped"]["z"]]
+    expected = load(BITS).decode(np.array([found["flipped"]["z"]], np.float32))
+    assert np.abs(np.array(found["flipped"]["image"]) - expected.ravel()).max() <= 1e-5
+
+
+def test_the_switches_follow_an_encoded_picture(seen: Seen, site: Path) -> None:
+    found = seen["bits"]
+    with Image.open(site / "bits" / "pictures.png") as strip:
+        code = load(BITS).encode(np.asarray(strip)[None, None, :, :28])[0]
+    assert np.allclose(found["test"]["z"], code, atol=1e-4)
+    assert found["testSwitches"] == [value > 0 for value in code]
+
+
+# ---- addresses
+
+
+def test_an_address_has_the_code_and_the_label(seen: Seen) -> None:
+    found = seen["links"]
+    for key in ("opened", "again"):
+        assert found[key]["z"] == [0.5, -1.25, 0, 0, 1, 2, -3, 0.0625]
+        assert np.argmax(found[key]["y"]) == 3
+    assert re.fullmatch(r"#z=[-0-9.,]+&label=[0-9]", found["link"])
+    assert np.allclose(
+        [float(value) for value in found["link"][3:].split("&")[0].split(",")], found["random"]["z"], atol=1e-4
+    )
+
+
+def test_a_hostile_fragment_changes_nothing(seen: Seen) -> None:
+    assert seen["links"]["changed"] == [seen["links"]["random"]["z"]] * len(HOSTILE)
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> Callable[..., Seen]:
+    def run(**given: Any) -> Seen:
+        (tmp_path / "input.json").write_text(json.dumps(given))
+        return node("modules.mjs", MODULES, tmp_path / "input.json")
+
+    return run
+
+
+CONDITIONAL = {"latent": 8, "labels": [str(k) for k in range(10)], "conditional": True}
+
+
+def test_whatever_else_a_fragment_has_is_no_code(modules: Callable[..., Seen]) -> None:
+    assert modules(model=CONDITIONAL, fragments=HOSTILE)["read"] == [None] * len(HOSTILE)
+
+
+finite = st.lists(st.floats(-1000, 1000, width=32), min_size=8, max_size=8)
+probabilities = st.lists(st.floats(0, 1, width=32), min_size=10, max_size=10)
+
+
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(finite, probabilities | st.integers(0, 9)), min_size=20, max_size=40))
+def test_the_address_of_a_code_leads_to_it(modules: Callable[..., Seen], drawn: list[tuple[list[float], Any]]) -> None:
+    codes = [{"z": z, "y": np.eye(10)[y].tolist() if isinstance(y, int) else y} for z, y in drawn]
+    written = modules(model=CONDITIONAL, codes=codes)["written"]
+    for code, read in zip(codes, modules(model=CONDITIONAL, fragments=written)["read"], strict=True):
+        assert np.allclose(read["z"], code["z"], atol=1e-4)
+        certain = max(code["y"]) >= 1 - 1e-4
+        assert np.argmax(read["y"]) == np.argmax(code["y"]) if certain else np.allclose(read["y"], code["y"], atol=1e-4)
+
+
+# ---- animations
+
+
+def frames_of(content: str) -> tuple[NDArray[np.uint8], Image.Image]:
+    picture = Image.open(io.BytesIO(base64.b64decode(content)))
+    return np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)]), picture
+
+
+def test_a_walk_is_saved_as_an_animation(seen: Seen) -> None:
+    found, model = seen["links"]["animation"], load(NOISE)
+    name, content = found["saved"]
+    frames, picture = frames_of(content)
+    assert name == f"{NOISE}-walk.gif"
+    assert picture.info["loop"] == 0
+    assert frames.shape == (30, 168, 168, 3)
+    ends = {key: [np.array([found[end][key]], np.float32) for end in "ab"] for key in ("z", "y")}
+    for i, frame in enumerate(frames):
+        t = (i if i < 16 else 30 - i) / 15
+        z, y = ((1 - t) * a + t * b for a, b in (ends["z"], ends["y"]))
+        expected = 255 * model.decode(z.astype(np.float32), y.astype(np.float32))[0, 0]
+        assert np.abs(frame[3::6, 3::6, 0] - expected).max() <= 1
+
+
+def test_an_animation_of_noise_is_exact_in_grays_and_near_in_colours(modules: Callable[..., Seen]) -> None:
+    """Noise fills the table of codes again and again; a long even line makes its longest."""
+    random = np.random.default_rng(0)
+    gray = np.repeat(random.integers(0, 256, (3, 120, 90, 1), np.uint8), 3, axis=3)
+    gray[1] = 7
+    colours = random.integers(0, 256, (2, 31, 17, 3), np.uint8)
+    opaque = [np.concatenate([each, np.full((*each.shape[:3], 1), 255, np.uint8)], axis=3) for each in (gray, colours)]
+    animations = [[[f.ravel().tolist() for f in frames], frames.shape[2], frames.shape[1], 5] for frames in opaque]
+    exact, near = (frames_of(each)[0] for each in modules(model={}, animations=animations)["animations"])
+    assert np.array_equal(exact, gray)
+    assert np.abs(near.astype(int) - colours).max() <= 26
+
+
+# ---- what a link to a page shows elsewhere
+
+
+@pytest.mark.parametrize("page", ["plane", "noise"])
+def test_a_link_to_a_page_has_a_title_words_a_picture_and_an_icon(site: Path, page: str) -> None:
+    html = (site / page / "index.html").read_text()
+    manifest = load(PLANE if page == "plane" else NOISE).manifest
+    tags = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]*)">', html))
+    assert tags["title"] == manifest.description
+    assert manifest.title in tags["description"]
+    for name, size in ((tags["image"], (1200, 630)), ("icon.png", (112, 112))):
+        with Image.open(site / page / name) as picture:
+            assert picture.size == size
+    assert '<link rel="icon" href="icon.png">' in html
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 96), (3, 300, 200)])
+def test_the_pictures_of_larger_and_coloured_images_are_of_use_too(shape: tuple[int, int, int]) -> None:
+    """Each sample has a tile of its own, and nothing is larger than a page needs."""
+    count = atlas.ROWS * atlas.COLUMNS
+    shades = np.linspace(0, 1, count, dtype=np.float32)
+    images = np.broadcast_to(shades[:, None, None, None], (count, *shape))
+    samples = atlas.Samples(images, np.zeros((count, 2), np.float32), None)
+    wall = np.asarray(atlas.wall(samples), np.float64)
+    height, width = wall.shape[0] // atlas.ROWS, wall.shape[1] // atlas.COLUMNS
+    assert (height * atlas.ROWS, width * atlas.COLUMNS) == wall.shape[:2]
+    assert max(height, width) == min(56, max(shape[1:]))
+    middles = wall[height // 2 :: height, width // 2 :: width].reshape(count, -1)
+    assert np.abs(middles - 255 * shades[:, None]).max() <= 1
+    assert atlas.share_picture(samples).size == (1200, 630)
+    assert min(atlas.icon(samples).size) >= 96
