@@ -95,7 +95,7 @@ bench-attacks: install
 zoo: install
 	$(BIN)/python -m aae_zoo.export.release.zoo; made=$$?; $(BIN)/python -m aae_zoo.export.release.generated && exit $$made
 
-# Rewrites the catalogue, the README's tables of models and the gallery from the shipped bundles.
+# Rewrites the shipped bundles' cards, the catalogue, the README's tables of models and the gallery from their manifests.
 generated: install
 	$(BIN)/python -m aae_zoo.export.release.generated
 

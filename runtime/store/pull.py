@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import (
+    CONFIG,
     MANIFEST,
     MAX_MANIFEST_BYTES,
     ROLES,
@@ -314,7 +315,9 @@ def _download(offer: _Offer, order: _Order) -> Bundle:
     # First: it tells which files here are ours, should this be interrupted.
     _write(partial / MANIFEST, offer.text)
     again = order.force or signer
-    missing = [name for name in order.choose(offer.manifest) if again or _problem(folder / name, records[name])]
+    counted = records.keys() & {CONFIG}  # asked for with any part of a model, so that its repository counts that
+    wanted = [*counted.difference(chosen := order.choose(offer.manifest)), *chosen]
+    missing = [name for name in wanted if again or _problem(folder / name, records[name])]
     total = sum(records[name].size for name in missing)
     done = sum(min(_bytes(partial / name), records[name].size) for name in missing)
     with source.progress(offer.manifest.name, total, done) as advance:
