@@ -397,9 +397,8 @@ class TestBundle:
         bundle = open_bundle(small_bundle)
         found = json.loads(bundle.read("config.json"))
         assert (small_bundle / "config.json").read_text() == config(bundle.manifest)
-        assert (
-            found["library_name"] == ModelCard((small_bundle / "README.md").read_text()).data.library_name == "aae-zoo"
-        )
+        card = ModelCard((small_bundle / "README.md").read_text("utf-8")).data.to_dict()
+        assert found["library_name"] == card["library_name"] == "aae-zoo"
         assert (found["image"], found["latent"]) == ({"channels": 1, "height": 14, "width": 14}, 2)
         recipe = parse_toml(bundle.manifest.provenance["recipe"], "recipe")
         assert found["architecture"]["encoder"] == recipe.encoder.model_dump(mode="json")
