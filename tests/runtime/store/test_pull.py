@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,28 @@ class TestRepositories:
         for _ in range(2):  # the second one has it
             aae_zoo("pull", "org/small", *part)
             assert len(hub.asked(r"GET .*/resolve/.*/config\.json")) == 1
+
+    def test_what_another_version_has_is_not_downloaded_again(
+        self, hub: Hub, commit: str, another: Path, aae_zoo: AaeZoo
+    ) -> None:
+        aae_zoo("pull", "org/small")
+        (first,) = cached_models()
+        damaged = bytearray((first.folder / "encoder.onnx").read_bytes())
+        damaged[-1] ^= 1
+        (first.folder / "encoder.onnx").write_bytes(damaged)
+        hub.requests.clear()
+        hub.add("org/small", another)
+        result = aae_zoo("pull", "org/small")
+        assert (result.status, result.err) == (0, "")
+        assert {re.findall(r"resolve/\w+/([\w.]+)", request)[0] for request in hub.asked("resolve")} == {
+            "manifest.json",
+            "config.json",  # which the Hub counts
+            "encoder.onnx",  # of which the copy is damaged
+        }
+        (second,) = [model for model in cached_models() if model.version == "2.0.0"]
+        assert {path.name: path.read_bytes() for path in second.folder.iterdir()} == {
+            path.name: path.read_bytes() for path in another.iterdir()
+        }
 
     def test_parts_that_there_are_not(self, commit: str, refused: Callable[..., str]) -> None:
         assert "has no int8 graphs; its precisions are fp32" in refused("pull", "org/small", "--precision", "int8")
