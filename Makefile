@@ -15,7 +15,7 @@ PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve bench-attacks variants zoo generated screenshots clean
+.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve bench-attacks bench-own variants zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
@@ -86,6 +86,10 @@ variants: install
 # Rewrites the table of docs/serving.md; needs wrk (apt install wrk).
 bench-serve: install
 	$(BIN)/python tests/benchmarks/serve.py docs/serving.md
+
+# Rewrites the table of docs/why-our-own.md: what is written here beside the library that does the same.
+bench-own: install-engines
+	$(BIN)/python tests/benchmarks/own.py docs/why-our-own.md
 
 # Rewrites the table of attacks in docs/serving.md, and fails where what it says does not hold.
 bench-attacks: install

@@ -1,4 +1,4 @@
-"""Where training shows its numbers and pictures while it runs: TensorBoard, or what accelerate knows how to tell.
+"""Where training shows its numbers and pictures while it runs: TensorBoard, or another tracker through accelerate.
 
 A run's own log and pictures are kept beside it, whatever the tracker.
 """
@@ -78,9 +78,9 @@ class Nothing:
 
 
 class TensorBoard:
-    """TensorBoard's files in a run's folder, of which what is before `step` is kept.
+    """TensorBoard's files in a run's folder, of which what is before `step` is kept; PyTorch's own writer makes them.
 
-    accelerate's own tracker cannot drop the steps that a resumed run repeats.
+    They are a part of the run: unlike another tracker's server, a disk that is full ends the training.
 
     Raises, as each method does:
         OutputError: a file cannot be written.
