@@ -15,8 +15,8 @@ PACKAGES := -p aae_zoo
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve bench-attacks bench-explore fuzz variants \
-	zoo generated screenshots clean
+.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve bench-attacks bench-explore bench-own fuzz \
+	variants zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
@@ -88,6 +88,10 @@ variants: install
 bench-serve: install
 	$(BIN)/python tests/benchmarks/serve.py docs/serving.md
 
+# Rewrites the table of docs/why-our-own.md: what is written here beside the library that does the same.
+bench-own: install-engines
+	$(BIN)/python tests/benchmarks/own.py docs/why-our-own.md
+
 # Rewrites the table of attacks in docs/serving.md, and fails where what it says does not hold.
 bench-attacks: install
 	$(BIN)/python tests/benchmarks/attacks.py docs/serving.md
@@ -104,7 +108,7 @@ bench-explore: install-engines
 zoo: install
 	$(BIN)/python -m aae_zoo.export.release.zoo; made=$$?; $(BIN)/python -m aae_zoo.export.release.generated && exit $$made
 
-# Rewrites the catalogue, the README's tables of models and the gallery from the shipped bundles.
+# Rewrites the shipped bundles' cards, the catalogue, the README's tables of models and the gallery from their manifests.
 generated: install
 	$(BIN)/python -m aae_zoo.export.release.generated
 

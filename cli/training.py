@@ -30,6 +30,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
     threads: Threads = None,
+    tracker: Annotated[
+        str, typer.Option(help="What shows losses and pictures meanwhile: tensorboard, wandb, mlflow or none.")
+    ] = "tensorboard",
     json: Json = False,
 ) -> None:
     """Train a recipe into a run, and measure it on the test set."""
@@ -42,7 +45,7 @@ def train(
     from aae_zoo.zoo.training.trainer import train as train_recipe
 
     folder = out or Path("runs") / checked.name
-    metrics = train_recipe(checked, folder, data=data, resume=resume, threads=threads)
+    metrics = train_recipe(checked, folder, data=data, resume=resume, threads=threads, tracker=tracker)
     if metrics is None:  # this is not the main process; threads of torch.distributed may abort an orderly exit
         os._exit(0)
     _print_result(Run(folder, checked), metrics, json)

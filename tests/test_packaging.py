@@ -85,7 +85,7 @@ def test_the_wheel_embeds_and_explores_what_a_checkout_does(wheel: Path, python:
     command: list[str | Path] = [python.with_name("aae-zoo"), "embed", "mnist-gauss", "--lang", "python", "-o", "out"]
     subprocess.run(command, cwd=tmp_path, check=True)
     subprocess.run([python, "draw.py"], cwd=tmp_path / "out", check=True)
-    assert (tmp_path / "out" / "picture.pgm").is_file()
+    assert (tmp_path / "out" / "picture.png").is_file()
     # npm's folder is not there: what is missing is said, and nothing else is missed
     page: list[str | Path] = [python.with_name("aae-zoo"), "explore", "mnist-gauss", "--node-modules", "none"]
     result = subprocess.run(page, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -24,7 +24,7 @@ from aae_zoo.export.bundling.variants import (
     speedups,
     verdict,
 )
-from aae_zoo.export.card.card import model_card
+from aae_zoo.export.card.card import describing_files
 from aae_zoo.export.proof.metrics import compare_metrics
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
@@ -107,8 +107,9 @@ def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[
     _write_weights(folder, source)
     # On one line: a report of all comparisons is for programs, and the card has what people look for.
     _write_json(folder / "parity.json", parity, indent=None)
-    card = model_card(dataclasses.replace(manifest, files=records(folder)), parity)
-    (folder / "README.md").write_text(card, "utf-8")
+    described = dataclasses.replace(manifest, files=records(folder))
+    for name, text in describing_files(described, parity).items():
+        (folder / name).write_text(text, "utf-8")
     whole = dataclasses.replace(manifest, files=records(folder))
     _write_json(folder / MANIFEST, whole.to_document())
     return parse_manifest((folder / MANIFEST).read_bytes(), str(out))

@@ -4,14 +4,20 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aae_zoo.export.card.config import config
 from aae_zoo.export.card.figures import METRIC_NAMES, PICTURES, VARIANT_METRICS, spread
-from aae_zoo.export.card.metadata import front_matter
+from aae_zoo.export.card.metadata import arxiv, front_matter
 from aae_zoo.export.card.usage import usage
-from aae_zoo.runtime.bundles.manifest import Manifest, metric_text
+from aae_zoo.runtime.bundles.manifest import CARD, CONFIG, Manifest, metric_text
 from aae_zoo.runtime.escapes import markdown, markdown_block
 
 # One number or several, as `metric_text` gives them: no markup.
 _NUMBERS: Final = re.compile(r"[-+.,0-9einfa \[\]]+")
+
+
+def describing_files(manifest: Manifest, parity: Mapping[str, Any]) -> dict[str, str]:
+    """The files of a bundle that say what it is, by name, from its manifest and its parity report."""
+    return {CONFIG: config(manifest), CARD: model_card(manifest, parity)}
 
 
 def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
@@ -109,19 +115,21 @@ def _beside(found: Mapping[str, Any], name: str) -> str:
 
 
 def _training(manifest: Manifest) -> str:
-    facts = manifest.provenance
+    facts, paper = manifest.provenance, arxiv(manifest)
+    method = f"\n\nThe method: [arXiv:{paper}](https://arxiv.org/abs/{paper})." if paper else ""
     versions, machine = _versions(facts), markdown(str(facts["machine"]))
     processes = facts.get("processes", 1)
     threads = f"{facts['threads']} threads" + (f" in each of {processes} processes" if processes > 1 else "")
     return f"""## Training
 
-Trained on {threads} ({machine}), seed {facts["seed"]}, at commit {markdown(str(facts["commit"]))}, by this command:
+Trained with aae-zoo on {threads} ({machine}), seed {facts["seed"]}, at commit {markdown(str(facts["commit"]))}, by this
+command:
 
 {markdown_block(facts["command"])}
 
 with {versions}, and this recipe:
 
-{markdown_block(facts["recipe"], "toml")}"""
+{markdown_block(facts["recipe"], "toml")}{method}"""
 
 
 def _versions(facts: Mapping[str, Any]) -> str:
@@ -129,7 +137,7 @@ def _versions(facts: Mapping[str, Any]) -> str:
 
 
 def _parity(parity: Mapping[str, Any]) -> str:
-    versions = _versions(parity)
+    versions, largest = _versions(parity), max(row["error"] for row in parity["rows"])
     rows = [
         f"| {row['graph']} | {row['engine']} | {row['batch']} | {row['error']:.2g} | {row['float64']:.2g} "
         f"| {row['float64_allowed']:.2g} |"
@@ -138,6 +146,9 @@ def _parity(parity: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             "## Parity with PyTorch",
+            "",
+            "<details>",
+            f"<summary>{len(rows)} comparisons; the largest difference is {largest:.2g}</summary>",
             "",
             "Largest difference from PyTorch's float32 outputs, relative to max(1, largest output); the gate is "
             f"{parity['gates']['float32']:g}, and beside it |graph - float64| <= {parity['gates']['float64']}. "
@@ -150,6 +161,8 @@ def _parity(parity: Mapping[str, Any]) -> str:
             *_search(parity),
             "",
             *_through(parity),
+            "",
+            "</details>",
         ]
     )
 

@@ -3,11 +3,26 @@
 from collections.abc import Mapping
 from typing import Final
 
+from aae_zoo.export.card.config import LIBRARY, objective
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.store.hub import check_timeouts
 
 TASK: Final = "unconditional-image-generation"
 _RESULTS: Final = ("mse", "mmd2", "frechet", "parzen", "error", "anomaly_auroc")
+
+
+def arxiv(manifest: Manifest) -> str | None:
+    """The number on arXiv of the paper whose method a model was trained with, if it is there."""
+    from aae_zoo.zoo.parts import kinds, load_part
+
+    kind = objective(manifest)
+    number: str | None = load_part("objectives", kind).ARXIV if kind in kinds("objectives") else None
+    return number
+
+
+def _arxiv_tags(manifest: Manifest) -> list[str]:
+    number = arxiv(manifest)
+    return [f"arxiv:{number}"] if number else []
 
 
 def front_matter(manifest: Manifest, names: Mapping[str, str]) -> str:
@@ -39,10 +54,10 @@ def front_matter(manifest: Manifest, names: Mapping[str, str]) -> str:
     ]
     data = ModelCardData(
         license=manifest.licence.lower() or None,
-        library_name="aae-zoo",
+        library_name=LIBRARY,
         pipeline_tag=TASK,
         datasets=[on_the_hub] if on_the_hub else None,
-        tags=["adversarial-autoencoder", "autoencoder", "generative-model", "onnx"],
+        tags=["adversarial-autoencoder", "autoencoder", "generative-model", "onnx", *_arxiv_tags(manifest)],
         model_name=manifest.name,
         eval_results=results,
     )

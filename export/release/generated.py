@@ -1,21 +1,25 @@
-"""What is generated from the shipped bundles: the catalogue, the README's tables and the gallery.
+"""What is generated from the shipped bundles: their cards, the catalogue, the README's tables and the gallery.
 
     python -m aae_zoo.export.release.generated [--check]
 
 run from the root of a checkout, rewrites them, or with --check only says whether they are up to date.
 """
 
+import hashlib
 import json
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
+from aae_zoo.export.card.card import describing_files
 from aae_zoo.export.card.figures import FIGURES, METRIC_NAMES, PICTURES, spread
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST, metric_text
+from aae_zoo.runtime.bundles.manifest import MANIFEST, FileRecord, Manifest, metric_text
+from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.files import atomic_file
 
@@ -39,19 +43,41 @@ def generate(root: Path) -> dict[Path, str]:
     Raises:
         InvalidBundle: a shipped bundle is damaged, or somebody else wrote a file that this would write over.
     """
-    bundles = [open_bundle(p) for p in sorted((root / "runtime" / "models").iterdir()) if p.is_dir()]
-    for bundle in bundles:
+    found = [open_bundle(p) for p in sorted((root / "runtime" / "models").iterdir()) if p.is_dir()]
+    for bundle in found:
         bundle.check_files()
+    described = [describe(bundle) for bundle in found]
+    bundles = [bundle for bundle, _ in described]
     exhibited = root / "docs" / "gallery.md"
     if exhibited.exists() and _GALLERY not in exhibited.read_text("utf-8"):
         raise InvalidBundle(f"{exhibited} was not written by make generated; move it away, it would be written over")
     readme, listed = root / "README.md", root / "runtime" / "models" / "catalogue.json"
     before = _listed(listed) if listed.exists() else {}
     return {
+        **{bundle.folder / name: text for bundle, texts in described for name, text in texts.items()},
         listed: catalogue(bundles, before),
         readme: with_tables(readme.read_text("utf-8"), bundles),
         exhibited: gallery(bundles),
     }
+
+
+def describe(bundle: Bundle) -> tuple[Bundle, dict[str, str]]:
+    """A bundle as it is with today's card and config.json, and the texts of these and of its manifest, by name."""
+    texts = describing_files(bundle.manifest, parse_document(bundle.read("parity.json")))
+    files = {**bundle.manifest.files, **{name: _record(text) for name, text in texts.items()}}
+    manifest = replace(bundle.manifest, files=dict(sorted(files.items())))
+    text = _text(manifest)
+    return Bundle(bundle.folder, manifest, _record(text).sha256), {**texts, MANIFEST: text}
+
+
+def _text(manifest: Manifest) -> str:
+    """The text of a manifest, in ASCII."""
+    return json.dumps(manifest.to_document(), indent=2) + "\n"
+
+
+def _record(text: str) -> FileRecord:
+    content = text.encode()
+    return FileRecord(hashlib.sha256(content).hexdigest(), len(content))
 
 
 def _listed(path: Path) -> dict[str, dict[str, Any]]:
@@ -150,7 +176,7 @@ def _megabytes(bundle: Bundle) -> str:
 
 
 def _bytes(bundle: Bundle) -> int:
-    return bundle.manifest.size + (bundle.folder / MANIFEST).stat().st_size
+    return bundle.manifest.size + len(_text(bundle.manifest))
 
 
 # The README's tables: the metric without which a model has no row, and the columns.

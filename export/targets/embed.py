@@ -1,8 +1,9 @@
-"""A model inside another program: its graphs, an example that draws with them, and how to run it.
+"""A model inside another program: its graphs, modules that draw, encode and decode with them, and how to use these.
 
-The examples are the checkout's folder examples/, which wheels have as aae_zoo.examples. Nothing here needs PyTorch.
+The modules are the checkout's folder examples/, which wheels have as aae_zoo.examples. Nothing here needs PyTorch.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -20,18 +21,27 @@ from aae_zoo.runtime.store.catalogue import find_model
 
 # The files of examples/ that a language needs; the first one has the line about the model.
 LANGUAGES: Final = {
-    "python": ("python/draw.py",),
-    "node": ("javascript/draw.mjs", "javascript/model.mjs", "javascript/package.json"),
-    "browser": ("javascript/index.html", "javascript/model.mjs"),
-    "c": ("c/draw.c",),
-    "cpp": ("cpp/draw.cpp",),
+    "python": ("python/model.py", "python/draw.py"),
+    "node": (
+        "javascript/index.js",
+        "javascript/index.d.ts",
+        "javascript/node.js",
+        "javascript/web.js",
+        "javascript/package.json",
+        "javascript/report.js",
+        "javascript/draw.js",
+    ),
+    "browser": ("javascript/index.html", "javascript/index.js", "javascript/web.js", "javascript/report.js"),
+    "c": ("c/model.h", "c/model.c", "c/png.h", "c/draw.c"),
+    "cpp": ("cpp/model.hpp", "cpp/model.cpp", "c/png.h", "cpp/draw.cpp"),
 }
 GRAPHS: Final = ("prior", "decoder", "encoder")
-_ANY: Final = "Model: any of aae-zoo; what differs between models is read from the graphs."
+_ANY: Final = re.compile(r"Model: any of aae-zoo; what differs between models is .*\.(?= -->|$)", re.MULTILINE)
+_SEMANTIC: Final = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
 def embed(name: str, language: str, out: Path, *, node_modules: Path | None = None) -> Manifest:
-    """Write the folder `out`: a model's graphs, an example in `language` that draws with them, and a README.
+    """Write the folder `out`: a model's graphs, modules and a program in `language` that use them, and a README.
 
     A page for the browser gets ONNX Runtime's files too, from `node_modules` or as `copy_web_runtime` finds them.
 
@@ -48,11 +58,10 @@ def embed(name: str, language: str, out: Path, *, node_modules: Path | None = No
     with atomic_folder(out, "embed") as folder:
         for role, graph in graphs.items():
             (folder / f"{role}.onnx").write_bytes(graph.content)
-        for number, file in enumerate(LANGUAGES[language]):
-            text = example(file)
-            (folder / Path(file).name).write_text(_filled(text, bundle.manifest) if number == 0 else text, "utf-8")
+        for file, text in _modules(bundle.manifest, graphs, language).items():
+            (folder / file).write_text(text, "utf-8")
         if language == "browser":
-            copy_web_runtime(folder / "ort", node_modules)
+            copy_web_runtime(folder / "ort", node_modules, webgpu=True)
         (folder / "README.md").write_text(_readme(bundle.manifest, graphs, language), "utf-8")
     return bundle.manifest
 
@@ -72,10 +81,54 @@ def example(file: str) -> str:
     return files("aae_zoo.examples").joinpath(file).read_text("utf-8")
 
 
-def _filled(text: str, manifest: Manifest) -> str:
+def _modules(manifest: Manifest, graphs: Mapping[str, CheckedGraph], language: str) -> dict[str, str]:
+    """The files in a language by name: those of examples/, and what is made for this model."""
+    first, *others = LANGUAGES[language]
+    texts = {first: _ANY.sub(_sizes(manifest), example(first)), **{file: example(file) for file in others}}
+    modules = {Path(file).name: text for file, text in texts.items()}
+    if language == "python":
+        imports = 'from .model import Model, png\n\n__all__ = ["Model", "png"]\n'
+        modules["__init__.py"] = f'"""{_sizes(manifest)}"""\n\n{imports}'
+    if language in ("node", "browser"):
+        modules["facts.js"] = f"// {_sizes(manifest)}\nexport default {_facts(manifest, graphs['decoder'])};\n"
+    if language == "node":
+        modules["package.json"] = _package(manifest, modules["package.json"])
+    return modules
+
+
+def _sizes(manifest: Manifest) -> str:
     classes = f", {len(manifest.labels)} classes" if manifest.label_coordinate is not None else ""
     sizes = f"images {manifest.image}, code [{manifest.latent}], noise [{manifest.noise}]{classes}"
-    return text.replace(_ANY, f"Model: {manifest.name} {manifest.version}; {sizes}.")
+    return f"Model: {manifest.name} {manifest.version}; {sizes}."
+
+
+def _facts(manifest: Manifest, decoder: CheckedGraph) -> str:
+    """What JavaScript must know of a model, whose ONNX Runtime does not give a graph's metadata; as index.d.ts says."""
+    facts = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "licence": manifest.licence,
+        "dataset": manifest.dataset,
+        "channels": manifest.image.channels,
+        "height": manifest.image.height,
+        "width": manifest.image.width,
+        "noise": manifest.noise,
+        "code": {name: manifest.row_shapes[name][0] for name in decoder.inputs},
+        "labels": manifest.labels,
+        "labelCoordinate": manifest.label_coordinate,
+    }
+    return json.dumps(facts, indent=2)
+
+
+def _package(manifest: Manifest, text: str) -> str:
+    """package.json, with what npm is to know: its names have small letters, and its versions three numbers."""
+    about = {
+        "name": manifest.name.lower(),
+        "version": manifest.version if _SEMANTIC.fullmatch(manifest.version) else "0.0.0",
+        "description": f"{manifest.title}. {manifest.description}.",
+        **({"license": manifest.licence} if manifest.licence else {}),
+    }
+    return json.dumps({**json.loads(text), **about}, indent=2) + "\n"
 
 
 def _readme(manifest: Manifest, graphs: Mapping[str, CheckedGraph], language: str) -> str:

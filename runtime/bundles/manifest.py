@@ -19,6 +19,9 @@ ROLES: Final = ("encoder", "decoder", "prior")
 PRECISIONS: Final = ("fp32", "fp16", "int8", "lite")
 # PyTorch's weights are half of a bundle, and only fine-tuning needs them: wheels leave them out.
 WEIGHTS: Final = "model.safetensors"
+CARD: Final = "README.md"
+# What the model is, in a few lines: the Hub counts requests for it as downloads.
+CONFIG: Final = "config.json"
 # Over the manifest and all files that it names.
 SIGNATURE: Final = "model.sig"
 FITS: Final = ("crop", "pad", "squash", "digit")

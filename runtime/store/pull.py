@@ -7,8 +7,9 @@ visible. Of several processes that pull the same model, one downloads, and the o
 
 import hashlib
 import os
+import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import (
+    CONFIG,
     MANIFEST,
     MAX_MANIFEST_BYTES,
     ROLES,
@@ -37,6 +39,7 @@ from aae_zoo.runtime.store.cache import (
     Known,
     cache_errors,
     cache_folder,
+    cached_models,
     folder_to_fill,
     is_cached,
     known,
@@ -314,7 +317,11 @@ def _download(offer: _Offer, order: _Order) -> Bundle:
     # First: it tells which files here are ours, should this be interrupted.
     _write(partial / MANIFEST, offer.text)
     again = order.force or signer
-    missing = [name for name in order.choose(offer.manifest) if again or _problem(folder / name, records[name])]
+    counted = records.keys() & {CONFIG}  # asked for with any part of a model, so that its repository counts that
+    wanted = [*counted.difference(chosen := order.choose(offer.manifest)), *chosen]
+    missing = [name for name in wanted if again or _problem(folder / name, records[name])]
+    if not order.force:
+        _take_from_cache({partial / name: records[name] for name in missing if name not in counted})
     total = sum(records[name].size for name in missing)
     done = sum(min(_bytes(partial / name), records[name].size) for name in missing)
     with source.progress(offer.manifest.name, total, done) as advance:
@@ -333,6 +340,20 @@ def _download(offer: _Offer, order: _Order) -> Bundle:
             raise
     _show(partial, folder, [*missing, MANIFEST])
     return open_bundle(folder)
+
+
+def _take_from_cache(parts: Mapping[Path, FileRecord]) -> None:
+    """Begin files that are to be downloaded with those of the same content in other models of the cache.
+
+    Two versions of a model often differ in their cards alone. What is taken is checked as what is downloaded is.
+    """
+    models = [model for model in cached_models() if model.state in ("whole", "in part")]
+    manifests = [(model.folder, open_bundle(model.folder).manifest) for model in models]
+    here = {record: folder / name for folder, manifest in manifests for name, record in manifest.files.items()}
+    for part, record in parts.items():
+        if record in here and not _bytes(part):
+            with suppress(OSError), open_plain(here[record]) as found, append_plain(part) as stream:
+                shutil.copyfileobj(found, stream)
 
 
 def _grow(source: Source, name: str, record: FileRecord, part: Path, advance: Callable[[int], object]) -> None:

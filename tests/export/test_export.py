@@ -13,6 +13,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from conftest import AaeZoo
+from huggingface_hub import ModelCard
 from onnx import numpy_helper
 from PIL import Image
 from safetensors.numpy import load_file
@@ -24,6 +25,7 @@ from aae_zoo.export.bundling.graphs import round_weights, to_onnx
 from aae_zoo.export.bundling.pictures import write_pictures
 from aae_zoo.export.bundling.prove import gate
 from aae_zoo.export.card.card import model_card
+from aae_zoo.export.card.config import config
 from aae_zoo.export.proof.gate import GATE, check_graphs, failures, float64_gate
 from aae_zoo.export.proof.golden import golden_inputs, references
 from aae_zoo.export.proof.layers import first_difference
@@ -39,7 +41,7 @@ from aae_zoo.runtime.model import Model, load
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.loading import load_dataset
-from aae_zoo.zoo.recipe import load_recipe
+from aae_zoo.zoo.recipe import load_recipe, parse_toml
 from aae_zoo.zoo.training.run import Run, load_model
 
 
@@ -366,7 +368,7 @@ class TestBundle:
         names = {p.name for p in small_bundle.iterdir()}
         graphs = {"encoder.onnx", "decoder.onnx", "prior.onnx", "model.safetensors", "golden.npz", "codes.npz"}
         pictures = {"samples.png", "manifold.png", "codes.png", "reconstructions.png"}
-        assert names == {*graphs, *pictures, "parity.json", "README.md", "manifest.json"}
+        assert names == {*graphs, *pictures, "parity.json", "README.md", "config.json", "manifest.json"}
         bundle = open_bundle(small_bundle)
         bundle.check_files()
         assert set(bundle.manifest.files) == names - {"manifest.json"}
@@ -408,6 +410,16 @@ class TestBundle:
     def test_the_card_is_made_from_the_manifest(self, small_bundle: Path) -> None:
         parity = json.loads((small_bundle / "parity.json").read_text())
         assert (small_bundle / "README.md").read_text("utf-8") == model_card(open_bundle(small_bundle).manifest, parity)
+
+    def test_config_says_what_the_model_is(self, small_bundle: Path) -> None:
+        bundle = open_bundle(small_bundle)
+        found = json.loads(bundle.read("config.json"))
+        assert (small_bundle / "config.json").read_text() == config(bundle.manifest)
+        card = ModelCard((small_bundle / "README.md").read_text("utf-8")).data.to_dict()
+        assert found["library_name"] == card["library_name"] == "aae-zoo"
+        assert (found["image"], found["latent"]) == ({"channels": 1, "height": 14, "width": 14}, 2)
+        recipe = parse_toml(bundle.manifest.provenance["recipe"], "recipe")
+        assert found["architecture"]["encoder"] == recipe.encoder.model_dump(mode="json")
 
     def test_the_same_run_gives_the_same_bytes_and_says_what_it_does(
         self,

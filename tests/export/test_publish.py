@@ -187,7 +187,7 @@ class TestWhatSomebodyElseHasThere:
     def test_another_programs_repository(
         self, digits_bundle: Path, folder: Path, hub: Hub, refused: Callable[..., str]
     ) -> None:
-        for name in ("README.md", WEIGHTS, "config.json"):
+        for name in ("README.md", WEIGHTS, "tokenizer.json"):
             (folder / name).write_text("mine")
         hub.add("org/digits", folder)
         message = refused(*self.PUBLISH, digits_bundle)
@@ -204,6 +204,8 @@ class TestTheCard:
         data = card.data.to_dict()
         assert (data["license"], data["library_name"]) == ("mit", "aae-zoo")
         assert data.get("datasets") == (None if name == "digits-gauss" else ["ylecun/mnist"])
+        assert "arxiv:1511.05644" in data["tags"]
+        assert "[arXiv:1511.05644](https://arxiv.org/abs/1511.05644)" in str(card)
         (index,) = data["model-index"]
         results = {m["type"]: m["value"] for result in index["results"] for m in result["metrics"]}
         assert results == {key: manifest.metrics[key] for key in results}

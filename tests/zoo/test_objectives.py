@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.objectives import aae
 from aae_zoo.zoo.objectives.vae import gaussian_kl
-from aae_zoo.zoo.parts import kinds
+from aae_zoo.zoo.parts import kinds, load_part
 from aae_zoo.zoo.recipe import Recipe, parse_recipe
 from aae_zoo.zoo.training.trainer import train
 
@@ -105,6 +106,14 @@ def recipe(
     if network:
         document["encoder"] = document["decoder"] = NETWORKS[network]
     return parse_recipe(document, "recipe.toml")
+
+
+@pytest.mark.parametrize("kind", kinds("objectives"))
+def test_every_objective_says_which_paper_it_is_of(kind: str) -> None:
+    """For cards; None where the paper is not on arXiv."""
+    objective = load_part("objectives", kind)
+    assert objective.ARXIV is None or re.fullmatch(r"\d{4}\.\d{4,5}", objective.ARXIV)
+    assert f"arXiv {objective.ARXIV}" in str(objective.__doc__) or objective.ARXIV is None
 
 
 # A new file of zoo/objectives/, priors/ or networks/ is trained and exported by the tests below.

@@ -8,7 +8,7 @@ of a class are compared with the draws of its own part of the prior, those witho
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,9 @@ from aae_zoo.zoo.networks import mlp
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings
 from aae_zoo.zoo.priors import BasePrior
+
+# The paper of the method, on arXiv.
+ARXIV: Final = "1511.05644"
 
 
 class Settings(PartSettings):

@@ -3,7 +3,7 @@
 It asks nothing of its codes: the prior to sample it with is fitted to them (the kind "fitted").
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field
@@ -13,6 +13,9 @@ from torch.optim import Adam
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.objectives import ADAM_BETAS, BaseObjective, Batch, Reconstruction, reconstruction_loss
 from aae_zoo.zoo.parts import PartSettings
+
+# The papers of the method are not on arXiv.
+ARXIV: Final = None
 
 
 class Settings(PartSettings):

@@ -12,7 +12,7 @@ labels the image's class is the target, where it is sure enough (Sohn et al., "F
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,9 @@ from aae_zoo.zoo.networks import mlp
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings
 from aae_zoo.zoo.priors import categorical, open_uniform
+
+# The paper of the method, on arXiv.
+ARXIV: Final = "1511.05644"
 
 
 class Settings(PartSettings):

@@ -6,7 +6,7 @@ be reconstructed too, and the discriminator sees the label with the code: in eve
 codes have to be the prior's, or a code drawn for one class would be drawn as another.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,9 @@ from aae_zoo.zoo.maths.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.networks import mlp
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings
+
+# The paper of the method, on arXiv.
+ARXIV: Final = "1511.05644"
 
 
 class Settings(PartSettings):

@@ -4,7 +4,7 @@ The encoder gives a Gaussian posterior q(z|x) = N(z, exp(log_var)); its mean is 
 """
 
 import math
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -16,6 +16,9 @@ from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconst
 from aae_zoo.zoo.parts import PartSettings
 from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.priors.gaussian import Prior
+
+# The paper of the method, on arXiv.
+ARXIV: Final = "1312.6114"
 
 
 class Settings(PartSettings):

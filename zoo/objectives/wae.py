@@ -1,10 +1,10 @@
-"""The Wasserstein autoencoder with the MMD penalty (Tolstikhin et al., ICLR 2018, algorithm 2).
+"""The Wasserstein autoencoder with the MMD penalty (Tolstikhin et al., arXiv 1711.01558, algorithm 2).
 
 Like the adversarial autoencoder, it wants the codes of images to be distributed as the prior; instead of a
 discriminator, a kernel estimate of the distance on every batch says how far they are from it.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from pydantic import PositiveFloat
@@ -15,6 +15,9 @@ from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.maths.mmd import mmd2
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
 from aae_zoo.zoo.parts import PartSettings
+
+# The paper of the method, on arXiv.
+ARXIV: Final = "1711.01558"
 
 
 class Settings(PartSettings):

@@ -1,33 +1,33 @@
-"""What training tells while it runs: log.jsonl and pictures/, and the same numbers and pictures for TensorBoard."""
+"""What training tells while it runs: log.jsonl and pictures/, and the same numbers and pictures for a tracker."""
 
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from PIL.Image import Image
-from torch.utils.tensorboard import SummaryWriter
 
 from aae_zoo.runtime.errors import CheckpointError, OutputError
 from aae_zoo.runtime.files import append_plain, atomic_file, output_errors
 from aae_zoo.zoo.training.run import Run
 from aae_zoo.zoo.training.stored import parse_row, read_file
+from aae_zoo.zoo.training.trackers import open_tracker
 
 
 class Log:
     """A run's log, continued at a step.
 
     Of log.jsonl `size` bytes are kept, and for TensorBoard what is before `step`: the rest belongs to an epoch
-    that will be trained again.
+    that will be trained again. `tracker` is one of `TRACKERS`.
 
     Raises:
         CheckpointError: what is to be kept of log.jsonl is damaged.
+        TrainingError: the tracker cannot be started.
 
     Raises, as each method does:
         OutputError: a file cannot be written.
     """
 
-    def __init__(self, run: Run, *, step: int, size: int) -> None:
+    def __init__(self, run: Run, *, step: int, size: int, tracker: str = "tensorboard") -> None:
         self.run = run
         for path in (run.log, run.tensorboard, run.pictures):
             if path.is_symlink():
@@ -38,8 +38,7 @@ class Log:
             stream.truncate(size)
         for _ in self.rows():  # damage is said now, and not when an epoch has been trained
             pass
-        with output_errors(run.tensorboard):
-            self._tensorboard = SummaryWriter(str(run.tensorboard), purge_step=step)
+        self._tracker = open_tracker(tracker, run, step)
 
     @property
     def size(self) -> int:
@@ -51,7 +50,7 @@ class Log:
         self._write("batch", row, row["step"])
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Log one epoch: a row whose `step` is that of the next batch. TensorBoard has it at the epoch's last."""
+        """Log one epoch: a row whose `step` is that of the next batch. The tracker has it at the epoch's last."""
         self._write("epoch", row, row["step"] - 1)
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -73,27 +72,23 @@ class Log:
 
     def picture(self, name: str, picture: Image, *, epoch: int, step: int) -> None:
         """Write pictures/<name>-<epoch>.png; `step` is as for `epoch`."""
-        with atomic_file(self.run.pictures / f"{name}-{epoch:04}.png") as temporary:
+        path = self.run.pictures / f"{name}-{epoch:04}.png"
+        with atomic_file(path) as temporary:
             picture.save(temporary)
-        with output_errors(self.run.tensorboard):
-            self._tensorboard.add_image(name, np.asarray(picture.convert("RGB")), step - 1, dataformats="HWC")
+        self._tracker.picture(name, path, step - 1)
 
     def flush(self) -> None:
         """Have everything on the disk."""
-        with output_errors(self.run.tensorboard):
-            self._tensorboard.flush()
+        self._tracker.flush()
 
     def close(self) -> None:
         """End the log."""
-        with output_errors(self.run.tensorboard):
-            self._tensorboard.close()
+        self._tracker.close()
 
     def _write(self, group: str, row: Mapping[str, Any], step: int) -> None:
         with output_errors(self.run.log), self.run.log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
-        with output_errors(self.run.tensorboard):
-            for name, number in _numbers(row):
-                self._tensorboard.add_scalar(f"{group}/{name}", number, step)
+        self._tracker.numbers({f"{group}/{name}": number for name, number in _numbers(row)}, step)
 
 
 class NoLog:

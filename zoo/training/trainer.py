@@ -30,36 +30,47 @@ from aae_zoo.zoo.training.memory import keep_memory
 from aae_zoo.zoo.training.pictures import loss_curves, model_pictures
 from aae_zoo.zoo.training.provenance import environment
 from aae_zoo.zoo.training.run import LABELS, Run, load_model
+from aae_zoo.zoo.training.trackers import check_tracker
 
 _FITTED: Final = 10_000
 
 
 def train(
-    recipe: Recipe, out: Path, *, data: Path | None = None, resume: bool = False, threads: int | None = None
+    recipe: Recipe,
+    out: Path,
+    *,
+    data: Path | None = None,
+    resume: bool = False,
+    threads: int | None = None,
+    tracker: str = "tensorboard",
 ) -> dict[str, Any] | None:
     """Train a recipe into the run folder `out`; the metrics on the test set.
 
     On one machine, with the same versions and numbers of threads and processes, the same recipe gives the same
     weights, whether or not the run was interrupted and resumed. `threads` are those of one operator in each process, by
-    default $OMP_NUM_THREADS or a share of the CPUs that this process may use. Of several processes only the main one
-    has metrics, and writes and prints; the others give None.
+    default $OMP_NUM_THREADS or a share of the CPUs that this process may use. `tracker`, one of `TRACKERS`, shows
+    losses, metrics and pictures meanwhile. Of several processes only the main one has metrics, and writes and prints;
+    the others give None.
 
     Raises:
+        InvalidInput, MissingBackend: there is no such tracker, or it is not installed.
         DatasetError: the data set is missing or damaged.
         CheckpointError: `resume` finds no checkpoint, or one of another recipe or another number of processes.
         OutputError: `out` holds a run already and `resume` is false, another process trains into it, or it cannot be
             written.
-        TrainingError: a loss is no longer a finite number, the process was interrupted, another one has ended, or a
-            batch cannot be shared evenly.
+        TrainingError: a loss is no longer a finite number, the process was interrupted, another one has ended, a batch
+            cannot be shared evenly, or the tracker cannot be started.
     """
     processes = Processes()
+    with processes.agree():
+        check_tracker(tracker)
     dataset = _load_once(recipe, data, processes)
     with ExitStack() as stack:
         with processes.agree():
             trainer = Trainer(recipe, dataset, out, processes, data=data, threads=threads)
             if processes.main:
                 stack.enter_context(trainer.run.alone())
-        trainer.start(resume=resume)
+        trainer.start(resume=resume, tracker=tracker)
         trainer.fit()
         return trainer.finish()
 
@@ -157,10 +168,11 @@ class Trainer:
         torch.manual_seed(seed)  # dropout's
         return torch.Generator(self.processes.device).manual_seed(seed)
 
-    def start(self, *, resume: bool) -> None:
+    def start(self, *, resume: bool, tracker: str = "tensorboard") -> None:
         """Make the run folder, or continue the run in it; every process goes on from the main one's state.
 
         Raises:
+            TrainingError: the tracker cannot be started.
             CheckpointError: `resume` finds no checkpoint, or one of another recipe or another number of processes.
             OutputError: `resume` is false and the folder holds a run already, or anything that is no run's; or it
                 cannot be written.
@@ -169,7 +181,8 @@ class Trainer:
         with self.processes.agree():
             if self.processes.main:
                 state = self.checkpoint.load() if resume else self._new_run()
-                self.log = Log(self.run, step=state["epoch"] * self.steps_per_epoch, size=state["log_bytes"])
+                step, size = state["epoch"] * self.steps_per_epoch, state["log_bytes"]
+                self.log = Log(self.run, step=step, size=size, tracker=tracker)
         state = self.processes.from_main(state)
         self.checkpoint.restore(state)
         self.epoch, self.seconds = state["epoch"], state["seconds"]

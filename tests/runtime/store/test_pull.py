@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,15 +84,45 @@ class TestRepositories:
         result = aae_zoo("pull", "org/small", "--only", "decoder")
         assert ", decoder.onnx as it should be: " in result.out
         (model,) = cached_models()
-        assert (names(model.folder), model.state) == ({"manifest.json", "decoder.onnx"}, "in part")
+        assert (names(model.folder), model.state) == ({"manifest.json", "config.json", "decoder.onnx"}, "in part")
         assert load("org/small").decode(np.zeros((1, 2))).shape == (1, 1, 8, 8)
         with pytest.raises(InvalidBundle, match=r"encoder.onnx is missing; get digits-gauss again \(aae-zoo pull org/"):
             load("org/small").encode(np.zeros((1, 8, 8)))
         aae_zoo("pull", "org/small", "--precision", "fp32")
-        assert names(model.folder) == {"manifest.json", *GRAPHS}
+        assert names(model.folder) == {"manifest.json", "config.json", *GRAPHS}
         aae_zoo("pull", "org/small")
         assert names(model.folder) == FILES
         assert len(hub.asked(r"decoder\.onnx")) == 1
+
+    @pytest.mark.parametrize("part", [("--only", "prior"), ()])
+    def test_a_download_asks_once_for_what_the_hub_counts(
+        self, part: tuple[str, ...], hub: Hub, commit: str, aae_zoo: AaeZoo
+    ) -> None:
+        for _ in range(2):  # the second one has it
+            aae_zoo("pull", "org/small", *part)
+            assert len(hub.asked(r"GET .*/resolve/.*/config\.json")) == 1
+
+    def test_what_another_version_has_is_not_downloaded_again(
+        self, hub: Hub, commit: str, another: Path, aae_zoo: AaeZoo
+    ) -> None:
+        aae_zoo("pull", "org/small")
+        (first,) = cached_models()
+        damaged = bytearray((first.folder / "encoder.onnx").read_bytes())
+        damaged[-1] ^= 1
+        (first.folder / "encoder.onnx").write_bytes(damaged)
+        hub.requests.clear()
+        hub.add("org/small", another)
+        result = aae_zoo("pull", "org/small")
+        assert (result.status, result.err) == (0, "")
+        assert {re.findall(r"resolve/\w+/([\w.]+)", request)[0] for request in hub.asked("resolve")} == {
+            "manifest.json",
+            "config.json",  # which the Hub counts
+            "encoder.onnx",  # of which the copy is damaged
+        }
+        (second,) = [model for model in cached_models() if model.version == "2.0.0"]
+        assert {path.name: path.read_bytes() for path in second.folder.iterdir()} == {
+            path.name: path.read_bytes() for path in another.iterdir()
+        }
 
     def test_parts_that_there_are_not(self, commit: str, refused: Callable[..., str]) -> None:
         assert "has no int8 graphs; its precisions are fp32" in refused("pull", "org/small", "--precision", "int8")
@@ -102,7 +133,7 @@ class TestRepositories:
         images = load("org/small").sample(3)
         assert np.array_equal(images, load(BUNDLE).sample(3))
         (model,) = cached_models()
-        assert names(model.folder) == {"manifest.json", *GRAPHS}
+        assert names(model.folder) == {"manifest.json", "config.json", *GRAPHS}
         hub.requests.clear()
         load("org/small").sample(3)
         load(f"org/small@{commit}").sample(3)

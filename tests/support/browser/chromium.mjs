@@ -7,11 +7,15 @@ const ARGUMENTS = (
   "--disable-component-update --disable-sync"
 ).split(" ");
 
-/** Open Chromium: $CHROMIUM, or Debian's. */
-export async function launch() {
+// A GPU that the CPU plays.
+const WEBGPU = "--enable-unsafe-webgpu --use-webgpu-adapter=swiftshader --enable-features=Vulkan".split(" ");
+
+/** Open Chromium: $CHROMIUM, or Debian's; with WebGPU where that is asked for. */
+export async function launch({ webgpu = false } = {}) {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   if (!existsSync(executablePath)) throw Error(`${executablePath} is missing: apt-get install chromium, or set CHROMIUM`);
-  return chromium.launch({ executablePath, args: ARGUMENTS });
+  const args = webgpu ? [...ARGUMENTS.filter((word) => word !== "--disable-gpu"), ...WEBGPU] : ARGUMENTS;
+  return chromium.launch({ executablePath, args });
 }
 
 /** What a desktop window and a phone are. */

@@ -1,9 +1,10 @@
-// The page of examples/javascript: what it prints for a seed and a label.  node example.mjs URL SEED [LABEL]
+// The page of examples/javascript: what it prints for a seed and a label, in a browser with WebGPU or without.
+//     node example.mjs URL has-webgpu|no-webgpu SEED [LABEL]
 import { readFile } from "node:fs/promises";
 import { launch, open } from "./chromium.mjs";
 
-const [url, seed, label = ""] = process.argv.slice(2);
-const browser = await launch();
+const [url, gpu, seed, label = ""] = process.argv.slice(2);
+const browser = await launch({ webgpu: gpu === "has-webgpu" });
 try {
   const { page, faults } = await open(browser, url);
   await page.waitForFunction(() => document.querySelector("pre").textContent);
@@ -14,7 +15,10 @@ try {
   await page.waitForFunction((old) => document.querySelector("pre").textContent !== old, before);
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByText("Save the picture").click()]);
   const numbers = await page.locator("pre").textContent();
-  console.log(JSON.stringify({ faults, numbers, picture: await readFile(await download.path(), "base64") }));
+  const device = await page.locator("span").textContent();
+  const pictures = await page.locator("img").evaluateAll((all) => all.map((one) => [one.naturalHeight, one.naturalWidth]));
+  const saved = await readFile(await download.path(), "base64");
+  console.log(JSON.stringify({ faults, numbers, device, pictures, saved }));
 } finally {
   await browser.close();
 }

@@ -29,13 +29,15 @@ typedef struct OrtApi {
   OrtStatus* (*CreateEnv)(OrtLoggingLevel, const char*, OrtEnv**);
   void* before_7[3];
   OrtStatus* (*CreateSession)(const OrtEnv*, const char*, const OrtSessionOptions*, OrtSession**);
-  void* before_9[1];
+  OrtStatus* (*CreateSessionFromArray)(const OrtEnv*, const void*, size_t, const OrtSessionOptions*, OrtSession**);
   OrtStatus* (*Run)(OrtSession*, const OrtRunOptions*, const char* const*, const OrtValue* const*, size_t,
                     const char* const*, size_t, OrtValue**);
   OrtStatus* (*CreateSessionOptions)(OrtSessionOptions**);
-  void* before_31[20];
+  void* before_30[19];
+  OrtStatus* (*SessionGetInputCount)(const OrtSession*, size_t*);
   OrtStatus* (*SessionGetOutputCount)(const OrtSession*, size_t*);
-  void* before_37[5];
+  void* before_36[4];
+  OrtStatus* (*SessionGetInputName)(const OrtSession*, size_t, OrtAllocator*, char**);
   OrtStatus* (*SessionGetOutputName)(const OrtSession*, size_t, OrtAllocator*, char**);
   void* before_49[11];
   OrtStatus* (*CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo*, void*, size_t, const int64_t*, size_t,
@@ -51,12 +53,21 @@ typedef struct OrtApi {
   OrtStatus* (*AllocatorFree)(OrtAllocator*, void*);
   void* before_78[1];
   OrtStatus* (*GetAllocatorWithDefaultOptions)(OrtAllocator**);
-  void* before_99[20];
+  void* before_92[13];
+  void (*ReleaseEnv)(OrtEnv*);
+  void (*ReleaseStatus)(OrtStatus*);
+  void (*ReleaseMemoryInfo)(OrtMemoryInfo*);
+  void (*ReleaseSession)(OrtSession*);
+  void (*ReleaseValue)(OrtValue*);
+  void* before_99[2];
   void (*ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo*);
-  void* before_111[11];
+  void (*ReleaseSessionOptions)(OrtSessionOptions*);
+  void* before_111[10];
   OrtStatus* (*SessionGetModelMetadata)(const OrtSession*, OrtModelMetadata**);
   void* before_116[4];
   OrtStatus* (*ModelMetadataLookupCustomMetadataMap)(const OrtModelMetadata*, OrtAllocator*, const char*, char**);
+  void* before_118[1];
+  void (*ReleaseModelMetadata)(OrtModelMetadata*);
 } OrtApi;
 
 typedef struct OrtApiBase {

@@ -101,6 +101,16 @@ struct Session {
     ThrowOnError(GetApi().SessionGetModelMetadata(p, &facts.p));
     return facts;
   }
+  size_t GetInputCount() const {
+    size_t count;
+    ThrowOnError(GetApi().SessionGetInputCount(p, &count));
+    return count;
+  }
+  AllocatedStringPtr GetInputNameAllocated(size_t index, OrtAllocator* allocator) const {
+    char* name;
+    ThrowOnError(GetApi().SessionGetInputName(p, index, allocator, &name));
+    return Allocated(allocator, name);
+  }
   size_t GetOutputCount() const {
     size_t count;
     ThrowOnError(GetApi().SessionGetOutputCount(p, &count));

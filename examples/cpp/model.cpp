@@ -1,0 +1,113 @@
+// A model of aae-zoo; see model.hpp.
+#include "model.hpp"
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace aae {
+namespace {
+
+Ort::Env environment() {
+#ifdef _WIN32
+  if (!std::getenv("ORT_DISABLE_TELEMETRY")) _putenv_s("ORT_DISABLE_TELEMETRY", "1");
+#else
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);  // ONNX Runtime reads it when its environment is made
+#endif
+  return Ort::Env();
+}
+
+// Uniform in (0, 1): a counter through MurmurHash3's finaliser. Any generator will do; every example has this one.
+float uniform(std::uint32_t seed, std::uint32_t i) {
+  std::uint32_t x = seed * 0x9E3779B9u + i + 1;
+  x = (x ^ x >> 16) * 0x85EBCA6Bu;
+  x = (x ^ x >> 13) * 0xC2B2AE35u;
+  return (static_cast<float>((x ^ x >> 16) >> 9) * 2 + 1) / 16777216;
+}
+
+// The names of what a graph takes or gives.
+std::vector<std::string> names(const Ort::Session& graph, bool inputs) {
+  Ort::AllocatorWithDefaultOptions allocator;
+  std::vector<std::string> found;
+  for (std::size_t i = 0; i < (inputs ? graph.GetInputCount() : graph.GetOutputCount()); i++)
+    found.push_back((inputs ? graph.GetInputNameAllocated(i, allocator) : graph.GetOutputNameAllocated(i, allocator)).get());
+  return found;
+}
+
+}  // namespace
+
+Model::Model(const std::filesystem::path& folder)
+    : env_(environment()),
+      prior_(env_, (folder / "prior.onnx").c_str(), Ort::SessionOptions()),
+      decoder_(env_, (folder / "decoder.onnx").c_str(), Ort::SessionOptions()),
+      encoder_(env_, (folder / "encoder.onnx").c_str(), Ort::SessionOptions()) {
+  Ort::AllocatorWithDefaultOptions allocator;
+  const Ort::ModelMetadata facts = prior_.GetModelMetadata();
+  const auto fact = [&](const std::string& key) {
+    const auto value = facts.LookupCustomMetadataMapAllocated(("aae_zoo." + key).c_str(), allocator);
+    return value ? std::string(value.get()) : throw std::runtime_error("the graph has no aae_zoo." + key);
+  };
+  if (std::sscanf(fact("image_shape").c_str(), "[%d, %d, %d]", &shape_[0], &shape_[1], &shape_[2]) != 3)
+    throw std::runtime_error("no image shape is " + fact("image_shape"));
+  latent_ = std::stoi(fact("latent"));
+  noise_ = std::stoi(fact("noise"));
+  classes_ = std::stoi(fact("classes"));
+  if (!fact("label_coordinate").empty()) chooses_ = std::stoi(fact("label_coordinate"));
+}
+
+Numbers Model::sample(std::size_t count, std::uint32_t seed, std::optional<int> label) const {
+  return decode(codes(noise(count, seed, label)));
+}
+
+Numbers Model::noise(std::size_t count, std::uint32_t seed, std::optional<int> label) const {
+  if (label && (!chooses_ || *label < 0 || *label >= classes_))
+    throw std::invalid_argument("the model has no label " + std::to_string(*label));
+  Numbers u(count * noise_);
+  for (std::size_t i = 0; i < u.size(); i++) u[i] = uniform(seed, static_cast<std::uint32_t>(i));
+  for (std::size_t row = 0; label && row < count; row++) {
+    float& chooses = u[row * noise_ + *chooses_];  // the interval (k, k + 1) / classes is class k
+    chooses = static_cast<float>((*label + 0.5 + 0.99 * (static_cast<double>(chooses) - 0.5)) / classes_);
+  }
+  return u;
+}
+
+Codes Model::codes(Numbers u) const {
+  Codes inputs{{"u", std::move(u)}};
+  return run(prior_, inputs);
+}
+
+Codes Model::encode(Numbers images) const {
+  Codes inputs{{"image", std::move(images)}};
+  return run(encoder_, inputs);
+}
+
+Numbers Model::decode(Codes codes) const { return run(decoder_, codes).at("image"); }
+
+Codes Model::run(Ort::Session& graph, Codes& inputs) const {
+  const std::int64_t image[4] = {0, shape_[0], shape_[1], shape_[2]};
+  const std::map<std::string, std::vector<std::int64_t>> shapes{
+      {"u", {0, noise_}}, {"z", {0, latent_}}, {"y", {0, classes_}}, {"image", {image, image + 4}}};
+  const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  const auto taken = names(graph, true), given = names(graph, false);
+  std::vector<const char*> ins, outs;
+  std::vector<Ort::Value> tensors;
+  for (const auto& name : taken) {
+    if (!inputs.count(name)) throw std::invalid_argument("the graph takes " + name + ", and none is given");
+    Numbers& values = inputs[name];
+    std::vector<std::int64_t> shape = shapes.at(name);
+    std::int64_t size = 1;
+    for (std::size_t i = 1; i < shape.size(); i++) size *= shape[i];
+    shape[0] = static_cast<std::int64_t>(values.size()) / size;
+    tensors.push_back(Ort::Value::CreateTensor<float>(memory, values.data(), values.size(), shape.data(), shape.size()));
+    ins.push_back(name.c_str());
+  }
+  for (const auto& name : given) outs.push_back(name.c_str());
+  const auto results = graph.Run(Ort::RunOptions(), ins.data(), tensors.data(), ins.size(), outs.data(), outs.size());
+  Codes found;
+  for (std::size_t i = 0; i < given.size(); i++) {
+    const float* values = results[i].GetTensorData<float>();
+    found[given[i]] = Numbers(values, values + results[i].GetTensorTypeAndShapeInfo().GetElementCount());
+  }
+  return found;
+}
+
+}  // namespace aae

@@ -1,0 +1,55 @@
+// A model of aae-zoo: draws, encodes, decodes; ONNX Runtime's C++ interface (headers over its C library) is all that
+// this needs.
+// Model: any of aae-zoo; what differs between models is read from the graphs.
+//
+// Images are [count][channels][height][width] numbers in [0, 1], one after another. Every function throws a
+// std::exception that says what went wrong.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+#include "onnxruntime_cxx_api.h"
+
+namespace aae {
+
+using Numbers = std::vector<float>;
+
+// Codes by name: "z" [count][latent], "y" [count][classes], the probabilities of the classes, where the model has it,
+// and what else a graph tells.
+using Codes = std::map<std::string, Numbers>;
+
+// The graphs in a folder, open; keep it, and use it from any thread.
+class Model {
+ public:
+  explicit Model(const std::filesystem::path& folder = ".");
+
+  // Draw images; the same seed draws the same, and `label` is the number of the class to draw.
+  Numbers sample(std::size_t count, std::uint32_t seed, std::optional<int> label = {}) const;
+
+  // Uniform noise in (0, 1), [count][noise_size()], and the codes that the prior makes of it.
+  Numbers noise(std::size_t count, std::uint32_t seed, std::optional<int> label = {}) const;
+  Codes codes(Numbers u) const;
+
+  Codes encode(Numbers images) const;
+  Numbers decode(Codes codes) const;  // takes what the decoder knows, by name
+  Numbers reconstruct(Numbers images) const { return decode(encode(std::move(images))); }
+
+  int channels() const { return shape_[0]; }
+  int height() const { return shape_[1]; }
+  int width() const { return shape_[2]; }
+  int noise_size() const { return noise_; }
+  int classes() const { return classes_; }
+
+ private:
+  Codes run(Ort::Session& graph, Codes& inputs) const;
+
+  Ort::Env env_;
+  mutable Ort::Session prior_, decoder_, encoder_;  // running one changes nothing that is seen, from any thread
+  int shape_[3] = {}, latent_ = 0, noise_ = 0, classes_ = 0;
+  std::optional<int> chooses_;  // which number of the noise chooses the class
+};
+
+}  // namespace aae

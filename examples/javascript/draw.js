@@ -1,0 +1,14 @@
+// Draws a picture with the model beside this file; onnxruntime-node is all that this needs.
+//
+//     node draw.js [SEED [LABEL]]
+//
+// prints the numbers, and writes picture.png where it is run.
+import { writeFileSync } from "node:fs";
+import { load, png } from "./index.js";
+import { report } from "./report.js";
+
+const [seed = "0", label] = process.argv.slice(2);
+const model = await load();
+const { image, text } = await report(model, { seed: Number(seed), label: label && Number(label) });
+console.log(text);
+writeFileSync("picture.png", await png(image));

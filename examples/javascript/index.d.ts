@@ -1,0 +1,71 @@
+/** What is known of the model; a code's and an encoding's arrays are given as name: length. */
+export interface Facts {
+  readonly name: string;
+  readonly version: string;
+  readonly licence: string;
+  readonly dataset: string;
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  /** How many numbers a row of noise has. */
+  readonly noise: number;
+  /** What the decoder takes: `z`, and `y` where a class is given beside it. */
+  readonly code: Readonly<Record<string, number>>;
+  /** The names of the classes, by number; empty where there are none. */
+  readonly labels: readonly string[];
+  /** Which number of the noise chooses the class; null where none does. */
+  readonly labelCoordinate: number | null;
+}
+
+export const facts: Facts;
+
+/** `channels * height * width` numbers in [0, 1], channel by channel, row by row. */
+export type Image = Float32Array;
+
+/** A place in the code: `z`, `y` (probabilities of the classes) where the model has it, and what else a graph tells. */
+export type Code = { readonly z: Float32Array; readonly y?: Float32Array; readonly [name: string]: Float32Array | undefined };
+
+export interface Draw {
+  /** An integer: the same one draws the same. Left out, every call draws afresh. */
+  seed?: number;
+  /** The number of the class to draw, an index of `facts.labels`. */
+  label?: number;
+}
+
+/** What computes: "node" in Node.js; "webgpu" or "wasm" in a browser. */
+export type Device = "node" | "webgpu" | "wasm";
+
+export interface Options {
+  /** In a browser: which one to use. Left out, WebGPU where the browser has it, else WebAssembly. */
+  device?: "webgpu" | "wasm";
+}
+
+/** Open the model. Rejects where its files cannot be read, or the device that is asked for is not there. */
+export function load(options?: Options): Promise<Model>;
+
+/** The model's three graphs, open; from `load`. */
+export class Model {
+  private constructor();
+  readonly device: Device;
+
+  /** Draw images. Rejects with a RangeError where there is no such label. */
+  sample(count?: number, options?: Draw): Promise<Image[]>;
+
+  /** The codes that the prior makes of rows of noise. */
+  codes(u: readonly Float32Array[]): Promise<Code[]>;
+
+  /** The codes of images. Rejects with a RangeError where an image has another size. */
+  encode(images: readonly Image[]): Promise<Code[]>;
+
+  /** The images of codes. Rejects with a RangeError where a code lacks what the decoder takes. */
+  decode(codes: readonly Code[]): Promise<Image[]>;
+
+  /** Encode and decode. */
+  reconstruct(images: readonly Image[]): Promise<Image[]>;
+}
+
+/** Rows of uniform noise in (0, 1), of which `codes` makes codes. Throws a RangeError where there is no such label. */
+export function noise(count?: number, options?: Draw): Float32Array[];
+
+/** An image as a PNG file, gray or RGB. */
+export function png(image: Image): Promise<Uint8Array<ArrayBuffer>>;

@@ -1,0 +1,131 @@
+// A model of aae-zoo in Node.js (onnxruntime-node) and in browsers (onnxruntime-web): draws, encodes, decodes.
+// Model: any of aae-zoo; what differs between models is in facts.js.
+import { open } from "#platform";
+import facts from "./facts.js";
+
+export { facts };
+
+// Written out one by one: bundlers find the files by these lines.
+const GRAPHS = {
+  prior: new URL("./prior.onnx", import.meta.url),
+  decoder: new URL("./decoder.onnx", import.meta.url),
+  encoder: new URL("./encoder.onnx", import.meta.url),
+};
+const IMAGE = [facts.channels, facts.height, facts.width];
+
+export async function load({ device } = {}) {
+  return new Model(await open(GRAPHS, device));
+}
+
+export class Model {
+  #ort;
+  #sessions;
+
+  constructor({ ort, sessions, device }) {
+    [this.#ort, this.#sessions, this.device] = [ort, sessions, device];
+  }
+
+  async sample(count = 1, options = {}) {
+    return this.decode(await this.codes(noise(count, options)));
+  }
+
+  async codes(u) {
+    return this.#run("prior", { u: this.#stack(u, [facts.noise]) });
+  }
+
+  async encode(images) {
+    return this.#run("encoder", { image: this.#stack(images, IMAGE) });
+  }
+
+  async decode(codes) {
+    const inputs = Object.entries(facts.code).map(([name, size]) => {
+      return [name, this.#stack(codes.map((code) => code[name]), [size])];
+    });
+    return (await this.#run("decoder", Object.fromEntries(inputs))).map(({ image }) => image);
+  }
+
+  async reconstruct(images) {
+    return this.decode(await this.encode(images));
+  }
+
+  /** What a graph gives for a batch, row by row: each an object of arrays by name. */
+  async #run(role, inputs) {
+    const outputs = Object.entries(await this.#sessions[role].run(inputs));
+    const [count] = Object.values(inputs)[0].dims;
+    const row = ({ data }, i) => data.slice((i * data.length) / count, ((i + 1) * data.length) / count);
+    return Array.from({ length: count }, (_, i) => Object.fromEntries(outputs.map(([name, t]) => [name, row(t, i)])));
+  }
+
+  /** A batch as one tensor. */
+  #stack(rows, shape) {
+    const size = shape.reduce((a, b) => a * b);
+    const all = new Float32Array(rows.length * size);
+    rows.forEach((row, i) => {
+      if (row?.length !== size) throw new RangeError(`row ${i} has ${row?.length} numbers, expected ${size} (${shape})`);
+      all.set(row, i * size);
+    });
+    return new this.#ort.Tensor("float32", all, [rows.length, ...shape]);
+  }
+}
+
+/** Uniform in (0, 1): a counter through MurmurHash3's finaliser. Any generator will do; every example has this one. */
+export function noise(count = 1, { seed = Math.floor(Math.random() * 2 ** 32), label } = {}) {
+  const uniform = (i) => {
+    let x = (Math.imul(seed, 0x9e3779b9) + i + 1) >>> 0;
+    x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+    x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+    return ((((x ^ (x >>> 16)) >>> 9) * 2 + 1) / 2 ** 24);
+  };
+  const rows = Array.from({ length: count }, (_, row) => {
+    return Float32Array.from({ length: facts.noise }, (_, i) => uniform(row * facts.noise + i));
+  });
+  if (label !== undefined) choose(rows, label);
+  return rows;
+}
+
+/** Have noise draw one class: one number of each row chooses it, and the interval (k, k + 1) / classes is class k. */
+function choose(rows, label) {
+  const { labelCoordinate: at, labels, name } = facts;
+  if (at === null || !(label in labels)) {
+    throw new RangeError(`${name} has no label ${label}; it has ${at === null ? "none" : `0 to ${labels.length - 1}`}`);
+  }
+  for (const row of rows) row[at] = (label + 0.5 + 0.99 * (row[at] - 0.5)) / labels.length;
+}
+
+/** An image as a PNG file. */
+export async function png(image) {
+  const { channels, height, width } = facts;
+  const line = 1 + width * channels; // a byte that says "as it is" begins each
+  const pixels = new Uint8ClampedArray(height * line);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      for (let c = 0; c < channels; c++)
+        pixels[y * line + 1 + x * channels + c] = image[(c * height + y) * width + x] * 255;
+  const packed = new Blob([pixels]).stream().pipeThrough(new CompressionStream("deflate"));
+  const header = new DataView(new ArrayBuffer(13));
+  header.setUint32(0, width);
+  header.setUint32(4, height);
+  header.setUint16(8, 0x0800 + (channels === 1 ? 0 : 2)); // 8 bits; gray or RGB
+  const chunks = [["IHDR", header.buffer], ["IDAT", await new Response(packed).arrayBuffer()], ["IEND", []]];
+  const signature = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+  return Uint8Array.from([signature, ...chunks.map(([name, data]) => chunk(name, new Uint8Array(data)))].flatMap((part) => [...part]));
+}
+
+function chunk(name, data) {
+  const bytes = new Uint8Array(12 + data.length);
+  bytes.set(new TextEncoder().encode(name), 4);
+  bytes.set(data, 8);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, data.length);
+  view.setUint32(8 + data.length, crc32(bytes.subarray(4, 8 + data.length)));
+  return bytes;
+}
+
+function crc32(bytes) {
+  let crc = ~0;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  return ~crc >>> 0;
+}

@@ -1,0 +1,98 @@
+"""A model of aae-zoo: draws, encodes, decodes; numpy and onnxruntime are all that this needs.
+
+Images are float32 [n, channels, height, width] in [0, 1]. Codes are dictionaries of float32 arrays: `z` [n, latent],
+`y` [n, classes], the probabilities of the classes, where the model has it, and what else a graph tells.
+"""
+# Model: any of aae-zoo; what differs between models is read from the graphs.
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it when it is imported
+import onnxruntime as ort
+
+Codes = dict[str, np.ndarray]
+
+
+class Model:
+    """The model whose graphs are in a folder, by default this file's; open it once and use it from any thread."""
+
+    def __init__(self, folder: str | os.PathLike[str] = Path(__file__).parent) -> None:
+        graphs = (str(Path(folder) / f"{role}.onnx") for role in ("prior", "decoder", "encoder"))
+        self._prior, self._decoder, self._encoder = (ort.InferenceSession(graph) for graph in graphs)
+        facts = self._prior.get_modelmeta().custom_metadata_map
+        self.name: str = facts["aae_zoo.name"]
+        self.shape: tuple[int, int, int] = tuple(json.loads(facts["aae_zoo.image_shape"]))
+        self.labels: list[str] = json.loads(facts["aae_zoo.labels"])
+        self._size = int(facts["aae_zoo.noise"])
+        self._chooses = int(facts["aae_zoo.label_coordinate"] or -1)  # the number of the noise that chooses a class
+
+    def sample(self, count: int = 1, *, seed: int | None = None, label: int | None = None) -> np.ndarray:
+        """Draw images, afresh or, with a seed, the same again; `label` is the number of the class to draw.
+
+        Raises:
+            ValueError: there is no such label.
+        """
+        return self.decode(self.codes(self.noise(count, seed=seed, label=label)))
+
+    def noise(self, count: int = 1, *, seed: int | None = None, label: int | None = None) -> np.ndarray:
+        """Uniform noise in (0, 1), float32 [n, noise], of which `codes` makes codes.
+
+        Raises:
+            ValueError: there is no such label.
+        """
+        u = uniform(int.from_bytes(os.urandom(4), "little") if seed is None else seed, count * self._size)
+        u = u.reshape(count, self._size)
+        if label is not None:  # one number of each row chooses the class: the interval (k, k + 1) / classes is class k
+            if self._chooses < 0 or not 0 <= label < len(self.labels):
+                raise ValueError(f"{self.name} has no label {label}; its labels are {self.labels}")
+            u[:, self._chooses] = (label + 0.5 + 0.99 * (u[:, self._chooses].astype(float) - 0.5)) / len(self.labels)
+        return u
+
+    def codes(self, u: np.ndarray) -> Codes:
+        """The codes that the prior makes of noise."""
+        return _run(self._prior, {"u": u})
+
+    def encode(self, images: np.ndarray) -> Codes:
+        """The codes of images."""
+        return _run(self._encoder, {"image": images})
+
+    def decode(self, codes: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The images of codes, of which the decoder takes what it knows, by name."""
+        return _run(self._decoder, {i.name: codes[i.name] for i in self._decoder.get_inputs()})["image"]
+
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        """Encode and decode."""
+        return self.decode(self.encode(images))
+
+
+def _run(graph: ort.InferenceSession, inputs: Mapping[str, np.ndarray]) -> Codes:
+    names = [output.name for output in graph.get_outputs()]
+    given = {name: np.asarray(values, np.float32) for name, values in inputs.items()}
+    return dict(zip(names, graph.run(names, given), strict=True))
+
+
+def uniform(seed: int, size: int) -> np.ndarray:
+    """Uniform in (0, 1): MurmurHash3's finaliser of a counter. Any generator will do; every example has this one."""
+    x: np.ndarray = (np.arange(1, size + 1, dtype=np.uint64) + seed * 0x9E3779B9).astype(np.uint32)
+    x = (x ^ x >> 16) * np.uint32(0x85EBCA6B)
+    x = (x ^ x >> 13) * np.uint32(0xC2B2AE35)
+    return (((x ^ x >> 16) >> 9) * 2 + 1).astype(np.float32) / 2**24
+
+
+def png(image: np.ndarray) -> bytes:
+    """One image [channels, height, width] in [0, 1] as a PNG file, gray or RGB."""
+    channels, height, width = image.shape
+    pixels = np.rint(np.clip(image, 0, 1).transpose(1, 2, 0).reshape(height, -1) * 255).astype(np.uint8)
+    lines = np.pad(pixels, ((0, 0), (1, 0)))  # a byte that says "as it is" begins each
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes())), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )

@@ -1,0 +1,270 @@
+"""What aae-zoo embed writes, as modules of a user's own program: imported, typed, and used in batches."""
+
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from compilers import build
+from numpy.typing import NDArray
+from PIL import Image
+from programs import NODE_MODULES
+
+from aae_zoo.export.targets.embed import embed
+from aae_zoo.runtime import load
+
+COUNT, SEED, LABEL = 3, 5, 7
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """mnist-style as a package of Python: `import digits`."""
+    folder = tmp_path_factory.mktemp("python")
+    embed("mnist-style", "python", folder / "digits")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        return importlib.import_module("digits")
+
+
+@pytest.fixture(scope="module")
+def expected(package: ModuleType) -> dict[str, NDArray[np.float32]]:
+    """Images, their codes and what is decoded from these, as the runtime has them."""
+    model = load("mnist-style")
+    images = model.sample_from(package.Model().noise(COUNT, seed=SEED, label=LABEL))
+    return {"images": images, **model.codes(images), "redrawn": model.reconstruct(images)}
+
+
+def assert_equals(found: dict[str, Any], expected: dict[str, NDArray[np.float32]]) -> None:
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert np.abs(np.reshape(np.asarray(found[name], np.float32), values.shape) - values).max() < 2e-5, name
+
+
+def test_python_imports_a_package_that_equals_the_runtime(
+    package: ModuleType, expected: dict[str, NDArray[np.float32]]
+) -> None:
+    model = package.Model()
+    images = model.sample(COUNT, seed=SEED, label=LABEL)
+    assert_equals({"images": images, **model.encode(images), "redrawn": model.reconstruct(images)}, expected)
+    assert (model.name, model.shape, model.labels) == ("mnist-style", (1, 28, 28), [str(k) for k in range(10)])
+    assert not np.array_equal(model.sample(), model.sample())
+    assert "mnist-style 1.0.0" in str(package.__doc__)
+    for label in (-1, 10):
+        with pytest.raises(ValueError, match=f"mnist-style has no label {label}; its labels are"):
+            model.sample(label=label)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pythons_png_is_what_pillow_reads(package: ModuleType, channels: int) -> None:
+    image = np.random.default_rng(0).uniform(-0.1, 1.1, (channels, 5, 7)).astype(np.float32)
+    assert_is_picture(package.png(image), image)
+
+
+def assert_is_picture(content: bytes, image: NDArray[np.float32]) -> None:
+    picture = Image.open(io.BytesIO(content))
+    assert (picture.format, picture.mode) == ("PNG", "L" if len(image) == 1 else "RGB")
+    found = np.asarray(picture).reshape(*image.shape[1:], len(image)).transpose(2, 0, 1)
+    assert np.abs(found - np.clip(image, 0, 1) * 255).max() < 0.51
+
+
+# A user's program in TypeScript: compiled, so the types are true of each other, and run, so they are true of the code.
+TYPED = """
+import { facts, load, noise, png, type Code, type Facts, type Image, Model } from "mnist-style";
+
+const known: Facts = facts;
+const model: Model = await load();
+const images: Image[] = await model.sample(3, { seed: 5, label: 7 });
+const codes: Code[] = await model.encode(images);
+const redrawn: Image[] = await model.reconstruct(images);
+const picture: Uint8Array<ArrayBuffer> = await png(images[0]!);
+const again: Image[] = await model.decode(await model.codes(noise(3, { seed: 5, label: 7 })));
+const fresh: Image[] = [...await model.sample(), ...await model.sample()];
+const refused: string[] = [];
+for (const wrong of [() => model.sample(1, { label: 10 }), () => model.encode([new Float32Array(5)])])
+  await wrong().catch((error: RangeError) => refused.push(`${error.name}: ${error.message}`));
+
+// @ts-expect-error: images are float32 arrays
+await model.encode([[0, 1]]).catch(() => undefined);
+// @ts-expect-error: a label is a number
+await model.sample(1, { label: "7" }).catch(() => undefined);
+// @ts-expect-error: models come from load
+const made = () => new Model();
+
+const rows = (arrays: (Float32Array | undefined)[]) => arrays.map((array) => [...array!]);
+console.log(JSON.stringify({
+  known, device: model.device, refused,
+  images: rows(images), z: rows(codes.map(({ z }) => z)), y: rows(codes.map(({ y }) => y)), redrawn: rows(redrawn),
+  same: images.every((image, i) => image.every((value, k) => value === again[i]![k])),
+  afresh: fresh[0]!.some((value, k) => value !== fresh[1]![k]),
+  picture: Buffer.from(picture).toString("base64"),
+}));
+"""
+OPTIONS = ["--strict", "--noUncheckedIndexedAccess", "--module", "nodenext", "--target", "es2022", "--types", "node"]
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Path:
+    """A package of npm's, with the engine that its model will need, but not yet the model."""
+    folder = tmp_path / "application"
+    (folder / "node_modules").mkdir(parents=True)
+    (folder / "package.json").write_text('{ "private": true, "type": "module" }')
+    return folder
+
+
+def npm(folder: Path, *arguments: str) -> None:
+    command = ["npm", *arguments, "--ignore-scripts", "--offline", "--no-audit", "--no-fund"]
+    environment = {**os.environ, "npm_config_cache": str(folder.with_name("cache"))}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_npm_installs_a_typed_package_that_equals_the_runtime(
+    application: Path, expected: dict[str, NDArray[np.float32]]
+) -> None:
+    embed("mnist-style", "node", application / "digits")
+    npm(application, "install", "./digits")
+    for name in ("onnxruntime-node", "onnxruntime-common", "@types", "undici-types"):
+        (application / "node_modules" / name).symlink_to(NODE_MODULES / name)
+    (application / "main.ts").write_text(TYPED)
+    compiler = [str(NODE_MODULES / "typescript" / "bin" / "tsc"), *OPTIONS, "main.ts"]
+    typed = subprocess.run(["node", *compiler], cwd=application, capture_output=True, text=True, check=False)
+    assert typed.returncode == 0, typed.stdout
+    result = subprocess.run(["node", "main.js"], cwd=application, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert_equals({name: found[name] for name in expected}, expected)
+    assert (found["same"], found["afresh"], found["device"]) == (True, True, "node")
+    assert found["refused"] == [
+        "RangeError: mnist-style has no label 10; it has 0 to 9",
+        "RangeError: row 0 has 5 numbers, expected 784 (1,28,28)",
+    ]
+    facts = {"name": "mnist-style", "version": "1.0.0", "licence": "MIT", "dataset": "mnist"}
+    sizes = {"channels": 1, "height": 28, "width": 28, "noise": 9, "code": {"z": 8, "y": 10}, "labelCoordinate": 8}
+    assert found["known"] == {**facts, **sizes, "labels": [str(k) for k in range(10)]}
+
+
+def test_npm_packs_what_the_package_needs(application: Path) -> None:
+    embed("mnist-gauss", "node", application / "digits")
+    npm(application / "digits", "pack", "--pack-destination", str(application))
+    npm(application, "install", str(application / "mnist-gauss-1.0.0.tgz"))
+    installed = {path.name for path in (application / "node_modules" / "mnist-gauss").iterdir()}
+    modules = {"index.js", "index.d.ts", "facts.js", "node.js", "web.js", "package.json", "README.md"}
+    assert installed == modules | {f"{role}.onnx" for role in ("prior", "decoder", "encoder")}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_javascripts_png_is_what_pillow_reads(channels: int, tmp_path: Path) -> None:
+    embed("digits-gauss", "node", tmp_path / "digits")
+    facts = tmp_path / "digits" / "facts.js"
+    sizes = {'"channels": 1': f'"channels": {channels}', '"height": 8': '"height": 5', '"width": 8': '"width": 7'}
+    text = facts.read_text()
+    for old, new in sizes.items():
+        assert old in text
+        text = text.replace(old, new)
+    facts.write_text(text)
+    image = np.random.default_rng(0).uniform(-0.1, 1.1, (channels, 5, 7)).astype(np.float32)
+    (tmp_path / "digits" / "write.js").write_text(
+        'import { writeFileSync } from "node:fs";\nimport { png } from "./index.js";\n'
+        f'writeFileSync("picture.png", await png(Float32Array.from({image.ravel().tolist()})));\n'
+    )
+    subprocess.run(["node", "write.js"], cwd=tmp_path / "digits", check=True)
+    assert_is_picture((tmp_path / "digits" / "picture.png").read_bytes(), image)
+
+
+# The same work in C and C++: what is drawn, encoded and decoded again, one number a line.
+IN_C = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "model.h"
+#include "png.h"
+static void print(const float* values, int count) {
+  for (int i = 0; i < count; i++) printf("%.9g\\n", values[i]);
+}
+int main(void) {
+  aae_model m;
+  float z[24], y[30], images[3 * 784], redrawn[3 * 784];
+  const char* error = aae_open(&m, "elsewhere");
+  fprintf(stderr, "%s\\n", error);
+  if (aae_open(&m, ".") || aae_sample(&m, 3, 5, 7, images) || aae_encode(&m, 3, images, z, y) ||
+      aae_decode(&m, 3, z, y, redrawn))
+    return 1;
+  print(images, 3 * 784);
+  print(z, 24);
+  print(y, 30);
+  print(redrawn, 3 * 784);
+  fprintf(stderr, "%s\\n", aae_sample(&m, 1, 5, 10, images));
+  fprintf(stderr, "%s\\n", aae_decode(&m, 3, z, NULL, redrawn));
+  aae_close(&m);
+  float colour[3 * 5 * 7];
+  for (int i = 0; i < 105; i++) colour[i] = i / 104.0f;
+  return png_write("gray.png", colour, 1, 5, 7) || png_write("colour.png", colour, 3, 5, 7) ||
+         !png_write("nowhere/gray.png", colour, 1, 5, 7);
+}
+"""
+IN_CPP = """
+#include <cstdio>
+#include <iostream>
+#include "model.hpp"
+#include "png.h"
+static void print(const aae::Numbers& values) {
+  for (const float value : values) std::printf("%.9g\\n", value);
+}
+template <typename Work> void refused(Work work) {
+  try { work(); } catch (const std::exception& error) { std::cerr << error.what() << '\\n'; }
+}
+int main() {
+  refused([] { aae::Model("elsewhere"); });
+  const aae::Model model;
+  const aae::Numbers images = model.sample(3, 5, 7);
+  aae::Codes codes = model.encode(images);
+  print(images);
+  print(codes.at("z"));
+  print(codes.at("y"));
+  print(model.reconstruct(images));
+  refused([&] { model.sample(1, 5, 10); });
+  codes.erase("y");
+  refused([&] { model.decode(codes); });
+  float colour[105];
+  for (int i = 0; i < 105; i++) colour[i] = i / 104.0f;
+  return png_write("gray.png", colour, 1, 5, 7) || png_write("colour.png", colour, 3, 5, 7) ||
+         !png_write("nowhere/gray.png", colour, 1, 5, 7);
+}
+"""
+
+
+@pytest.mark.parametrize(("language", "program"), [("c", IN_C), ("cpp", IN_CPP)])
+def test_a_program_that_includes_the_header_equals_the_runtime(
+    language: str, program: str, expected: dict[str, NDArray[np.float32]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "digits"
+    embed("mnist-style", language, folder)
+    (folder / f"own.{language}").write_text(program)
+    built = build([folder / f"own.{language}", folder / f"model.{language}"])
+    result = subprocess.run([built], cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    ends = np.cumsum([values.size for values in expected.values()])[:-1]
+    values = np.split(np.array(result.stdout.split(), np.float32), ends)
+    assert_equals(dict(zip(expected, values, strict=True)), expected)
+    missing, label, without = result.stderr.splitlines()
+    assert "elsewhere" in missing
+    assert label == "the model has no label 10"
+    assert "takes y, and none is given" in without
+    colour = np.linspace(0, 1, 105, dtype=np.float32).reshape(3, 5, 7)
+    assert_is_picture((folder / "gray.png").read_bytes(), colour[:1])
+    assert_is_picture((folder / "colour.png").read_bytes(), colour)
+
+
+def test_pythons_package_needs_nothing_of_aae_zoo(tmp_path: Path) -> None:
+    embed("digits-gauss", "python", tmp_path / "digits")
+    program = "import sys, digits; digits.Model().sample(2); print([n for n in sys.modules if n.startswith('aae_zoo')])"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", program]
+    printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"

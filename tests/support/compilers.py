@@ -1,0 +1,28 @@
+"""Compiling C and C++ against the ONNX Runtime of Python's wheel."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime
+
+SUPPORT = Path(__file__).parent
+# The sanitizers end a program that reads, writes or forgets memory wrongly; C++'s stand-in for the header forgets all.
+COMPILERS = {
+    ".c": ["cc", "-std=c11", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    ".cpp": ["c++", "-std=c++17"],
+}
+
+
+def build(sources: Sequence[Path]) -> Path:
+    """Compile sources of one language into the program `draw` beside the first of them.
+
+    Its headers are the official ones where a machine has them, else as much of them as the examples use.
+    """
+    library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
+    folder = sources[0].parent
+    (folder / "libonnxruntime.so.1").symlink_to(library)
+    command = [*COMPILERS[sources[0].suffix], "-O1", "-Wall", "-Wextra", "-Werror", *map(str, sources)]
+    options = ["-idirafter", str(SUPPORT / "ort"), "-o", str(folder / "draw"), str(folder / "libonnxruntime.so.1")]
+    subprocess.run([*command, *options, f"-Wl,-rpath,{folder}"], check=True)
+    return folder / "draw"

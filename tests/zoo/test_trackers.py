@@ -1,0 +1,152 @@
+"""Trackers: what they are told of a run, what is said where there is none, and training that outlives them."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import AaeZoo
+from PIL import Image
+
+from aae_zoo.runtime.errors import InvalidInput, MissingBackend, TrainingError
+from aae_zoo.zoo.processes import Processes
+from aae_zoo.zoo.recipe import load_recipe
+from aae_zoo.zoo.training.log import Log
+from aae_zoo.zoo.training.run import Run
+from aae_zoo.zoo.training.trackers import check_tracker, open_tracker
+
+
+class Wandb(ModuleType):
+    """As much of W&B's client as accelerate's tracker of it calls; the real one asks for an account."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.told: list[tuple[str, Any]] = []
+        self.config = self
+        self.fails: BaseException | None = None
+
+    def init(self, **settings: Any) -> "Wandb":
+        return self._tell("init", settings)
+
+    def update(self, values: dict[str, Any], allow_val_change: bool) -> None:
+        self._tell("config", values)
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self._tell("log", (step, values))
+
+    def finish(self) -> None:
+        self._tell("finish", None)
+
+    def Image(self, pixels: Any) -> Any:  # noqa: N802 - W&B's name
+        return pixels
+
+    def _tell(self, what: str, value: Any) -> "Wandb":
+        if self.fails:
+            raise self.fails
+        self.told.append((what, value))
+        return self
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> Wandb:
+    module = Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    return module
+
+
+@pytest.fixture
+def run(small_recipe: Path, tmp_path: Path) -> Run:
+    Processes()  # without which accelerate's trackers say nothing
+    run = Run(tmp_path / "run", load_recipe(str(small_recipe)))
+    run.create()
+    return run
+
+
+@pytest.fixture
+def log(run: Run, wandb: Wandb) -> Iterator[Log]:
+    log = Log(run, step=0, size=0, tracker="wandb")
+    yield log
+    log.close()
+
+
+def test_accelerates_tracker_is_told_what_the_log_has(log: Log, run: Run, wandb: Wandb) -> None:
+    log.batch({"step": 3, "epoch": 0, "rate": 0.5, "reconstruction": 2.0})
+    log.epoch({"step": 10, "epoch": 1, "validation": {"mse": 0.25, "code_mean": [0.0, 1.0]}})
+    log.picture("samples", Image.new("L", (4, 3), 255), epoch=1, step=10)
+    log.close()
+    (_, settings), (_, config), batch, epoch, (_, (step, pictures)), end = wandb.told
+    assert settings == {"project": "aae-zoo", "name": run.recipe.name}
+    assert (config["training.seed"], config["prior.kind"]) == (run.recipe.training.seed, "gaussian")
+    assert all(isinstance(value, str | int | float | None) for value in config.values())
+    assert batch == ("log", (3, {"batch/epoch": 0, "batch/rate": 0.5, "batch/reconstruction": 2.0}))
+    assert epoch == ("log", (9, {"epoch/epoch": 1, "epoch/validation/mse": 0.25}))
+    assert (step, pictures["samples"][0].shape, np.min(pictures["samples"][0])) == (9, (3, 4, 3), 255)
+    assert end == ("finish", None)
+    assert len(list(log.rows())) == 2
+    assert not run.tensorboard.exists()
+
+
+def test_a_tracker_that_fails_is_warned_of_once_and_left(log: Log, wandb: Wandb) -> None:
+    wandb.fails = ConnectionError("the server is gone\nfor good")
+    with pytest.warns(RuntimeWarning, match=r"^wandb failed \(the server is gone\); training goes on without it$"):
+        log.batch({"step": 0, "epoch": 0, "loss": 1.0})
+    log.batch({"step": 1, "epoch": 0, "loss": 0.5})
+    log.picture("samples", Image.new("L", (4, 3)), epoch=1, step=2)
+    assert [row["loss"] for row in log.rows()] == [1.0, 0.5]
+    assert (log.run.pictures / "samples-0001.png").exists()
+
+
+def test_a_tracker_that_cannot_be_started_is_one_sentence(run: Run, wandb: Wandb) -> None:
+    wandb.fails = RuntimeError("No API key configured.\nUse `wandb login`")
+    with pytest.raises(TrainingError, match=r"^wandb cannot be started \(No API key configured.\); see its own"):
+        open_tracker("wandb", run, 0)
+
+
+def test_trackers_that_there_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInput, match="the tracker is 'neptune', expected one of tensorboard, wandb"):
+        check_tracker("neptune")
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(MissingBackend, match="mlflow is not installed; pip install mlflow, or give --tracker none"):
+        check_tracker("mlflow")
+    for name in ("tensorboard", "none"):
+        check_tracker(name)
+
+
+def test_the_command_refuses_before_it_makes_a_run(
+    small_recipe: Path, small_data: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    command = ("train", small_recipe, "--data", small_data, "--out", tmp_path / "run", "--tracker", "neptune")
+    assert "the tracker is 'neptune', expected one of tensorboard, wandb, mlflow, none" in refused(*command)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_trains_without_a_tracker(
+    small_recipe: Path, small_data: Path, tmp_path: Path, aae_zoo: AaeZoo
+) -> None:
+    command = ("train", small_recipe, "--data", small_data, "--out", tmp_path / "run", "--set", "training.epochs=1")
+    result = aae_zoo(*command, "--tracker", "none")
+    assert result.status == 0, result.err
+    assert (tmp_path / "run" / "log.jsonl").stat().st_size
+    assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # of its own libraries
+@pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed; what it is told is W&B's above")
+def test_mlflow_has_the_numbers_and_the_pictures(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    log = Log(run, step=0, size=0, tracker="mlflow")
+    log.batch({"step": 3, "loss": 0.5})
+    log.picture("samples", Image.new("L", (4, 3), 255), epoch=1, step=10)
+    log.close()
+    (found,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert found.data.metrics == {"batch/loss": 0.5}
+    assert json.loads(found.data.params["training.seed"]) == run.recipe.training.seed
+    assert [file.path for file in mlflow.MlflowClient().list_artifacts(found.info.run_id, "pictures")]
