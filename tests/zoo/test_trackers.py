@@ -1,9 +1,7 @@
 """Trackers: what they are told of a run, what is said where there is none, and training that outlives them."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,20 +131,3 @@ def test_the_command_trains_without_a_tracker(
     assert result.status == 0, result.err
     assert (tmp_path / "run" / "log.jsonl").stat().st_size
     assert not (tmp_path / "run" / "tensorboard").exists()
-
-
-@pytest.mark.filterwarnings("ignore")  # of its own libraries
-@pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed; what it is told is W&B's above")
-def test_mlflow_has_the_numbers_and_the_pictures(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mlflow
-
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.chdir(tmp_path)
-    log = Log(run, step=0, size=0, tracker="mlflow")
-    log.batch({"step": 3, "loss": 0.5})
-    log.picture("samples", Image.new("L", (4, 3), 255), epoch=1, step=10)
-    log.close()
-    (found,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
-    assert found.data.metrics == {"batch/loss": 0.5}
-    assert json.loads(found.data.params["training.seed"]) == run.recipe.training.seed
-    assert [file.path for file in mlflow.MlflowClient().list_artifacts(found.info.run_id, "pictures")]
