@@ -16,7 +16,7 @@ from aae_zoo.runtime.escapes import line
 # The commands of each module of this folder, as `--help` shows them. Only that of the command which is asked for is
 # imported: all of them take longer than what `list` has to do.
 _COMMANDS: Final = {
-    "models": ("list", "info", "doctor"),
+    "models": ("list", "info", "check", "doctor"),
     "hub": ("pull", "cache", "sign", "publish"),
     "images": (
         "sample",

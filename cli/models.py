@@ -1,17 +1,23 @@
-"""aae-zoo list, info and doctor: what there is and where it is. Only doctor imports ONNX Runtime."""
+"""aae-zoo list, info, check and doctor: what there is, and whether it is as it should be.
+
+Only check and doctor import ONNX Runtime.
+"""
 
 from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aae_zoo.cli.options import Json, Name
-from aae_zoo.cli.printing import print_json, print_table, say
+from aae_zoo.cli.printing import note, print_json, print_table, say
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Preparation, metric_text
 from aae_zoo.runtime.errors import ModelNotFound
 from aae_zoo.runtime.store.catalogue import find_model, list_models, place_of, where
+
+if TYPE_CHECKING:
+    from aae_zoo.runtime.checks.check import Verdict
 
 
 def list_(
@@ -59,6 +65,23 @@ def info(name: Name, json: Json = False) -> None:
         say(f"{key:<26}{value}")
 
 
+def check(name: Name, json: Json = False) -> None:
+    """Tell for each clause of the specification of bundles (docs/bundle.md) whether it holds for one."""
+    from aae_zoo.runtime.checks.check import check as look
+
+    verdicts = look(name)
+    if json:
+        print_json([asdict(verdict) for verdict in verdicts])
+    else:
+        for verdict in verdicts:
+            for row in _verdict_rows(verdict):
+                say(row)
+    failures = [verdict.id for verdict in verdicts if verdict.state == "fails"]
+    if failures:
+        note(f"error: {name} is no bundle as docs/bundle.md has it: {', '.join(failures)}")
+        raise typer.Exit(1)
+
+
 def doctor(json: Json = False) -> None:
     """Show what is installed and would be used, and for each fault what mends it."""
     from aae_zoo.runtime.checks.doctor import diagnose
@@ -73,6 +96,14 @@ def doctor(json: Json = False) -> None:
                 say(f"{'':<7}{'':<22}mend: {finding.mend}")
     if any(finding.mend for finding in findings):
         raise typer.Exit(1)
+
+
+def _verdict_rows(verdict: "Verdict") -> list[str]:
+    """A line for a clause, with what it says if it fails, and then one for each fault."""
+    begin = f"{verdict.state:<13}{verdict.id:<18}"
+    if verdict.state == "fails":
+        return [begin + verdict.text.replace("`", ""), *(f"{'':<31}found: {found}" for found in verdict.found)]
+    return [f"{begin}needs {', '.join(verdict.found)}" if verdict.found else begin.rstrip()]
 
 
 def _preparation_text(preparation: Preparation) -> str:
