@@ -73,7 +73,7 @@ class Preparation:
     polarity: Annotated[str, Rule("what the images' ground is, any where they have none in common", known=POLARITIES)]
     range: Annotated[
         tuple[int, int] | None,
-        Rule("the raw values of 0 and 1, the smaller first; null for all that a file holds", 0, _RAW, optional=True),
+        Rule("the raw values of 0 and 1, the smaller first; else all that a file can hold", 0, _RAW, optional=True),
     ]
 
 
@@ -89,11 +89,13 @@ class ScoreLimits:
     smallest standard deviation of an image's pixels among them: what is flatter is anomalous.
     """
 
-    reconstruction: Annotated[float, Rule("of the squared error per pixel", *_FIGURE)]
-    distance: Annotated[float, Rule("of the distance to the prior, in standard deviations of the prior", *_FIGURE)]
-    threshold: Annotated[float, Rule("of the score: what is above it is anomalous", *_FIGURE)]
-    images: Annotated[int, Rule("how many validation images these percentiles are of", 1, 1 << 40)]
-    contrast: Annotated[float, Rule("the flattest one's standard deviation of its pixels; else 0", 0, 1, optional=True)]
+    reconstruction: Annotated[float, Rule("R, the 99th percentile of the squared error per pixel", *_FIGURE)]
+    distance: Annotated[float, Rule("D, that of the distance to the prior", *_FIGURE)]
+    threshold: Annotated[float, Rule("T, that of the score: what is above it is anomalous", *_FIGURE)]
+    images: Annotated[int, Rule("how many validation images these are of", 1, 1 << 40)]
+    contrast: Annotated[
+        float, Rule("the smallest standard deviation of an image's pixels; else 0", 0, 1, optional=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Manifest:
     noise: Annotated[int, Rule("how many numbers u has", 1, _SIZE)]
     labels: Annotated[tuple[str, ...], Rule("the names of the classes by number, empty where there are none")]
     label_coordinate: Annotated[
-        int | None, Rule("the coordinate of u that chooses the class, or null", 0, _SIZE - 1, optional=True)
+        int | None, Rule("the coordinate of u that chooses the class; else none does", 0, _SIZE - 1, optional=True)
     ]
     choices: Annotated[
         tuple[int, ...],
@@ -134,7 +136,11 @@ class Manifest:
     ]
     graphs: Annotated[
         Mapping[str, Mapping[str, str]],
-        Rule("the file of each role in each precision", pattern=PLAIN_NAME, expected="the name of a file"),
+        Rule(
+            "for each role an object, which has for each precision the name of a file",
+            pattern=PLAIN_NAME,
+            expected="the name of a file",
+        ),
     ]
     files: Annotated[Mapping[str, FileRecord], Rule("every other file by its plain name", pattern=PLAIN_NAME)]
     score: Annotated[
@@ -295,7 +301,8 @@ class _Fields:
 
 
 def _manifest(fields: _Fields) -> Manifest:
-    if fields.document.get("schema") != SCHEMA:
+    schema = fields.document.get("schema")
+    if schema != SCHEMA or type(schema) is not int:
         raise fields.wrong("schema", f"{SCHEMA}, the one this version of aae-zoo reads (pip install -U aae-zoo)")
     noise = fields.integer("noise")
     files = _files(fields.fields("files"))

@@ -88,7 +88,7 @@ def _refuse(constant: str) -> NoReturn:
 
 @_clause("manifest-version", "Its `schema` is 1.", "manifest-json")
 def _manifest_version(subject: Subject) -> Iterator[str]:
-    if (found := subject.document.get("schema")) != SCHEMA or isinstance(found, bool):
+    if (found := subject.document.get("schema")) != SCHEMA or type(found) is not int:
         yield f"schema is {found!r:.80}, expected {SCHEMA}"
 
 
