@@ -103,7 +103,24 @@ def test_a_shipped_manifest_is_written_as_it_is(name: str) -> None:
 
 SEMI = (SHIPPED / "mnist-semi100" / "manifest.json").read_text("utf-8")
 # What JSON can hold where something else belongs.
-ODD = (None, True, -1, 0.5, 10**400, 1e308, "", "x", "\x1b[2J", "two\nlines", "a/b", [], {}, [1, 2], ["x"], {"x": [1]})
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0.5,
+    10**400,
+    1e308,
+    "",
+    "x",
+    "\x1b[2J",
+    "two\nlines",
+    "a/b",
+    [],
+    {},
+    [1, 2],
+    ["x"],
+    {"x": [1]},
+)
 # What only the parser can say: what holds between fields.
 BETWEEN = r"is not among the manifest's files|has one name twice|from 0 to 8$"
 
