@@ -6,6 +6,7 @@ or ParityError on the way is one more.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,9 @@ _OF_HUB: Final = ".cache"
 # The least and the greatest number that noise of 23 random bits has.
 _ENDS: Final = (2.0**-24, 1 - 2.0**-24)
 _DRAWS: Final = 64
+# Where in its share of the coordinate a class is chosen, and how near to 1 and 0 its probabilities must be.
+_WITHIN: Final = (0.01, 0.5, 0.99)
+_NEAR: Final = 1e-6
 # The keys whose values are JSON, in which blanks say nothing.
 _JSON: Final = ("image_shape", "labels")
 
@@ -113,7 +117,7 @@ def _manifest_fields(subject: Subject) -> Iterator[str]:
 )
 def _labels(subject: Subject) -> Iterator[str]:
     labels, coordinate = subject.manifest.labels, subject.manifest.label_coordinate
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+    if twice := [label for label, count in Counter(labels).items() if count > 1]:
         yield f"labels has {', '.join(twice)!r:.80} more than once"
     if coordinate is not None and len(labels) < 2:
         yield f"label_coordinate is {coordinate}, but labels has {len(labels)} names"
@@ -199,8 +203,8 @@ def _graph_interface(subject: Subject) -> Iterator[str]:
 @_clause(
     "graph-plain",
     "It is complete and plain: no data in other files, no functions, subgraphs, sparse tensors or texts, only "
-    "operators of the list below, no name twice, every tensor as long as its shape says, and at most six times its "
-    "size and 64 MB of memory to be opened.",
+    "operators of the list below, nothing beyond the limits below, no name twice, every tensor as long as its shape "
+    "says, and at most six times its size and 64 MiB of memory to be opened.",
     "graph-interface",
 )
 def _graph_plain(subject: Subject) -> Iterator[str]:
@@ -257,13 +261,15 @@ def _graph_chain(subject: Subject) -> Iterator[str]:
     "graph-chain",
 )
 def _graph_draws(subject: Subject) -> Iterator[str]:
-    noise = uniform_noise(_DRAWS, subject.manifest.noise, 0)
+    prior, decoder = subject.engine.graph("prior"), subject.engine.graph("decoder")
     ends = [np.full(subject.manifest.noise, end, np.float32) for end in _ENDS]
-    codes = subject.engine.graph("prior").run({"u": np.concatenate([noise, ends])})
-    images = subject.engine.graph("decoder").run(codes)
-    for role, found in (("prior", codes), ("decoder", images)):
-        if problem := problem_with(found, found):
-            yield f"the {role}: {problem}"
+    noise = np.concatenate([uniform_noise(_DRAWS, subject.manifest.noise, 0), ends])
+    for start in range(0, len(noise), decoder.batch):  # images may be huge
+        codes = prior.run({"u": noise[start : start + decoder.batch]})
+        for role, found in (("prior", codes), ("decoder", decoder.run(codes))):
+            if problem := problem_with(found, found):
+                yield f"the {role}: {problem}"
+                return
 
 
 @_clause(
@@ -275,15 +281,17 @@ def _graph_draws(subject: Subject) -> Iterator[str]:
 )
 def _graph_classes(subject: Subject) -> Iterator[str]:
     manifest, prior = subject.manifest, subject.engine.graph("prior")
-    if manifest.label_coordinate is None or "y" not in prior.outputs:
+    coordinate, count = manifest.label_coordinate, len(manifest.labels)
+    if coordinate is None or "y" not in prior.outputs:
         return
-    chosen = np.eye(len(manifest.labels), dtype=np.float32).repeat(3, axis=0)
-    noise = uniform_noise(len(chosen), manifest.noise, 0)
-    within = np.tile([0.01, 0.5, 0.99], len(manifest.labels))
-    noise[:, manifest.label_coordinate] = (chosen.argmax(1) + within) / len(manifest.labels)
-    wrong = np.abs(prior.run({"u": noise})["y"] - chosen).max(1) > 1e-6
-    for name in dict.fromkeys(manifest.labels[row.argmax()] for row in chosen[wrong]):
-        yield f"the prior does not give class {name!r:.80} where its coordinate chooses that"
+    for first in range(0, count, _DRAWS):  # there may be very many
+        chosen = np.arange(first, min(first + _DRAWS, count)).repeat(len(_WITHIN))
+        noise = uniform_noise(len(chosen), manifest.noise, 0)
+        noise[:, coordinate] = (chosen + np.resize(_WITHIN, len(chosen))) / count
+        y = prior.run({"u": noise})["y"]
+        y[np.arange(len(chosen)), chosen] -= 1
+        for number in dict.fromkeys(chosen[np.abs(y).max(1) > _NEAR].tolist()):
+            yield f"the prior does not give class {manifest.labels[number]!r:.80} where its coordinate chooses that"
 
 
 @_clause(

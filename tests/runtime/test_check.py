@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from conftest import ROOT, AaeZoo, replace_graph, rewrite
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hub import Hub
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from service import serving
 
@@ -28,6 +31,7 @@ from aae_zoo.runtime.checks.clauses import CLAUSES
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.store.catalogue import list_models
 
+GRAPHS = ("encoder.onnx", "decoder.onnx", "prior.onnx")
 NAMES = [entry.name for entry in list_models() if entry.shipped]
 
 
@@ -309,6 +313,17 @@ def test_a_signature_over_other_files(bundle: Path, aae_zoo: AaeZoo, tmp_path: P
     assert aae_zoo("sign", bundle, "--key", key).status == 0
     rewrite(bundle, lambda document: document.update(title="Another"))
     assert failures(bundle) == {"signature": "model.sig is over other files (altered: manifest.json)"}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([*GRAPHS, "golden.npz", "parity.json", "README.md"]), st.floats(0, 1), st.binary(min_size=1))
+def test_damage_is_a_verdict(written: Path, name: str, place: float, damage: bytes) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        bundle = Path(shutil.copytree(written, Path(scratch) / "bundle"))
+        content = (bundle / name).read_bytes()
+        start = int(place * len(content))
+        replace_graph(bundle, name, content[:start] + damage + content[start + len(damage) :])
+        assert [verdict.id for verdict in check(bundle)] == [clause.id for clause in CLAUSES]
 
 
 class TestCommand:

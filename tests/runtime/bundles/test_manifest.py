@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from aae_zoo.export.release.specification import specification
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
 from aae_zoo.runtime.bundles.manifest import (
@@ -104,22 +105,8 @@ def test_a_shipped_manifest_is_written_as_it_is(name: str) -> None:
 SEMI = (SHIPPED / "mnist-semi100" / "manifest.json").read_text("utf-8")
 # What JSON can hold where something else belongs.
 ODD: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    0.5,
-    10**400,
-    1e308,
-    "",
-    "x",
-    "\x1b[2J",
-    "two\nlines",
-    "a/b",
-    [],
-    {},
-    [1, 2],
-    ["x"],
-    {"x": [1]},
+    *(None, True, -1, 0.5, 10**400, 1e308, "", "x", "\x1b[2J", "two\nlines", "a/b"),
+    *([], {}, [1, 2], ["x"], {"x": [1]}),
 )
 # What only the parser can say: what holds between fields.
 BETWEEN = r"is not among the manifest's files|has one name twice|from 0 to 8$"
@@ -203,3 +190,10 @@ def test_the_document_names_every_key_of_the_graphs_metadata() -> None:
     table = (ROOT / "docs" / "bundle.md").read_text("utf-8").split("### The graphs' metadata")[1].split("\n## ")[0]
     metadata = graph_metadata(open_bundle(SHIPPED / "mnist-style").manifest, "prior")
     assert sorted(re.findall(r"`aae_zoo\.(\w+)`", table)) == sorted(metadata)
+
+
+def test_a_document_without_its_markers_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "bundle.md").write_text("# The bundle\n")
+    with pytest.raises(InvalidBundle, match="docs/bundle.md has 0 times what is fields, expected once between"):
+        specification(tmp_path)
