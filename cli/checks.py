@@ -1,4 +1,4 @@
-"""aae-zoo verify and bench: whether a model is right on this machine, and how fast."""
+"""aae-zoo verify, check and bench: whether a model is right, and how fast it is on this machine."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +11,7 @@ from aae_zoo.cli.options import Device, Isolate, Json, Name, Threads
 from aae_zoo.cli.printing import note, print_json, print_table, say, with_progress
 
 if TYPE_CHECKING:
+    from aae_zoo.runtime.checks.check import Verdict
     from aae_zoo.runtime.checks.verify import Comparison
 
 
@@ -52,6 +53,26 @@ def verify(
         raise typer.Exit(1)
 
 
+def check(name: Name, json: Json = False) -> None:
+    """Check a bundle against the specification of its format.
+
+    For each clause of docs/bundle.md it is said whether it holds.
+    """
+    from aae_zoo.runtime.checks.check import check as look
+
+    verdicts = look(name)
+    if json:
+        print_json([asdict(verdict) for verdict in verdicts])
+    else:
+        for verdict in verdicts:
+            for row in _verdict_rows(verdict):
+                say(row)
+    failures = [verdict.id for verdict in verdicts if verdict.state == "fails"]
+    if failures:
+        note(f"error: {name} is no bundle as docs/bundle.md has it: {', '.join(failures)}")
+        raise typer.Exit(1)
+
+
 def bench(name: Name, json: Json = False, device: Device = "auto", threads: Threads = None) -> None:
     """Measure how fast a model starts and runs here.
 
@@ -69,6 +90,14 @@ def bench(name: Name, json: Json = False, device: Device = "auto", threads: Thre
         [t.what, _ms(t.seconds), _ms(t.bare), _text(t.ratio, ".3f"), _text(t.images_per_second, ",.0f")] for t in found
     ]
     print_table(["what", "ms", "bare, ms", "ours / bare", "images/s"], rows)
+
+
+def _verdict_rows(verdict: "Verdict") -> list[str]:
+    """A line for a clause, with what it says if it fails, and then one for each fault."""
+    begin = f"{verdict.state:<13}{verdict.id:<18}"
+    if verdict.state == "fails":
+        return [begin + verdict.text.replace("`", ""), *(f"{'':<31}found: {found}" for found in verdict.found)]
+    return [f"{begin}needs {', '.join(verdict.found)}" if verdict.found else begin.rstrip()]
 
 
 def _graphs(found: "list[Comparison]") -> list[str]:

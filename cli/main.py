@@ -21,6 +21,7 @@ _GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "list": "models",
         "info": "models",
         "verify": "checks",
+        "check": "checks",
         "bench": "checks",
         "doctor": "models",
         "cache": "hub",

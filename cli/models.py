@@ -1,4 +1,7 @@
-"""aae-zoo list, info and doctor: what there is and where it is. Only doctor imports ONNX Runtime."""
+"""aae-zoo list, info, check and doctor: what there is, and whether it is as it should be.
+
+Only check and doctor import ONNX Runtime.
+"""
 
 from dataclasses import asdict
 from fnmatch import fnmatchcase

@@ -157,8 +157,9 @@ def test_sample_loads_neither_torch_nor_the_hub(tmp_path: Path) -> None:
     assert not {"torch", "onnx", "huggingface_hub", "pydantic"} & loaded
 
 
-def test_export_to_triton_needs_no_torch(tmp_path: Path) -> None:
-    loaded = loaded_by("export-triton", "mnist-ae", "-o", str(tmp_path / "models"))
+@pytest.mark.parametrize("arguments", [["export-triton", "mnist-ae", "-o"], ["check", "mnist-ae"]])
+def test_what_runs_graphs_needs_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    loaded = loaded_by(*arguments, *([str(tmp_path / "models")] if arguments[-1] == "-o" else []))
     assert "onnxruntime" in loaded
     assert not {"torch", "onnx", "huggingface_hub", "pydantic"} & loaded
 

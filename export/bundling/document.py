@@ -1,7 +1,6 @@
-"""What a bundle says of itself: its manifest, and the metadata of its graphs."""
+"""What a bundle says of itself: its manifest."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,24 +72,6 @@ def _metrics(source: Source) -> dict[str, Any]:
         "parameters": {n: count for n, m in networks.items() if (count := sum(p.numel() for p in m.parameters()))},
         **({"paper": recipe.paper.model_dump()} if recipe.paper else {}),
         **({"variants": lite} if lite else {}),
-    }
-
-
-def metadata(manifest: Manifest, role: str) -> dict[str, str]:
-    """What a graph by itself must tell a program that embeds it; lists are JSON, and None is an empty text."""
-    coordinate = manifest.label_coordinate
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "role": role,
-        "image_shape": json.dumps(manifest.image.axes),
-        "latent": str(manifest.latent),
-        "noise": str(manifest.noise),
-        "classes": str(len(manifest.labels)),
-        "labels": json.dumps(manifest.labels),
-        "label_coordinate": "" if coordinate is None else str(coordinate),
-        "dataset": manifest.dataset,
-        "licence": manifest.licence,
     }
 
 

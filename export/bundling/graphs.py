@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from aae_zoo.runtime.bundles.graph_metadata import METADATA_PREFIX
 from aae_zoo.runtime.errors import CheckpointError
 
 OPSET: Final = 18
 IR_VERSION: Final = 8
-METADATA_PREFIX: Final = "aae_zoo."
 # Below this many elements a float16 copy and its Cast cost more than they save.
 _FLOAT16_FROM: Final = 1024
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from aae_zoo.export.bundling.document import metadata
 from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.export.bundling.source import Source, say
 from aae_zoo.export.proof.gate import failures
 from aae_zoo.export.proof.golden import References, golden_file, golden_inputs, references, save_npz
 from aae_zoo.export.proof.layers import first_difference
 from aae_zoo.export.proof.search import worst_input
+from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.checks.parity import golden_of
 from aae_zoo.runtime.errors import ParityError
@@ -57,7 +57,7 @@ def write_graphs(folder: Path, source: Source, networks: Mapping[str, nn.Module]
         with torch.no_grad():
             outputs = list(network(**inputs[role]))
         # The exporter gets a copy: if it changed the module, it would change what the graph is compared with.
-        content = to_onnx(copy.deepcopy(network), inputs[role], outputs, metadata(manifest, role))
+        content = to_onnx(copy.deepcopy(network), inputs[role], outputs, graph_metadata(manifest, role))
         (folder / f"{role}.onnx").write_bytes(content)
         worst = worst_input(network, content, inputs[role])
         inputs[role] = {name: torch.cat([values, worst.inputs[name]]) for name, values in inputs[role].items()}
@@ -84,7 +84,9 @@ def _write_lite(
     with tempfile.TemporaryDirectory() as scratch:
         for role in ("encoder", "prior"):
             shutil.copy(folder / f"{role}.onnx", scratch)
-        content = to_onnx(lite, inputs["decoder"], ["image"], metadata(manifest, "decoder") | {"precision": "lite"})
+        content = to_onnx(
+            lite, inputs["decoder"], ["image"], graph_metadata(manifest, "decoder") | {"precision": "lite"}
+        )
         (Path(scratch) / "decoder.onnx").write_bytes(content)
         with_lite = {**networks, "decoder": lite}
         expected = references(with_lite, inputs)

@@ -1,4 +1,4 @@
-"""What is generated from the shipped bundles: their cards, the catalogue, the README's tables and the gallery.
+"""What is generated: from the shipped bundles cards, catalogue, README's tables and gallery; and the format's own.
 
     python -m aae_zoo.export.release.generated [--check]
 
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from aae_zoo.export.card.card import describing_files
 from aae_zoo.export.card.figures import FIGURES, METRIC_NAMES, PICTURES, spread
+from aae_zoo.export.release.specification import specification
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST, FileRecord, Manifest, metric_text
 from aae_zoo.runtime.documents import parse_document
@@ -41,7 +42,8 @@ def generate(root: Path) -> dict[Path, str]:
     """The generated files of a checkout and what they must hold.
 
     Raises:
-        InvalidBundle: a shipped bundle is damaged, or somebody else wrote a file that this would write over.
+        InvalidBundle: a shipped bundle is damaged, somebody else wrote a file that this would write over, or a
+            document lacks the markers of what is generated.
     """
     found = [open_bundle(p) for p in sorted((root / "runtime" / "models").iterdir()) if p.is_dir()]
     for bundle in found:
@@ -58,6 +60,7 @@ def generate(root: Path) -> dict[Path, str]:
         listed: catalogue(bundles, before),
         readme: with_tables(readme.read_text("utf-8"), bundles),
         exhibited: gallery(bundles),
+        **specification(root),
     }
 
 

@@ -13,20 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST, ROLES, SIGNATURE
+from aae_zoo.runtime.bundles.manifest import MANIFEST, SIGNATURE
 from aae_zoo.runtime.bundles.signature import compare, contents, read_signature, signed_files
+from aae_zoo.runtime.checks.report import check_report
 from aae_zoo.runtime.checks.verify import verify
-from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.ownership import BUNDLE, MARK, mark, named, parse_proof, proof
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
 from aae_zoo.runtime.store.hub import check_timeouts, endpoint, hub_errors
-
-PARITY: Final = "parity.json"
 
 
 @dataclass(frozen=True)
@@ -150,27 +148,6 @@ def _check_signature(bundle: Bundle) -> None:
     where = str(bundle.folder / SIGNATURE)
     if signature and (differences := compare(signed_files(signature, where), contents(bundle))):
         raise InvalidBundle(f"{where} is over other files ({differences}); aae-zoo sign the bundle again, or remove it")
-
-
-def check_report(bundle: Bundle) -> None:
-    """Check that the parity report is one, and has nothing but comparisons that passed, with some of every graph.
-
-    Raises:
-        InvalidBundle: it is damaged, or has no comparison of a graph.
-        ParityError: a comparison failed.
-    """
-    path, content = bundle.folder / PARITY, bundle.read(PARITY)
-    try:
-        report = parse_document(content)
-    except ValueError as error:
-        raise InvalidBundle(f"{path} {error}; export the model again") from None
-    rows = report.get("rows")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise InvalidBundle(f"{path} has no rows of comparisons with PyTorch; export the model again")
-    if missing := sorted(set(ROLES) - {str(row.get("graph")) for row in rows}):
-        raise InvalidBundle(f"{path} has no comparison of the {missing[0]} with PyTorch; export the model again")
-    if not all(passed is True for passed in (report.get("passed"), *(row.get("passed") for row in rows))):
-        raise ParityError(f"{path} has comparisons with PyTorch that failed; export the model again")
 
 
 def _replay(bundle: Bundle) -> None:

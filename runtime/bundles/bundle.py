@@ -92,6 +92,16 @@ def open_bundle(folder: Path) -> Bundle:
     Raises:
         InvalidBundle: there is no manifest, or it is a link or malformed.
     """
+    text = manifest_text(folder)
+    return Bundle(folder, parse_manifest(text, str(folder / MANIFEST)), hashlib.sha256(text).hexdigest())
+
+
+def manifest_text(folder: Path) -> bytes:
+    """The bytes of a bundle's manifest, unchecked; of one that is too large, one more than the limit.
+
+    Raises:
+        InvalidBundle: there is none, or it is a link.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise InvalidBundle(
@@ -101,10 +111,9 @@ def open_bundle(folder: Path) -> Bundle:
         raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; do not trust this bundle")
     try:
         with open_plain(path, links=path.is_symlink()) as stream:
-            text = stream.read(MAX_MANIFEST_BYTES + 1)  # bounded: one byte over the limit is enough to refuse it
+            return stream.read(MAX_MANIFEST_BYTES + 1)  # bounded: one byte over the limit is enough to refuse it
     except OSError as error:
         raise InvalidBundle(f"{path} cannot be read ({error.strerror}); get the bundle again") from None
-    return Bundle(folder, parse_manifest(text, str(path)), hashlib.sha256(text).hexdigest())
 
 
 def leads_outside(path: Path) -> bool:

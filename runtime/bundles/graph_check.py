@@ -16,10 +16,12 @@ from aae_zoo.runtime.bundles.graph_fields import (
     ATTRIBUTE,
     AXES,
     DIMENSION,
+    ENTRY,
     GRAPH,
     MODEL,
     NODE_FIELDS,
     NUMBERS,
+    OPSET,
     SHAPE,
     TENSOR,
     TENSOR_TYPE,
@@ -54,12 +56,25 @@ _SIGNATURES: Final = {
 }
 
 
-class _Declared(NamedTuple):
+class Declared(NamedTuple):
     """An input, output or other value as a graph declares it; a dimension without a number is its name."""
 
     name: str
     type: str
     shape: list[int | str]
+
+
+class Head(NamedTuple):
+    """What a graph file says of itself: versions, of each operator set by its domain too, its metadata, and its ends.
+
+    `metadata` are pairs, as a file may have a key twice.
+    """
+
+    ir_version: int
+    opsets: list[tuple[str, int]]
+    metadata: list[tuple[str, str]]
+    inputs: list[Declared]
+    outputs: list[Declared]
 
 
 # What makes a CheckedGraph: nothing outside this file has it.
@@ -106,12 +121,7 @@ def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> Che
             domains, functions or subgraphs, sizes that its data does not have or out of all proportion, names twice or
             not plain; or its inputs and outputs are not what the manifest promises.
     """
-    if content[4:8] == b"ORTM":
-        raise InvalidBundle(f"{name} is in ONNX Runtime's own format, expected ONNX; do not trust this bundle")
-    model = read_message(memoryview(content), MODEL, name)
-    if not model["graph"]:
-        raise InvalidBundle(f"{name} is not an ONNX file: it has no graph; get {manifest.name} again")
-    graph = read_message(_view(model["graph"][0]), GRAPH, f"{name}: the graph")
+    _, graph = _messages(content, name)
     memory = Memory(len(content), name)
     memory.take(VALUE * (len(graph["initializer"]) + len(graph["value_info"])))
     inputs, outputs, others = (
@@ -123,11 +133,40 @@ def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> Che
     constants = {t.name: t for t in (_tensor(_view(t), name, memory) for t in graph["initializer"])}
     if len(constants) != len(graph["initializer"]):
         raise InvalidBundle(f"{name} has two tensors of one name; do not trust this bundle")
-    _check_signature(role, inputs, outputs, manifest)
+    check_interface(role, inputs, outputs, manifest)
     known = Known(memory, constants, {value.name: len(value.shape) for value in inputs})
     operators = _check_nodes(graph["node"], known, frozenset(value.name for value in (*others, *outputs)))
     takes, gives = (tuple(value.name for value in values) for values in (inputs, outputs))
     return CheckedGraph(content, name, takes, gives, operators, seal=_SEAL)
+
+
+def read_head(content: bytes, name: str) -> Head:
+    """What the bytes of a graph file, `name` in errors, say of it; nothing is checked but that they can be read.
+
+    Raises:
+        InvalidBundle: the bytes are not an ONNX file, cut short, or have fields that no model has a use for.
+    """
+    model, graph = _messages(content, name)
+    opsets = [read_message(_view(each), OPSET, f"{name}: an operator set") for each in model["opset_import"]]
+    entries = [read_message(_view(each), ENTRY, f"{name}: its metadata") for each in model["metadata_props"]]
+    inputs, outputs = ([_declared(_view(v), name) for v in graph[kind]] for kind in ("input", "output"))
+    return Head(
+        _number(model["ir_version"]),
+        [(text(opset["domain"], name), _number(opset["version"])) for opset in opsets],
+        [(text(entry["key"], name), text(entry["value"], name)) for entry in entries],
+        inputs,
+        outputs,
+    )
+
+
+def _messages(content: bytes, name: str) -> tuple[Fields, Fields]:
+    """The fields of a model, and those of its graph."""
+    if content[4:8] == b"ORTM":
+        raise InvalidBundle(f"{name} is in ONNX Runtime's own format, expected ONNX; do not trust this bundle")
+    model = read_message(memoryview(content), MODEL, name)
+    if not model["graph"]:
+        raise InvalidBundle(f"{name} is not an ONNX file: it has no graph; get the bundle again")
+    return model, read_message(_view(model["graph"][0]), GRAPH, f"{name}: the graph")
 
 
 def _view(value: Value) -> memoryview:
@@ -251,7 +290,7 @@ def _tensor(data: memoryview, where: str, memory: Memory) -> Constant:
     return Constant(name, count, _SIZES[kind], tuple(dims), numbers)
 
 
-def _declared(data: memoryview, where: str) -> _Declared:
+def _declared(data: memoryview, where: str) -> Declared:
     value = read_message(data, VALUE_FIELDS, f"{where}: a value")
     name = _name(value["name"], where)
     kind, shape = 0, list[int | str]()
@@ -261,7 +300,7 @@ def _declared(data: memoryview, where: str) -> _Declared:
             kind = _number(tensor_type["elem_type"])
             for dims in tensor_type["shape"]:
                 shape += [_dimension(_view(d), where) for d in read_message(_view(dims), SHAPE, where)["dim"]]
-    return _Declared(name, f"tensor({_TYPES.get(kind, kind)})", shape)
+    return Declared(name, f"tensor({_TYPES.get(kind, kind)})", shape)
 
 
 def _dimension(data: memoryview, where: str) -> int | str:
@@ -269,8 +308,12 @@ def _dimension(data: memoryview, where: str) -> int | str:
     return _number(dimension["dim_value"]) if dimension["dim_value"] else _name(dimension["dim_param"], where)
 
 
-def _check_signature(role: str, inputs: list[_Declared], outputs: list[_Declared], manifest: Manifest) -> None:
-    """Refuse a graph whose inputs and outputs are not what the manifest promises for its role."""
+def check_interface(role: str, inputs: list[Declared], outputs: list[Declared], manifest: Manifest) -> None:
+    """Refuse a graph whose inputs and outputs are not what the manifest promises for its role.
+
+    Raises:
+        InvalidBundle: one is missing, not of the role, there twice, or of another type or shape.
+    """
     sizes = manifest.row_shapes
     takes, gives, needed = _SIGNATURES[role]
     found = [value.name for value in (*inputs, *outputs)]

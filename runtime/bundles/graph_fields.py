@@ -42,6 +42,8 @@ MODEL: Final = {
     20: _never("training"),
     25: _never("functions"),
 }
+OPSET: Final = {1: _once("domain"), 2: _once("version", VARINT)}
+ENTRY: Final = {1: _once("key"), 2: _once("value")}
 GRAPH: Final = {
     1: _repeated("node", MANY),
     2: _once("name"),

@@ -1,11 +1,12 @@
 """The manifest of a bundle: what a model is, and the hash and size of every file in it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from aae_zoo.runtime.bundles.rules import MOST_TEXT, MOST_TEXTS, PLAIN_NAME, SHA256, Rule, rules_of
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.escapes import is_line
@@ -27,21 +28,21 @@ SIGNATURE: Final = "model.sig"
 FITS: Final = ("crop", "pad", "squash", "digit")
 GROUNDS: Final = ("white", "black")
 POLARITIES: Final = ("dark", "light", "any")
+_RAW: Final = (1 << 32) - 1
+_FIGURE: Final = (1e-9, 1e9)
 
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-_LINE: Final = "a line of text without control characters"
+# Of a code, and of the noise.
+_SIZE: Final = 1 << 16
+_HASH: Final = "64 hexadecimal digits"
 
 
 @dataclass(frozen=True)
 class ImageShape:
     """The shape of one image: channels (1 gray, 3 colour), height and width in pixels."""
 
-    channels: int
-    height: int
-    width: int
+    channels: Annotated[int, Rule("1 for gray, 3 for colour", 1, 4)]
+    height: Annotated[int, Rule("in pixels", 1, 4096)]
+    width: Annotated[int, Rule("in pixels", 1, 4096)]
 
     def __str__(self) -> str:
         return f"{self.channels} x {self.height} x {self.width}"
@@ -56,8 +57,8 @@ class ImageShape:
 class FileRecord:
     """What a file of the bundle must be: its SHA-256 in hexadecimal and its size in bytes."""
 
-    sha256: str
-    size: int
+    sha256: Annotated[str, Rule("its SHA-256 in small hexadecimal digits", pattern=SHA256, expected=_HASH)]
+    size: Annotated[int, Rule("its bytes", 0, MAX_FILE_BYTES)]
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,13 @@ class Preparation:
     have none in common. `range` is the pair of raw values that became 0 and 1, or None for all that a file can hold.
     """
 
-    fit: str
-    ground: str
-    polarity: str
-    range: tuple[int, int] | None
+    fit: Annotated[str, Rule("how another size becomes the model's", known=FITS)]
+    ground: Annotated[str, Rule("what lies under transparency", known=GROUNDS)]
+    polarity: Annotated[str, Rule("what the images' ground is, any where they have none in common", known=POLARITIES)]
+    range: Annotated[
+        tuple[int, int] | None,
+        Rule("the raw values of 0 and 1, the smaller first; else all that a file can hold", 0, _RAW, optional=True),
+    ]
 
 
 # What a manifest without it means: pictures were always cut to their middle and put on white.
@@ -88,46 +92,65 @@ class ScoreLimits:
     smallest standard deviation of an image's pixels among them: what is flatter is anomalous.
     """
 
-    reconstruction: float
-    distance: float
-    threshold: float
-    images: int
-    contrast: float
+    reconstruction: Annotated[float, Rule("R, the 99th percentile of the squared error per pixel", *_FIGURE)]
+    distance: Annotated[float, Rule("D, that of the distance to the prior", *_FIGURE)]
+    threshold: Annotated[float, Rule("T, that of the score: what is above it is anomalous", *_FIGURE)]
+    images: Annotated[int, Rule("how many validation images these are of", 1, 1 << 40)]
+    contrast: Annotated[
+        float, Rule("the smallest standard deviation of an image's pixels; else 0", 0, 1, optional=True)
+    ]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A model's manifest, checked.
+    """A model's manifest, checked; each field says what it is.
 
-    `graphs` maps a role ("encoder", "decoder", "prior") to its file for each precision ("fp32", ...);
-    `licence` is that of the weights, `data_licence` that of the data which they were trained on, empty where nobody
-    has said; `preparation` is how pictures become images;
-    `labels` names the classes, empty where the model has none; `label_coordinate` is the coordinate of the
-    prior's noise that chooses the class, or None; `choices` are all coordinates that choose a class, a component or a
-    bit instead of spreading codes; `score` is None where it was not measured; `metrics` and
-    `provenance` are as the export wrote them.
+    A field that the file may lack has its usual value here, and None or an empty text or tuple where that is none.
     """
 
-    schema: int
-    name: str
-    version: str
-    title: str
-    description: str
-    licence: str
-    dataset: str
-    data_licence: str
-    image: ImageShape
-    preparation: Preparation
-    latent: int
-    noise: int
-    labels: tuple[str, ...]
-    label_coordinate: int | None
-    choices: tuple[int, ...]
-    graphs: Mapping[str, Mapping[str, str]]
-    files: Mapping[str, FileRecord]
-    score: ScoreLimits | None
-    metrics: Mapping[str, Any]
-    provenance: Mapping[str, Any]
+    schema: Annotated[int, Rule("the version of the format", SCHEMA, SCHEMA)]
+    name: Annotated[str, Rule("what the model is called", pattern=PLAIN_NAME, expected="a plain name")]
+    version: Annotated[str, Rule("the model's own version", pattern=PLAIN_NAME, expected="a version such as 1.0.0")]
+    title: Annotated[str, Rule("what it is, as a heading")]
+    description: Annotated[str, Rule("what it does, in one line")]
+    licence: Annotated[str, Rule("that of the weights, empty where nobody has said")]
+    dataset: Annotated[str, Rule("what it was trained on")]
+    data_licence: Annotated[str, Rule("that of the data, empty where nobody has said", optional=True)]
+    image: Annotated[ImageShape, Rule("the shape of an image")]
+    preparation: Annotated[
+        Preparation,
+        Rule("how pictures become images; else cut to the middle, on white, of any polarity", optional=True),
+    ]
+    latent: Annotated[int, Rule("how many numbers z has", 1, _SIZE)]
+    noise: Annotated[int, Rule("how many numbers u has", 1, _SIZE)]
+    labels: Annotated[tuple[str, ...], Rule("the names of the classes by number, empty where there are none")]
+    label_coordinate: Annotated[
+        int | None, Rule("the coordinate of u that chooses the class; else none does", 0, _SIZE - 1, optional=True)
+    ]
+    choices: Annotated[
+        tuple[int, ...],
+        Rule(
+            "all coordinates of u that choose a class, a component or a bit instead of spreading codes; else the one "
+            "that chooses the class",
+            0,
+            _SIZE - 1,
+            optional=True,
+        ),
+    ]
+    graphs: Annotated[
+        Mapping[str, Mapping[str, str]],
+        Rule(
+            "for each role an object, which has for each precision the name of a file",
+            pattern=PLAIN_NAME,
+            expected="the name of a file",
+        ),
+    ]
+    files: Annotated[Mapping[str, FileRecord], Rule("every other file by its plain name", pattern=PLAIN_NAME)]
+    score: Annotated[
+        ScoreLimits | None, Rule("what the anomaly score measures against; else it has none", optional=True)
+    ]
+    metrics: Annotated[Mapping[str, Any], Rule("the figures on the test set, as the writer has them")]
+    provenance: Annotated[Mapping[str, Any], Rule("what made the model, as the writer has it")]
 
     def to_document(self) -> dict[str, Any]:
         """The manifest as its file has it: of its JSON, `parse_manifest` makes the same manifest again."""
@@ -192,7 +215,7 @@ def metric_text(value: object) -> str:
 
 def is_plain_name(name: str) -> bool:
     """Whether `name` is a file name that cannot lead out of the bundle's folder."""
-    return _PLAIN_NAME.fullmatch(name) is not None
+    return re.fullmatch(PLAIN_NAME, name) is not None
 
 
 def parse_manifest(text: bytes, where: str) -> Manifest:
@@ -208,14 +231,19 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
         document = parse_document(text)
     except ValueError as error:
         raise InvalidBundle(f"{where} {error}; pull or export the model again") from None
-    return _manifest(_Fields(document, where))
+    return _manifest(_Fields(document, where, Manifest))
+
+
+# The text of a field that no rule is for: the name of a graph's file, which is looked up among the files.
+_ANY_TEXT: Final = Rule("")
 
 
 class _Fields:
-    """The fields of one JSON object, each read with its check and an error that says where it is."""
+    """The fields of one JSON object, each read by its rule in a `record`, with an error that says where it is."""
 
-    def __init__(self, document: object, where: str) -> None:
+    def __init__(self, document: object, where: str, record: type | None = None) -> None:
         self.where = where
+        self._rules = rules_of(record) if record else {}
         if not isinstance(document, dict):
             raise InvalidBundle(f"{where} holds {type(document).__name__}, expected a JSON object")
         self.document: dict[str, Any] = document
@@ -230,31 +258,31 @@ class _Fields:
         found = repr(self.document[key])[:80] if key in self.document else "missing"
         return InvalidBundle(f"{self.where}: {key} is {found}, expected {expected}; pull or export the model again")
 
-    def text(
-        self,
-        key: str,
-        pattern: re.Pattern[str] | None = None,
-        expected: str = _LINE,
-    ) -> str:
-        value: str = self._get(key, str, expected)
-        if len(value) > 10_000 or not is_line(value) or (pattern and not pattern.fullmatch(value)):
-            raise self.wrong(key, expected)
+    def lacks(self, key: str) -> bool:
+        """Whether an optional field is missing or null."""
+        return self.document.get(key) is None
+
+    def text(self, key: str) -> str:
+        rule = self._rules.get(key, _ANY_TEXT)
+        value: str = self._get(key, str, rule.expected)
+        matches = rule.pattern is None or re.fullmatch(rule.pattern, value)
+        if len(value) > MOST_TEXT or not is_line(value) or not matches:
+            raise self.wrong(key, rule.expected)
+        if rule.known and value not in rule.known:
+            raise self.wrong(key, f"one of {', '.join(rule.known)}")
         return value
 
-    def one_of(self, key: str, known: Sequence[str]) -> str:
-        value = self.text(key)
-        if value not in known:
-            raise self.wrong(key, f"one of {', '.join(known)}")
-        return value
-
-    def integer(self, key: str, low: int, high: int) -> int:
+    def integer(self, key: str, high: int | None = None) -> int:
+        """A whole number, with `high` in place of the rule's where another field says how large it may be."""
+        low, high = int(self._rules[key].low), int(self._rules[key].high) if high is None else high
         expected = f"a whole number from {low} to {high}"
         value: int = self._get(key, int, expected)
         if not low <= value <= high:
             raise self.wrong(key, expected)
         return value
 
-    def number(self, key: str, low: float, high: float) -> float:
+    def number(self, key: str) -> float:
+        low, high = self._rules[key].low, self._rules[key].high
         expected = f"a number from {low:g} to {high:g}"
         value: float = self._get(key, (int, float), expected)
         if not low <= value <= high:
@@ -265,43 +293,44 @@ class _Fields:
         value: dict[str, Any] = self._get(key, dict, "an object")
         return value
 
-    def fields(self, key: str) -> "_Fields":
-        return _Fields(self.table(key), f"{self.where}: {key}")
+    def fields(self, key: str, record: type | None = None) -> "_Fields":
+        return _Fields(self.table(key), f"{self.where}: {key}", record)
 
     def texts(self, key: str) -> tuple[str, ...]:
         values: list[object] = self._get(key, list, "a list of texts")
-        if len(values) > 100_000 or not all(isinstance(v, str) and is_line(v) for v in values):
+        if len(values) > MOST_TEXTS or not all(isinstance(v, str) and is_line(v) for v in values):
             raise self.wrong(key, "a list of texts without control characters")
         return tuple(str(v) for v in values)
 
 
 def _manifest(fields: _Fields) -> Manifest:
-    if fields.document.get("schema") != SCHEMA:
+    schema = fields.document.get("schema")
+    if schema != SCHEMA or type(schema) is not int:
         raise fields.wrong("schema", f"{SCHEMA}, the one this version of aae-zoo reads (pip install -U aae-zoo)")
-    noise = fields.integer("noise", 1, 1 << 16)
+    noise = fields.integer("noise")
     files = _files(fields.fields("files"))
-    label_coordinate = (
-        None if fields.document.get("label_coordinate") is None else fields.integer("label_coordinate", 0, noise - 1)
-    )
+    coordinate = None if fields.lacks("label_coordinate") else fields.integer("label_coordinate", noise - 1)
     return Manifest(
         schema=SCHEMA,
-        name=fields.text("name", _PLAIN_NAME, "a plain name"),
-        version=fields.text("version", _PLAIN_NAME, "a version such as 1.0.0"),
+        name=fields.text("name"),
+        version=fields.text("version"),
         title=fields.text("title"),
         description=fields.text("description"),
         licence=fields.text("licence"),
         dataset=fields.text("dataset"),
-        data_licence="" if fields.document.get("data_licence") is None else fields.text("data_licence"),
-        image=_image(fields.fields("image")),
-        preparation=_preparation(fields),
-        latent=fields.integer("latent", 1, 1 << 16),
+        data_licence="" if fields.lacks("data_licence") else fields.text("data_licence"),
+        image=_image(fields.fields("image", ImageShape)),
+        preparation=USUAL_PREPARATION
+        if fields.lacks("preparation")
+        else _preparation(fields.fields("preparation", Preparation)),
+        latent=fields.integer("latent"),
         noise=noise,
         labels=fields.texts("labels"),
-        label_coordinate=label_coordinate,
-        choices=_choices(fields, noise, label_coordinate),
+        label_coordinate=coordinate,
+        choices=_choices(fields, noise, coordinate),
         graphs=_graphs(fields.fields("graphs"), files),
         files=files,
-        score=None if fields.document.get("score") is None else _score(fields.fields("score")),
+        score=None if fields.lacks("score") else _score(fields.fields("score", ScoreLimits)),
         metrics=fields.table("metrics"),
         provenance=fields.table("provenance"),
     )
@@ -309,7 +338,7 @@ def _manifest(fields: _Fields) -> Manifest:
 
 def _choices(fields: _Fields, noise: int, label_coordinate: int | None) -> tuple[int, ...]:
     """The coordinates that choose; where the manifest does not say, the one that chooses the class."""
-    if fields.document.get("choices") is None:
+    if fields.lacks("choices"):
         return () if label_coordinate is None else (label_coordinate,)
     values = fields.document["choices"]
     if not isinstance(values, list) or not all(type(v) is int and 0 <= v < noise for v in values):
@@ -318,23 +347,15 @@ def _choices(fields: _Fields, noise: int, label_coordinate: int | None) -> tuple
 
 
 def _image(fields: _Fields) -> ImageShape:
-    return ImageShape(
-        channels=fields.integer("channels", 1, 4),
-        height=fields.integer("height", 1, 4096),
-        width=fields.integer("width", 1, 4096),
-    )
+    return ImageShape(fields.integer("channels"), fields.integer("height"), fields.integer("width"))
 
 
 def _preparation(fields: _Fields) -> Preparation:
-    """How pictures are prepared; as they always were where the manifest does not say."""
-    if fields.document.get("preparation") is None:
-        return USUAL_PREPARATION
-    entry = fields.fields("preparation")
     return Preparation(
-        fit=entry.one_of("fit", FITS),
-        ground=entry.one_of("ground", GROUNDS),
-        polarity=entry.one_of("polarity", POLARITIES),
-        range=_range(entry),
+        fit=fields.text("fit"),
+        ground=fields.text("ground"),
+        polarity=fields.text("polarity"),
+        range=_range(fields),
     )
 
 
@@ -343,18 +364,19 @@ def _range(fields: _Fields) -> tuple[int, int] | None:
     if values is None:
         return None
     whole = isinstance(values, list) and [type(value) for value in values] == [int, int]
-    if not whole or not 0 <= values[0] < values[1] < 1 << 32:
+    if not whole or not 0 <= values[0] < values[1] <= _RAW:
         raise fields.wrong("range", "null or two whole numbers, the smaller one first")
     return (values[0], values[1])
 
 
 def _score(fields: _Fields) -> ScoreLimits:
-    reconstruction, distance, threshold = (
-        fields.number(key, 1e-9, 1e9) for key in ("reconstruction", "distance", "threshold")
+    return ScoreLimits(
+        fields.number("reconstruction"),
+        fields.number("distance"),
+        fields.number("threshold"),
+        images=fields.integer("images"),
+        contrast=0.0 if fields.lacks("contrast") else fields.number("contrast"),
     )
-    images = fields.integer("images", 1, 1 << 40)
-    contrast = 0.0 if fields.document.get("contrast") is None else fields.number("contrast", 0, 1)
-    return ScoreLimits(reconstruction, distance, threshold, images, contrast)
 
 
 def _files(fields: _Fields) -> dict[str, FileRecord]:
@@ -364,9 +386,8 @@ def _files(fields: _Fields) -> dict[str, FileRecord]:
     for name in fields.document:
         if not is_plain_name(name):
             raise InvalidBundle(f"{fields.where}: {name[:80]!r} is not a plain file name; do not trust this bundle")
-        entry = fields.fields(name)
-        sha256 = entry.text("sha256", _SHA256, "64 hexadecimal digits")
-        records[name] = FileRecord(sha256=sha256, size=entry.integer("size", 0, MAX_FILE_BYTES))
+        entry = fields.fields(name, FileRecord)
+        records[name] = FileRecord(sha256=entry.text("sha256"), size=entry.integer("size"))
     return records
 
 

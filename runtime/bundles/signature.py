@@ -22,7 +22,7 @@ from aae_zoo.runtime.files import atomic_file, open_plain
 MAX_SIGNATURE_BYTES: Final = 1 << 20
 _KEY: Final = "expected PEM of the curve P-256, P-384 or P-521, without a password (docs/trust.md says how to make one)"
 # Those of a clone, which the format leaves out.
-_OF_GIT: Final = (".git", ".gitattributes", ".github", ".gitignore")
+OF_GIT: Final = (".git", ".gitattributes", ".github", ".gitignore")
 
 
 def sign_bundle(folder: Path, key: Path) -> Path:
@@ -37,7 +37,7 @@ def sign_bundle(folder: Path, key: Path) -> Path:
     bundle = open_bundle(folder)
     for name in bundle.manifest.files:
         bundle.read(name)
-    known = {*contents(bundle), SIGNATURE, *_OF_GIT}
+    known = {*contents(bundle), SIGNATURE, *OF_GIT}
     if unnamed := sorted(path.name for path in folder.iterdir() if path.name not in known):
         raise InvalidBundle(
             f"{folder} has {', '.join(unnamed)}, not in its manifest; take it out of the folder, and sign"

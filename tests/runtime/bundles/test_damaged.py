@@ -23,12 +23,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aae_zoo.export.pages.explore import page_facts
-from aae_zoo.export.targets.publish import check_report
 from aae_zoo.runtime import load
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import FileRecord, metric_text, parse_manifest
 from aae_zoo.runtime.bundles.signature import signed_files
 from aae_zoo.runtime.checks.golden import read_golden
+from aae_zoo.runtime.checks.report import check_report
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.store import catalogue
 from aae_zoo.runtime.store.cache import Known, cache_folder, known, remember

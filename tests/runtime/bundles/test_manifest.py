@@ -1,15 +1,22 @@
-"""The manifest: what is written is what is read, and the documents name its fields."""
+"""The manifest: what is written is what is read, and its JSON Schema and docs/bundle.md say the same of it."""
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import fields
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
+from aae_zoo.export.release.specification import specification
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
 from aae_zoo.runtime.bundles.manifest import (
     FITS,
     GROUNDS,
@@ -22,6 +29,7 @@ from aae_zoo.runtime.bundles.manifest import (
     ScoreLimits,
     parse_manifest,
 )
+from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.store.catalogue import SHIPPED, list_models
 
 ROOT = Path(__file__).parents[3]
@@ -94,7 +102,98 @@ def test_a_shipped_manifest_is_written_as_it_is(name: str) -> None:
     assert parse_manifest(json.dumps(manifest.to_document()).encode(), name) == manifest
 
 
-def test_the_documents_name_every_field() -> None:
-    table = (ROOT / "docs" / "embedding.md").read_text("utf-8").split("## The manifest")[1].split("\n## ")[0]
-    named = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+SEMI = (SHIPPED / "mnist-semi100" / "manifest.json").read_text("utf-8")
+# What JSON can hold where something else belongs.
+ODD: tuple[Any, ...] = (
+    *(None, True, -1, 0.5, 10**400, 1e308, "", "x", "\x1b[2J", "two\nlines", "a/b"),
+    *([], {}, [1, 2], ["x"], {"x": [1]}),
+)
+# What only the parser can say: what holds between fields.
+BETWEEN = r"is not among the manifest's files|has one name twice|from 0 to 8$"
+
+
+def every_place(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to everything in a document, from names and numbers."""
+    steps = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for step in steps:
+        yield (*place, step)
+        yield from every_place(value[step], (*place, step))
+
+
+def whole() -> Any:
+    """A manifest with all that is optional, and little of what is free or the same again."""
+    document = json.loads(SEMI)
+    document["preparation"]["range"] = [0, 4095]
+    document["files"] = {name: about for name, about in document["files"].items() if name.endswith(".onnx")}
+    return {**document, "metrics": {}, "provenance": {}, "labels": ["a", "b"]}
+
+
+def changed(place: tuple[Any, ...], change: Callable[[Any, Any], object]) -> Any:
+    """The document with all that is optional, changed at a place."""
+    inside = document = whole()
+    for step in place[:-1]:
+        inside = inside[step]
+    change(inside, place[-1])
+    return document
+
+
+def put(inside: Any, step: Any, odd: Any) -> None:
+    inside[step] = odd
+
+
+def refusal(document: Any) -> str | None:
+    try:
+        parse_manifest(json.dumps(document).encode(), "manifest.json")
+    except InvalidBundle as error:
+        return str(error).partition("; ")[0]
+    return None
+
+
+class TestSchema:
+    schema = json.loads((ROOT / "runtime" / "bundles" / "manifest.schema.json").read_text("utf-8"))
+    validator = Draft202012Validator(schema)
+
+    def test_it_is_a_schema(self) -> None:
+        Draft202012Validator.check_schema(self.schema)
+
+    def test_it_comes_with_the_package(self) -> None:
+        assert json.loads((files("aae_zoo.runtime") / "bundles" / "manifest.schema.json").read_bytes()) == self.schema
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_every_shipped_manifest_is_valid(self, name: str) -> None:
+        self.validator.validate(json.loads((SHIPPED / name / "manifest.json").read_text("utf-8")))
+
+    @given(manifests())
+    def test_what_is_written_is_valid(self, manifest: Manifest) -> None:
+        self.validator.validate(json.loads(json.dumps(manifest.to_document())))
+
+    def test_it_refuses_what_the_parser_refuses(self) -> None:
+        """Every value of a manifest, taken away and replaced by each of what does not belong there."""
+        documents = []
+        for place in every_place(whole()):
+            documents.append(changed(place, dict.pop if isinstance(place[-1], str) else list.pop))
+            documents += [changed(place, partial(put, odd=odd)) for odd in ODD]
+        said = [refusal(document) for document in documents]
+        for document, reason in zip(documents, said, strict=True):
+            if reason is None or not re.search(BETWEEN, reason):
+                assert self.validator.is_valid(document) == (reason is None), (reason, document)
+        assert len({reason for reason in said if reason}) > 300
+
+
+def test_the_document_names_every_field() -> None:
+    table = (ROOT / "docs" / "bundle.md").read_text("utf-8").split("<!-- fields: ")[1]
+    named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert named == [field.name for field in fields(Manifest)]
+
+
+def test_the_document_names_every_key_of_the_graphs_metadata() -> None:
+    table = (ROOT / "docs" / "bundle.md").read_text("utf-8").split("### The graphs' metadata")[1].split("\n## ")[0]
+    metadata = graph_metadata(open_bundle(SHIPPED / "mnist-style").manifest, "prior")
+    assert sorted(re.findall(r"`aae_zoo\.(\w+)`", table)) == sorted(metadata)
+
+
+def test_a_document_without_its_markers_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "bundle.md").write_text("# The bundle\n")
+    with pytest.raises(InvalidBundle, match="docs/bundle.md has 0 times what is fields, expected once between"):
+        specification(tmp_path)

@@ -1,0 +1,368 @@
+"""What holds for every bundle, clause by clause: the table that docs/bundle.md shows and `aae-zoo check` goes through.
+
+Each clause is a function over a bundle that says what is wrong with it, one sentence for each thing. An InvalidBundle
+or ParityError on the way is one more.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from aae_zoo.runtime.bundles.bundle import leads_outside
+from aae_zoo.runtime.bundles.graph_check import check_graph, check_interface
+from aae_zoo.runtime.bundles.graph_metadata import METADATA_PREFIX, graph_metadata
+from aae_zoo.runtime.bundles.manifest import MANIFEST, MAX_MANIFEST_BYTES, SCHEMA, SIGNATURE
+from aae_zoo.runtime.bundles.signature import OF_GIT, compare, contents, read_signature, signed_files
+from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, problem_with
+from aae_zoo.runtime.checks.report import PARITY, check_report
+from aae_zoo.runtime.checks.subject import Subject
+from aae_zoo.runtime.checks.verify import verify
+from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.latent.noise import uniform_noise
+
+OPSET: Final = 18
+IR_VERSION: Final = 8
+# What the Hub's client keeps in a folder that it downloads to.
+_OF_HUB: Final = ".cache"
+# The least and the greatest number that noise of 23 random bits has.
+_ENDS: Final = (2.0**-24, 1 - 2.0**-24)
+_DRAWS: Final = 64
+# Where in its share of the coordinate a class is chosen, and how near to 1 and 0 its probabilities must be.
+_WITHIN: Final = (0.01, 0.5, 0.99)
+_NEAR: Final = 1e-6
+# The keys whose values are JSON, in which blanks say nothing.
+_JSON: Final = ("image_shape", "labels")
+
+Check = Callable[[Subject], Iterator[str]]
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A thing that holds for every bundle: `needs` are the clauses without which it cannot be looked at."""
+
+    id: str
+    text: str
+    needs: tuple[str, ...]
+    check: Check
+
+
+CLAUSES: Final[list[Clause]] = []
+
+
+def _clause(id_: str, text: str, *needs: str) -> Callable[[Check], Check]:
+    """Enter a function into the table of clauses."""
+
+    def enter(check: Check) -> Check:
+        CLAUSES.append(Clause(id_, text, needs, check))
+        return check
+
+    return enter
+
+
+@_clause("manifest-file", "`manifest.json` is a file of the folder itself, no link, and has at most 1,048,576 bytes.")
+def _manifest_file(subject: Subject) -> Iterator[str]:
+    if len(subject.text) > MAX_MANIFEST_BYTES:
+        yield f"{MANIFEST} has over {MAX_MANIFEST_BYTES} bytes"
+
+
+@_clause(
+    "manifest-json",
+    "It is one JSON object (RFC 8259) in UTF-8 without a byte order mark, nested at most 32 deep, in which no "
+    "object has a name twice; NaN and infinities, which JSON does not have, do not occur.",
+    "manifest-file",
+)
+def _manifest_json(subject: Subject) -> Iterator[str]:
+    _ = subject.document
+    try:
+        json.loads(subject.text.decode("utf-8"), parse_constant=_refuse)
+    except ValueError as error:
+        yield f"{MANIFEST} is not JSON in UTF-8 ({error})"
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"it has {constant}")
+
+
+@_clause("manifest-version", "Its `schema` is 1.", "manifest-json")
+def _manifest_version(subject: Subject) -> Iterator[str]:
+    if (found := subject.document.get("schema")) != SCHEMA or type(found) is not int:
+        yield f"schema is {found!r:.80}, expected {SCHEMA}"
+
+
+@_clause(
+    "manifest-fields",
+    "It has every field of the table below that is not optional, each of its type and within its range. Whole "
+    "numbers are written without a point or an exponent. `label_coordinate` and every one of `choices` are below "
+    "`noise`. Every role has a graph in `fp32`, and every graph's file is among `files`. Names of files differ in "
+    "more than capitals.",
+    "manifest-version",
+)
+def _manifest_fields(subject: Subject) -> Iterator[str]:
+    _ = subject.bundle
+    yield from ()
+
+
+@_clause(
+    "labels",
+    "Names of classes differ from each other. Where there is a `label_coordinate` there are at least two, and "
+    "`choices` has that coordinate.",
+    "manifest-fields",
+)
+def _labels(subject: Subject) -> Iterator[str]:
+    labels, coordinate = subject.manifest.labels, subject.manifest.label_coordinate
+    if twice := [label for label, count in Counter(labels).items() if count > 1]:
+        yield f"labels has {', '.join(twice)!r:.80} more than once"
+    if coordinate is not None and len(labels) < 2:
+        yield f"label_coordinate is {coordinate}, but labels has {len(labels)} names"
+    if coordinate is not None and coordinate not in subject.manifest.choices:
+        yield f"label_coordinate is {coordinate}, which is not among choices"
+
+
+@_clause(
+    "files-there",
+    "Every file of `files` is in the folder, a plain file and no link; only `model.safetensors` may be left out.",
+    "manifest-fields",
+)
+def _files_there(subject: Subject) -> Iterator[str]:
+    for name in subject.manifest.files:
+        path = subject.folder / name
+        if leads_outside(path) or (path.exists() and not path.is_file()):
+            yield f"{name} is no file of the bundle itself"
+        elif not path.exists() and not subject.bundle.leaves_out(name):
+            yield f"{name} is missing"
+
+
+@_clause("files-whole", "Every file that is there has the size and the SHA-256 of `files`.", "manifest-fields")
+def _files_whole(subject: Subject) -> Iterator[str]:
+    for name in subject.manifest.files:
+        if (subject.folder / name).is_file():
+            yield from _fault(partial(subject.bundle.read, name))
+
+
+@_clause(
+    "files-others",
+    "The folder has nothing else but `manifest.json`, `model.sig`, and what git and the Hub's client keep there "
+    "(`.git`, `.gitattributes`, `.github`, `.gitignore`, `.cache`).",
+    "manifest-fields",
+)
+def _files_others(subject: Subject) -> Iterator[str]:
+    known = {*subject.manifest.files, MANIFEST, SIGNATURE, *OF_GIT, _OF_HUB}
+    for name in sorted(path.name for path in subject.folder.iterdir()):
+        if name not in known:
+            yield f"{name!r:.120} is not in the manifest"
+
+
+@_clause(
+    "signature",
+    "`model.sig`, where there is one, is over `manifest.json` and every file of `files`, as they are, and nothing "
+    "else.",
+    "manifest-fields",
+)
+def _signature(subject: Subject) -> Iterator[str]:
+    signature = read_signature(subject.folder)
+    if signature and (differences := compare(signed_files(signature, SIGNATURE), contents(subject.bundle))):
+        yield f"{SIGNATURE} is over other files ({differences})"
+
+
+@_clause(
+    "graph-version",
+    "Every graph's file is ONNX of IR version 8, with one operator set, ONNX's own of version 18.",
+    "manifest-fields",
+)
+def _graph_version(subject: Subject) -> Iterator[str]:
+    for graph in subject.graphs:
+        if graph.head.ir_version != IR_VERSION:
+            yield f"{graph.name} has IR version {graph.head.ir_version}, expected {IR_VERSION}"
+        if graph.head.opsets not in ([("", OPSET)], [("ai.onnx", OPSET)]):
+            found = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in graph.head.opsets)
+            yield f"{graph.name} has the operator sets {found[:80] or 'none'}, expected ai.onnx {OPSET}"
+
+
+@_clause(
+    "graph-interface",
+    "Its inputs and outputs are those of its role, by name, float32, of the manifest's sizes; the first axis of "
+    "each is the dimension `batch`.",
+    "graph-version",
+)
+def _graph_interface(subject: Subject) -> Iterator[str]:
+    for graph in subject.graphs:
+        inputs, outputs = graph.head.inputs, graph.head.outputs
+        yield from _fault(partial(check_interface, graph.role, inputs, outputs, subject.manifest))
+        for name, _, shape in (*inputs, *outputs):
+            if shape[:1] != ["batch"]:
+                yield f"{graph.name}: the first axis of {name:.80} is {shape[:1]}, expected batch"
+
+
+@_clause(
+    "graph-plain",
+    "It is complete and plain: no data in other files, no functions, subgraphs, sparse tensors or texts, only "
+    "operators of the list below, nothing beyond the limits below, no name twice, every tensor as long as its shape "
+    "says, and at most six times its size and 64 MiB of memory to be opened.",
+    "graph-interface",
+)
+def _graph_plain(subject: Subject) -> Iterator[str]:
+    for graph in subject.graphs:
+        yield from _fault(partial(check_graph, graph.content, graph.name, graph.role, subject.manifest))
+
+
+@_clause(
+    "graph-metadata",
+    "Its metadata have every key of the table below, once, and say what the manifest says.",
+    "graph-version",
+)
+def _graph_metadata(subject: Subject) -> Iterator[str]:
+    for graph in subject.graphs:
+        found = dict(graph.head.metadata)
+        if len(found) < len(graph.head.metadata):
+            yield f"{graph.name} has a key of its metadata twice"
+        for key, expected in graph_metadata(subject.manifest, graph.role).items():
+            value = found.get(METADATA_PREFIX + key)
+            if value is None or _read(key, value) != _read(key, expected):
+                said = "missing" if value is None else repr(value)[:80]
+                yield f"{graph.name}: {METADATA_PREFIX}{key} is {said}, expected {expected!r:.80}"
+
+
+def _read(key: str, value: str) -> object:
+    """A value of a graph's metadata."""
+    if key not in _JSON:
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+
+
+@_clause(
+    "graph-chain",
+    "The prior gives exactly what the decoder takes, in every precision.",
+    "graph-interface",
+)
+def _graph_chain(subject: Subject) -> Iterator[str]:
+    given = {g.name: {v.name for v in g.head.outputs} for g in subject.graphs if g.role == "prior"}
+    taken = {g.name: {v.name for v in g.head.inputs} for g in subject.graphs if g.role == "decoder"}
+    for prior, gives in given.items():
+        for decoder, takes in taken.items():
+            if gives != takes:
+                yield f"{prior} gives {', '.join(sorted(gives))}, but {decoder} takes {', '.join(sorted(takes))}"
+
+
+@_clause(
+    "graph-draws",
+    "Noise through the prior and its codes through the decoder give finite images in [0, 1], also where a "
+    "coordinate is as near to 0 or 1 as 2⁻²⁴.",
+    "graph-plain",
+    "graph-chain",
+)
+def _graph_draws(subject: Subject) -> Iterator[str]:
+    prior, decoder = subject.engine.graph("prior"), subject.engine.graph("decoder")
+    ends = [np.full(subject.manifest.noise, end, np.float32) for end in _ENDS]
+    noise = np.concatenate([uniform_noise(_DRAWS, subject.manifest.noise, 0), ends])
+    for start in range(0, len(noise), decoder.batch):  # images may be huge
+        codes = prior.run({"u": noise[start : start + decoder.batch]})
+        for role, found in (("prior", codes), ("decoder", decoder.run(codes))):
+            if problem := problem_with(found, found):
+                yield f"the {role}: {problem}"
+                return
+
+
+@_clause(
+    "graph-classes",
+    "u = (k + v) / classes in `label_coordinate`, with v in (0, 1), chooses class k: a prior that gives `y` gives 1 "
+    "for that class and 0 for the others.",
+    "labels",
+    "graph-draws",
+)
+def _graph_classes(subject: Subject) -> Iterator[str]:
+    manifest, prior = subject.manifest, subject.engine.graph("prior")
+    coordinate, count = manifest.label_coordinate, len(manifest.labels)
+    if coordinate is None or "y" not in prior.outputs:
+        return
+    for first in range(0, count, _DRAWS):  # there may be very many
+        chosen = np.arange(first, min(first + _DRAWS, count)).repeat(len(_WITHIN))
+        noise = uniform_noise(len(chosen), manifest.noise, 0)
+        noise[:, coordinate] = (chosen + np.resize(_WITHIN, len(chosen))) / count
+        y = prior.run({"u": noise})["y"]
+        y[np.arange(len(chosen)), chosen] -= 1
+        for number in dict.fromkeys(chosen[np.abs(y).max(1) > _NEAR].tolist()):
+            yield f"the prior does not give class {manifest.labels[number]!r:.80} where its coordinate chooses that"
+
+
+@_clause(
+    "golden-file",
+    "`golden.npz` is among `files`: arrays in NumPy's format, without pickles, called `<role>.<name>`, or "
+    "`<role>.<precision>.<name>` for a precision that has its own.",
+    "manifest-fields",
+)
+def _golden_file(subject: Subject) -> Iterator[str]:
+    _ = subject.golden
+    yield from ()
+
+
+@_clause(
+    "golden-arrays",
+    "It has every input and output of every graph, of the same number of rows, at least one, in the manifest's "
+    "sizes; float32, or bytes for images; `u` is in (0, 1), `image` in [0, 1], and a row of `y` sums to 1.",
+    "golden-file",
+    "graph-interface",
+)
+def _golden_arrays(subject: Subject) -> Iterator[str]:
+    for graph in subject.graphs:
+        given, expected = golden_of(graph.role, subject.golden, graph.precision)
+        arrays = {**given, **expected}
+        names = [value.name for value in (*graph.head.inputs, *graph.head.outputs)]
+        if sorted(arrays) != sorted(names):
+            yield f"for {graph.name} it has {', '.join(sorted(arrays)):.80}, expected {', '.join(sorted(names))}"
+        else:
+            yield from (f"for {graph.name}, {problem}" for problem in _array_problems(arrays, subject))
+
+
+def _array_problems(arrays: Arrays, subject: Subject) -> Iterator[str]:
+    shapes = subject.manifest.row_shapes
+    for name, values in arrays.items():
+        like = np.empty((len(values), *shapes[name]), np.float32)
+        if problem := problem_with({name: values}, {name: like}):
+            yield problem
+        elif name == "u" and not 0 < values.min() <= values.max() < 1:
+            yield f"u has values from {values.min():g} to {values.max():g}, expected (0, 1)"
+
+
+@_clause(
+    "golden-replayed",
+    f"On the CPU, in batches of {', '.join(map(str, COMPARED_BATCHES))} rows, every graph gives its golden outputs: in "
+    "`fp32` and `lite` within 1e-5 times the larger of 1 and the largest of them, in `fp16` within 5e-3 times that, in "
+    "`int8` with a PSNR of at least 15 dB.",
+    "golden-arrays",
+    "graph-plain",
+)
+def _golden_replayed(subject: Subject) -> Iterator[str]:
+    for c in verify(str(subject.folder.absolute()), device="cpu"):
+        if not c.passed:
+            found = c.problem or f"a {c.measure} of {math.nan if c.value is None else c.value:.3g}, expected {c.gate:g}"
+            yield f"the {c.graph} in {c.precision} at batch {c.batch}: {found}"
+
+
+@_clause(
+    "parity",
+    "`parity.json`, where there is one, is a JSON object: `passed` is true, and `rows` has for every role at least "
+    "one object with it as `graph`, and `passed` true in each.",
+    "manifest-fields",
+)
+def _parity(subject: Subject) -> Iterator[str]:
+    if PARITY in subject.manifest.files:
+        check_report(subject.bundle)
+    yield from ()
+
+
+def _fault(look: Callable[[], Any]) -> Iterator[str]:
+    """What is wrong, if it is: so that one graph's fault does not hide another's."""
+    try:
+        look()
+    except InvalidBundle as error:
+        yield str(error)
