@@ -27,6 +27,9 @@ def train(
     ] = None,
     licence: Annotated[str | None, typer.Option(help="The licence of the weights [default: the recipe's].")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/<name>].")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="NAME", help="Begin with a model's weights, as many layers as fit.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")] = None,
     threads: Threads = None,
@@ -45,7 +48,7 @@ def train(
     from aae_zoo.zoo.training.trainer import train as train_recipe
 
     folder = out or Path("runs") / checked.name
-    metrics = train_recipe(checked, folder, data=data, resume=resume, threads=threads, tracker=tracker)
+    metrics = train_recipe(checked, folder, data=data, resume=resume, threads=threads, tracker=tracker, begin=from_)
     if metrics is None:  # this is not the main process; threads of torch.distributed may abort an orderly exit
         os._exit(0)
     _print_result(Run(folder, checked), metrics, json)

@@ -49,3 +49,16 @@ class Autoencoder(nn.Module):
     def logits(self, codes: Mapping[str, Tensor]) -> Tensor:
         """The images of codes before the sigmoid; of the codes, the decoder takes what it needs."""
         return self.decoder.logits(codes["z"], codes["y"] if self.prior.conditional else None)
+
+
+class ImageEncoder(nn.Module):
+    """Images [n, C, H, W] in [0, 1] to their codes by name: an autoencoder's encoder, and how its prior has codes."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        super().__init__()
+        self.encoder, self.prior = model.encoder, model.prior
+        self.encode = model.encode
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """The codes of images, without a noisy encoder's noise."""
+        return self.encode(image)

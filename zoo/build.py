@@ -22,7 +22,8 @@ def build(recipe: Recipe, image: tuple[int, int, int]) -> tuple[Autoencoder, Bas
         InvalidRecipe: the recipe's parts do not fit each other, or have too many parameters.
     """
     with torch.device("meta"):  # networks without memory: how large they would be
-        count = sum(parameter.numel() for parameter in _build(recipe, image)[1].parameters())
+        model, objective = _build(recipe, image)
+        count = sum(values.numel() for values in {**model.state_dict(), **objective.state_dict()}.values())
     if count > _MAX_PARAMETERS:
         raise InvalidRecipe(
             f"the networks of {recipe.name} would have {count:,} parameters, expected at most {_MAX_PARAMETERS:,}; "

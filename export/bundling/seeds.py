@@ -24,10 +24,21 @@ def over_seeds(run: Run, others: Sequence[Path]) -> dict[str, Any]:
                 f"{other.folder} is of another recipe than {run.folder}, expected one that differs in its seed alone: "
                 f"train it with --set training.seed=N --out {other.folder}"
             )
+        if _beginning(other) != _beginning(run):
+            raise CheckpointError(
+                f"{other.folder} began with other weights than {run.folder}, expected the same: train both with the "
+                "same --from, or without"
+            )
     if len(set(seeds)) < len(seeds):
         raise CheckpointError(f"the runs have the seeds {seeds}, expected each once: leave out a run")
     metrics = [r.read_json("metrics.json") for r in runs]
     return {"seeds": seeds, **{name: [m[name] for m in metrics] for name in FIGURES if all(name in m for m in metrics)}}
+
+
+def _beginning(run: Run) -> str | None:
+    """The SHA-256 of the manifest of the model that a run began with, if it began with any."""
+    began = run.read_json("run.json").get("began_with")
+    return began and str(began["manifest_sha256"])
 
 
 def _without_seed(recipe: Recipe) -> str:

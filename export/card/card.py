@@ -129,7 +129,16 @@ command:
 
 with {versions}, and this recipe:
 
-{markdown_block(facts["recipe"], "toml")}{method}"""
+{markdown_block(facts["recipe"], "toml")}{method}{_beginning(facts)}"""
+
+
+def _beginning(facts: Mapping[str, Any]) -> str:
+    """The sentence on the model whose weights training began with, if there is one."""
+    if not (began := facts.get("began_with")):
+        return ""
+    name, sha256 = markdown(f"{began['name']} {began['version']}"), markdown(str(began["manifest_sha256"]))
+    new = f", apart from these layers, which began anew: {markdown(', '.join(began['new']))}" if began["new"] else ""
+    return f"\n\nTraining began with the weights of {name} (the SHA-256 of its manifest is {sha256}){new}."
 
 
 def _versions(facts: Mapping[str, Any]) -> str:

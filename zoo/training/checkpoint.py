@@ -79,10 +79,19 @@ class Checkpoint:
             state["cuda"] = torch.cuda.get_rng_state(self.processes.device)
         return state
 
-    def save(self, random: list[dict[str, Tensor]], *, epoch: int, step: int, seconds: float, log_bytes: int) -> None:
+    def save(
+        self,
+        random: list[dict[str, Tensor]],
+        *,
+        epoch: int,
+        step: int,
+        seconds: float,
+        log_bytes: int,
+        began_with: dict[str, Any] | None,
+    ) -> None:
         """Write the weights, and with them everything that an exact continuation needs.
 
-        `random` is what `random` gave in each process, by their numbers.
+        `random` is what `random` gave in each process, by their numbers; `began_with` goes into run.json in the end.
         """
         self.run.save_weights(self.objective.state_dict(), epoch=epoch, step=step)
         self.run.save_state(
@@ -90,6 +99,7 @@ class Checkpoint:
                 "epoch": epoch,
                 "seconds": seconds,
                 "log_bytes": log_bytes,
+                "began_with": began_with,
                 "weights": self.objective.state_dict(),
                 "optimisers": {name: o.state_dict() for name, o in self.objective.optimisers.items()},
                 "order": self.order.get_state(),

@@ -8,7 +8,8 @@ tensorboard/       the same numbers and pictures for TensorBoard
 pictures/          reconstructions, samples, codes and losses by epoch
 metrics.json       the test set's metrics, when training has ended
 labels.json        which training images' labels training knew, where it knew some but not all
-run.json           command, versions, data and their folder, seconds: where the weights came from
+run.json           command, versions, data and their folder, seconds, and the model that it began with, if any:
+                   where the weights came from
 .aae-zoo.json      the mark that this folder is a run's, with the recipe's SHA-256
 """
 

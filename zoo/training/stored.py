@@ -27,6 +27,16 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
+class _Beginning(_Document):
+    """The model whose weights training began with: the layers that are its, and those that are not."""
+
+    name: str
+    version: str
+    manifest_sha256: str
+    layers: list[str]
+    new: list[str]
+
+
 class _Facts(_Document):
     """run.json: `data` is the folder that training was given, None where it looked for the data itself."""
 
@@ -40,6 +50,7 @@ class _Facts(_Document):
     threads: int
     processes: int = 1
     data: str | None = None
+    began_with: _Beginning | None = None
 
 
 class _Metrics(_Document):
@@ -83,6 +94,7 @@ class _State(_Document):
     epoch: Annotated[int, Field(ge=0)]
     seconds: float
     log_bytes: Annotated[int, Field(ge=0)]
+    began_with: _Beginning | None = None
     weights: dict[str, Tensor]
     optimisers: dict[str, dict[str, Any]]
     order: Tensor

@@ -14,8 +14,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aae_zoo.runtime.engine.cpus import available_cpus
-from aae_zoo.runtime.errors import Interrupted, TrainingError
+from aae_zoo.runtime.errors import CheckpointError, Interrupted, TrainingError
+from aae_zoo.runtime.store.pull import pull
 from aae_zoo.zoo.build import build
+from aae_zoo.zoo.bundled.networks import load_networks
+from aae_zoo.zoo.bundled.start import begin_with
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.known_labels import known_labels
 from aae_zoo.zoo.data.loading import load_data
@@ -43,19 +46,23 @@ def train(
     resume: bool = False,
     threads: int | None = None,
     tracker: str = "tensorboard",
+    begin: str | None = None,
 ) -> dict[str, Any] | None:
     """Train a recipe into the run folder `out`; the metrics on the test set.
 
     On one machine, with the same versions and numbers of threads and processes, the same recipe gives the same
     weights, whether or not the run was interrupted and resumed. `threads` are those of one operator in each process, by
     default $OMP_NUM_THREADS or a share of the CPUs that this process may use. `tracker`, one of `TRACKERS`, shows
-    losses, metrics and pictures meanwhile. Of several processes only the main one has metrics, and writes and prints;
-    the others give None.
+    losses, metrics and pictures meanwhile. `begin` names a model, as for `load_networks`, whose layers training begins
+    with, as many as fit. Of several processes only the main one has metrics, and writes and prints; the others give
+    None.
 
     Raises:
         InvalidInput, MissingBackend: there is no such tracker, or it is not installed.
         DatasetError: the data set is missing or damaged.
-        CheckpointError: `resume` finds no checkpoint, or one of another recipe or another number of processes.
+        CheckpointError: `resume` finds no checkpoint, or one of another recipe, another number of processes or another
+            beginning.
+        InvalidInput, ModelNotFound, InvalidBundle, HubError: there is no model `begin`, it is damaged, or does not fit.
         OutputError: `out` holds a run already and `resume` is false, another process trains into it, or it cannot be
             written.
         TrainingError: a loss is no longer a finite number, the process was interrupted, another one has ended, a batch
@@ -67,7 +74,7 @@ def train(
     dataset = _load_once(recipe, data, processes)
     with ExitStack() as stack:
         with processes.agree():
-            trainer = Trainer(recipe, dataset, out, processes, data=data, threads=threads)
+            trainer = Trainer(recipe, dataset, out, processes, data=data, threads=threads, begin=begin)
             if processes.main:
                 stack.enter_context(trainer.run.alone())
         trainer.start(resume=resume, tracker=tracker)
@@ -91,7 +98,7 @@ class Trainer:
 
     `images` are the training images, uint8 [n, C, H, W], and `labels` int64 [n], -1 where training may not know them;
     `known` are the indices of those that it may. `validation` are the images kept for validation. `data` is the folder
-    that the data set was read from, where one was given, and `threads` as in `train`.
+    that the data set was read from, where one was given, `threads` and `begin` as in `train`.
     """
 
     def __init__(
@@ -103,11 +110,14 @@ class Trainer:
         *,
         data: Path | None = None,
         threads: int | None = None,
+        begin: str | None = None,
     ) -> None:
         self.run = Run(out, recipe)
         self.settings = recipe.training
         self.dataset = dataset
         self.data = data
+        self.begin = begin
+        self.began_with: dict[str, Any] | None = None
         self.processes = processes
         self.log: Log | NoLog = NoLog()
         self.epoch = 0  # how many are whole
@@ -173,24 +183,45 @@ class Trainer:
 
         Raises:
             TrainingError: the tracker cannot be started.
-            CheckpointError: `resume` finds no checkpoint, or one of another recipe or another number of processes.
+            CheckpointError: as for `train`.
+            InvalidInput, ModelNotFound, InvalidBundle, HubError: as for `train`.
             OutputError: `resume` is false and the folder holds a run already, or anything that is no run's; or it
                 cannot be written.
         """
         state: dict[str, Any] = {}
         with self.processes.agree():
             if self.processes.main:
-                state = self.checkpoint.load() if resume else self._new_run()
+                state = self._old_run() if resume else self._new_run()
                 step, size = state["epoch"] * self.steps_per_epoch, state["log_bytes"]
                 self.log = Log(self.run, step=step, size=size, tracker=tracker)
         state = self.processes.from_main(state)
         self.checkpoint.restore(state)
         self.epoch, self.seconds = state["epoch"], state["seconds"]
+        self.began_with = state.get("began_with")
         self.step = self.epoch * self.steps_per_epoch
 
     def _new_run(self) -> dict[str, Any]:
+        began_with = self._begin_with(self.begin) if self.begin else None
         self.run.create()
-        return self.checkpoint.first()
+        return {**self.checkpoint.first(), "began_with": began_with}
+
+    def _begin_with(self, name: str) -> dict[str, Any]:
+        """Take the layers of a model that fit, and say which do not."""
+        began = begin_with(load_networks(name), self.run.recipe, self.objective)
+        new = f"; new are {', '.join(began['new'])}" if began["new"] else ""
+        taken = f"{len(began['layers'])} of {len(began['layers'] + began['new'])} layers"
+        tqdm.write(f"{taken} begin as in {began['name']} {began['version']}{new}", file=sys.stderr)
+        return began
+
+    def _old_run(self) -> dict[str, Any]:
+        state = self.checkpoint.load()
+        began = (state.get("began_with") or {}).get("manifest_sha256")
+        if self.begin and pull(self.begin).bundle.manifest_sha256 != began:
+            raise CheckpointError(
+                f"{self.run.state} did not begin with the weights of {self.begin}, as it is now; leave out --from, "
+                "which --resume does not need, or train into a new folder"
+            )
+        return state
 
     def fit(self) -> None:
         """Train to the last epoch, with a progress bar on stderr and a checkpoint after every epoch.
@@ -283,7 +314,12 @@ class Trainer:
             self._report(losses, validation)
             self._say_how_long(seconds)
             self.checkpoint.save(
-                random, epoch=self.epoch, step=self.step, seconds=self.seconds, log_bytes=self.log.size
+                random,
+                epoch=self.epoch,
+                step=self.step,
+                seconds=self.seconds,
+                log_bytes=self.log.size,
+                began_with=self.began_with,
             )
 
     @contextmanager
@@ -345,14 +381,16 @@ class Trainer:
         self.run.write_json("metrics.json", metrics)
         if self.some_known:
             self.run.write_json(LABELS, {"training_images_with_known_labels": self.known.tolist()})
+        began = self.began_with
         facts = {
-            "command": self.processes.command(self.run.recipe.command),
+            "command": self.processes.command(self.run.recipe.command) + (f" --from {began['name']}" if began else ""),
             "seed": self.settings.seed,
             "training_seconds": round(self.seconds, 1),
             "dataset_md5": self.dataset.md5s,
             **self.environment,
             "processes": self.processes.count,
             "data": str(self.data.resolve()) if self.data else None,
+            **({"began_with": began} if began else {}),
         }
         self.run.write_json("run.json", facts)
         return metrics
