@@ -67,11 +67,11 @@ tests/support/node_modules/.package-lock.json: tests/support/package-lock.json
 	npm ci --prefix tests/support --ignore-scripts --no-audit --no-fund
 	touch $@
 
-# Rewrites the README's table of engines.
+# Rewrites the table of engines in docs/embedding.md.
 engines: install-engines
-	$(BIN)/python tests/support/engines/registry.py README.md
+	$(BIN)/python tests/support/engines/registry.py docs/embedding.md
 
-# Rewrites docs/benchmarks.md; needs MNIST (see README).
+# Rewrites docs/benchmarks.md; needs MNIST (see docs/training.md).
 bench: install
 	$(BIN)/python tests/benchmarks/run.py docs/benchmarks.md
 
@@ -95,7 +95,7 @@ bench-attacks: install
 zoo: install
 	$(BIN)/python -m aae_zoo.export.release.zoo; made=$$?; $(BIN)/python -m aae_zoo.export.release.generated && exit $$made
 
-# Rewrites the catalogue, the README's tables of models and the gallery from the shipped bundles.
+# Rewrites the catalogue, the tables of models, the gallery and the pictures of the README from the shipped bundles.
 generated: install
 	$(BIN)/python -m aae_zoo.export.release.generated
 

@@ -95,6 +95,6 @@ def test_a_shipped_manifest_is_written_as_it_is(name: str) -> None:
 
 
 def test_the_documents_name_every_field() -> None:
-    table = (ROOT / "docs" / "embedding.md").read_text("utf-8").split("## The manifest")[1].split("\n## ")[0]
+    table = (ROOT / "docs" / "bundle.md").read_text("utf-8").split("## The manifest")[1].split("\n## ")[0]
     named = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
     assert named == [field.name for field in fields(Manifest)]
