@@ -15,7 +15,7 @@ PACKAGES := -p aae_zoo.runtime -p aae_zoo.zoo -p aae_zoo.export -p aae_zoo.cli
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve bench-attacks variants zoo generated screenshots clean
+.PHONY: sample lock sbom install install-engines engines docs notebooks test lint bench bench-newcomer bench-serve bench-attacks variants zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
@@ -58,7 +58,7 @@ lint:
 
 # What tests run graphs, programs and pages in: other engines for Python, Node's packages, a browser, C and C++.
 install-engines: tests/support/node_modules/.package-lock.json
-	$(MAKE) install EXTRAS=$(EXTRAS),engines
+	$(MAKE) install EXTRAS=$(EXTRAS),engines,docs
 	command -v chromium >/dev/null && command -v c++ >/dev/null && command -v strace >/dev/null || { $(SUDO) apt-get update -qq && \
 	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc g++ libc6-dev strace; }
 
@@ -66,6 +66,21 @@ install-engines: tests/support/node_modules/.package-lock.json
 tests/support/node_modules/.package-lock.json: tests/support/package-lock.json
 	npm ci --prefix tests/support --ignore-scripts --no-audit --no-fund
 	touch $@
+
+# The documentation as a site in build/site, to be read from disk or put on any static server.
+docs:
+	$(MAKE) install EXTRAS=$(EXTRAS),docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo build/site/index.html
+
+# Runs the notebooks and keeps in them what they print and draw.
+notebooks:
+	$(MAKE) install EXTRAS=$(EXTRAS),docs
+	$(BIN)/python tests/support/run_notebooks.py
+
+# Rewrites the table of docs/quickstart.md: a newcomer's first minutes, in fresh environments. Needs npm.
+bench-newcomer: install
+	$(BIN)/python tests/benchmarks/newcomer.py docs/quickstart.md
 
 # Rewrites the table of engines in docs/embedding.md.
 engines: install-engines
@@ -104,5 +119,5 @@ clean:
 	for made in $(VENV) $(RUNTIME); do \
 	if test -f $$made/.aae-zoo; then rm -rf $$made; elif test -e $$made; then echo "$$made stays: make did not make it"; fi; \
 	done
-	rm -rf build/lib build/bdist.* build/__editable__.* build/types
+	rm -rf build/lib build/bdist.* build/__editable__.* build/types build/site
 	test ! -d build || rmdir build || true

@@ -22,13 +22,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
 
-def place(path: str) -> str:
-    """Where the site has a file of the repository."""
-    if path in PAGES:
-        return PAGES[path]
-    path = path.removeprefix("docs/").removeprefix("runtime/")
-    return re.sub(r"\.ipynb$", ".md", path)
-
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what lies outside docs/."""
@@ -43,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links to files of the repository into links to where the site has them; add the commands' help."""
+    """Turn links to files of the repository into links to where the site has them, and put in the commands' help."""
     uri = page.file.src_uri
     folder = posixpath.dirname(origin(uri))
 
@@ -58,7 +51,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             file.copy_file()
         return posixpath.relpath(target, posixpath.dirname(uri) or ".")
 
-    return LINK.sub(moved, markdown).replace("<!-- commands -->", commands())
+    markdown = LINK.sub(moved, markdown)
+    return markdown.replace("<!-- commands -->", commands()) if uri == "command-line.md" else markdown
 
 
 def place(path: str) -> str:
