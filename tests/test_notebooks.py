@@ -7,10 +7,10 @@ import pytest
 from run_notebooks import NOTEBOOKS, run
 
 
-def shown(notebook: nbformat.NotebookNode) -> list[list[str]]:
-    """For each cell of code the kinds of what it put out, in order."""
+def shown(notebook: nbformat.NotebookNode) -> list[set[str]]:
+    """For each cell of code the kinds of what it put out."""
     outputs = [cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    return [[kind for one in each for kind in one.get("data", {one["output_type"]: 0})] for each in outputs]
+    return [{kind for one in each for kind in one.get("data", {one.get("name"): None})} for each in outputs]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,7 +1,7 @@
 """The pictures of the README, drawn by the shipped models: the banner, and a few samples of each."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ def _letters() -> NDArray[np.bool_]:
     return np.asarray(paper)
 
 
-def _mosaic(tiles: NDArray[np.generic]) -> NDArray[np.generic]:
+def _mosaic(tiles: NDArray[Any]) -> NDArray[Any]:
     """[rows, columns, height, width] as one picture."""
     rows, columns, height, width = tiles.shape
     return tiles.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)

@@ -69,14 +69,10 @@ def main() -> None:
         for wanted, (command, made) in STEPS.items():
             took = seconds(command, folder, made)
             shown = re.sub(r" --quiet| --find-links dist|pip wheel.*?&& ", "", command).replace("  ", " ")
-            lines.append(f"| {wanted} | {took:.0f} s | {', '.join(f'`{each}`' for each in shown.split(' && '))} |")
+            lines.append(f"| {wanted} | {took:.1f} s | {', '.join(f'`{each}`' for each in shown.split(' && '))} |")
             print(lines[-1])
-    threads = available_cpus()
-    lines += [
-        "",
-        f"On {threads} CPU threads without a GPU, each step after the one before it; downloads are included.",
-        END,
-    ]
+    terms = "each step after the one before it, with the downloads and the building of the wheel."
+    lines += ["", f"On {available_cpus()} CPU threads, {terms}", END]
     document = Path(sys.argv[1])
     text = document.read_text("utf-8")
     with atomic_file(document) as temporary:
