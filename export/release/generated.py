@@ -107,8 +107,9 @@ def _name(bundle: Bundle) -> str:
 
 
 def _exhibited(bundle: Bundle) -> str:
-    """The name, which leads to the model in the gallery, for the README."""
-    return f"[{bundle.manifest.name}](docs/gallery.md#{bundle.manifest.name})"
+    """The name, which leads to the model in the gallery, and the title below it, for the README."""
+    name = bundle.manifest.name
+    return f"[{name}](docs/gallery.md#{name})<br>{bundle.manifest.title}"
 
 
 def _picture(bundle: Bundle) -> str:
@@ -179,8 +180,7 @@ _TABLES: Final[dict[str, tuple[str, str, dict[str, Column]]]] = {
         "mse",
         {
             "draws": _picture,
-            "name": _exhibited,
-            "model": _title,
+            "model": _exhibited,
             "MSE": _figure("mse", "{:.4f}".format),
             "Fréchet": _figure("frechet", "{:.1f}".format),
             "error, %": _figure("error", "{:.2f}".format),
