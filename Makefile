@@ -15,8 +15,8 @@ PACKAGES := -p aae_zoo
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: sample lock sbom install install-engines engines test lint bench bench-serve bench-attacks bench-explore bench-own fuzz \
-	variants zoo generated screenshots clean
+.PHONY: sample lock sbom install install-engines engines docs notebooks test lint bench bench-newcomer bench-serve \
+	bench-attacks bench-explore bench-own fuzz variants zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
@@ -59,7 +59,7 @@ lint:
 
 # What tests run graphs, programs and pages in: other engines for Python, Node's packages, a browser, C and C++.
 install-engines: tests/support/node_modules/.package-lock.json
-	$(MAKE) install EXTRAS=$(EXTRAS),engines
+	$(MAKE) install EXTRAS=$(EXTRAS),engines,docs
 	command -v chromium >/dev/null && command -v c++ >/dev/null && command -v strace >/dev/null || { $(SUDO) apt-get update -qq && \
 	$(SUDO) apt-get install -y -qq --no-install-recommends chromium gcc g++ libc6-dev strace; }
 
@@ -68,11 +68,26 @@ tests/support/node_modules/.package-lock.json: tests/support/package-lock.json
 	npm ci --prefix tests/support --ignore-scripts --no-audit --no-fund
 	touch $@
 
-# Rewrites the README's table of engines.
-engines: install-engines
-	$(BIN)/python tests/support/engines/registry.py README.md
+# The documentation as a site in build/site, to be read from disk or put on any static server.
+docs:
+	$(MAKE) install EXTRAS=$(EXTRAS),docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo build/site/index.html
 
-# Rewrites docs/benchmarks.md; needs MNIST (see README).
+# Runs the notebooks and keeps in them what they print and draw.
+notebooks:
+	$(MAKE) install EXTRAS=$(EXTRAS),docs
+	$(BIN)/python tests/support/run_notebooks.py
+
+# Rewrites the table of docs/quickstart.md: a newcomer's first minutes, in fresh environments. Needs npm.
+bench-newcomer: install
+	$(BIN)/python tests/benchmarks/newcomer.py docs/quickstart.md
+
+# Rewrites the table of engines in docs/embedding.md.
+engines: install-engines
+	$(BIN)/python tests/support/engines/registry.py docs/embedding.md
+
+# Rewrites docs/benchmarks.md; needs MNIST (see docs/training.md).
 bench: install
 	$(BIN)/python tests/benchmarks/run.py docs/benchmarks.md
 
@@ -108,7 +123,7 @@ bench-explore: install-engines
 zoo: install
 	$(BIN)/python -m aae_zoo.export.release.zoo; made=$$?; $(BIN)/python -m aae_zoo.export.release.generated && exit $$made
 
-# Rewrites the shipped bundles' cards, the catalogue, the README's tables of models and the gallery from their manifests.
+# Rewrites the shipped bundles' cards, the catalogue, the tables of models, the gallery and the README's pictures.
 generated: install
 	$(BIN)/python -m aae_zoo.export.release.generated
 
@@ -117,5 +132,5 @@ clean:
 	for made in $(VENV) $(RUNTIME); do \
 	if test -f $$made/.aae-zoo; then rm -rf $$made; elif test -e $$made; then echo "$$made stays: make did not make it"; fi; \
 	done
-	rm -rf build/lib build/bdist.* build/__editable__.* build/types
+	rm -rf build/lib build/bdist.* build/__editable__.* build/types build/site
 	test ! -d build || rmdir build || true

@@ -78,7 +78,7 @@ def _root(
     pass
 
 
-def _command_line(asked: str) -> typer.Typer:
+def command_line(asked: str) -> typer.Typer:
     """All commands, or only the one that is asked for: typer takes 10 ms to prepare them all."""
     app = typer.Typer(
         cls=_Groups,
@@ -111,7 +111,7 @@ def main() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"{line(f'warning: {message}')}\n"
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of files of which our own sentences say what is wrong
     try:
-        _command_line(next(iter(sys.argv[1:]), ""))()
+        command_line(next(iter(sys.argv[1:]), ""))()
     except AaeZooError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:

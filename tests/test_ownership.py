@@ -802,7 +802,8 @@ def test_make_clean_removes_only_what_make_made(tmp_path: Path) -> None:
 def test_a_gallery_that_somebody_wrote_is_not_written_over(tmp_path: Path) -> None:
     shutil.copytree(MODELS / "digits-gauss", tmp_path / "runtime" / "models" / "digits-gauss")
     shutil.copy(ROOT / "README.md", tmp_path)
-    (tmp_path / "docs").mkdir()
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    (tmp_path / "docs" / "gallery.md").unlink()
     assert tmp_path / "docs" / "gallery.md" in generate(tmp_path)
     (tmp_path / "docs" / "gallery.md").write_text("my holidays")
     with pytest.raises(InvalidBundle, match="gallery.md was not written by make generated; move it away"):

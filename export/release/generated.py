@@ -1,4 +1,4 @@
-"""What is generated: from the shipped bundles cards, catalogue, README's tables and gallery; and the format's own.
+"""What is generated: from the shipped bundles cards, catalogue, tables, gallery and pictures; and the format's own.
 
     python -m aae_zoo.export.release.generated [--check]
 
@@ -15,8 +15,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
+from PIL import Image
+
 from aae_zoo.export.card.card import describing_files
 from aae_zoo.export.card.figures import FIGURES, METRIC_NAMES, PICTURES, spread
+from aae_zoo.export.release.pictures import is_drawn, pictures
 from aae_zoo.export.release.specification import specification
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import MANIFEST, FileRecord, Manifest, metric_text
@@ -39,13 +42,13 @@ def training_seconds(models: Path) -> dict[str, float]:
 
 
 def generate(root: Path) -> dict[Path, str]:
-    """The generated files of a checkout and what they must hold.
+    """The generated texts of a checkout and what they must hold.
 
     Raises:
         InvalidBundle: a shipped bundle is damaged, somebody else wrote a file that this would write over, or a
             document lacks the markers of what is generated.
     """
-    found = [open_bundle(p) for p in sorted((root / "runtime" / "models").iterdir()) if p.is_dir()]
+    found = _shipped(root)
     for bundle in found:
         bundle.check_files()
     described = [describe(bundle) for bundle in found]
@@ -53,15 +56,26 @@ def generate(root: Path) -> dict[Path, str]:
     exhibited = root / "docs" / "gallery.md"
     if exhibited.exists() and _GALLERY not in exhibited.read_text("utf-8"):
         raise InvalidBundle(f"{exhibited} was not written by make generated; move it away, it would be written over")
-    readme, listed = root / "README.md", root / "runtime" / "models" / "catalogue.json"
+    listed = root / "runtime" / "models" / "catalogue.json"
     before = _listed(listed) if listed.exists() else {}
+    tables = {root / name: with_table((root / name).read_text("utf-8"), name, bundles) for name in _TABLES}
     return {
         **{bundle.folder / name: text for bundle, texts in described for name, text in texts.items()},
         listed: catalogue(bundles, before),
-        readme: with_tables(readme.read_text("utf-8"), bundles),
+        **tables,
         exhibited: gallery(bundles),
         **specification(root),
     }
+
+
+def generate_pictures(root: Path) -> dict[Path, Image.Image]:
+    """The pictures of the README and what they must show."""
+    names = [bundle.manifest.name for bundle in _shipped(root)]
+    return {root / "docs" / "pictures" / name: p for name, p in pictures(root / "runtime" / "models", names).items()}
+
+
+def _shipped(root: Path) -> list[Bundle]:
+    return [open_bundle(path) for path in sorted((root / "runtime" / "models").iterdir()) if path.is_dir()]
 
 
 def describe(bundle: Bundle) -> tuple[Bundle, dict[str, str]]:
@@ -118,11 +132,21 @@ def _exhibit(bundle: Bundle) -> str:
     about = f"{manifest.description}: [its card]({folder}/README.md). {figures[0].upper()}{figures[1:]}."
     pictures = [name for name in PICTURES if f"{name}.png" in manifest.files]
     shown = [f"{PICTURES[name]}:\n\n![{name} of {manifest.name}]({folder}/{name}.png)" for name in pictures]
-    return "\n\n".join([f"## {manifest.title}: `{manifest.name}`", about, *shown])
+    return "\n\n".join([f"## {manifest.name}", f"**{manifest.title}**", about, *shown])
 
 
 def _name(bundle: Bundle) -> str:
     return f"`{bundle.manifest.name}`"
+
+
+def _exhibited(bundle: Bundle) -> str:
+    """The name, which leads to the model in the gallery, and the title below it, for the README."""
+    name = bundle.manifest.name
+    return f"[{name}](docs/gallery.md#{name})<br>{bundle.manifest.title}"
+
+
+def _picture(bundle: Bundle) -> str:
+    return f"![samples of {bundle.manifest.name}](docs/pictures/{bundle.manifest.name}.png)"
 
 
 def _title(bundle: Bundle) -> str:
@@ -175,16 +199,30 @@ def _percent(share: float) -> str:
 
 
 def _megabytes(bundle: Bundle) -> str:
-    return f"{_bytes(bundle) / 1e6:.1f} MB"
+    return f"{_bytes(bundle) / 1e6:.1f}"
 
 
 def _bytes(bundle: Bundle) -> int:
     return bundle.manifest.size + len(_text(bundle.manifest))
 
 
-# The README's tables: the metric without which a model has no row, and the columns.
-_TABLES: Final[dict[str, tuple[str, dict[str, Column]]]] = {
-    "models": (
+# The documents with a table of the models: its name, the metric without which a model has no row, and the columns.
+_TABLES: Final[dict[str, tuple[str, str, dict[str, Column]]]] = {
+    "README.md": (
+        "models",
+        "mse",
+        {
+            "draws": _picture,
+            "model": _exhibited,
+            "MSE": _figure("mse", "{:.4f}".format),
+            "Fréchet": _figure("frechet", "{:.1f}".format),
+            "error, %": _figure("error", "{:.2f}".format),
+            "AUROC": _figure("anomaly_auroc", "{:.3f}".format),
+            "MB": _megabytes,
+        },
+    ),
+    "docs/models.md": (
+        "models",
         "mse",
         {
             "name": _name,
@@ -197,10 +235,11 @@ _TABLES: Final[dict[str, tuple[str, dict[str, Column]]]] = {
             "Parzen, nats": _metrics(_parzen),
             "training": _training,
             "parameters": _figure("parameters", _parameters),
-            "bundle": _megabytes,
+            "bundle, MB": _megabytes,
         },
     ),
-    "papers": (
+    "docs/paper.md": (
+        "papers",
         "paper",
         {
             "name": _name,
@@ -211,7 +250,8 @@ _TABLES: Final[dict[str, tuple[str, dict[str, Column]]]] = {
             "what differs": _figure("paper", itemgetter("differs")),
         },
     ),
-    "anomalies": (
+    "docs/anomalies.md": (
+        "anomalies",
         "anomaly_auroc",
         {
             "name": _name,
@@ -224,25 +264,20 @@ _TABLES: Final[dict[str, tuple[str, dict[str, Column]]]] = {
 }
 
 
-def with_tables(readme: str, bundles: list[Bundle]) -> str:
-    """The README with its tables, each between its two markers.
+def with_table(text: str, document: str, bundles: list[Bundle]) -> str:
+    """The text of a document, such as docs/models.md, with its table between two markers.
 
     Raises:
-        InvalidBundle: the README lacks a pair of markers.
+        InvalidBundle: the text lacks the markers.
     """
-    for name, (metric, columns) in _TABLES.items():
-        readme = _with_table(readme, name, columns, [b for b in bundles if metric in b.manifest.metrics])
-    return readme
-
-
-def _with_table(readme: str, name: str, columns: Mapping[str, Column], bundles: list[Bundle]) -> str:
+    name, metric, columns = _TABLES[document]
+    rows = [[cell(bundle) for cell in columns.values()] for bundle in bundles if metric in bundle.manifest.metrics]
     begin, end = f"<!-- {name}: generated by make generated -->", f"<!-- {name}: end -->"
-    rows = [[cell(bundle) for cell in columns.values()] for bundle in bundles]
     lines = [list(columns), ["---"] * len(columns), *rows]
     table = "\n".join([begin, *(f"| {' | '.join(line)} |" for line in lines), end])
-    text, count = re.subn(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: table, readme, flags=re.DOTALL)
+    text, count = re.subn(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: table, text, flags=re.DOTALL)
     if count != 1:
-        raise InvalidBundle(f"README.md has {count} tables of {name}, expected one between {begin} and {end}")
+        raise InvalidBundle(f"{document} has {count} tables of {name}, expected one between {begin} and {end}")
     return text
 
 
@@ -259,18 +294,28 @@ def _entry(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def _write(path: Path, content: str | Image.Image) -> None:
+    with atomic_file(path) as temporary:
+        if isinstance(content, str):
+            temporary.write_text(content, "utf-8")
+        else:
+            content.save(temporary, "PNG", optimize=True)
+
+
 def _main() -> int:
+    stale: dict[Path, str | Image.Image] = {}
     try:
-        stale = {p: text for p, text in generate(Path()).items() if not p.exists() or p.read_text("utf-8") != text}
+        texts, images = generate(Path()), generate_pictures(Path())
     except AaeZooError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    for path, text in stale.items():
+    stale |= {path: text for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text}
+    stale |= {path: picture for path, picture in images.items() if not is_drawn(path, picture)}
+    for path, content in stale.items():
         if "--check" in sys.argv:
             sys.stderr.write(f"{path} is out of date; run make generated\n")
         else:
-            with atomic_file(path) as temporary:
-                temporary.write_text(text, "utf-8")
+            _write(path, content)
     return 1 if stale and "--check" in sys.argv else 0
 
 

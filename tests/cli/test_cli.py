@@ -333,13 +333,13 @@ def test_the_version(aae_zoo: AaeZoo) -> None:
     assert aae_zoo("--version").out == f"aae-zoo {version('aae-zoo')}\n"
 
 
-def test_every_command_has_help_and_stands_in_the_readme(aae_zoo: AaeZoo) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
+def test_every_command_has_help_and_an_example(aae_zoo: AaeZoo) -> None:
+    documents = "".join(p.read_text("utf-8") for p in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
     names = re.findall(r"^  (\S+)", aae_zoo("--help").out.split("Look:")[1], re.MULTILINE)
     assert {"list", "sample", "train", "publish"} <= set(names)
     for name in names:
         assert aae_zoo(name, "-h").out == aae_zoo(name, "--help").out != ""
-        assert f"aae-zoo {name}" in readme, f"add aae-zoo {name} to README.md"
+        assert f"\naae-zoo {name}" in documents, f"show aae-zoo {name} in a page of docs/"
 
 
 def test_the_help_is_one_screen_of_commands_in_groups(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +360,7 @@ def test_every_device_and_precision_is_named_in_the_help(aae_zoo: AaeZoo) -> Non
         assert name in text, f"name {name} in the help of cli/options.py"
 
 
-def test_every_device_stands_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
+def test_every_device_is_documented() -> None:
+    text = (ROOT / "docs" / "devices.md").read_text("utf-8")
     for name in DEVICES:
-        assert f"`{name}`" in readme, f"name the device {name} in README.md"
+        assert f"`{name}`" in text, f"name the device {name} in docs/devices.md"

@@ -18,7 +18,8 @@ from sklearn.metrics import roc_auc_score
 
 from aae_zoo.export.bundling.anomaly import evaluate_model
 from aae_zoo.export.card.card import model_card
-from aae_zoo.export.release.generated import generate, training_seconds
+from aae_zoo.export.release.generated import generate, generate_pictures, training_seconds
+from aae_zoo.export.release.pictures import is_drawn
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import Manifest
@@ -45,6 +46,8 @@ def size(name: str) -> int:
 def test_generated_files_are_up_to_date() -> None:
     for path, text in generate(ROOT).items():
         assert path.read_text("utf-8") == text, f"{path} is out of date; run make generated"
+    for path, picture in generate_pictures(ROOT).items():
+        assert is_drawn(path, picture), f"{path} is out of date; run make generated"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,14 +100,15 @@ def test_all_shipped_models_together_keep_the_budget() -> None:
     assert sum(map(size, NAMES)) <= WHOLE_BUDGET
 
 
-def test_every_command_of_the_readme_exists() -> None:
-    """Each `aae-zoo ...` line of the README is understood: its command and every option are there."""
+@cache
+def usage(command: str) -> str:
+    return subprocess.run([AAE_ZOO, command, "--help"], capture_output=True, text=True, check=True).stdout
 
-    @cache
-    def usage(command: str) -> str:
-        return subprocess.run([AAE_ZOO, command, "--help"], capture_output=True, text=True, check=True).stdout
 
-    for line in re.findall(r"^aae-zoo (.*)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE):
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_every_command_of_the_documents_exists(document: str) -> None:
+    """Each line `aae-zoo ...` is understood: its command and every option are there."""
+    for line in re.findall(r"^aae-zoo (.*)", (ROOT / document).read_text("utf-8"), re.MULTILINE):
         words = line.split("#")[0].split()
         assert usage(words[0])
         for option in (word for word in words[1:] if word.startswith("-")):

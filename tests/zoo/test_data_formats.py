@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10, SVHN, CelebA
 
-from aae_zoo.export.release.generated import catalogue, with_tables
+from aae_zoo.export.release.generated import catalogue, with_table
 from aae_zoo.runtime import load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.errors import DatasetError, InvalidRecipe
@@ -166,7 +166,7 @@ class TestDigits:
         assert aae_zoo("sample", bundle, "-n", 9, "-o", tmp_path / "x.png").status == 0
         assert load(bundle).sample(3).shape == (3, 1, 8, 8)
         assert "frechet" not in metrics  # there is no classifier of these digits, and tables go without
-        table = with_tables((ROOT / "README.md").read_text("utf-8"), [open_bundle(bundle)])
+        table = with_table((ROOT / "docs" / "models.md").read_text("utf-8"), "docs/models.md", [open_bundle(bundle)])
         assert f"| `digits-gauss` | {load(bundle).manifest.title} |" in table
         assert json.loads(catalogue([open_bundle(bundle)]))["models"]["digits-gauss"]["metrics"]["mse"] > 0
 

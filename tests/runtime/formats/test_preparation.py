@@ -54,7 +54,6 @@ def test_a_digit_is_the_same_in_every_kind_of_input(case: inputs.Case, tmp_path:
 def test_the_table_of_inputs_is_what_they_give() -> None:
     text = inputs.DOCUMENT.read_text("utf-8")
     assert inputs.with_table(text) == text, "python tests/support/inputs.py writes it again"
-    assert "docs/inputs.md" in (ROOT / "README.md").read_text("utf-8")
 
 
 class TestGrounds:
