@@ -803,6 +803,7 @@ def test_a_gallery_that_somebody_wrote_is_not_written_over(tmp_path: Path) -> No
     shutil.copytree(MODELS / "digits-gauss", tmp_path / "runtime" / "models" / "digits-gauss")
     shutil.copy(ROOT / "README.md", tmp_path)
     (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "bundle.md", tmp_path / "docs")
     assert tmp_path / "docs" / "gallery.md" in generate(tmp_path)
     (tmp_path / "docs" / "gallery.md").write_text("my holidays")
     with pytest.raises(InvalidBundle, match="gallery.md was not written by make generated; move it away"):
