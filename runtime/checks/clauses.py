@@ -22,7 +22,7 @@ from aae_zoo.runtime.bundles.signature import OF_GIT, compare, contents, read_si
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, problem_with
 from aae_zoo.runtime.checks.report import PARITY, check_report
 from aae_zoo.runtime.checks.subject import Subject
-from aae_zoo.runtime.checks.verify import verify
+from aae_zoo.runtime.checks.verify import GATES, verify
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
@@ -66,7 +66,10 @@ def _clause(id_: str, text: str, *needs: str) -> Callable[[Check], Check]:
     return enter
 
 
-@_clause("manifest-file", "`manifest.json` is a file of the folder itself, no link, and has at most 1,048,576 bytes.")
+@_clause(
+    "manifest-file",
+    f"`manifest.json` is a file of the folder itself, no link, and has at most {MAX_MANIFEST_BYTES:,} bytes.",
+)
 def _manifest_file(subject: Subject) -> Iterator[str]:
     if len(subject.text) > MAX_MANIFEST_BYTES:
         yield f"{MANIFEST} has over {MAX_MANIFEST_BYTES} bytes"
@@ -90,7 +93,7 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"it has {constant}")
 
 
-@_clause("manifest-version", "Its `schema` is 1.", "manifest-json")
+@_clause("manifest-version", f"Its `schema` is {SCHEMA}.", "manifest-json")
 def _manifest_version(subject: Subject) -> Iterator[str]:
     if (found := subject.document.get("schema")) != SCHEMA or type(found) is not int:
         yield f"schema is {found!r:.80}, expected {SCHEMA}"
@@ -308,7 +311,7 @@ def _golden_file(subject: Subject) -> Iterator[str]:
 @_clause(
     "golden-arrays",
     "It has every input and output of every graph, of the same number of rows, at least one, in the manifest's "
-    "sizes; float32, or bytes for images; `u` is in (0, 1), `image` in [0, 1], and a row of `y` sums to 1.",
+    "sizes; float32, or bytes, which mean byte / 255; `u` is in (0, 1), `image` in [0, 1], and a row of `y` sums to 1.",
     "golden-file",
     "graph-interface",
 )
@@ -326,8 +329,9 @@ def _golden_arrays(subject: Subject) -> Iterator[str]:
 def _array_problems(arrays: Arrays, subject: Subject) -> Iterator[str]:
     shapes = subject.manifest.row_shapes
     for name, values in arrays.items():
-        like = np.empty((len(values), *shapes[name]), np.float32)
-        if problem := problem_with({name: values}, {name: like}):
+        if values.shape[1:] != shapes[name]:
+            yield f"{name} has rows of {list(values.shape[1:])[:8]}, expected {list(shapes[name])}"
+        elif problem := problem_with({name: values}, {name: values}):
             yield problem
         elif name == "u" and not 0 < values.min() <= values.max() < 1:
             yield f"u has values from {values.min():g} to {values.max():g}, expected (0, 1)"
@@ -336,8 +340,9 @@ def _array_problems(arrays: Arrays, subject: Subject) -> Iterator[str]:
 @_clause(
     "golden-replayed",
     f"On the CPU, in batches of {', '.join(map(str, COMPARED_BATCHES))} rows, every graph gives its golden outputs: in "
-    "`fp32` and `lite` within 1e-5 times the larger of 1 and the largest of them, in `fp16` within 5e-3 times that, in "
-    "`int8` with a PSNR of at least 15 dB.",
+    f"`fp32` and `lite` within {GATES['cpu', 'fp32'].limit:g} times the larger of 1 and the largest of them, in `fp16` "
+    f"within {GATES['cpu', 'fp16'].limit:g} times that, in `int8` with a PSNR of at least "
+    f"{GATES['cpu', 'int8'].limit:g} dB.",
     "golden-arrays",
     "graph-plain",
 )

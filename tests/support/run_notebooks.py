@@ -26,7 +26,8 @@ def run(path: Path) -> nbformat.NotebookNode:
     NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, coalesce_streams=True).execute()
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         output.get("data", {}).pop("image/jpeg", None)  # Pillow gives every picture twice
-    return notebook
+    run: nbformat.NotebookNode = notebook
+    return run
 
 
 if __name__ == "__main__":
