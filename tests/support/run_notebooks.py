@@ -22,12 +22,11 @@ def run(path: Path) -> nbformat.NotebookNode:
         CellExecutionError: a cell fails.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # for %%bash
-    notebook = nbformat.read(path, as_version=4)
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, coalesce_streams=True).execute()
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         output.get("data", {}).pop("image/jpeg", None)  # Pillow gives every picture twice
-    run: nbformat.NotebookNode = notebook
-    return run
+    return notebook
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -41,7 +41,7 @@ def read_initialisers(bundle: Bundle, model: Autoencoder) -> dict[str, Tensor]:
         if name in named and named[name].shape == values.shape:
             found[name] = torch.from_numpy(named[name])
     for role, arrays in graphs.items():
-        unclaimed = iter([array for name, array in arrays.items() if name not in found and array.ndim])
+        unclaimed = [array for name, array in arrays.items() if name not in found and array.ndim]
         wanted = {n: v for n, v in state.items() if n.startswith(f"{role}.") and n not in found}
         found |= _in_order(wanted, unclaimed)
     return found
@@ -63,14 +63,16 @@ def _name(role: str, name: str) -> str:
     return name.removeprefix("model.") if name.startswith("model.") else f"{role}.{name}"
 
 
-def _in_order(wanted: Mapping[str, Tensor], arrays: Iterator[NDArray[np.float32]]) -> dict[str, Tensor]:
-    """Each wanted tensor that is floating with the first of the arrays, after the one before it, that can be it."""
-    found = dict[str, Tensor]()
+def _in_order(wanted: Mapping[str, Tensor], arrays: Sequence[NDArray[np.float32]]) -> dict[str, Tensor]:
+    """Each wanted tensor that is floating with the first of the arrays, behind the last one taken, that can be it."""
+    found, begin = dict[str, Tensor](), 0
     for name, values in wanted.items():
-        if values.is_floating_point() and values.ndim:
-            same = next((t for t in (_unfolded(array, values) for array in arrays) if t is not None), None)
-            if same is not None:
-                found[name] = same
+        if not values.is_floating_point() or not values.ndim:
+            continue
+        for place, array in enumerate(arrays[begin:], begin):
+            if (same := _unfolded(array, values)) is not None:
+                found[name], begin = same, place + 1
+                break
     return found
 
 

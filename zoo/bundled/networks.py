@@ -72,7 +72,7 @@ def load_networks(name: str | os.PathLike[str]) -> BundleNetworks:
     """
     bundle = pull(name).bundle
     recipe = _recipe(bundle)
-    with torch.random.fork_rng([]):
+    with torch.random.fork_rng([]), torch.device("cpu"):
         try:
             model, objective = build(recipe, bundle.manifest.image.axes)
         except InvalidRecipe as error:

@@ -15,13 +15,15 @@ from onnx import numpy_helper
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from aae_zoo.export.bundling.graphs import round_weights, to_onnx
 from aae_zoo.runtime import InvalidBundle, find_model, list_models
 from aae_zoo.runtime.bundles.graph_check import read_graph
-from aae_zoo.runtime.bundles.manifest import ROLES, WEIGHTS
+from aae_zoo.runtime.bundles.manifest import MANIFEST, ROLES, WEIGHTS
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import golden_of, relative_error
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.zoo import load_networks
+from aae_zoo.zoo.priors.fitted import Prior, Settings
 
 SHIPPED = [entry.name for entry in list_models() if (ROOT / "runtime" / "models" / entry.name).is_dir()]
 
@@ -201,3 +203,22 @@ def test_weights_without_their_names_are_found_by_order_and_shape(bundle: Path) 
     found: Mapping[str, Tensor] = load_networks(bundle).state_dict()
     assert all(torch.equal(values, stored[name]) for name, values in found.items())
     assert "layers.0.bias" not in json.dumps([t.name for t in onnx.load(bundle / "decoder.onnx").graph.initializer])
+
+
+def test_a_fitted_prior_of_one_component_whose_weight_is_not_in_its_graph(tmp_path: Path) -> None:
+    """There is nothing to choose, so that the graph does not need it."""
+    bundle = Path(shutil.copytree(find_model("mnist-ae").folder, tmp_path / "ae"))
+    recipe_with("components = 50", "components = 1")(document := json.loads((bundle / MANIFEST).read_text()))
+    prior = Prior(Settings(kind="fitted", size=8, components=1))
+    prior.fit(torch.randn(200, 8, generator=torch.Generator().manual_seed(0)), 0)
+    round_weights(prior)
+    golden = dict(np.load(bundle / "golden.npz"))
+    u = torch.from_numpy(golden["prior.u"])
+    content = to_onnx(copy.deepcopy(prior), {"u": u}, ["z"], {})
+    (bundle / MANIFEST).write_text(json.dumps(document))
+    replace_graph(bundle, "prior.onnx", content)
+    np.savez(bundle / "golden.npz", **(golden | {"prior.z": prior(u)["z"].numpy()}))
+    replace_graph(bundle, "golden.npz", (bundle / "golden.npz").read_bytes())
+    (bundle / WEIGHTS).unlink()
+    found = load_networks(bundle).prior
+    assert torch.equal(found(u)["z"], prior(u)["z"])
