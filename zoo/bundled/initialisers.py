@@ -15,6 +15,7 @@ from torch import Tensor
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.zoo.autoencoder import Autoencoder
 
 # What an export appends to the name of a weight that it stores in a smaller type, which holds it exactly.
@@ -49,12 +50,16 @@ def read_initialisers(bundle: Bundle, model: Autoencoder) -> dict[str, Tensor]:
 
 def _initialisers(bundle: Bundle, role: str) -> Arrays:
     """The graph's arrays of weights in its order, by the names that an autoencoder has for them."""
-    model = onnx.load_model_from_string(read_graph(bundle, role).content)
-    return {
-        _name(role, tensor.name): numpy_helper.to_array(tensor).astype(np.float32)
-        for tensor in model.graph.initializer
-        if tensor.data_type in _WEIGHTS
-    }
+    graph = read_graph(bundle, role)
+    try:
+        return {
+            _name(role, tensor.name): numpy_helper.to_array(tensor).astype(np.float32)
+            for tensor in onnx.load_model_from_string(graph.content).graph.initializer
+            if tensor.data_type in _WEIGHTS
+        }
+    except Exception as error:  # of what `read_graph` does not look at, onnx raises whatever it meets first
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidBundle(f"{graph.name} of {bundle.manifest.name} is damaged ({reason}); get it again") from None
 
 
 def _name(role: str, name: str) -> str:

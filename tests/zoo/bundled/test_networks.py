@@ -19,6 +19,7 @@ from aae_zoo.export.bundling.graphs import round_weights, to_onnx
 from aae_zoo.runtime import InvalidBundle, find_model, list_models
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import MANIFEST, ROLES, WEIGHTS
+from aae_zoo.runtime.bundles.protobuf import field
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import golden_of, relative_error
 from aae_zoo.runtime.engine.session import open_session
@@ -183,6 +184,14 @@ def test_a_hostile_graph_is_refused_before_its_weights_are_read(bundle: Path) ->
 
     regraph(bundle, "encoder", reach_out)
     with pytest.raises(InvalidBundle, match="has its data in another file; do not trust this bundle"):
+        load_networks(bundle)
+
+
+def test_a_graph_that_is_damaged_where_onnx_alone_looks(bundle: Path) -> None:
+    (bundle / WEIGHTS).unlink()
+    metadata = field(14, b"\xff")
+    replace_graph(bundle, "prior.onnx", (bundle / "prior.onnx").read_bytes() + metadata)
+    with pytest.raises(InvalidBundle, match="prior.onnx of digits-gauss is damaged"):
         load_networks(bundle)
 
 
