@@ -45,7 +45,7 @@ sbom: install
 install:
 	test -d $(VENV) || { $(PYTHON) -m venv $(VENV) && touch $(VENV)/.aae-zoo; }
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
-	mkdir -p $(TYPES) && cd $(TYPES) && ln -sf ../../../front/__init__.py ../../../runtime ../../../zoo ../../../export ../../../cli .
+	mkdir -p $(TYPES) && cd $(TYPES) && ln -sf ../../../front/*.py ../../../runtime ../../../zoo ../../../export ../../../cli .
 
 # By whole files, which share what they train and export: two at a time take two cores, the long ones first.
 test: install-engines lint
