@@ -32,13 +32,13 @@ def write_pictures(folder: Path, model: Model, dataset: Dataset, prior: BasePrio
         _shades(grid(model.manifold(20), gap=0)).save(folder / "manifold.png", optimize=True)
     if model.manifest.labels:
         rows = comparisons.classes(_every_label(model), model.manifest.labels)
-        draw_rows(rows).save(folder / "labels.png", optimize=True)
+        _shades(draw_rows(rows)).save(folder / "labels.png", optimize=True)
     if model.manifest.latent == 2:
         _codes(model, dataset, prior).save(folder / "codes.png", optimize=True)
 
 
 def _shades(picture: Image) -> Image:
-    """A gray picture in 16 shades, which halves the largest picture of a bundle."""
+    """A gray picture in 16 shades, which halves the largest pictures of a bundle."""
     return picture.point(lambda value: round(value / 17) * 17).quantize(16) if picture.mode == "L" else picture
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, Preparation
+from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, is_hidden, list_pictures, natural
 from aae_zoo.zoo.data.dataset import Dataset, places
@@ -42,11 +43,14 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
     Raises:
         DatasetError: the folder is empty or mixed, or too few of its pictures can be read.
     """
+    size, channels = settings.cut
     paths = _pictures(root)
     hashes = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in progress(paths, "hashes")}
     preparation = replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range)
     ordered = sorted(paths, key=lambda path: (_is_test(hashes[path]), hashes[path]))
-    paths, images = _read(root, ordered, settings, preparation)
+    failed: dict[Path, str] = {}
+    images = read_pictures(ordered, size, channels, preparation, failed)
+    paths, images = _without(failed, root, ordered, images)
     first = sum(not _is_test(hashes[path]) for path in paths)
     train, test = paths[:first], paths[first:]
     if min(len(train), len(test)) < 2:
@@ -68,10 +72,8 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
     )
 
 
-def _read(root: Path, paths: list[Path], settings: DataSettings, preparation: Preparation) -> tuple[list[Path], Tensor]:
-    """The files that can be read, and their images."""
-    failed: dict[Path, str] = {}
-    images = read_pictures(paths, *settings.cut, preparation, failed)
+def _without(failed: Mapping[Path, str], root: Path, paths: list[Path], images: Tensor) -> tuple[list[Path], Tensor]:
+    """The files that could be read, and their images; the others are said."""
     if not failed:
         return paths, images
     reasons = list(failed.values())
