@@ -4,7 +4,6 @@ Only check and doctor import ONNX Runtime.
 """
 
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +26,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List the models of the catalogue."""
-    entries = [entry for entry in list_models() if fnmatchcase(entry.name, "*" if pattern is None else pattern)]
+    entries = list_models("*" if pattern is None else pattern)
     if not entries:
         raise ModelNotFound(f"no model of the catalogue is called {pattern!r}; aae-zoo list shows all")
     if json:

@@ -32,7 +32,7 @@ class View:
         if (show or open_) and self._path.suffix.lower() != ".png":
             raise InvalidInput(f"--show and --open take one picture, but the output is {output}; give -o name.png")
         if show and (not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"):
-            raise InvalidInput("--show draws in a terminal, and stdout is none that can; leave it out, or give --open")
+            raise InvalidInput("--show needs a terminal that draws, which stdout is not; leave it out, or give --open")
 
     def __call__(self) -> None:
         """Show it.

@@ -156,7 +156,7 @@ class TestShow:
     def test_what_it_cannot_draw_or_draw_on_is_refused_before_anything_is_written(
         self, refused: Callable[..., str], no_leftovers: Path
     ) -> None:
-        assert "stdout is none that can" in refused("sample", "--show", "-o", no_leftovers / "x.png")
+        assert "that draws, which stdout is not;" in refused("sample", "--show", "-o", no_leftovers / "x.png")
         for output in (no_leftovers / "x.npy", f"{no_leftovers}/folder/", "-"):
             for option in ("--show", "--open"):
                 assert f"but the output is {output}; give -o name.png" in refused("sample", option, "-o", output)
