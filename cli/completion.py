@@ -10,8 +10,7 @@ from contextlib import suppress
 
 import typer
 
-from aae_zoo.runtime.bundles.manifest import PRECISIONS
-from aae_zoo.runtime.engine.devices import DEVICES
+from aae_zoo.runtime.bundles.names import PRECISIONS
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.store.cache import cached_models
 from aae_zoo.runtime.store.catalogue import find_model, list_models
@@ -42,6 +41,8 @@ def labels(context: typer.Context) -> list[str]:
 
 def devices() -> list[str]:
     """All devices, whether this machine has them or not."""
+    from aae_zoo.runtime.engine.devices import DEVICES
+
     return list(DEVICES)
 
 

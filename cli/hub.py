@@ -11,7 +11,7 @@ import typer
 from aae_zoo.cli import completion
 from aae_zoo.cli.options import Json
 from aae_zoo.cli.printing import print_json, print_table, say
-from aae_zoo.runtime.bundles.manifest import WEIGHTS
+from aae_zoo.runtime.bundles.names import WEIGHTS
 from aae_zoo.runtime.store.cache import CachedModel, cache_folder, cached_models, clear, remove
 from aae_zoo.runtime.store.catalogue import list_models
 

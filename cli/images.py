@@ -61,7 +61,7 @@ def encode(
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
     import numpy as np
 
-    from aae_zoo.runtime.formats.pictures import save_arrays
+    from aae_zoo.runtime.drawing.saving import save_arrays
     from aae_zoo.runtime.formats.tables import rows
     from aae_zoo.runtime.latent.classes import most_probable
 

@@ -10,12 +10,13 @@ import typer
 
 from aae_zoo.cli.options import Json, Name
 from aae_zoo.cli.printing import print_json, print_rows, print_table
-from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import Preparation, metric_text
+from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.errors import ModelNotFound
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, find_model, list_models, place_of, where
 
 if TYPE_CHECKING:
+    from aae_zoo.runtime.bundles.bundle import Bundle
+    from aae_zoo.runtime.bundles.manifest import Preparation
     from aae_zoo.runtime.checks.doctor import Finding
 
 
@@ -87,10 +88,10 @@ def _finding_rows(finding: "Finding") -> list[list[str]]:
     return [["FAULT", finding.name, finding.found], ["", "", f"mend: {finding.mend}"]]
 
 
-def _preparation_text(preparation: Preparation) -> str:
+def _preparation_text(preparation: "Preparation") -> str:
     range_ = "all values of a file" if preparation.range is None else "values {} to {}".format(*preparation.range)
     return f"{preparation.fit} to size, on {preparation.ground}, {preparation.polarity} ground, {range_}"
 
 
-def _file_text(bundle: Bundle, name: str) -> str:
+def _file_text(bundle: "Bundle", name: str) -> str:
     return f"{bundle.manifest.files[name].size:,} bytes{'' if (bundle.folder / name).exists() else ', left out here'}"

@@ -10,7 +10,6 @@ import typer
 
 from aae_zoo.cli import completion
 from aae_zoo.cli.printing import note
-from aae_zoo.cli.viewing import View
 
 if TYPE_CHECKING:
     from aae_zoo.runtime import Model
@@ -129,6 +128,12 @@ def _check_output(output: str | None, given: Mapping[str, object], *, force: boo
         check_file(Path(output), [path for path in given.values() if isinstance(path, Path)], force=force)
 
 
+def _view(output: str, *, show: bool, open_: bool) -> Callable[[], None]:
+    from aae_zoo.cli.viewing import View
+
+    return View(output, show=show, open_=open_)
+
+
 def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..., None]]:
     """Let the command line choose the model that a command takes as its first parameter.
 
@@ -155,7 +160,7 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
         def run(**given: Any) -> None:
             if writes:
                 _check_output(given["output"], given, force=given.pop("force"))
-            view = View(given["output"], show=given.pop("show"), open_=given.pop("open_")) if draws else None
+            view = _view(given["output"], show=given.pop("show"), open_=given.pop("open_")) if draws else None
             model = _load(**{parameter.name: given.pop(parameter.name) for parameter in (name, *options)})
             if reads:
                 given["read"] = Reader(model, **{parameter.name: given.pop(parameter.name) for parameter in of_reader})

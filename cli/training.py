@@ -9,7 +9,7 @@ import typer
 
 from aae_zoo.cli.options import ImagesIn, Invert, Json, Range, Resize, Threads
 from aae_zoo.cli.printing import note, print_json, print_table, say
-from aae_zoo.runtime.bundles.manifest import metric_text
+from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.store.catalogue import names_model
 
 if TYPE_CHECKING:

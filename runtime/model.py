@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import ROLES, Manifest, ScoreLimits
+from aae_zoo.runtime.bundles.manifest import Manifest, ScoreLimits
+from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.engine.graph import Graph

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from aae_zoo.runtime.bundles.manifest import Manifest, metric_text
+from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.drawing.grid import grid as draw_grid
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import html_text

@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from aae_zoo import runtime
 from aae_zoo.runtime import list_models
-from aae_zoo.runtime.bundles.manifest import WEIGHTS
+from aae_zoo.runtime.bundles.names import WEIGHTS
 from aae_zoo.zoo.parts import kinds
 
 

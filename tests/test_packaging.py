@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from aae_zoo.export.release.generated import TIMINGS
 from aae_zoo.runtime import Model, list_models
-from aae_zoo.runtime.bundles.manifest import WEIGHTS
+from aae_zoo.runtime.bundles.names import WEIGHTS
 
 MODELS = ROOT / "runtime" / "models"
 

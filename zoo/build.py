@@ -4,7 +4,7 @@ from typing import Final
 
 import torch
 
-from aae_zoo.runtime.bundles.manifest import MAX_FILE_BYTES
+from aae_zoo.runtime.bundles.names import MAX_FILE_BYTES
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.objectives import BaseObjective

@@ -28,12 +28,8 @@ from aae_zoo.export.card.card import describing_files
 from aae_zoo.export.proof.metrics import compare_metrics
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
-from aae_zoo.runtime.bundles.manifest import (
-    MANIFEST,
-    WEIGHTS,
-    Manifest,
-    parse_manifest,
-)
+from aae_zoo.runtime.bundles.manifest import Manifest, parse_manifest
+from aae_zoo.runtime.bundles.names import MANIFEST, WEIGHTS
 from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from aae_zoo.export.bundling.source import Source
-from aae_zoo.runtime.bundles.manifest import ROLES, SCHEMA, FileRecord, ImageShape, Manifest
+from aae_zoo.runtime.bundles.manifest import SCHEMA, FileRecord, ImageShape, Manifest
+from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.zoo.measure.measured import Networks
 from aae_zoo.zoo.measure.metrics import measure
 from aae_zoo.zoo.training.lite import measure_lite

@@ -8,7 +8,8 @@ from aae_zoo.export.card.config import config
 from aae_zoo.export.card.figures import METRIC_NAMES, PICTURES, VARIANT_METRICS, spread
 from aae_zoo.export.card.metadata import arxiv, front_matter
 from aae_zoo.export.card.usage import usage
-from aae_zoo.runtime.bundles.manifest import CARD, CONFIG, Manifest, metric_text
+from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.bundles.names import CARD, CONFIG, metric_text
 from aae_zoo.runtime.escapes import markdown, markdown_block
 
 # One number or several, as `metric_text` gives them: no markup.

@@ -25,7 +25,8 @@ from aae_zoo.export.pages import atlas
 from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
-from aae_zoo.runtime.bundles.manifest import ROLES, Manifest, metric_text
+from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.bundles.names import ROLES, metric_text
 from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
 from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
 from aae_zoo.runtime.escapes import html_text, markdown

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 
 from aae_zoo.export.proof.own import open_own
-from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, Array, Run, golden_of, problem_with, relative_error, replay
 from aae_zoo.runtime.formats.arrays import Arrays
 

@@ -22,7 +22,8 @@ from aae_zoo.export.release.marked import with_part
 from aae_zoo.export.release.pictures import is_drawn, pictures
 from aae_zoo.export.release.specification import specification
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST, FileRecord, Manifest, metric_text
+from aae_zoo.runtime.bundles.manifest import FileRecord, Manifest
+from aae_zoo.runtime.bundles.names import MANIFEST, metric_text
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.files import atomic_file

@@ -9,7 +9,8 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from aae_zoo.export.release.marked import with_part
 from aae_zoo.runtime.bundles.graph_operators import OPERATORS
-from aae_zoo.runtime.bundles.manifest import PRECISIONS, ROLES, SCHEMA, Manifest
+from aae_zoo.runtime.bundles.manifest import SCHEMA, Manifest
+from aae_zoo.runtime.bundles.names import PRECISIONS, ROLES
 from aae_zoo.runtime.bundles.rules import MOST_TEXT, MOST_TEXTS, Rule, rules_of
 from aae_zoo.runtime.checks.clauses import CLAUSES
 from aae_zoo.runtime.escapes import CONTROL

@@ -17,7 +17,7 @@ from aae_zoo.export.bundling.document import lasting
 from aae_zoo.export.card.figures import FIGURES
 from aae_zoo.export.release.generated import TIMINGS, training_seconds
 from aae_zoo.runtime.bundles.bundle import open_bundle
-from aae_zoo.runtime.bundles.manifest import metric_text
+from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.errors import AaeZooError, Interrupted
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.recipe import RECIPES, Recipe, load_recipe, parse_toml

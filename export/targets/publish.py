@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST, SIGNATURE
+from aae_zoo.runtime.bundles.names import MANIFEST, SIGNATURE
 from aae_zoo.runtime.bundles.signature import compare, contents, read_signature, signed_files
 from aae_zoo.runtime.checks.report import check_report
 from aae_zoo.runtime.checks.verify import verify

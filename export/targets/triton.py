@@ -10,7 +10,8 @@ from typing import Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
-from aae_zoo.runtime.bundles.manifest import ROLES, Manifest
+from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.escapes import protobuf_text
 from aae_zoo.runtime.files import atomic_folder

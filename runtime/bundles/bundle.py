@@ -4,18 +4,14 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from aae_zoo.runtime.bundles.manifest import (
-    MANIFEST,
-    MAX_FILE_BYTES,
-    MAX_MANIFEST_BYTES,
-    WEIGHTS,
-    Manifest,
-    parse_manifest,
-)
+from aae_zoo.runtime.bundles.names import MANIFEST, MAX_FILE_BYTES, MAX_MANIFEST_BYTES, WEIGHTS
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.files import open_plain
+
+if TYPE_CHECKING:
+    from aae_zoo.runtime.bundles.manifest import Manifest
 
 # In an installed package, an editable one for example, every file may be a link that the installer made.
 _PACKAGE: Final = Path(__file__).parents[1]
@@ -29,7 +25,7 @@ class Bundle:
     """
 
     folder: Path
-    manifest: Manifest
+    manifest: "Manifest"
     manifest_sha256: str
     source: str = ""
 
@@ -92,6 +88,8 @@ def open_bundle(folder: Path) -> Bundle:
     Raises:
         InvalidBundle: there is no manifest, or it is a link or malformed.
     """
+    from aae_zoo.runtime.bundles.manifest import parse_manifest  # slow to import, and `list` opens no bundle
+
     text = manifest_text(folder)
     return Bundle(folder, parse_manifest(text, str(folder / MANIFEST)), hashlib.sha256(text).hexdigest())
 

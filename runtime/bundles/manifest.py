@@ -6,25 +6,20 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Annotated, Any, Final
 
-from aae_zoo.runtime.bundles.rules import MOST_TEXT, MOST_TEXTS, PLAIN_NAME, SHA256, Rule, rules_of
+from aae_zoo.runtime.bundles.names import (
+    MAX_FILE_BYTES,
+    MAX_MANIFEST_BYTES,
+    PLAIN_NAME,
+    PRECISIONS,
+    ROLES,
+    is_plain_name,
+)
+from aae_zoo.runtime.bundles.rules import MOST_TEXT, MOST_TEXTS, SHA256, Rule, rules_of
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.escapes import is_line
 
 SCHEMA: Final = 1
-MANIFEST: Final = "manifest.json"
-MAX_MANIFEST_BYTES: Final = 1 << 20
-MAX_FILE_BYTES: Final = 1 << 30
-ROLES: Final = ("encoder", "decoder", "prior")
-# The precisions that a graph can have; lite is a smaller network that was taught to give what the graph gives.
-PRECISIONS: Final = ("fp32", "fp16", "int8", "lite")
-# PyTorch's weights are half of a bundle, and only fine-tuning needs them: wheels leave them out.
-WEIGHTS: Final = "model.safetensors"
-CARD: Final = "README.md"
-# What the model is, in a few lines: the Hub counts requests for it as downloads.
-CONFIG: Final = "config.json"
-# Over the manifest and all files that it names.
-SIGNATURE: Final = "model.sig"
 FITS: Final = ("crop", "pad", "squash", "digit")
 GROUNDS: Final = ("white", "black")
 POLARITIES: Final = ("dark", "light", "any")
@@ -202,20 +197,6 @@ class Manifest:
                 f"{self.name} has no {precision} {role}; it has "
                 + ", ".join(f"{r} ({', '.join(p)})" for r, p in self.graphs.items())
             ) from None
-
-
-def metric_text(value: object) -> str:
-    """A metric as people read it: four significant digits."""
-    if isinstance(value, list):
-        return "[" + ", ".join(map(metric_text, value)) + "]"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {metric_text(item)}" for key, item in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def is_plain_name(name: str) -> bool:
-    """Whether `name` is a file name that cannot lead out of the bundle's folder."""
-    return re.fullmatch(PLAIN_NAME, name) is not None
 
 
 def parse_manifest(text: bytes, where: str) -> Manifest:

@@ -1,18 +1,15 @@
 """What the fields of a manifest must be, said once for the parser, the JSON Schema and docs/bundle.md."""
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Final, get_type_hints
+from typing import Final, NamedTuple, get_type_hints
 
-PLAIN_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 SHA256: Final = "[0-9a-f]{64}"
 # The most characters of a text, and the most texts of a list.
 MOST_TEXT: Final = 10_000
 MOST_TEXTS: Final = 100_000
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """What a field must be beyond its type.
 
     `says` is what it means. A number lies from `low` to `high`; a text matches the whole `pattern`, which errors call

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST, SIGNATURE
+from aae_zoo.runtime.bundles.names import MANIFEST, SIGNATURE
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, MissingBackend
 from aae_zoo.runtime.files import atomic_file, open_plain

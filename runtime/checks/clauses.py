@@ -17,7 +17,8 @@ import numpy as np
 from aae_zoo.runtime.bundles.bundle import leads_outside
 from aae_zoo.runtime.bundles.graph_check import check_graph, check_interface
 from aae_zoo.runtime.bundles.graph_metadata import METADATA_PREFIX, graph_metadata
-from aae_zoo.runtime.bundles.manifest import MANIFEST, MAX_MANIFEST_BYTES, SCHEMA, SIGNATURE
+from aae_zoo.runtime.bundles.manifest import SCHEMA
+from aae_zoo.runtime.bundles.names import MANIFEST, MAX_MANIFEST_BYTES, SIGNATURE
 from aae_zoo.runtime.bundles.signature import OF_GIT, compare, contents, read_signature, signed_files
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, problem_with
 from aae_zoo.runtime.checks.report import PARITY, check_report

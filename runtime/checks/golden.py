@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.checks.parity import Array, golden_of
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.formats.arrays import Arrays

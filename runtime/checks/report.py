@@ -3,7 +3,7 @@
 from typing import Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, ParityError
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, manifest_text, open_bundle
 from aae_zoo.runtime.bundles.graph_check import Head, read_head
-from aae_zoo.runtime.bundles.manifest import MANIFEST, Manifest
+from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.bundles.names import MANIFEST
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.verify import graphs_of
 from aae_zoo.runtime.documents import parse_document

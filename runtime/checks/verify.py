@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
-from aae_zoo.runtime.bundles.manifest import PRECISIONS, ROLES
+from aae_zoo.runtime.bundles.names import PRECISIONS, ROLES
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, Run, golden_of, problem_with, psnr, relative_error, replay
 from aae_zoo.runtime.engine.devices import PROVIDERS

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from aae_zoo.runtime.drawing.saving import save_arrays, write_file
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_folder, check_space
-from aae_zoo.runtime.formats.decoded import MOST
-from aae_zoo.runtime.formats.pictures import save_arrays, write_file
+from aae_zoo.runtime.formats.arrays import MOST
 from aae_zoo.runtime.formats.stream import Stream
 from aae_zoo.runtime.ownership import SOFTWARE
 

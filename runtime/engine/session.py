@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.devices import CPU, NVIDIA, Device, Provider, missing_providers, wanted_providers
-from aae_zoo.runtime.engine.gpus import check_gpu
 from aae_zoo.runtime.errors import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, reinstalling
 
 if TYPE_CHECKING:
@@ -113,6 +112,8 @@ def _on_device(
     ort: ModuleType, graph: CheckedGraph, wanted: Sequence[Provider], threads: int | None
 ) -> "InferenceSession":
     """A session on other providers than the CPU's, or an error with what is known of the reason."""
+    from aae_zoo.runtime.engine.gpus import check_gpu  # the CPU does not need it
+
     for name, options in wanted:
         if name in NVIDIA and "device_id" in options:
             check_gpu(int(options["device_id"]))

@@ -11,6 +11,10 @@ from aae_zoo.runtime.errors import InvalidInput
 # Arrays by the names of a graph's inputs or outputs, all with as many rows.
 Arrays = dict[str, NDArray[np.float32]]
 
+# The most bytes that one file may become. A telephone's photograph of 48 megapixels takes 0.98 GB as lossy WebP, the
+# dearest, and 0.3 GB as JPEG.
+MOST: Final = 1 << 30
+
 _UINT32: Final = np.dtype(np.uint32)
 # The bits of the largest float: as unsigned integers, those of NaN, infinity and of negative numbers are above.
 _LARGEST: Final = 0x7F7FFFFF

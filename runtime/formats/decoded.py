@@ -11,12 +11,10 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from aae_zoo.runtime.bundles.manifest import ImageShape
+from aae_zoo.runtime.formats.arrays import MOST
 from aae_zoo.runtime.formats.folders import FORMATS
 from aae_zoo.runtime.formats.plan import Plan
 
-# The most bytes that one file may become. A telephone's photograph of 48 megapixels takes 0.98 GB as lossy WebP, the
-# dearest, and 0.3 GB as JPEG.
-MOST: Final = 1 << 30
 # The most characters of what a reader's error says.
 _MOST_SAID: Final = 200
 # Where one colour or number is transparent, all colours are unpacked, and the transparency of each pixel.

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.formats.decoded import MOST, reason
+from aae_zoo.runtime.formats.arrays import MOST
+from aae_zoo.runtime.formats.decoded import reason
 
 _UNSIGNED_BYTE = 0x08
 # Images, rows, columns and colours.

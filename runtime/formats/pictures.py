@@ -1,8 +1,6 @@
-"""Pictures and arrays on disk: what users give to encode, and the arrays that commands write."""
+"""Pictures and arrays on disk that users give."""
 
-import io
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -12,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.files import atomic_file, output_errors
-from aae_zoo.runtime.formats.decoded import MOST, Decoding, jpeg_size, measure_picture, npy_header, reason
+from aae_zoo.runtime.formats.arrays import MOST
+from aae_zoo.runtime.formats.decoded import Decoding, jpeg_size, measure_picture, npy_header, reason
 from aae_zoo.runtime.formats.folders import FORMATS, check_file
 from aae_zoo.runtime.formats.plan import Notices, Plan
 from aae_zoo.runtime.formats.preparation import Loose, check_size, finish, loosen
@@ -50,39 +48,6 @@ def read_codes(path: Path) -> dict[str, NDArray[np.generic]]:
         if not isinstance(content, np.ndarray) and {"z", "y"} <= set(content.names):
             codes["y"] = content.read("y")
     return codes
-
-
-def save_arrays(arrays: dict[str, NDArray[Any]], output: str) -> None:
-    """Write arrays: .npz all by name, .npy or - (to stdout, as .npy) the first.
-
-    Raises:
-        InvalidInput: the output has another suffix.
-        OutputError: it cannot be written.
-    """
-    suffix = Path(output).suffix.lower()
-    if suffix == ".npz":
-        write_file(output, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
-    elif suffix == ".npy" or output == "-":
-        write_file(output, lambda stream: np.save(stream, next(iter(arrays.values()))))
-    else:
-        raise InvalidInput(f"the output {output} ends in {suffix or 'nothing'}, expected .npy, .npz or -")
-
-
-def write_file(output: str, write: Callable[[IO[bytes]], object]) -> None:
-    """Call `write` with a binary stream that becomes the file `output` when it is complete, or is stdout for "-".
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    if output == "-":
-        buffer = io.BytesIO()  # a pipe cannot seek
-        write(buffer)
-        with output_errors(Path("stdout")):
-            sys.stdout.buffer.write(buffer.getbuffer())
-            sys.stdout.buffer.flush()
-        return
-    with atomic_file(Path(output)) as temporary, temporary.open("wb") as stream:
-        write(stream)
 
 
 @contextmanager

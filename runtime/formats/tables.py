@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.runtime.formats.decoded import MOST, reason
+from aae_zoo.runtime.formats.arrays import MOST
+from aae_zoo.runtime.formats.decoded import reason
 
 _LABELS: Final = ("label", "labels", "class", "target", "y")
 # Writes the picture files that a column of a table has, as those of the Hub's data sets do.

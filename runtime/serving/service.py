@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise
 from aae_zoo.runtime.formats.images import check_images

@@ -33,7 +33,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from aae_zoo.runtime.bundles.bundle import open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST, SIGNATURE
+from aae_zoo.runtime.bundles.names import MANIFEST, SIGNATURE
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, ModelNotFound, OutputError
 from aae_zoo.runtime.files import atomic_file, open_plain

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import MANIFEST, is_plain_name
+from aae_zoo.runtime.bundles.names import MANIFEST, is_plain_name
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound, reinstalling
 from aae_zoo.runtime.store.cache import cache_folder, is_cached, known, model_folder

@@ -16,16 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import (
-    CONFIG,
-    MANIFEST,
-    MAX_MANIFEST_BYTES,
-    ROLES,
-    SIGNATURE,
-    FileRecord,
-    Manifest,
-    parse_manifest,
-)
+from aae_zoo.runtime.bundles.manifest import FileRecord, Manifest, parse_manifest
+from aae_zoo.runtime.bundles.names import CONFIG, MANIFEST, MAX_MANIFEST_BYTES, ROLES, SIGNATURE
 from aae_zoo.runtime.bundles.signature import (
     MAX_SIGNATURE_BYTES,
     Signer,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from aae_zoo.runtime.bundles.bundle import leads_outside
-from aae_zoo.runtime.bundles.manifest import MANIFEST
+from aae_zoo.runtime.bundles.names import MANIFEST
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
 from aae_zoo.runtime.files import open_plain
 from aae_zoo.runtime.store.catalogue import Remote

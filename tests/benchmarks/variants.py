@@ -33,7 +33,7 @@ from aae_zoo.export.bundling.variants import (
 from aae_zoo.runtime import Model, list_models
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
-from aae_zoo.runtime.bundles.manifest import MAX_FILE_BYTES
+from aae_zoo.runtime.bundles.names import MAX_FILE_BYTES
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.store.catalogue import SHIPPED
 from aae_zoo.zoo.data.loading import load_dataset

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime import Model, list_models, load
-from aae_zoo.runtime.bundles.manifest import PRECISIONS
+from aae_zoo.runtime.bundles.names import PRECISIONS
 from aae_zoo.runtime.drawing.grid import grid
 from aae_zoo.runtime.engine import wheels
 from aae_zoo.runtime.engine.devices import DEVICES
@@ -340,6 +340,23 @@ def test_every_command_has_help_and_an_example(aae_zoo: AaeZoo) -> None:
     for name in names:
         assert aae_zoo(name, "-h").out == aae_zoo(name, "--help").out != ""
         assert f"\naae-zoo {name}" in documents, f"show aae-zoo {name} in a page of docs/"
+
+
+def test_list_loads_nothing_that_it_does_not_need() -> None:
+    program = """
+import sys
+from aae_zoo.cli.main import main
+sys.argv[1:] = ["list"]
+try:
+    main()
+finally:
+    print(*sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.splitlines()[-1].split())
+    needless = {"numpy", "onnxruntime", "PIL", "aae_zoo.runtime.bundles.manifest", "aae_zoo.cli.viewing"}
+    assert "aae_zoo.runtime.store.catalogue" in loaded
+    assert not needless & loaded
 
 
 def test_the_help_is_one_screen_of_commands_in_groups(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:

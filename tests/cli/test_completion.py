@@ -12,7 +12,7 @@ from conftest import AaeZoo
 
 from aae_zoo.export.targets.embed import LANGUAGES
 from aae_zoo.runtime import list_models
-from aae_zoo.runtime.bundles.manifest import PRECISIONS
+from aae_zoo.runtime.bundles.names import PRECISIONS
 from aae_zoo.runtime.engine.devices import DEVICES
 from aae_zoo.runtime.store import catalogue
 from aae_zoo.runtime.store.catalogue import SHIPPED

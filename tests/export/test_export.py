@@ -32,7 +32,7 @@ from aae_zoo.export.proof.layers import first_difference
 from aae_zoo.export.proof.metrics import compare_metrics
 from aae_zoo.export.proof.search import worst_input
 from aae_zoo.runtime.bundles.bundle import open_bundle
-from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of
 from aae_zoo.runtime.drawing import comparisons
 from aae_zoo.runtime.drawing.captions import draw_rows

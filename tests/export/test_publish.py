@@ -19,7 +19,7 @@ from aae_zoo.export.release.generated import catalogue
 from aae_zoo.export.targets.publish import How, publish_files
 from aae_zoo.runtime import load
 from aae_zoo.runtime.bundles.bundle import open_bundle
-from aae_zoo.runtime.bundles.manifest import WEIGHTS
+from aae_zoo.runtime.bundles.names import WEIGHTS
 from aae_zoo.runtime.store.pull import pull
 
 MODELS = ROOT / "runtime" / "models"

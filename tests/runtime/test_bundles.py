@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from aae_zoo.runtime import InvalidBundle, InvalidInput, MissingBackend, Model, ModelNotFound, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
-from aae_zoo.runtime.bundles.manifest import MAX_MANIFEST_BYTES, parse_manifest
+from aae_zoo.runtime.bundles.manifest import parse_manifest
+from aae_zoo.runtime.bundles.names import MAX_MANIFEST_BYTES
 from aae_zoo.runtime.store.cache import model_folder
 from aae_zoo.runtime.store.catalogue import SHIPPED, list_models
 

@@ -21,7 +21,7 @@ from onnx.reference import ReferenceEvaluator
 from aae_zoo.export.proof.golden import save_npz
 from aae_zoo.runtime import InvalidBundle
 from aae_zoo.runtime.bundles.bundle import open_bundle
-from aae_zoo.runtime.bundles.manifest import PRECISIONS
+from aae_zoo.runtime.bundles.names import PRECISIONS
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, psnr, replay
 from aae_zoo.runtime.checks.testdata import write_test_data

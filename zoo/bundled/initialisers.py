@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
-from aae_zoo.runtime.bundles.manifest import ROLES
+from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.zoo.autoencoder import Autoencoder
 

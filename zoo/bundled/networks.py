@@ -11,7 +11,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import ROLES, WEIGHTS
+from aae_zoo.runtime.bundles.names import ROLES, WEIGHTS
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import golden_of, problem_with, relative_error
 from aae_zoo.runtime.checks.verify import GATES

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from aae_zoo.export.pages.explore import page_facts
 from aae_zoo.runtime import load
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
-from aae_zoo.runtime.bundles.manifest import FileRecord, metric_text, parse_manifest
+from aae_zoo.runtime.bundles.manifest import FileRecord, parse_manifest
+from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.bundles.signature import signed_files
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.report import check_report

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from aae_zoo.runtime import InvalidInput
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, ImageShape
 from aae_zoo.runtime.errors import DatasetError
-from aae_zoo.runtime.formats.decoded import MOST
+from aae_zoo.runtime.formats.arrays import MOST
 from aae_zoo.runtime.formats.idx import read_idx
 from aae_zoo.runtime.formats.pictures import measure, read_array, read_picture
 from aae_zoo.runtime.formats.plan import Notices, Plan

@@ -5,7 +5,8 @@ from functools import cache
 from random import Random
 from typing import Final
 
-from aae_zoo.runtime.bundles.manifest import MAX_FILE_BYTES, is_plain_name, parse_manifest
+from aae_zoo.runtime.bundles.manifest import parse_manifest
+from aae_zoo.runtime.bundles.names import MAX_FILE_BYTES, is_plain_name
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.store.catalogue import SHIPPED
 from fuzzing.changes import change_bytes, change_json

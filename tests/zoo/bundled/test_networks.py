@@ -18,7 +18,7 @@ from torch import Tensor
 from aae_zoo.export.bundling.graphs import round_weights, to_onnx
 from aae_zoo.runtime import InvalidBundle, find_model, list_models
 from aae_zoo.runtime.bundles.graph_check import read_graph
-from aae_zoo.runtime.bundles.manifest import MANIFEST, ROLES, WEIGHTS
+from aae_zoo.runtime.bundles.names import MANIFEST, ROLES, WEIGHTS
 from aae_zoo.runtime.bundles.protobuf import field
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import golden_of, relative_error

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from aae_zoo.export.bundling.document import lasting
 from aae_zoo.export.bundling.seeds import over_seeds
 from aae_zoo.export.card.card import model_card
-from aae_zoo.runtime.bundles.manifest import WEIGHTS
+from aae_zoo.runtime.bundles.names import WEIGHTS
 from aae_zoo.runtime.errors import CheckpointError, Interrupted
 from aae_zoo.runtime.store.catalogue import find_model
 from aae_zoo.zoo.data.idx import FILES
