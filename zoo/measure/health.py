@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.measure.measured import Measured
 from aae_zoo.zoo.measure.samples import batch_size
-from aae_zoo.zoo.recipe import Recipe
+from aae_zoo.zoo.recipe import DataSettings
 
 _SAMPLES: Final = 1000
 # What draws of a Gaussian prior have from the same prior moved by half its standard deviation in every coordinate:
@@ -25,7 +25,7 @@ BETTER: Final = 0.95
 
 
 @torch.no_grad()
-def references(model: Measured, dataset: Dataset, _: Recipe) -> dict[str, Any]:
+def references(model: Measured, dataset: Dataset, _: DataSettings) -> dict[str, Any]:
     """What says whether other figures are good.
 
     `mean_image_mse` is the squared error per pixel of the mean training image on the test set, and `sample_spread`
