@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from safetensors.torch import save
 from aae_zoo.export.bundling.anomaly import anomaly_metrics, usual
 from aae_zoo.export.bundling.document import describe, records
 from aae_zoo.export.bundling.pictures import write_codes, write_pictures
-from aae_zoo.export.bundling.prove import networks_of, write_graphs
+from aae_zoo.export.bundling.prove import write_graphs
 from aae_zoo.export.bundling.seeds import over_seeds
 from aae_zoo.export.bundling.source import Source, open_source, say
 from aae_zoo.export.bundling.variants import (
@@ -70,32 +70,52 @@ def export_bundle(
     run = Run.open(run_folder)
     others = {"over_seeds": over_seeds(run, seeds)} if seeds else {}
     source = open_source(run, data)
-    dataset, model = source.dataset, source.model
+
+    def check(metrics: Mapping[str, Any]) -> None:
+        if not anyway and (found := problems(metrics)):
+            raise CheckpointError(
+                f"the training of {run.folder} failed, export it with --anyway only: {'; '.join(found)}"
+            )
+
+    return write_bundle(source, out, check, variants=variants, replace=replace, others=others)
+
+
+def write_bundle(
+    source: Source,
+    out: Path,
+    check: Callable[[Mapping[str, Any]], None],
+    *,
+    variants: Sequence[str],
+    replace: bool,
+    others: Mapping[str, Any],
+) -> Manifest:
+    """Write the bundle `out` of a source, as `export_bundle` does of a run.
+
+    `check` raises where the networks' figures are too bad for a bundle, `others` are figures that go with theirs.
+
+    Raises:
+        ParityError, OutputError: as for `export_bundle`, and what `check` raises.
+    """
+    dataset = source.dataset
     with atomic_folder(out, BUNDLE, replace=replace) as folder:
-        say(f"measuring {run.recipe.name} on {len(dataset.test_images)} test images")
-        manifest, networks = describe(source), networks_of(source)
-        if not anyway:
-            _check_health(run, manifest.metrics)
-        parity = write_graphs(folder, source, networks, manifest)
+        say(f"measuring {source.words.name} on {len(dataset.test_images)} test images")
+        manifest = describe(source)
+        check(manifest.metrics)
+        parity = write_graphs(folder, source, manifest)
         say("measuring the graphs")
-        parity["metrics"] = compare_metrics(networks, folder, dataset, run.recipe, manifest)
+        parity["metrics"] = compare_metrics(source.networks, folder, dataset, source.settings, manifest)
         if variants:
             say("making and measuring variants")
             manifest = _with_variants(folder, source, manifest, variants)
         exported = _exported(folder, manifest)
         say("drawing pictures")
-        write_pictures(folder, exported, dataset, model.prior)
+        write_pictures(folder, exported, dataset, source.prior)
         write_codes(folder, exported, dataset)
         say("scoring anomalies")
-        limits = usual(exported, validation_images(run.recipe.data, dataset))
+        limits = usual(exported, validation_images(source.settings, dataset))
         manifest = dataclasses.replace(manifest, score=limits)
         metrics = {**manifest.metrics, **anomaly_metrics(_exported(folder, manifest), dataset), **others}
         return _complete(folder, source, dataclasses.replace(manifest, metrics=metrics), parity, out)
-
-
-def _check_health(run: Run, metrics: Mapping[str, Any]) -> None:
-    if found := problems(metrics):
-        raise CheckpointError(f"the training of {run.folder} failed, export it with --anyway only: {'; '.join(found)}")
 
 
 def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[str, Any], out: Path) -> Manifest:
@@ -113,11 +133,11 @@ def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[
 
 def _write_weights(folder: Path, source: Source) -> None:
     """Write PyTorch's weights, to fine-tune from, and which labels they know."""
-    run, state = source.run, source.objective.state_dict()
+    state = source.whole.state_dict()
     weights = {name: (v.half() if v.is_floating_point() else v).contiguous() for name, v in state.items()}
-    (folder / WEIGHTS).write_bytes(save(weights, {"recipe_sha256": run.recipe.sha256}))
-    if (run.folder / LABELS).exists():
-        (folder / LABELS).write_text(json.dumps(run.read_json(LABELS)) + "\n", "utf-8")
+    (folder / WEIGHTS).write_bytes(save(weights, dict(source.whole_of)))
+    if source.known is not None:
+        (folder / LABELS).write_text(json.dumps(source.known) + "\n", "utf-8")
 
 
 def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions: Sequence[str]) -> Manifest:

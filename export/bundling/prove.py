@@ -23,34 +23,15 @@ from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.checks.parity import golden_of
 from aae_zoo.runtime.errors import ParityError
-from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.training.lite import LiteDecoder
 
 # The lite decoder keeps every eighth golden row: a bundle has a budget.
 _LITE_ROWS: Final = 8
 
 
-def networks_of(source: Source) -> dict[str, nn.Module]:
-    """What each graph is made from, by its role."""
-    model = source.model
-    networks: dict[str, nn.Module] = {"encoder": _Encoder(model), "decoder": model.decoder, "prior": model.prior}
-    return {role: network.eval() for role, network in networks.items()}
-
-
-class _Encoder(nn.Module):
-    """Images to codes by name: what the encoder's graph computes."""
-
-    def __init__(self, model: Autoencoder) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self.model.encode(image)
-
-
-def write_graphs(folder: Path, source: Source, networks: Mapping[str, nn.Module], manifest: Manifest) -> dict[str, Any]:
+def write_graphs(folder: Path, source: Source, manifest: Manifest) -> dict[str, Any]:
     """Write graphs and golden outputs, and pass them through the gate; return its report."""
-    inputs = golden_inputs(source.model, source.dataset.test_images)
+    networks, inputs = source.networks, golden_inputs(source.prior, source.dataset.test_images)
     say("writing graphs")
     search = {}
     for role, network in networks.items():

@@ -1,31 +1,66 @@
-"""What a bundle is made from: a finished run with its data, and its networks with their weights rounded."""
+"""What a bundle is made from: networks with their weights rounded, and the data that they are measured on."""
 
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from torch import Tensor, nn
 
 from aae_zoo.export.bundling.graphs import round_weights
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.loading import load_data
-from aae_zoo.zoo.objectives import BaseObjective
-from aae_zoo.zoo.training.lite import LiteDecoder, load_lite
-from aae_zoo.zoo.training.run import Run, load_model
+from aae_zoo.zoo.measure.measured import Measured, Networks
+from aae_zoo.zoo.priors import BasePrior
+from aae_zoo.zoo.recipe import DataSettings, Recipe
+from aae_zoo.zoo.training.lite import LiteDecoder, load_lite, measure_lite
+from aae_zoo.zoo.training.run import LABELS, Run, load_model
+
+# Facts of a run that another run need not repeat, or that are of the user's machine.
+_PASSING: Final = ("training_seconds", "data")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the manifest says of a model in words."""
+
+    name: str
+    version: str
+    title: str
+    description: str
+    licence: str
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a bundle is made from."""
+    """What a bundle is made from, whatever trained it; networks are in evaluation mode, their weights rounded.
 
-    run: Run
-    facts: Mapping[str, Any]
+    settings    which of the data set's images are for validation, and whether its labels are the classes
+    labels      the names of the classes that the encoder tells or the prior draws
+    networks    what each graph is made from, by its role: from inputs by name to outputs by name
+    measured    the same, as its figures are measured
+    whole       all networks by name, as model.safetensors has them, and its metadata `whole_of`
+    figures     figures that are known beside those of the networks
+    provenance  what made the model
+    known       the labels that training knew, where it knew some
+    """
+
+    words: Words
+    settings: DataSettings
     dataset: Dataset
-    model: Autoencoder
-    objective: BaseObjective
-    lite: LiteDecoder | None
+    labels: tuple[str, ...]
+    networks: Mapping[str, nn.Module]
+    measured: Measured
+    prior: BasePrior
+    whole: nn.Module
+    whole_of: Mapping[str, str]
+    provenance: Mapping[str, Any]
+    figures: Mapping[str, Any]
+    known: Mapping[str, Any] | None = None
+    lite: LiteDecoder | None = None
 
 
 def open_source(run: Run, data: Path | None) -> Source:
@@ -35,8 +70,8 @@ def open_source(run: Run, data: Path | None) -> Source:
         CheckpointError: the run is unfinished or damaged, or holds weights that float16 cannot hold.
         DatasetError: the data set is missing or damaged, or is not the one that the run was trained on.
     """
-    facts = run.read_json("run.json")
-    dataset = load_data(run.recipe.data, run.data(data))
+    recipe, facts = run.recipe, run.read_json("run.json")
+    dataset = load_data(recipe.data, run.data(data))
     if dataset.md5s != facts["dataset_md5"]:
         raise DatasetError(
             f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "
@@ -47,7 +82,47 @@ def open_source(run: Run, data: Path | None) -> Source:
     round_weights(objective)
     if lite := load_lite(run, dataset.image_shape):
         round_weights(lite)
-    return Source(run, facts, dataset, model, objective, lite)
+    return Source(
+        words=Words(recipe.name, recipe.version, recipe.title, recipe.description, recipe.licence),
+        settings=recipe.data,
+        dataset=dataset,
+        labels=_labels(recipe, dataset, model.prior.classes),
+        networks={"encoder": _Encoder(model).eval(), "decoder": model.decoder.eval(), "prior": model.prior.eval()},
+        measured=Networks(model),
+        prior=model.prior,
+        whole=objective,
+        whole_of={"recipe_sha256": recipe.sha256},
+        provenance={**lasting(facts), "recipe": recipe.to_toml()},
+        figures={
+            **({"paper": recipe.paper.model_dump()} if recipe.paper else {}),
+            **({"variants": {"decoder.lite": measure_lite(model, lite, dataset, run)}} if lite else {}),
+        },
+        known=run.read_json(LABELS) if (run.folder / LABELS).exists() else None,
+        lite=lite,
+    )
+
+
+class _Encoder(nn.Module):
+    """Images to codes by name: what the encoder's graph computes."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return self.model.encode(image)
+
+
+def lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's facts without those that another run need not repeat, and without folders of the user's machine."""
+    return {name: value for name, value in facts.items() if name not in _PASSING}
+
+
+def _labels(recipe: Recipe, dataset: Dataset, classes: int) -> tuple[str, ...]:
+    """The names of the prior's classes: those of the data set, or numbers if they were found without labels."""
+    if recipe.data.labels:
+        return tuple(dataset.label_names[:classes])
+    return tuple(f"cluster {k}" for k in range(classes))
 
 
 def say(what: str) -> None:

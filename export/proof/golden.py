@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import to_float
+from aae_zoo.zoo.priors import BasePrior
 
 _SIGMAS: Final = 6.0
 _LEAST: Final = 2.0**-24
@@ -20,7 +20,7 @@ _LEAST: Final = 2.0**-24
 References = dict[str, NDArray[np.generic]]
 
 
-def golden_inputs(model: Autoencoder, images: Tensor, seed: int = 0) -> dict[str, dict[str, Tensor]]:
+def golden_inputs(prior: BasePrior, images: Tensor, seed: int = 0) -> dict[str, dict[str, Tensor]]:
     """For each graph, rows of each input by name, ordinary and extreme.
 
     Encoder, 64: real images (uint8 [n, C, H, W]), black, white, and uniform noise. Prior, 64: uniform noise and its
@@ -32,18 +32,18 @@ def golden_inputs(model: Autoencoder, images: Tensor, seed: int = 0) -> dict[str
     static = torch.randint(256, (62 - len(some), *images.shape[1:]), generator=generator, dtype=torch.uint8)
     black_white = torch.stack([torch.zeros_like(images[0]), torch.full_like(images[0], 255)])
 
-    noise = torch.rand(64, model.prior.noise, generator=generator).clamp(_LEAST, 1 - _LEAST)
+    noise = torch.rand(64, prior.noise, generator=generator).clamp(_LEAST, 1 - _LEAST)
     noise[-3:] = torch.tensor([_LEAST, 0.5, 1 - _LEAST])[:, None]
     return {
         "encoder": {"image": to_float(torch.cat([some, black_white, static]))},
-        "decoder": _codes(model, generator),
+        "decoder": _codes(prior, generator),
         "prior": {"u": noise},
     }
 
 
 @torch.no_grad()
-def _codes(model: Autoencoder, generator: torch.Generator) -> dict[str, Tensor]:
-    codes = model.prior.draw(32, generator)
+def _codes(prior: BasePrior, generator: torch.Generator) -> dict[str, Tensor]:
+    codes = prior.draw(32, generator)
     z = codes["z"]
     extreme = (2 * torch.rand(14, z.shape[1], generator=generator) - 1) * _SIGMAS * z.std()
     codes["z"] = torch.cat([z[:16], torch.zeros_like(z[:1]), torch.ones_like(z[:1]), extreme])

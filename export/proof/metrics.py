@@ -21,7 +21,7 @@ from aae_zoo.zoo.measure.measured import Codes, Draws
 from aae_zoo.zoo.measure.metrics import match, measure
 from aae_zoo.zoo.measure.samples import in_features
 from aae_zoo.zoo.priors import open_uniform
-from aae_zoo.zoo.recipe import Recipe
+from aae_zoo.zoo.recipe import DataSettings
 
 METRICS: Final = ("mse", "mmd2", "code_mean", "code_covariance", "prior_covariance", "error", "frechet")
 _RELATIVE: Final = 1e-3
@@ -64,7 +64,7 @@ def compare_metrics(
     networks: Mapping[str, nn.Module],
     folder: Path,
     dataset: Dataset,
-    recipe: Recipe,
+    settings: DataSettings,
     manifest: Manifest,
 ) -> dict[str, Any]:
     """Measure the graphs of a folder as the model was measured: both figures for each of `METRICS` in the manifest.
@@ -77,7 +77,7 @@ def compare_metrics(
     """
     graphs = {role: _read(folder / f"{role}.onnx", role, manifest) for role in networks}
     metrics = manifest.metrics
-    found = measure(Graphs(graphs), dataset, recipe, (match, class_error, in_features))
+    found = measure(Graphs(graphs), dataset, settings, (match, class_error, in_features))
     report: dict[str, Any] = {}
     for name in (name for name in METRICS if name in metrics):
         a, b = np.asarray(metrics[name]), np.asarray(found[name])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from aae_zoo.export.bundling.bundle import export_bundle
-from aae_zoo.export.bundling.document import lasting
+from aae_zoo.export.bundling.source import lasting
 from aae_zoo.export.card.figures import FIGURES
 from aae_zoo.export.release.generated import TIMINGS, training_seconds
 from aae_zoo.runtime.bundles.bundle import open_bundle

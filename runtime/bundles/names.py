@@ -19,6 +19,8 @@ ROLES: Final = ("encoder", "decoder", "prior")
 PRECISIONS: Final = ("fp32", "fp16", "int8", "lite")
 MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 1 << 30
+# What `provenance.source` says of networks that were not trained by a recipe.
+OWN_MODULES: Final = "own modules"
 PLAIN_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 

@@ -114,7 +114,7 @@ def main() -> None:
         adapter, _ = build(run.recipe, dataset.image_shape)
         theirs = train_pythae(run, dataset, facts["training_seconds"], rate)
         adapter.encoder, adapter.decoder = Encoder(theirs), Decoder(theirs)
-        metrics[f"Adversarial_AE, learning rate {rate:g}"] = measure(Networks(adapter), dataset, run.recipe)
+        metrics[f"Adversarial_AE, learning rate {rate:g}"] = measure(Networks(adapter), dataset, run.recipe.data)
     lines = [
         "# mnist-gauss8 beside pythae",
         "",

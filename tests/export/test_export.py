@@ -130,7 +130,7 @@ class TestGate:
 
     @pytest.fixture
     def expected(self, model: Autoencoder, networks: Mapping[str, nn.Module], small_data: Path) -> dict[str, Any]:
-        return references(networks, golden_inputs(model, load_dataset("small", small_data).test_images))
+        return references(networks, golden_inputs(model.prior, load_dataset("small", small_data).test_images))
 
     @pytest.fixture
     def refusal(self, bundle: Path, expected: dict[str, Any], networks: Mapping[str, nn.Module]) -> Callable[[], str]:
@@ -268,7 +268,7 @@ class TestGate:
 
     def test_what_only_some_inputs_show(self, bundle: Path, model: Autoencoder, small_data: Path) -> None:
         """A graph that differs only for images of many bright pixels in its first row: the search climbs there."""
-        inputs = golden_inputs(model, load_dataset("small", small_data).test_images)["encoder"]
+        inputs = golden_inputs(model.prior, load_dataset("small", small_data).test_images)["encoder"]
         largest = float(model.encoder(**inputs)["z"].detach().abs().max())  # errors are relative to it
 
         class Lopsided(nn.Module):

@@ -54,7 +54,7 @@ def dataset() -> Dataset:
 
 def found(model: Linear, dataset: Dataset) -> list[str]:
     recipe = load_recipe("mnist-gauss")
-    return problems({**match(model, dataset, recipe), **references(model, dataset, recipe)})
+    return problems({**match(model, dataset, recipe.data), **references(model, dataset, recipe.data)})
 
 
 def test_a_perfect_model_has_no_problem(dataset: Dataset) -> None:

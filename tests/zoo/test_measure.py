@@ -51,17 +51,17 @@ class Stubborn(Perfect):
 
 
 def test_a_perfect_model_loses_nothing_and_its_codes_are_the_priors(dataset: Dataset, recipe: Recipe) -> None:
-    found = measure(Perfect(dataset), dataset, recipe, (match,))
+    found = measure(Perfect(dataset), dataset, recipe.data, (match,))
     assert found["mse"] == pytest.approx(0, abs=1e-12)
     assert found["mmd2"] == pytest.approx(found["mmd2_prior"], abs=0.01)
 
 
 def test_the_error_is_that_of_the_most_probable_class(dataset: Dataset, recipe: Recipe) -> None:
     labelled = recipe.model_copy(update={"data": recipe.data.model_copy(update={"labels": -1})})
-    found = measure(Stubborn(dataset), dataset, labelled, (class_error,))
+    found = measure(Stubborn(dataset), dataset, labelled.data, (class_error,))
     assert found == {"error": pytest.approx(100 * float((dataset.test_labels != 7).double().mean()))}
 
 
 def test_figures_that_cannot_be_had_are_left_out(dataset: Dataset, recipe: Recipe) -> None:
     """The model tells no classes, and there is no classifier of the data set."""
-    assert measure(Perfect(dataset), dataset, recipe, (class_error, in_features)) == {}
+    assert measure(Perfect(dataset), dataset, recipe.data, (class_error, in_features)) == {}

@@ -9,10 +9,10 @@ from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.loading import validation_images
 from aae_zoo.zoo.measure.measured import Measured
 from aae_zoo.zoo.measure.samples import batch_size
-from aae_zoo.zoo.recipe import Recipe
+from aae_zoo.zoo.recipe import DataSettings
 
 
-def class_error(model: Measured, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+def class_error(model: Measured, dataset: Dataset, settings: DataSettings) -> dict[str, Any]:
     """`error`, the share of test images with a wrong class in percent; with `clusters`, the class of each cluster.
 
     Without labels the classes of y are clusters. Each takes the label of the validation image that is most certainly
@@ -22,9 +22,9 @@ def class_error(model: Measured, dataset: Dataset, recipe: Recipe) -> dict[str, 
     if not (dataset.label_names and _tells_classes(model, dataset.test_images)):
         return {}
     found = probabilities(model, dataset.test_images).argmax(1)
-    if recipe.data.labels:
+    if settings.labels:
         return {"error": percent_wrong(found, dataset.test_labels)}
-    images = validation_images(recipe.data, dataset)
+    images = validation_images(settings, dataset)
     clusters = clusters_of(probabilities(model, images), dataset.train_labels[-len(images) :])
     return {"error": percent_wrong(clusters[found], dataset.test_labels), "clusters": clusters.tolist()}
 

@@ -13,15 +13,15 @@ from aae_zoo.zoo.measure.class_error import class_error
 from aae_zoo.zoo.measure.health import references
 from aae_zoo.zoo.measure.measured import Measured
 from aae_zoo.zoo.measure.samples import batch_size, in_features, likelihood
-from aae_zoo.zoo.recipe import Recipe
+from aae_zoo.zoo.recipe import DataSettings
 
 _MMD_ROWS: Final = 1000
 _MOMENT_DRAWS: Final = 100_000
 
-Part = Callable[[Measured, Dataset, Recipe], dict[str, Any]]
+Part = Callable[[Measured, Dataset, DataSettings], dict[str, Any]]
 
 
-def match(model: Measured, dataset: Dataset, _: Recipe) -> dict[str, Any]:
+def match(model: Measured, dataset: Dataset, _: DataSettings) -> dict[str, Any]:
     """The figures of `evaluate` on the test set."""
     return evaluate(model, dataset.test_images)
 
@@ -29,11 +29,11 @@ def match(model: Measured, dataset: Dataset, _: Recipe) -> dict[str, Any]:
 PARTS: Final[Sequence[Part]] = (match, references, class_error, likelihood, in_features)
 
 
-def measure(model: Measured, dataset: Dataset, recipe: Recipe, parts: Sequence[Part] = PARTS) -> dict[str, Any]:
+def measure(model: Measured, dataset: Dataset, settings: DataSettings, parts: Sequence[Part] = PARTS) -> dict[str, Any]:
     """The metrics of a model on the test set: all of `PARTS`, or those of some of them, which take less time."""
     metrics: dict[str, Any] = {}
     for part in parts:
-        metrics |= part(model, dataset, recipe)
+        metrics |= part(model, dataset, settings)
     return metrics
 
 

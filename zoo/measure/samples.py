@@ -11,7 +11,7 @@ from aae_zoo.zoo.data.dataset import Dataset, as_float
 from aae_zoo.zoo.data.loading import validation_images
 from aae_zoo.zoo.measure.classifier import Classifier, load_classifier
 from aae_zoo.zoo.measure.measured import Measured
-from aae_zoo.zoo.recipe import Recipe
+from aae_zoo.zoo.recipe import DataSettings
 
 _SAMPLES: Final = 10_000
 _PARZEN_VALIDATION: Final = 1000
@@ -37,16 +37,16 @@ class _Samples:
 
 
 @torch.no_grad()
-def likelihood(model: Measured, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+def likelihood(model: Measured, dataset: Dataset, settings: DataSettings) -> dict[str, Any]:
     """`parzen`, the log-likelihood of the test images under 10,000 samples in nats, and `parzen_error`, its error."""
-    validation = validation_images(recipe.data, dataset)[-_PARZEN_VALIDATION:]
+    validation = validation_images(settings, dataset)[-_PARZEN_VALIDATION:]
     samples = _Samples(model, batch_size(dataset.test_images))
     mean, error = parzen_log_likelihood(samples, validation, dataset.test_images)
     return {"parzen": mean, "parzen_error": error}
 
 
 @torch.no_grad()
-def in_features(model: Measured, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+def in_features(model: Measured, dataset: Dataset, settings: DataSettings) -> dict[str, Any]:
     """The metrics of 10,000 samples in the features of a classifier, where the package has one of the data set.
 
     `frechet` is the distance from the test images; `classifier_score`, from 1 to the number of classes;
@@ -61,7 +61,7 @@ def in_features(model: Measured, dataset: Dataset, recipe: Recipe) -> dict[str, 
     samples = _Samples(model, batch_size(dataset.test_images))
     features = torch.cat([classifier.features(images) for images in samples])
     metrics = {**quality(classifier, features, features_of(classifier, dataset.test_images)), "classifier": facts}
-    if recipe.data.labels and samples.draws.label is not None:
+    if settings.labels and samples.draws.label is not None:
         found = classifier.output(features).argmax(1)
         metrics["label_agreement"] = float((found == samples.draws.label).float().mean())
     return metrics

@@ -132,7 +132,7 @@ class _Taught(Networks):
 
 def measure_lite(model: Autoencoder, lite: LiteDecoder, dataset: Dataset, run: Run) -> dict[str, Any]:
     """The metrics on the test set that depend on the decoder, with the lite one in its place."""
-    found = measure(_Taught(model, lite), dataset, run.recipe, (match, likelihood, in_features))
+    found = measure(_Taught(model, lite), dataset, run.recipe.data, (match, likelihood, in_features))
     return {name: found[name] for name in _OF_DECODER if name in found}
 
 

@@ -377,7 +377,7 @@ class Trainer:
         if not self.processes.main:
             return None
         self.objective.to("cpu")
-        metrics = measure(Networks(self.model), self.dataset, self.run.recipe)
+        metrics = measure(Networks(self.model), self.dataset, self.run.recipe.data)
         self.run.write_json("metrics.json", metrics)
         if self.some_known:
             self.run.write_json(LABELS, {"training_images_with_known_labels": self.known.tolist()})
@@ -429,4 +429,4 @@ def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
     run = Run.open(folder)
     dataset = load_data(run.recipe.data, run.data(data))
     model, _ = load_model(run, dataset.image_shape)
-    return measure(Networks(model), dataset, run.recipe)
+    return measure(Networks(model), dataset, run.recipe.data)

@@ -13,8 +13,8 @@ import torch
 from conftest import RECIPE, AaeZoo, write_idx
 from safetensors.torch import load_file
 
-from aae_zoo.export.bundling.document import lasting
 from aae_zoo.export.bundling.seeds import over_seeds
+from aae_zoo.export.bundling.source import lasting
 from aae_zoo.export.card.card import model_card
 from aae_zoo.runtime.bundles.names import WEIGHTS
 from aae_zoo.runtime.errors import CheckpointError, Interrupted
