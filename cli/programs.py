@@ -71,7 +71,7 @@ def explore(
         _serve_pages(output)
     elif url is None:
         note(
-            "so that links to it show a picture wherever they are shared, give the address it will have: --url https://example.org/zoo/"
+            "for links to it to show a picture everywhere, give the address it will have: --url https://example.org/zoo/"
         )
 
 
