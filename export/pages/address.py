@@ -28,7 +28,7 @@ def site_address(url: str | None) -> str | None:
     if not right:
         raise InvalidInput(
             f"--url is {url[:200]!r}, expected the address of the site's folder, such as {_EXAMPLE}, with no name, "
-            "question mark, fragment, quotation mark or space in it; other letters as browsers copy them, %C3%A4"
+            "question mark, fragment, quotation mark or space in it; other letters as browsers copy them, ä as %C3%A4"
         )
     if parts.path.endswith((".html", ".htm")):
         raise InvalidInput(f"--url is {url[:200]!r}, a page; give the address of its folder, such as {_EXAMPLE}")
