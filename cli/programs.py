@@ -44,6 +44,9 @@ def explore(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The site's folder.")] = Path("site"),
     all_: Annotated[bool, typer.Option("--all", help="A page for each model of the catalogue.")] = False,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The address it will have, so that links to it show a picture.")
+    ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", "--open", help="Serve it on this machine and open the browser.")
     ] = False,
@@ -59,13 +62,17 @@ def explore(
     from aae_zoo.export.pages.explore import explore_all
 
     if all_:
-        count = len(explore_all(output, node_modules=node_modules, replace=replace))
+        count = len(explore_all(output, url=url, node_modules=node_modules, replace=replace))
         say(f"pages of {count} models in {output.resolve()}; any static server shows them")
     else:
-        manifest = write(name or "mnist-gauss", output, node_modules=node_modules, replace=replace)
+        manifest = write(name or "mnist-gauss", output, url=url, node_modules=node_modules, replace=replace)
         say(f"a page of {manifest.name} in {output.resolve()}; any static server shows it")
     if serve:
         _serve_pages(output)
+    elif url is None:
+        note(
+            "for links to it to show a picture everywhere, give the address it will have: --url https://example.org/zoo/"
+        )
 
 
 def serve(

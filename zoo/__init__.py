@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aae_zoo.zoo.bundled.networks import BundleNetworks, load_networks
+    from aae_zoo.zoo.bundled.pretrained import PretrainedAutoencoder
 
-__all__ = ["BundleNetworks", "load_networks"]
+__all__ = ["BundleNetworks", "PretrainedAutoencoder", "load_networks"]
 
 # OpenMP's threads wait for each other by spinning. Where another process has one of the CPUs, they spin for as long as
 # one of them does not run, and training takes many times as long. OpenMP reads this when PyTorch is imported, so it is
@@ -27,7 +28,8 @@ if not TYPE_CHECKING:  # to type checkers, a module with __getattr__ has every n
     def __getattr__(name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.bundled.networks"), name)
+        module = "pretrained" if name == "PretrainedAutoencoder" else "networks"
+        return getattr(import_module(f"{__name__}.bundled.{module}"), name)
 
 
 def __dir__() -> list[str]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.export.card.figures import METRIC_NAMES
 from aae_zoo.export.pages import atlas
+from aae_zoo.export.pages.address import link_tags, site_address
 from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
@@ -53,29 +54,36 @@ _PRIOR_FILE: Final = "draws.bin"
 _JPEG: Final[dict[str, Any]] = {"quality": 80, "optimize": True}
 
 
-def explore(name: str, out: Path, *, node_modules: Path | None = None, replace: bool = False) -> Manifest:
-    """Write the page of one model into the folder `out`.
+def explore(
+    name: str, out: Path, *, url: str | None = None, node_modules: Path | None = None, replace: bool = False
+) -> Manifest:
+    """Write the page of one model into the folder `out`, which will be published at the address `url`.
 
     Raises:
         ModelNotFound, InvalidBundle: the model is not there or damaged.
+        InvalidInput: `url` is not the address of a folder on a web server.
         InvalidInput, MissingBackend: onnxruntime-web cannot be had.
         OutputError: `out` has files and `replace` is false, or anything but a site as aae-zoo wrote it, or cannot be
             written.
     """
+    address = site_address(url)
     bundle = find_model(name)
     with atomic_folder(out, "site", replace=replace) as folder:
-        _write_page(folder, bundle, "", _write_assets(folder, node_modules))
+        _write_page(folder, bundle, "", _write_assets(folder, node_modules), address)
         _write_space(folder, bundle.manifest.title, bundle.manifest.licence)
     return bundle.manifest
 
 
-def explore_all(out: Path, *, node_modules: Path | None = None, replace: bool = False) -> list[Manifest]:
+def explore_all(
+    out: Path, *, url: str | None = None, node_modules: Path | None = None, replace: bool = False
+) -> list[Manifest]:
     """Write a catalogue page into the folder `out`, and a page for each model of the catalogue that is on this machine.
 
     Raises:
         ModelNotFound: no model of the catalogue is on this machine.
         Others: as for `explore`.
     """
+    address = site_address(url)
     bundles = list(_at_hand())
     if not bundles:
         raise ModelNotFound("no model of the catalogue is on this machine; aae-zoo pull NAME gets one")
@@ -83,11 +91,14 @@ def explore_all(out: Path, *, node_modules: Path | None = None, replace: bool = 
         runtime = _write_assets(folder, node_modules)
         models = []
         for bundle in bundles:
-            (folder / bundle.manifest.name).mkdir()
-            models.append(_write_page(folder / bundle.manifest.name, bundle, "../", runtime))
+            name = bundle.manifest.name
+            (folder / name).mkdir()
+            models.append(_write_page(folder / name, bundle, "../", runtime, address and f"{address}{name}/"))
         models.sort(key=lambda facts: (not facts["conditional"], facts["latent"] != 2))  # the most to do comes first
         cards = "\n".join(map(_card, models))
-        page = _template("catalogue.html").substitute(cards=cards, first=models[0]["name"])
+        first = models[0]["name"]
+        links = link_tags(address, f"{first}/share.jpg")
+        page = _template("catalogue.html").substitute(cards=cards, first=first, links=links)
         (folder / "index.html").write_text(page, "utf-8")
         _write_space(folder, "The models of aae-zoo", "MIT")
     return [bundle.manifest for bundle in bundles]
@@ -143,10 +154,10 @@ def _site_files(*endings: str) -> list[Traversable]:
     return sorted((path for path in site.iterdir() if path.name.endswith(endings)), key=lambda path: path.name)
 
 
-def _write_page(folder: Path, bundle: Bundle, root: str, runtime: int) -> dict[str, Any]:
+def _write_page(folder: Path, bundle: Bundle, root: str, runtime: int, address: str | None) -> dict[str, Any]:
     """Write a model's page, graphs and facts, which are returned; `root` leads from it to the site's own folder.
 
-    `runtime` is how many bytes ONNX Runtime takes.
+    `runtime` is how many bytes ONNX Runtime takes, `address` where the page will be, if that is known.
     """
     manifest = bundle.manifest
     precision = "lite" if "lite" in manifest.graphs["decoder"] else "fp32"
@@ -162,7 +173,7 @@ def _write_page(folder: Path, bundle: Bundle, root: str, runtime: int) -> dict[s
             (folder / _PRIOR_FILE).write_bytes(_prior(model, seed=0).astype("<f4").tobytes())
     facts["bytes"] = runtime + len(graphs["prior"]) + len(graphs["decoder"])
     (folder / "model.json").write_text(json.dumps(facts), "utf-8")
-    (folder / "index.html").write_text(_page(manifest, root, facts), "utf-8")
+    (folder / "index.html").write_text(_page(manifest, root, facts, address), "utf-8")
     return facts
 
 
@@ -188,13 +199,14 @@ def _write_plane(folder: Path, model: Model, facts: dict[str, Any]) -> dict[str,
     return {"cells": cells}
 
 
-def _page(manifest: Manifest, root: str, facts: dict[str, Any]) -> str:
+def _page(manifest: Manifest, root: str, facts: dict[str, Any], address: str | None) -> str:
     """The page's HTML."""
     board = _template("plane.html" if manifest.latent == 2 else "code.html").substitute()
     preloads = (f'<link rel="modulepreload" href="{root}assets/{script.name}">' for script in _site_files(".mjs"))
     return _template("model.html").substitute(
         {key: html_text(value) for key, value in _words(manifest).items()},
         root=root,
+        links=link_tags(address, "share.jpg"),
         kind="plane" if manifest.latent == 2 else "code",
         back='<p><a href="../index.html">All models</a></p>' if root else "",
         width=manifest.image.width * atlas.COLUMNS,

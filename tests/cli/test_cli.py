@@ -4,19 +4,23 @@ import json
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.main
 from conftest import ROOT, AaeZoo
 from numpy.typing import NDArray
 from PIL import Image
+from typer.core import TyperGroup
 
+from aae_zoo.cli.main import command_line
 from aae_zoo.runtime import Model, list_models, load
 from aae_zoo.runtime.bundles.names import PRECISIONS
 from aae_zoo.runtime.drawing.grid import grid
@@ -357,6 +361,31 @@ finally:
     needless = {"numpy", "onnxruntime", "PIL", "aae_zoo.runtime.bundles.manifest", "aae_zoo.cli.viewing"}
     assert "aae_zoo.runtime.store.catalogue" in loaded
     assert not needless & loaded
+
+
+def documented_commands(text: str) -> Iterator[str]:
+    """The lines of a document's blocks of code that call aae-zoo, each up to what the shell does with the output."""
+    for block in re.findall(r"^ *```[a-z]*\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+        for line in re.findall(r"^ *aae-zoo (.*)$", block.replace("\\\n", " "), re.MULTILINE):
+            yield re.split(r" (?:\||&&|>) ", line)[0]
+
+
+def test_every_command_that_is_documented_is_understood() -> None:
+    """Its options are there and take what they are given; it is not run."""
+    paths = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "runtime" / "models").glob("*/README.md")]
+    lines = {line: path for path in paths for line in documented_commands(path.read_text("utf-8"))}
+    assert len(lines) > 80
+    for line, path in lines.items():
+        words = shlex.split(line, comments=True)
+        group = typer.main.get_command(command_line(words[0]))
+        assert isinstance(group, TyperGroup)
+        try:
+            with group.make_context("aae-zoo", list(words)) as context:
+                name, command, rest = group.resolve_command(context, words)
+                assert command is not None
+                command.make_context(name, rest, parent=context)
+        except Exception as error:
+            raise AssertionError(f"{path}: aae-zoo {line}: {error}") from None
 
 
 def test_the_help_is_one_screen_of_commands_in_groups(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:

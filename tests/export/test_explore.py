@@ -305,7 +305,8 @@ def test_the_command_writes_a_site_and_replaces_only_when_told(
 ) -> None:
     arguments = ["explore", small_bundle, "-o", tmp_path / "site", "--node-modules", NODE_MODULES]
     result = aae_zoo(*arguments)
-    assert (result.status, result.err) == (0, "")
+    assert result.status == 0
+    assert "give the address it will have: --url https://example.org/zoo/" in result.err
     assert result.out == f"a page of small in {tmp_path / 'site'}; any static server shows it\n"
     assert "exists already" in refused(*arguments)
     assert aae_zoo(*arguments, "--replace").status == 0

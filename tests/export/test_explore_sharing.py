@@ -5,11 +5,14 @@ import io
 import json
 import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+from conftest import AaeZoo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -18,7 +21,8 @@ from programs import NODE_MODULES, node, served
 
 from aae_zoo.export.pages import atlas
 from aae_zoo.export.pages import explore as pages
-from aae_zoo.runtime import load
+from aae_zoo.export.pages.address import link_tags, site_address
+from aae_zoo.runtime import InvalidInput, list_models, load
 
 PLANE, NOISE, BITS = "mnist-gauss", "mnist-style", "mnist-bits"
 MODULES = Path(pages.__file__).parent / "site"
@@ -261,6 +265,87 @@ def test_a_link_to_a_page_has_a_title_words_a_picture_and_an_icon(site: Path, pa
         with Image.open(site / page / name) as picture:
             assert picture.size == size
     assert '<link rel="icon" href="icon.png">' in html
+
+
+class Links(HTMLParser):
+    """What a page says of where it and its picture are, by name; anything else that a tag has is an error."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        match tag, attrs:
+            case ("meta", [("property", "og:url" | "og:image" as name), ("content", str() as address)]):
+                self.found[name] = address
+            case ("link", [("rel", "canonical" as name), ("href", str() as address)]):
+                self.found[name] = address
+
+
+@pytest.mark.parametrize("url", ["https://example.org/zoo", "https://example.org/zoo/", "http://127.0.0.1:8000/zoo"])
+def test_with_its_address_a_page_says_where_it_and_its_picture_are(url: str, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+    one, all_ = tmp_path / "one", tmp_path / "all"
+    command = ("--node-modules", NODE_MODULES, "--url", url)
+    assert aae_zoo("explore", "digits-gauss", "-o", one, *command).err == ""
+    entries = [entry for entry in list_models() if entry.name == "digits-gauss"]
+    with mock.patch.object(pages, "list_models", return_value=entries):
+        assert aae_zoo("explore", "--all", "-o", all_, *command).err == ""
+    address = url.rstrip("/") + "/"
+    for folder, page, picture in (
+        (one, "", "share.jpg"),
+        (all_, "", "digits-gauss/share.jpg"),
+        (all_, "digits-gauss/", "digits-gauss/share.jpg"),
+    ):
+        links = Links((folder / page / "index.html").read_text()).found
+        assert links == {f"og:{k}": address + v for k, v in {"url": page, "image": picture}.items()} | {
+            "canonical": address + page
+        }
+        assert (folder / links["og:image"].removeprefix(address)).is_file()
+
+
+def test_without_its_address_a_page_names_its_picture_alone(site: Path) -> None:
+    assert Links((site / "plane" / "index.html").read_text()).found == {"og:image": "share.jpg"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.org/zoo",
+        "ftp://example.org/zoo",
+        "javascript:alert(1)",
+        "https://",
+        "https:///zoo",
+        "https://example.org:port/",
+        "https://example.org:0/",
+        "https://[::1/",
+        "https://me:secret@example.org/",
+        "https://example.org/?q=1",
+        "https://example.org/#z=1",
+        "https://example.org/a b",
+        'https://example.org/"><script>alert(1)</script>',
+        "https://example.org/'x",
+        "https://example.org/zoo\n",
+        "https://example.org/ä",
+        "https://example.org/zoo/index.html",
+    ],
+)
+def test_what_is_no_address_of_a_folder_is_refused(url: str, refused: Callable[..., str], no_leftovers: Path) -> None:
+    said = refused("explore", "digits-gauss", "-o", no_leftovers / "site", "--url", url)
+    assert f"--url is {url!r}" in said
+    assert "https://example.org/zoo/" in said
+
+
+@given(st.text(st.sampled_from("/:.?#[]@!$&'()*+,;=\"<> \n%a0ä")).map("https://example.org/".__add__))
+def test_an_address_is_refused_or_is_what_the_tags_say(url: str) -> None:
+    try:
+        address = site_address(url)
+    except InvalidInput:
+        return
+    assert address == url.rstrip("/") + "/"
+    links = {"canonical": address, "og:url": address, "og:image": f"{address}share.jpg"}
+    assert Links(link_tags(address, "share.jpg")).found == links
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 96), (3, 300, 200)])

@@ -78,10 +78,10 @@ def load_networks(name: str | os.PathLike[str]) -> BundleNetworks:
         except InvalidRecipe as error:
             raise InvalidBundle(f"the recipe of {bundle.manifest.name} makes no networks: {error}") from None
     whole = not bundle.leaves_out(WEIGHTS) and WEIGHTS in bundle.manifest.files
-    weights = _read_weights(bundle) if whole else read_initialisers(bundle, model)
+    weights = parse_weights(bundle.read(WEIGHTS), bundle.manifest.name) if whole else read_initialisers(bundle, model)
     state = {**objective.state_dict(), **model.state_dict()}
     # Buffers that no graph needs, such as counts, are in none.
-    _take(state, state if whole else dict(model.named_parameters()), weights, bundle.manifest.name)
+    take_weights(state, state if whole else dict(model.named_parameters()), weights, bundle.manifest.name)
     judges = {n: m.eval() for n, m in objective.named_children() if whole and "discriminator" in n}
     networks = BundleNetworks(
         bundle, recipe, ImageEncoder(model).eval(), model.decoder.eval(), model.prior.eval(), **judges
@@ -108,20 +108,26 @@ def _recipe(bundle: Bundle) -> Recipe:
         raise InvalidBundle(f"{error}; it may be that of another version of aae-zoo") from None
 
 
-def _read_weights(bundle: Bundle) -> dict[str, Tensor]:
-    """The weights of model.safetensors in float32."""
+def parse_weights(content: bytes, name: str) -> dict[str, Tensor]:
+    """The weights of a model.safetensors, that of `name`, in float32.
+
+    Raises:
+        InvalidBundle: it is no safetensors file.
+    """
     try:
-        weights = load(bundle.read(WEIGHTS))
+        weights = load(content)
     except SafetensorError as error:
-        raise InvalidBundle(
-            f"{WEIGHTS} of {bundle.manifest.name} is no safetensors file ({error}); do not trust this bundle"
-        ) from None
+        raise InvalidBundle(f"{WEIGHTS} of {name} is no safetensors file ({error}); do not trust this bundle") from None
     return {name: values.float() if values.is_floating_point() else values for name, values in weights.items()}
 
 
 @torch.no_grad()
-def _take(state: Mapping[str, Tensor], needed: Iterable[str], weights: Mapping[str, Tensor], name: str) -> None:
-    """Write the weights of the bundle `name` into the tensors of freshly built networks; all that are needed."""
+def take_weights(state: Mapping[str, Tensor], needed: Iterable[str], weights: Mapping[str, Tensor], name: str) -> None:
+    """Write the weights of the bundle `name` into the tensors of freshly built networks; all that are needed.
+
+    Raises:
+        InvalidBundle: weights are missing, of another shape or not finite, or not those of the networks.
+    """
     if missing := sorted(set(needed) - weights.keys()):
         raise InvalidBundle(
             f"{name} has no weights {missing[0]}, which its recipe's networks have; do not trust this bundle"

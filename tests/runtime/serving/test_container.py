@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def test_the_image_has_what_the_wheel_needs_and_no_weights() -> None:
     ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     assert ignored[1] == "*"
     kept = {line[1:] for line in ignored if line.startswith("!")}
-    assert kept == {"LICENSE", "README.md", "cli", "examples", "export", "pyproject.toml", "runtime", "zoo"}
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-dir"]
+    assert kept == {"LICENSE", "README.md", "pyproject.toml", *packages.values()}
     assert all((ROOT / name).exists() for name in kept)
 
 
