@@ -21,8 +21,9 @@ from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
 from aae_zoo.runtime.latent.draw import Draw, Labels
+from aae_zoo.runtime.latent.drift import Drift, Sample, chosen, compare, digests_of, of_codes, of_images
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
-from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
+from aae_zoo.runtime.latent.noise import check_draw, chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals, traversed
 from aae_zoo.runtime.store.catalogue import shipped_or_folder
@@ -341,6 +342,46 @@ class Model:
         """
         parts = self._engine.score_job(self._images(images, **how)).collect()
         return parts["error"], parts["distance"], parts["contrast"]
+
+    def drift(self, new: Any, reference: Any = None, *, seed: int = 0, **how: Unpack[How]) -> Drift:
+        """Whether new images still look like those of the reference, as this model sees them.
+
+        Without a reference they are compared with `kept_codes`. Each of the two may also be codes [n, latent]: codes
+        are compared by themselves, images by their reconstruction errors too. Of more than 1,000, `seed` chooses as
+        many; their order does not matter.
+
+        Raises:
+            InvalidInput: fewer than 20 images, a seed out of range, no reference where the bundle keeps no codes, or
+                images as for `encode`.
+            InvalidBundle: the codes that the bundle keeps are damaged.
+        """
+        check_draw(1, seed)
+        known = self.kept_codes if reference is None else reference
+        return compare(self._sample(new, seed, **how), self._sample(known, seed, **how), seed)
+
+    @property
+    def kept_codes(self) -> NDArray[np.float32]:
+        """The codes [n, latent] of test images that the bundle keeps.
+
+        Raises:
+            InvalidInput: it keeps none.
+            InvalidBundle: they are damaged.
+        """
+        kept = self._engine.kept_codes
+        if kept is None:
+            raise InvalidInput(
+                f"{self.name} keeps no codes to compare with; give the pictures that new ones should look like: "
+                f"aae-zoo drift {self.name} NEW --reference OLD"
+            )
+        return kept.z
+
+    def _sample(self, given: Any, seed: int, **how: Unpack[How]) -> Sample:
+        if getattr(given, "ndim", 0) == 2:
+            return of_codes(check_codes(given, self.manifest.latent, "z"), seed)
+        images = self._images(given, **how)
+        digests = digests_of(images.batches(), seed)
+        parts = self._engine.score_job(images.some(chosen(digests))).collect()
+        return of_images(parts, digests, self.manifest.score)
 
     def interpolate(
         self, images: Any, steps: int = 9, *, spherical: bool = False, **how: Unpack[How]

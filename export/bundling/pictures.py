@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from aae_zoo.export.pages.explore import CODES_FILE
 from aae_zoo.export.proof.golden import References, save_npz
 from aae_zoo.runtime.drawing import comparisons
 from aae_zoo.runtime.drawing.captions import draw_rows
 from aae_zoo.runtime.drawing.grid import grid
+from aae_zoo.runtime.engine.kept import CODES_FILE
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.data.dataset import Dataset, to_float

@@ -5,7 +5,7 @@ last; gray or colour; Pillow images, paths of picture files, and lists of all of
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeGuard
@@ -28,6 +28,8 @@ _ROUNDING: Final = 1e-5
 _LUMA: Final = (19595, 38470, 7471)
 # What is looked at of a large array at a time.
 _LOOKED_AT: Final = 4096
+# What `Images.batches` converts at a time.
+_BATCH: Final = 64
 
 
 @dataclass(repr=False)
@@ -45,6 +47,23 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def batches(self) -> Iterator[NDArray[np.float32]]:
+        """All images, some rows at a time.
+
+        Raises:
+            InvalidInput: as for `rows`.
+        """
+        for start in range(0, len(self), _BATCH):
+            yield self.rows(slice(start, min(start + _BATCH, len(self))))
+
+    def some(self, numbers: Sequence[int]) -> "Images":
+        """The images of these numbers, in their order."""
+
+        def rows(part: slice) -> NDArray[np.float32]:
+            return np.concatenate([self.rows(slice(number, number + 1)) for number in numbers[part]])
+
+        return Images([self.names[number] for number in numbers], rows)
 
     def __repr__(self) -> str:
         first, last = (line(self.names[number]) for number in (0, -1))
