@@ -1,5 +1,6 @@
 """A model at work: from aae-zoo sample to drift, in the order of `_GROUPS`."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -288,8 +289,14 @@ def drift(
 
     The exit status is 0 if they do, else 1: a two-sample test of what the model makes of them has p <= 0.05.
     """
-    old = model.kept_codes if reference is None else read(reference)
-    found = model.drift(read(new), old, seed=seed)
+    from aae_zoo.runtime.latent.drift import chosen, digests_of
+
+    def pick(paths: list[Path]) -> list[Path]:
+        some = chosen(digests_of((os.fsencode(path.name) for path in paths), seed))
+        return [paths[number] for number in sorted(some)]
+
+    old = model.kept_codes if reference is None else read(reference, pick)
+    found = model.drift(read(new, pick), old, seed=seed)
     for warning in found.warnings:
         note(f"warning: {warning}")
     if json:

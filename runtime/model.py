@@ -16,14 +16,14 @@ from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
-from aae_zoo.runtime.formats.images import Images, as_images, check_range, is_plain, read_images
+from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, read_images
 from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
 from aae_zoo.runtime.latent.draw import Draw, Labels
-from aae_zoo.runtime.latent.drift import Drift, Sample, chosen, compare, digests_of, of_codes, of_images
+from aae_zoo.runtime.latent.drift import Drift, Sample, check_enough, chosen, compare, digests_of, of_codes, of_images
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
-from aae_zoo.runtime.latent.noise import check_draw, chosen_seed, percentile_grid
+from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals, traversed
 from aae_zoo.runtime.store.catalogue import shipped_or_folder
@@ -179,16 +179,19 @@ class Model:
         """
         return self.graph("prior").job({"u": check_noise(noise, self.manifest.noise)}).collect()
 
-    def read_images(self, path: str | os.PathLike[str], *, strict: bool = False, **how: Unpack[How]) -> Images:
+    def read_images(
+        self, path: str | os.PathLike[str], *, strict: bool = False, pick: Pick | None = None, **how: Unpack[How]
+    ) -> Images:
         """The images of a file, or of all pictures of a folder, prepared as those that the model was trained on.
 
         Every method takes them as images. Pictures that cannot be read are in their `failed`, with why, the others in
-        their `names`; with `strict` such a picture is an error.
+        their `names`; with `strict` such a picture is an error. `pick` is given a list of a folder's paths, and gives
+        the list of those that are read.
 
         Raises:
             InvalidInput: there is nothing that can be read.
         """
-        return read_images(Path(path), Plan.of(self.manifest, how), strict=strict)
+        return read_images(Path(path), Plan.of(self.manifest, how), strict=strict, pick=pick)
 
     def encode(self, images: Any, **how: Unpack[How]) -> NDArray[np.float32]:
         """The codes z [n, latent] of images.
@@ -355,9 +358,9 @@ class Model:
                 images as for `encode`.
             InvalidBundle: the codes that the bundle keeps are damaged.
         """
-        check_draw(1, seed)
         known = self.kept_codes if reference is None else reference
-        return compare(self._sample(new, seed, **how), self._sample(known, seed, **how), seed)
+        fresh = self._sample(new, "new images", seed, **how)
+        return compare(fresh, self._sample(known, "reference images", seed, **how), seed)
 
     @property
     def kept_codes(self) -> NDArray[np.float32]:
@@ -375,11 +378,14 @@ class Model:
             )
         return kept.z
 
-    def _sample(self, given: Any, seed: int, **how: Unpack[How]) -> Sample:
+    def _sample(self, given: Any, what: str, seed: int, **how: Unpack[How]) -> Sample:
         if getattr(given, "ndim", 0) == 2:
-            return of_codes(check_codes(given, self.manifest.latent, "z"), seed)
+            z = check_codes(given, self.manifest.latent, "z")
+            check_enough(len(z), what)
+            return of_codes(z, seed)
         images = self._images(given, **how)
-        digests = digests_of(images.batches(), seed)
+        check_enough(len(images), what)
+        digests = digests_of((image.data for batch in images.batches() for image in batch), seed)
         parts = self._engine.score_job(images.some(chosen(digests))).collect()
         return of_images(parts, digests, self.manifest.score)
 

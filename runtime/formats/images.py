@@ -32,6 +32,10 @@ _LOOKED_AT: Final = 4096
 _BATCH: Final = 64
 
 
+# Of the paths of a folder's pictures those that are read.
+Pick = Callable[[list[Path]], list[Path]]
+
+
 @dataclass(repr=False)
 class Images:
     """Images that a user gives, one for each of `names`; those that cannot be read are in `failed`, by name, with why.
@@ -113,10 +117,11 @@ def from_array(given: Any, plan: Plan, notices: Notices | None = None) -> Images
     return Images(_Numbers(len(array)), rows)
 
 
-def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
+def read_images(path: Path, plan: Plan, *, strict: bool = False, pick: Pick | None = None) -> Images:
     """Read a picture, a folder of pictures (by name), an .npy or .npz array, an idx file or a .csv of pixels.
 
-    A picture of a folder that cannot be read is among the `failed` ones; with `strict` it is an error.
+    A picture of a folder that cannot be read is among the `failed` ones; with `strict` it is an error. `pick` gives
+    those of a folder's pictures that are read.
 
     Raises:
         InvalidInput: nothing is there, it is no picture or array, or none of the pictures can be read.
@@ -127,7 +132,7 @@ def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
     from aae_zoo.runtime.formats.tables import is_csv, read_csv, refuse_parquet
 
     if path.is_dir():
-        return _read_folder(path, plan, strict=strict)
+        return _read_folder(path, plan, strict=strict, pick=pick)
     check_file(path, "a picture, a folder of them, or an .npy, .npz, idx or .csv file")
     refuse_parquet(path)
     if path.suffix.lower() in (".npy", ".npz"):
@@ -199,14 +204,15 @@ class _Numbers(Sequence[str]):
         return str(numbers) if isinstance(numbers, int) else list(map(str, numbers))
 
 
-def _read_folder(folder: Path, plan: Plan, *, strict: bool) -> Images:
+def _read_folder(folder: Path, plan: Plan, *, strict: bool, pick: Pick | None) -> Images:
     from aae_zoo.runtime.formats.pictures import read_picture
 
     listing, notices = list_pictures(folder), Notices()
-    pixels = np.empty((len(listing.pictures), *plan.shape.axes), np.uint8)
+    pictures = pick(listing.pictures) if pick else listing.pictures
+    pixels = np.empty((len(pictures), *plan.shape.axes), np.uint8)
     names: list[str] = []
     failed: dict[str, str] = {}
-    for path in listing.pictures:
+    for path in pictures:
         try:
             pixels[len(names)] = read_picture(path, plan, notices)
             names.append(path.name)

@@ -10,7 +10,7 @@ distribution at most 5 % have p <= 0.05, whatever the model, the kernel and the 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.latent.neighbours import nearest_codes
+from aae_zoo.runtime.latent.noise import check_draw
 from aae_zoo.runtime.latent.score import judge
 from aae_zoo.runtime.notebook import table
 
@@ -66,32 +67,35 @@ class Sample(NamedTuple):
         return len(self.digests) - len(set(self.digests))
 
 
-def digests_of(batches: Iterable[Figures], seed: int) -> list[bytes]:
-    """Hashes of rows: equal where rows are, and in an order that the seed makes random."""
-    key = seed.to_bytes(8)
-    return [hashlib.blake2b(row.data, digest_size=16, key=key).digest() for batch in batches for row in batch]
-
-
-def chosen(digests: Sequence[bytes]) -> list[int]:
-    """The numbers of those that are compared, in an order that does not depend on the one in which they are given.
+def check_enough(count: int, what: str) -> None:
+    """Check that there are enough images, `what` they are.
 
     Raises:
         InvalidInput: there are fewer than 20.
     """
-    if len(digests) < FEWEST:
-        raise InvalidInput(
-            f"drift is given {len(digests)} to compare, expected {FEWEST} or more, and better some hundreds"
-        )
+    if count < FEWEST:
+        raise InvalidInput(f"drift has {count} {what}, expected {FEWEST} or more, and better some hundreds")
+
+
+def digests_of(items: Iterable[bytes | memoryview], seed: int) -> list[bytes]:
+    """Hashes of bytes: equal where those are, and in an order that the seed makes random.
+
+    Raises:
+        InvalidInput: the seed is not in [0, 2^64).
+    """
+    check_draw(1, seed)
+    key = int(seed).to_bytes(8)
+    return [hashlib.blake2b(item, digest_size=16, key=key).digest() for item in items]
+
+
+def chosen(digests: Sequence[bytes]) -> list[int]:
+    """The numbers of those that are compared, in an order that does not depend on the one in which they are given."""
     return sorted(range(len(digests)), key=digests.__getitem__)[:MOST]
 
 
 def of_codes(z: Figures, seed: int) -> Sample:
-    """The sample of codes [n, latent].
-
-    Raises:
-        InvalidInput: there are fewer than 20.
-    """
-    digests = digests_of([z], seed)
+    """The sample of codes [n, latent]."""
+    digests = digests_of((code.data for code in z), seed)
     return Sample(digests, {"z": z[chosen(digests)]})
 
 
@@ -215,16 +219,25 @@ def permutation_test(
 
     The same on every machine for a seed, up to rounding. Takes 8 (n + m)^2 bytes for a kernel, and as much to make it.
     """
-    kernel, count = _kernel(np.concatenate([new, reference]).astype(np.float64)), len(new)
-    found = _discrepancies(kernel, np.arange(len(kernel))[None] < count)[0]
-    raw = np.random.Philox(key=seed)  # as in noise.uniform_noise: numpy promises never to change these numbers
-    splits = []
-    for start in range(0, permutations, _BLOCK):
-        keys = raw.random_raw((min(_BLOCK, permutations - start)) * len(kernel)).reshape(-1, len(kernel))
-        splits.append(_discrepancies(kernel, keys.argsort(axis=1, kind="stable").argsort(axis=1) < count))
-    chance = np.concatenate(splits)
+    kernel = _kernel(np.concatenate([new, reference]).astype(np.float64))
+    found = _discrepancies(kernel, np.arange(len(kernel))[None] < len(new))[0]
+    splits = _random_splits(len(new), len(kernel), permutations, seed)
+    chance = np.concatenate([_discrepancies(kernel, block) for block in splits])
     as_far = int((chance >= found - _ROUNDING).sum())
     return (1 + as_far) / (1 + permutations), float(found), float(np.quantile(chance, 1 - LEVEL))
+
+
+def _random_splits(count: int, total: int, splits: int, seed: int) -> Iterator[NDArray[np.bool_]]:
+    """Blocks of splits [b, total]: those `count` of the points with the smallest of random numbers are chosen.
+
+    The numbers are Philox's raw ones, as in `noise.uniform_noise`: numpy promises never to change them.
+    """
+    raw = np.random.Philox(key=seed)
+    for start in range(0, splits, _BLOCK):
+        keys = raw.random_raw(min(_BLOCK, splits - start) * total).reshape(-1, total)
+        first = np.zeros(keys.shape, np.bool_)
+        np.put_along_axis(first, keys.argpartition(count, axis=1)[:, :count], True, axis=1)
+        yield first
 
 
 def _shared(new: Sample, reference: Sample) -> int:
