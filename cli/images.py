@@ -280,7 +280,10 @@ def drift(
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The new pictures: a folder, or an array's file.")],
     reference: Annotated[
         Path | None,
-        typer.Option(metavar="OLD", help="What they should look like, as NEW [default: codes that the model keeps]."),
+        typer.Option(
+            metavar="OLD",
+            help="What they should look like: pictures that no training has seen [default: what the model keeps].",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Chooses the pictures, where there are many, and the splits.", min=0)] = 0,
     json: Json = False,
@@ -295,8 +298,9 @@ def drift(
         some = chosen(digests_of((os.fsencode(path.name) for path in paths), seed))
         return [paths[number] for number in sorted(some)]
 
-    old = model.kept_codes if reference is None else read(reference, pick)
-    found = model.drift(read(new, pick), old, seed=seed)
+    if reference is None:
+        _ = model.kept_codes  # is refused before anything is read where there are none
+    found = model.drift(read(new, pick), reference and read(reference, pick), seed=seed)
     for warning in found.warnings:
         note(f"warning: {warning}")
     if json:

@@ -14,6 +14,7 @@ from aae_zoo.runtime.bundles.manifest import ROLES, Manifest, ScoreLimits
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.engine.graph import Graph
+from aae_zoo.runtime.engine.kept import KeptCodes
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
 from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, read_images
@@ -21,7 +22,7 @@ from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
 from aae_zoo.runtime.latent.draw import Draw, Labels
-from aae_zoo.runtime.latent.drift import Drift, Sample, check_enough, chosen, compare, digests_of, of_codes, of_images
+from aae_zoo.runtime.latent.drift import Drift, Sample, check_enough, chosen, compare, digests_of, figures_of, of_parts
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
 from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge
@@ -349,18 +350,22 @@ class Model:
     def drift(self, new: Any, reference: Any = None, *, seed: int = 0, **how: Unpack[How]) -> Drift:
         """Whether new images still look like those of the reference, as this model sees them.
 
-        Without a reference they are compared with `kept_codes`. Each of the two may also be codes [n, latent]: codes
-        are compared by themselves, images by their reconstruction errors too. Of more than 1,000, `seed` chooses as
-        many; their order does not matter.
+        Without a reference they are compared with what the bundle keeps of test images. Each of the two may also be
+        codes [n, latent]: codes are compared by themselves, images by their reconstruction errors too. Of more than
+        1,000, `seed` chooses as many; their order does not matter. The reference should be images that the model was
+        not trained on, as it rebuilds those better than any new ones.
 
         Raises:
             InvalidInput: fewer than 20 images, a seed out of range, no reference where the bundle keeps no codes, or
                 images as for `encode`.
-            InvalidBundle: the codes that the bundle keeps are damaged.
+            InvalidBundle: what the bundle keeps is damaged.
         """
-        known = self.kept_codes if reference is None else reference
         fresh = self._sample(new, "new images", seed, **how)
-        return compare(fresh, self._sample(known, "reference images", seed, **how), seed)
+        if reference is None:
+            known = of_parts(self._kept.parts, self.manifest.score, seed)
+        else:
+            known = self._sample(reference, "reference images", seed, **how)
+        return compare(fresh, known, seed)
 
     @property
     def kept_codes(self) -> NDArray[np.float32]:
@@ -370,24 +375,29 @@ class Model:
             InvalidInput: it keeps none.
             InvalidBundle: they are damaged.
         """
+        return self._kept.parts["z"]
+
+    @property
+    def _kept(self) -> KeptCodes:
         kept = self._engine.kept_codes
         if kept is None:
             raise InvalidInput(
                 f"{self.name} keeps no codes to compare with; give the pictures that new ones should look like: "
                 f"aae-zoo drift {self.name} NEW --reference OLD"
             )
-        return kept.z
+        check_enough(len(kept.parts["z"]), "codes in its bundle")
+        return kept
 
     def _sample(self, given: Any, what: str, seed: int, **how: Unpack[How]) -> Sample:
         if getattr(given, "ndim", 0) == 2:
             z = check_codes(given, self.manifest.latent, "z")
             check_enough(len(z), what)
-            return of_codes(z, seed)
+            return of_parts({"z": z}, None, seed)
         images = self._images(given, **how)
         check_enough(len(images), what)
         digests = digests_of((image.data for batch in images.batches() for image in batch), seed)
         parts = self._engine.score_job(images.some(chosen(digests))).collect()
-        return of_images(parts, digests, self.manifest.score)
+        return Sample(len(images), digests, figures_of(parts, self.manifest.score))
 
     def interpolate(
         self, images: Any, steps: int = 9, *, spherical: bool = False, **how: Unpack[How]

@@ -281,7 +281,7 @@ def _codes(bundle: Bundle) -> dict[str, Any] | None:
     kept, some = read_kept_codes(bundle), slice(_DRAWS)
     if kept is None:
         return None
-    codes = {"z": _rounded(kept.z[some]), "label": kept.label[some].tolist(), "names": kept.names}
+    codes = {"z": _rounded(kept.parts["z"][some]), "label": kept.label[some].tolist(), "names": kept.names}
     return {"of": "codes of test images", **codes}
 
 

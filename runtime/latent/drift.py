@@ -54,10 +54,12 @@ Figures = NDArray[np.float32]
 class Sample(NamedTuple):
     """What is compared of one of two sets of images.
 
-    `digests` are of all images or codes that are given; `figures` of those that are `chosen`: codes z [n, latent], and
-    of images also brightness, contrast, reconstruction and where there are limits anomalous, [n] each.
+    `given` is how many images there are, and `digests` are those of their pixels, or none where these are not known.
+    `figures` are of images that are `chosen`: codes z [n, latent], and where more than codes is known brightness,
+    contrast, reconstruction and perhaps anomalous, [n] each.
     """
 
+    given: int
     digests: Sequence[bytes]
     figures: Mapping[str, NDArray[Any]]
 
@@ -93,19 +95,22 @@ def chosen(digests: Sequence[bytes]) -> list[int]:
     return sorted(range(len(digests)), key=digests.__getitem__)[:MOST]
 
 
-def of_codes(z: Figures, seed: int) -> Sample:
-    """The sample of codes [n, latent]."""
-    digests = digests_of((code.data for code in z), seed)
-    return Sample(digests, {"z": z[chosen(digests)]})
-
-
-def of_images(parts: Mapping[str, Figures], digests: Sequence[bytes], limits: ScoreLimits | None) -> Sample:
-    """The sample of images, from z, brightness and the parts of the anomaly score of those that are `chosen`."""
+def figures_of(parts: Mapping[str, Figures], limits: ScoreLimits | None) -> dict[str, NDArray[Any]]:
+    """The figures of images from their codes z, and where these are known error, distance, contrast and brightness."""
+    if "error" not in parts:
+        return {"z": parts["z"]}
     figures: dict[str, NDArray[Any]] = {name: parts[name] for name in ("z", "brightness", "contrast")}
     figures["reconstruction"] = parts["error"]
     if limits is not None:
         figures["anomalous"] = judge(parts["error"], parts["distance"], parts["contrast"], limits).anomalous
-    return Sample(digests, figures)
+    return figures
+
+
+def of_parts(parts: Mapping[str, Figures], limits: ScoreLimits | None, seed: int) -> Sample:
+    """The sample of what is left of images: their codes, and perhaps more."""
+    z = parts["z"]
+    rows = chosen(digests_of((code.data for code in z), seed))
+    return Sample(len(z), [], figures_of({name: values[rows] for name, values in parts.items()}, limits))
 
 
 class Fact(NamedTuple):
@@ -202,8 +207,8 @@ def compare(new: Sample, reference: Sample, seed: int) -> Drift:
         chance=chance,
         new=len(new.figures["z"]),
         reference=len(reference.figures["z"]),
-        new_given=len(new.digests),
-        reference_given=len(reference.digests),
+        new_given=new.given,
+        reference_given=reference.given,
         shared=_shared(new, reference),
         new_copies=new.copies,
         reference_copies=reference.copies,
@@ -241,10 +246,16 @@ def _random_splits(count: int, total: int, splits: int, seed: int) -> Iterator[N
 
 
 def _shared(new: Sample, reference: Sample) -> int:
-    """How many of the new ones are in the reference too: by their pixels, or where one has codes alone by those."""
-    if new.figures.keys() == reference.figures.keys():
+    """How many of the new ones are in the reference too: by their pixels, or where those are not known by their codes.
+
+    Codes of a discrete prior are equal where images are not: they tell nothing.
+    """
+    if new.digests and reference.digests:
         return sum(map(set(reference.digests).__contains__, new.digests))
-    return int((nearest_codes(new.figures["z"], reference.figures["z"], 1).distances < _SAME_CODE).sum())
+    z, others = new.figures["z"], reference.figures["z"]
+    if len(np.unique(others, axis=0)) < len(others):
+        return 0
+    return int((nearest_codes(z, others, 1).distances < _SAME_CODE).sum())
 
 
 def _points(

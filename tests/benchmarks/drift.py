@@ -47,7 +47,7 @@ def alarms(new: Figures, reference: Figures, draw: Draw) -> float:
 
 
 def _sample(given: Figures, rows: NDArray[np.intp]) -> Sample:
-    return Sample([], {name: values[rows] for name, values in given.items()})
+    return Sample(len(rows), [], {name: values[rows] for name, values in given.items()})
 
 
 def halves(total: int) -> Draw:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from aae_zoo.export.bundling.pictures import write_codes
+from aae_zoo.export.proof.golden import save_npz
 from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, load
 from aae_zoo.runtime.latent.drift import PERMUTATIONS, permutation_test
 from aae_zoo.runtime.store.catalogue import SHIPPED
+from aae_zoo.zoo.data.dataset import Dataset
 
 Pixels = NDArray[np.uint8]
 
@@ -53,6 +58,12 @@ def folder(tmp_path: Path) -> Callable[[str, Pixels], Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[str], Path]:
+    """Copies a shipped bundle."""
+    return lambda name: Path(shutil.copytree(SHIPPED / name, tmp_path / name))
 
 
 class TestPermutationTest:
@@ -190,11 +201,36 @@ class TestModel:
         with pytest.raises(InvalidInput, match="keeps no codes .*: aae-zoo drift mnist-gauss8 NEW --reference OLD"):
             model.drift(new)
 
-    def test_damaged_codes_are_refused(self, tmp_path: Path, new: Pixels) -> None:
-        bundle = tmp_path / "bundle"
-        bundle.mkdir()
-        for path in (SHIPPED / "mnist-gauss").iterdir():
-            (bundle / path.name).write_bytes(path.read_bytes())
+    def test_a_bundle_keeps_what_it_makes_of_test_images_chosen_at_random(
+        self, copy_of: Callable[[str], Path], mnist: Dataset, model: Model, new: Pixels
+    ) -> None:
+        bundle = copy_of("mnist-gauss8")
+        write_codes(bundle, model, mnist, most=200)
+        replace_graph(bundle, "codes.npz", (bundle / "codes.npz").read_bytes())
+        again = load(bundle)
+        rows = (again.kept_codes[:, None] == model.encode(mnist.test_images.numpy())).all(axis=2).argmax(axis=1)
+        assert (np.diff(rows) > 0).all()
+        assert rows[-1] > 5000
+        found, expected = again.drift(new), model.drift(new, mnist.test_images[rows].numpy())
+        assert (found.reference, found.reference_given, found.shared) == (200, 200, expected.shared)
+        assert found.mmd2 == pytest.approx(expected.mmd2, abs=1e-6)
+        for fact, other in zip(found.facts, expected.facts, strict=True):
+            assert fact.reference == pytest.approx(other.reference, rel=1e-5)
+
+    @pytest.mark.parametrize("error", [np.zeros(29), np.full(30, np.nan), np.zeros(30, int), np.zeros((30, 2))])
+    def test_damaged_figures_are_refused(
+        self, copy_of: Callable[[str], Path], tmp_path: Path, new: Pixels, error: NDArray[np.generic]
+    ) -> None:
+        arrays: dict[str, NDArray[Any]] = {name: np.zeros(30) for name in ("distance", "contrast", "brightness")}
+        arrays |= {"z": np.zeros((30, 8)), "error": error, "label": np.zeros(0, int), "names": np.array([], np.str_)}
+        bundle = copy_of("mnist-gauss8")
+        save_npz(tmp_path / "codes.npz", arrays)
+        replace_graph(bundle, "codes.npz", (tmp_path / "codes.npz").read_bytes())
+        with pytest.raises(InvalidBundle, match=r"codes.npz of mnist-gauss8 is damaged .*; export the model again"):
+            load(bundle).drift(new)
+
+    def test_damaged_codes_are_refused(self, copy_of: Callable[[str], Path], new: Pixels) -> None:
+        bundle = copy_of("mnist-gauss")
         replace_graph(bundle, "codes.npz", b"PK")
         with pytest.raises(InvalidBundle, match=r"codes.npz of mnist-gauss is damaged .*; export the model again"):
             load(bundle).drift(new)
