@@ -71,7 +71,7 @@ def write_codes(folder: Path, model: Model, dataset: Dataset, most: int = 1000) 
         "error": error,
         "distance": distance,
         "contrast": contrast,
-        "brightness": to_float(dataset.test_images[rows]).mean((1, 2, 3)).numpy(),
+        "brightness": (images.mean((1, 2, 3)) / 255).astype(np.float32),
         "label": dataset.test_labels[rows[: len(rows) if dataset.label_names else 0]].numpy().astype(np.uint16),
         "names": np.array(dataset.label_names, dtype=np.str_),
     }

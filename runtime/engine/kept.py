@@ -15,9 +15,7 @@ from aae_zoo.runtime.formats.npz import Npz
 CODES_FILE: Final = "codes.npz"
 # What export writes takes some 50 kB, and the names of the classes.
 _MOST_CODES: Final = 1 << 22
-
-
-# What else is kept of an image, a number each: bundles from before there was drift do not have them.
+# What else is kept of an image, a number each: older bundles do not have them.
 FIGURES: Final = ("error", "distance", "contrast", "brightness")
 
 
