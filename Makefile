@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--custom-compile-command 'make lock'
 
 .PHONY: sample lock sbom install install-engines engines docs notebooks test lint bench bench-newcomer bench-serve \
-	bench-attacks bench-explore bench-own fuzz variants zoo generated screenshots clean
+	bench-attacks bench-drift bench-explore bench-own fuzz variants zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
@@ -106,6 +106,10 @@ bench-serve: install
 # Rewrites the table of docs/why-our-own.md: what is written here beside the library that does the same.
 bench-own: install-engines
 	$(BIN)/python tests/benchmarks/own.py docs/why-our-own.md
+
+# Rewrites the table of alarms in docs/drift.md; needs MNIST and Fashion-MNIST (see docs/training.md).
+bench-drift: install
+	$(BIN)/python tests/benchmarks/drift.py docs/drift.md
 
 # Rewrites the table of attacks in docs/serving.md, and fails where what it says does not hold.
 bench-attacks: install

@@ -1,5 +1,6 @@
-"""A model at work: aae-zoo sample, encode, decode, reconstruct, interpolate, traverse, manifold, nearest and score."""
+"""A model at work: from aae-zoo sample to drift, in the order of `_GROUPS`."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -7,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Label, Reader, with_model
-from aae_zoo.cli.printing import FEW, note, print_json, print_records, say
+from aae_zoo.cli.printing import FEW, note, print_json, print_records, print_table, say
 from aae_zoo.runtime.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from aae_zoo.runtime import Model, Neighbours
+    from aae_zoo.runtime import Drift, Model, Neighbours
     from aae_zoo.runtime.formats.images import Images
 
 _HIGHEST: Final = 10
@@ -270,6 +271,55 @@ def score(
         say(f"{flat} of them are flat: they have less contrast than any of the validation images")
     if output is not None:
         _say(f"{len(scores.score)} scores", output)
+
+
+@with_model()
+def drift(
+    model: "Model",
+    read: Reader,
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The new pictures: a folder, or an array's file.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OLD",
+            help="What they should look like: pictures that no training has seen [default: what the model keeps].",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Chooses the pictures, where there are many, and the splits.", min=0)] = 0,
+    json: Json = False,
+) -> None:
+    """Tell whether new pictures still look like old ones.
+
+    The exit status is 0 if they do, else 1: a two-sample test of what the model makes of them has p <= 0.05.
+    """
+    from aae_zoo.runtime.latent.drift import chosen, digests_of
+
+    def pick(paths: list[Path]) -> list[Path]:
+        some = chosen(digests_of((os.fsencode(path.name) for path in paths), seed))
+        return [paths[number] for number in sorted(some)]
+
+    if reference is None:
+        _ = model.kept_codes  # is refused before anything is read where there are none
+    found = model.drift(read(new, pick), reference and read(reference, pick), seed=seed)
+    for warning in found.warnings:
+        note(f"warning: {warning}")
+    if json:
+        facts = {fact.name: {"reference": fact.reference, "new": fact.new, "moved": fact.moved} for fact in found.facts}
+        print_json({"name": model.name, **asdict(found), "facts": facts, "verdict": found.verdict})
+    else:
+        _print_drift(found)
+    if found.drifted:
+        read.end()
+        raise typer.Exit(1)
+
+
+def _print_drift(found: "Drift") -> None:
+    print_table(*found.table)
+    say(
+        f"{found.new:,} of {found.new_given:,} new pictures beside {found.reference:,} of {found.reference_given:,}, "
+        f"seed {found.seed}: MMD² {found.mmd2:.2g}, of random splits 95 % are below {found.chance:.2g}"
+    )
+    say(found.verdict)
 
 
 def _print_highest(records: list[dict[str, Any]]) -> None:

@@ -37,6 +37,7 @@ _GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "manifold": "images",
         "nearest": "images",
         "score": "images",
+        "drift": "images",
     },
     "Train": dict.fromkeys(("train", "evaluate", "judge", "distil", "export"), "training"),
     "Ship": {
@@ -52,6 +53,14 @@ _GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
 
 class _Groups(TyperGroup):
     """Shows the commands in their groups."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The options, with a text of one line for that of which typer's takes two."""
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            if parameter.name == "show_completion":
+                vars(parameter)["help"] = "Show it, to copy it or to change it."
+        return parameters
 
     def format_commands(self, ctx: object, formatter: Any) -> None:  # noqa: ARG002 - typer gives both
         width = max(map(len, self.commands))

@@ -2,18 +2,19 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, Literal
 
 import typer
 
 from aae_zoo.cli import completion
-from aae_zoo.cli.printing import note
+from aae_zoo.cli.printing import note, with_progress
+from aae_zoo.runtime.errors import AaeZooError
 
 if TYPE_CHECKING:
     from aae_zoo.runtime import Model
-    from aae_zoo.runtime.formats.images import Images
+    from aae_zoo.runtime.formats.images import Images, Pick
 
 Name = Annotated[
     str,
@@ -86,6 +87,13 @@ def _load(
     return load(name, device=device, threads=threads, precision=precision, isolate=isolate)
 
 
+class _Watched(list[Path]):
+    """Paths that tell, while they are gone through, how far that is."""
+
+    def __iter__(self) -> Iterator[Path]:
+        return with_progress(super().__iter__(), len(self), lambda path: path.name)
+
+
 class Reader:
     """Reads the images that a command is given; what cannot be read is `failed`, by name, with why."""
 
@@ -104,18 +112,29 @@ class Reader:
             model.read_images, resize=resize, invert=invert, range=parse_range(range), strict=strict
         )
 
-    def __call__(self, path: Path) -> "Images":
-        """The images of a file or folder; what is left out of a folder is said on stderr."""
-        images = self._read(path)
+    def __call__(self, path: Path, pick: "Pick | None" = None) -> "Images":
+        """The images of a file or folder; how far it is, and what is left out of a folder, is said on stderr."""
+
+        def picked(paths: list[Path]) -> list[Path]:
+            some = _Watched(pick(paths) if pick else paths)
+            if len(some) < len(paths):
+                note(f"note: in {path}, {len(some):,} of {len(paths):,} pictures are read")
+            return some
+
+        images = self._read(path, pick=picked)
         self.failed |= images.failed
         if images.left_out:
             note(f"note: in {path}, {images.left_out}")
         return images
 
-    def end(self) -> None:
-        """End the command with status 1, and say why, where there was something that could not be read."""
+    def say_failed(self) -> None:
+        """Say what could not be read, and why."""
         for reason in self.failed.values():
             note(f"error: {reason}")
+
+    def end(self) -> None:
+        """End the command with status 1, and say why, where there was something that could not be read."""
+        self.say_failed()
         if self.failed:
             raise typer.Exit(1)
 
@@ -164,7 +183,12 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
             model = _load(**{parameter.name: given.pop(parameter.name) for parameter in (name, *options)})
             if reads:
                 given["read"] = Reader(model, **{parameter.name: given.pop(parameter.name) for parameter in of_reader})
-            command(model, **given)
+            try:
+                command(model, **given)
+            except AaeZooError:
+                if reads:  # which may be why
+                    given["read"].say_failed()
+                raise
             if view:
                 view()
             if reads:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from aae_zoo.runtime.formats.stream import Stream
     from aae_zoo.runtime.latent.classes import Classes
+    from aae_zoo.runtime.latent.drift import Drift
     from aae_zoo.runtime.latent.neighbours import Neighbours
     from aae_zoo.runtime.latent.score import Scores
     from aae_zoo.runtime.model import Model, load
@@ -41,6 +42,7 @@ __all__ = [
     "CatalogueEntry",
     "Classes",
     "DeviceUnavailable",
+    "Drift",
     "HubError",
     "InvalidBundle",
     "InvalidInput",
@@ -62,6 +64,7 @@ __all__ = [
 _HOME = {
     "CatalogueEntry": "store.catalogue",
     "Classes": "latent.classes",
+    "Drift": "latent.drift",
     "find_model": "store.catalogue",
     "grid": "showing",
     "list_models": "store.catalogue",

@@ -15,13 +15,15 @@ from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.engine.graph import Graph
+from aae_zoo.runtime.engine.kept import KeptCodes
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
-from aae_zoo.runtime.formats.images import Images, as_images, check_range, is_plain, read_images
+from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, read_images
 from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
 from aae_zoo.runtime.latent.draw import Draw, Labels
+from aae_zoo.runtime.latent.drift import Drift, Sample, check_enough, chosen, compare, digests_of, figures_of, of_parts
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
 from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge
@@ -179,16 +181,19 @@ class Model:
         """
         return self.graph("prior").job({"u": check_noise(noise, self.manifest.noise)}).collect()
 
-    def read_images(self, path: str | os.PathLike[str], *, strict: bool = False, **how: Unpack[How]) -> Images:
+    def read_images(
+        self, path: str | os.PathLike[str], *, strict: bool = False, pick: Pick | None = None, **how: Unpack[How]
+    ) -> Images:
         """The images of a file, or of all pictures of a folder, prepared as those that the model was trained on.
 
         Every method takes them as images. Pictures that cannot be read are in their `failed`, with why, the others in
-        their `names`; with `strict` such a picture is an error.
+        their `names`; with `strict` such a picture is an error. `pick` is given a list of a folder's paths, and gives
+        the list of those that are read.
 
         Raises:
             InvalidInput: there is nothing that can be read.
         """
-        return read_images(Path(path), Plan.of(self.manifest, how), strict=strict)
+        return read_images(Path(path), Plan.of(self.manifest, how), strict=strict, pick=pick)
 
     def encode(self, images: Any, **how: Unpack[How]) -> NDArray[np.float32]:
         """The codes z [n, latent] of images.
@@ -342,6 +347,58 @@ class Model:
         """
         parts = self._engine.score_job(self._images(images, **how)).collect()
         return parts["error"], parts["distance"], parts["contrast"]
+
+    def drift(self, new: Any, reference: Any = None, *, seed: int = 0, **how: Unpack[How]) -> Drift:
+        """Whether new images still look like those of the reference, as this model sees them.
+
+        Without a reference they are compared with what the bundle keeps of test images. Each of the two may also be
+        codes [n, latent]: codes are compared by themselves, images by their reconstruction errors too. Of more than
+        1,000, `seed` chooses as many; their order does not matter. The reference should be images that the model was
+        not trained on, as it rebuilds those better than any new ones.
+
+        Raises:
+            InvalidInput: fewer than 20 images, a seed out of range, no reference where the bundle keeps no codes, or
+                images as for `encode`.
+            InvalidBundle: what the bundle keeps is damaged.
+        """
+        fresh = self._sample(new, "new images", seed, **how)
+        if reference is None:
+            known = of_parts(self._kept.parts, self.manifest.score, seed)
+        else:
+            known = self._sample(reference, "reference images", seed, **how)
+        return compare(fresh, known, seed)
+
+    @property
+    def kept_codes(self) -> NDArray[np.float32]:
+        """The codes [n, latent] of test images that the bundle keeps.
+
+        Raises:
+            InvalidInput: it keeps none.
+            InvalidBundle: they are damaged.
+        """
+        return self._kept.parts["z"]
+
+    @property
+    def _kept(self) -> KeptCodes:
+        kept = self._engine.kept_codes
+        if kept is None:
+            raise InvalidInput(
+                f"{self.name} keeps no codes to compare with; give the pictures that new ones should look like: "
+                f"aae-zoo drift {self.name} NEW --reference OLD"
+            )
+        check_enough(len(kept.parts["z"]), "codes in its bundle")
+        return kept
+
+    def _sample(self, given: Any, what: str, seed: int, **how: Unpack[How]) -> Sample:
+        if getattr(given, "ndim", 0) == 2:
+            z = check_codes(given, self.manifest.latent, "z")
+            check_enough(len(z), what)
+            return of_parts({"z": z}, None, seed)
+        images = self._images(given, **how)
+        check_enough(len(images), what)
+        digests = digests_of((image.data for batch in images.batches() for image in batch), seed)
+        parts = self._engine.score_job(images.some(chosen(digests))).collect()
+        return Sample(len(images), digests, figures_of(parts, self.manifest.score))
 
     def interpolate(
         self, images: Any, steps: int = 9, *, spherical: bool = False, **how: Unpack[How]

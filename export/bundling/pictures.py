@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from aae_zoo.export.pages.explore import CODES_FILE
 from aae_zoo.export.proof.golden import References, save_npz
 from aae_zoo.runtime.drawing import comparisons
 from aae_zoo.runtime.drawing.captions import draw_rows
 from aae_zoo.runtime.drawing.grid import grid
+from aae_zoo.runtime.engine.kept import CODES_FILE
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.data.dataset import Dataset, to_float
@@ -61,15 +61,21 @@ def _codes(model: Model, dataset: Dataset, prior: BasePrior) -> Image:
 
 
 def write_codes(folder: Path, model: Model, dataset: Dataset, most: int = 1000) -> None:
-    """Write the test images' codes where they are 2-D, for pages that show them behind the plane."""
-    if model.manifest.latent != 2:
-        return
-    codes: References = {
-        "z": model.encode(dataset.test_images[:most].numpy()),
-        "label": dataset.test_labels[: most if dataset.label_names else 0].numpy().astype(np.uint16),
+    """Write what the model makes of test images, chosen at random: for drift, and for pages of a 2-D code."""
+    order = uniform_noise(len(dataset.test_images), 1, seed=0)[:, 0].argsort(kind="stable")
+    rows = np.sort(order[:most])
+    images = dataset.test_images[rows].numpy()
+    error, distance, contrast = model.score_parts(images)
+    kept: References = {
+        "z": model.encode(images),
+        "error": error,
+        "distance": distance,
+        "contrast": contrast,
+        "brightness": (images.mean((1, 2, 3)) / 255).astype(np.float32),
+        "label": dataset.test_labels[rows[: len(rows) if dataset.label_names else 0]].numpy().astype(np.uint16),
         "names": np.array(dataset.label_names, dtype=np.str_),
     }
-    save_npz(folder / CODES_FILE, codes)
+    save_npz(folder / CODES_FILE, kept)
 
 
 def _one_of_each(dataset: Dataset) -> torch.Tensor:

@@ -6,7 +6,6 @@ and the page unpacks it. A folder of pages is a static Space of the Hugging Face
 """
 
 import gzip
-import io
 import json
 from dataclasses import asdict
 from functools import partial
@@ -29,21 +28,16 @@ from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import ROLES, metric_text
 from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
-from aae_zoo.runtime.errors import InvalidBundle, ModelNotFound
+from aae_zoo.runtime.engine.kept import read_kept_codes
+from aae_zoo.runtime.errors import ModelNotFound
 from aae_zoo.runtime.escapes import html_text, markdown
 from aae_zoo.runtime.files import atomic_folder
-from aae_zoo.runtime.formats.decoded import reason
-from aae_zoo.runtime.formats.npz import Npz
 from aae_zoo.runtime.formats.preparation import digit_share
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.store.catalogue import find_model, list_models
 
-# Codes of test images, written by the export of a model with a 2-D code: z [n, 2], label [n], names of the classes.
-CODES_FILE: Final = "codes.npz"
-# What export writes takes 10 kB, and the names of the classes.
-_MOST_CODES: Final = 1 << 22
 _DRAWS: Final = 2000
 # What is drawn for a model that knows no digits nearly fills the image.
 _DRAWN: Final = 0.95
@@ -292,32 +286,16 @@ def _codes_of_prior(manifest: Manifest, draws: NDArray[np.float32]) -> dict[str,
 
 
 def _codes(bundle: Bundle) -> dict[str, Any] | None:
-    """The codes of test images that a bundle has, at most as many as prior draws, or None.
+    """The codes of test images that a bundle keeps, at most as many as prior draws, or None.
 
     Raises:
         InvalidBundle: the file is damaged.
     """
-    if CODES_FILE not in bundle.manifest.files:
+    kept, some = read_kept_codes(bundle), slice(_DRAWS)
+    if kept is None:
         return None
-    try:
-        saved = Npz(io.BytesIO(bundle.read(CODES_FILE, _MOST_CODES)), _MOST_CODES)
-        z, label, names = (saved.read(key) for key in ("z", "label", "names"))
-        known = label.dtype.kind in "iu" and set(np.unique(label)) <= set(range(len(names)))
-        if z.shape[1:] != (2,) or not np.isfinite(z).all() or label.shape not in ((0,), z.shape[:1]) or not known:
-            raise ValueError(f"z {z.shape}, label {label.shape}, names {names.shape}")
-        some = slice(_DRAWS)
-        return {
-            "of": "codes of test images",
-            "z": _rounded(z[some]),
-            "label": label[some].tolist(),
-            "names": [str(name).encode().decode() for name in names],  # raises where there is half a character
-        }
-    except InvalidBundle:
-        raise
-    except Exception as error:  # a damaged file raises whatever its reader meets first
-        raise InvalidBundle(
-            f"{CODES_FILE} of {bundle.manifest.name} is damaged ({reason(error)}); export the model again"
-        ) from None
+    codes = {"z": _rounded(kept.parts["z"][some]), "label": kept.label[some].tolist(), "names": kept.names}
+    return {"of": "codes of test images", **codes}
 
 
 def _rounded(values: NDArray[np.floating[Any]]) -> list[Any]:

@@ -17,6 +17,7 @@ from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.forks import call_after_forks, never_free
 from aae_zoo.runtime.engine.graph import Graph
+from aae_zoo.runtime.engine.kept import KeptCodes, read_kept_codes
 from aae_zoo.runtime.engine.session import open_session, pool_is_shared
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.formats.images import Images
@@ -137,7 +138,7 @@ class Engine:
         )
 
     def score_job(self, images: Images) -> Job:
-        """What the anomaly score is made of: error, distance and contrast."""
+        """What the anomaly score is made of: error, distance and contrast; the codes z and the brightness beside it."""
 
         def step(part: slice, out: Arrays | None) -> Arrays:
             parts = self._score(images.rows(part))
@@ -145,7 +146,13 @@ class Engine:
                 values[:] = parts[name]
             return parts
 
-        return Job(len(images), self.batch, {"error": (), "distance": (), "contrast": ()}, step)
+        shapes = {"z": (self.manifest.latent,), "error": (), "distance": (), "contrast": (), "brightness": ()}
+        return Job(len(images), self.batch, shapes, step)
+
+    @property
+    def kept_codes(self) -> KeptCodes | None:
+        """The codes of test images that the bundle keeps, if any."""
+        return read_kept_codes(self._bundle)
 
     def decoder_inputs(self, codes: Arrays) -> Arrays:
         """What the decoder takes of the encoder's outputs."""
@@ -173,7 +180,13 @@ class Engine:
         again = (self.graph("decoder").run(inputs)["image"] for inputs in self._readings(codes))
         errors = [np.square(image - images).mean((1, 2, 3)) for image in again]
         distance = distance_from_prior(codes["z"], self.prior_draws)
-        return {"error": np.minimum.reduce(errors), "distance": distance, "contrast": contrast_of(images)}
+        return {
+            "z": codes["z"],
+            "error": np.minimum.reduce(errors),
+            "distance": distance,
+            "contrast": contrast_of(images),
+            "brightness": images.mean((1, 2, 3)),
+        }
 
     def _readings(self, codes: Arrays) -> Iterator[Arrays]:
         """The decoder's inputs for codes: one set, or one for each class where the encoder does not give the class."""

@@ -5,7 +5,7 @@ last; gray or colour; Pillow images, paths of picture files, and lists of all of
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeGuard
@@ -28,6 +28,12 @@ _ROUNDING: Final = 1e-5
 _LUMA: Final = (19595, 38470, 7471)
 # What is looked at of a large array at a time.
 _LOOKED_AT: Final = 4096
+# What `Images.batches` converts at a time.
+_BATCH: Final = 64
+
+
+# Of the paths of a folder's pictures those that are read.
+Pick = Callable[[list[Path]], list[Path]]
 
 
 @dataclass(repr=False)
@@ -45,6 +51,23 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def batches(self) -> Iterator[NDArray[np.float32]]:
+        """All images, some rows at a time.
+
+        Raises:
+            InvalidInput: as for `rows`.
+        """
+        for start in range(0, len(self), _BATCH):
+            yield self.rows(slice(start, min(start + _BATCH, len(self))))
+
+    def some(self, numbers: Sequence[int]) -> "Images":
+        """The images of these numbers, in their order."""
+
+        def rows(part: slice) -> NDArray[np.float32]:
+            return np.concatenate([self.rows(slice(number, number + 1)) for number in numbers[part]])
+
+        return Images([self.names[number] for number in numbers], rows)
 
     def __repr__(self) -> str:
         first, last = (line(self.names[number]) for number in (0, -1))
@@ -94,10 +117,11 @@ def from_array(given: Any, plan: Plan, notices: Notices | None = None) -> Images
     return Images(_Numbers(len(array)), rows)
 
 
-def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
+def read_images(path: Path, plan: Plan, *, strict: bool = False, pick: Pick | None = None) -> Images:
     """Read a picture, a folder of pictures (by name), an .npy or .npz array, an idx file or a .csv of pixels.
 
-    A picture of a folder that cannot be read is among the `failed` ones; with `strict` it is an error.
+    A picture of a folder that cannot be read is among the `failed` ones; with `strict` it is an error. `pick` gives
+    those of a folder's pictures that are read.
 
     Raises:
         InvalidInput: nothing is there, it is no picture or array, or none of the pictures can be read.
@@ -108,7 +132,7 @@ def read_images(path: Path, plan: Plan, *, strict: bool = False) -> Images:
     from aae_zoo.runtime.formats.tables import is_csv, read_csv, refuse_parquet
 
     if path.is_dir():
-        return _read_folder(path, plan, strict=strict)
+        return _read_folder(path, plan, strict=strict, pick=pick)
     check_file(path, "a picture, a folder of them, or an .npy, .npz, idx or .csv file")
     refuse_parquet(path)
     if path.suffix.lower() in (".npy", ".npz"):
@@ -180,14 +204,15 @@ class _Numbers(Sequence[str]):
         return str(numbers) if isinstance(numbers, int) else list(map(str, numbers))
 
 
-def _read_folder(folder: Path, plan: Plan, *, strict: bool) -> Images:
+def _read_folder(folder: Path, plan: Plan, *, strict: bool, pick: Pick | None) -> Images:
     from aae_zoo.runtime.formats.pictures import read_picture
 
     listing, notices = list_pictures(folder), Notices()
-    pixels = np.empty((len(listing.pictures), *plan.shape.axes), np.uint8)
+    pictures = pick(listing.pictures) if pick else listing.pictures
+    pixels = np.empty((len(pictures), *plan.shape.axes), np.uint8)
     names: list[str] = []
     failed: dict[str, str] = {}
-    for path in listing.pictures:
+    for path in pictures:
         try:
             pixels[len(names)] = read_picture(path, plan, notices)
             names.append(path.name)

@@ -101,6 +101,13 @@ def test_bench_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert text.split("\r\x1b[K") == ["", f"0 of {len(whats)}", *counts[1:], ""]
 
 
+def test_reading_a_folder_tells_how_far_it_is(tmp_path: Path) -> None:
+    save_images(load("digits-gauss").sample(2), f"{tmp_path / 'pictures'}/")
+    text = terminal("encode", "digits-gauss", tmp_path / "pictures", "-o", tmp_path / "z.npy")
+    lines = ["0 of 2", "1 of 2: 0000.png", "2 of 2: 0001.png", f"codes [2, 2] in {tmp_path / 'z.npy'}\n"]
+    assert text.split("\r\x1b[K") == ["", *lines]
+
+
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("samples") / "x.png"

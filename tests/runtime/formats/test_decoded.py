@@ -157,10 +157,10 @@ def test_files_of_arrays_in_a_bundle(bundle: Path, name: str, bomb: str) -> None
     program = f"""
 import resource, sys
 from pathlib import Path
-from aae_zoo.export.pages.explore import _codes
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.checks.golden import read_golden
-read, before = {{"golden.npz": read_golden, "codes.npz": _codes}}[{name!r}], resource.getrusage(0).ru_maxrss
+from aae_zoo.runtime.engine.kept import read_kept_codes
+read, before = {{"golden.npz": read_golden, "codes.npz": read_kept_codes}}[{name!r}], resource.getrusage(0).ru_maxrss
 try:
     read(open_bundle(Path({str(bundle)!r})))
 except Exception as error:
