@@ -90,7 +90,7 @@ def _check_weight(role: str, what: str, values: Tensor) -> None:
     if values.is_floating_point() and not (values.abs() <= _LARGEST).all():
         bad = values[~(values.abs() <= _LARGEST)][0]
         raise InvalidInput(
-            f"{what} holds {float(bad):g}, expected finite numbers of at most {_LARGEST}, where float16 ends; train "
+            f"{what} holds {bad.item():g}, expected finite numbers of at most {_LARGEST}, where float16 ends; train "
             f"the {role} again, with a lower learning rate"
         )
 
