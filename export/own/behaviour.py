@@ -105,6 +105,7 @@ def _baked(role: str, found: str) -> InvalidInput:
 
 
 def _check_vectors(role: str, name: str, values: Tensor, count: int) -> None:
+    _check_dtype(role, name, values)
     if values.dim() > 2 and len(values) == count:
         raise InvalidInput(
             f"the {role}'s {name} is a map {list(values.shape)}, expected a vector [n, size] for each row; end it "
@@ -122,8 +123,10 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
     Raises:
         InvalidInput: as said.
     """
-    rows = len(next(iter(inputs.values())))
-    whole = _run(role, network, inputs, f"{rows} rows")
+    rows, given = len(next(iter(inputs.values()))), {name: values.clone() for name, values in inputs.items()}
+    whole = _run(role, network, given, f"{rows} rows")
+    if not all(torch.equal(given[name], inputs[name]) for name in inputs):
+        raise InvalidInput(f"the {role} changes what it is given; let it write x = x - 1, say, and not x -= 1")
     for name, values in whole.items():
         if len(values) != rows:
             raise _baked(role, f"gives {len(values)} rows of {name} for {rows}")
@@ -146,8 +149,7 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
 
 
 def _check_values(role: str, name: str, values: Tensor) -> None:
-    if values.dtype != torch.float32:
-        raise InvalidInput(f"the {role}'s {name} is {values.dtype}, expected float32".replace("torch.", ""))
+    _check_dtype(role, name, values)
     if not values.isfinite().all():
         raise InvalidInput(f"the {role}'s {name} holds numbers that are not finite for some inputs; train it again")
     low, high = float(values.min()), float(values.max())
@@ -163,6 +165,12 @@ def _check_values(role: str, name: str, values: Tensor) -> None:
             f"the {role}'s y has values from {low:g} to {high:g} and rows that sum to {float(values[0].sum()):.3g}, "
             "expected probabilities, that sum to 1; end it with softmax(1)"
         )
+
+
+def _check_dtype(role: str, name: str, values: Tensor) -> None:
+    if values.dtype != torch.float32:
+        found = str(values.dtype).removeprefix("torch.")
+        raise InvalidInput(f"the {role}'s {name} is {found}, expected float32; end its forward with .float()")
 
 
 def _check_float64(role: str, network: nn.Module, inputs: Inputs) -> None:
