@@ -3,15 +3,16 @@
 Only check and doctor import ONNX Runtime.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aae_zoo.cli.options import Json, Name
 from aae_zoo.cli.printing import print_json, print_rows, print_table
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import Preparation, metric_text
+from aae_zoo.runtime.bundles.manifest import OWN_MODULES, Preparation, metric_text
 from aae_zoo.runtime.errors import ModelNotFound
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, find_model, list_models, place_of, where
 
@@ -55,8 +56,7 @@ def info(name: Name, json: Json = False) -> None:
         "latent code": f"{manifest.latent}-D, from {manifest.noise}-D noise",
         "labels": ", ".join(manifest.labels) or "none",
         **metrics,
-        "trained by": str(manifest.provenance.get("command")),
-        "at commit": str(manifest.provenance.get("commit")),
+        **_origin(manifest.provenance),
         **{f"file {file}": _file_text(bundle, file) for file in manifest.files},
     }
     print_rows(list(facts.items()))
@@ -90,6 +90,12 @@ def _finding_rows(finding: "Finding") -> list[list[str]]:
 def _preparation_text(preparation: Preparation) -> str:
     range_ = "all values of a file" if preparation.range is None else "values {} to {}".format(*preparation.range)
     return f"{preparation.fit} to size, on {preparation.ground}, {preparation.polarity} ground, {range_}"
+
+
+def _origin(provenance: Mapping[str, Any]) -> dict[str, str]:
+    if provenance.get("source") == OWN_MODULES:
+        return {"made of": OWN_MODULES, "from": str(provenance.get("origin") or "not stated")}
+    return {"trained by": str(provenance.get("command")), "at commit": str(provenance.get("commit"))}
 
 
 def _file_text(bundle: Bundle, name: str) -> str:

@@ -1,4 +1,32 @@
-"""From a checkpoint to a bundle: graphs, the parity gate, golden outputs, model card and catalogue."""
+"""From networks to a bundle: graphs, the parity gate, golden outputs, model card and catalogue.
+
+    from aae_zoo.export import export_modules
+    export_modules("mine", encoder=encoder, decoder=decoder, prior="fitted", images=images, out="mine")
+
+Names are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import aae_zoo.runtime  # sets what ONNX Runtime reads when it is imported
 import aae_zoo.zoo  # noqa: F401 - and what OpenMP reads
+
+if TYPE_CHECKING:
+    from aae_zoo.export.own.export import export_modules
+    from aae_zoo.export.own.modules import Facts, Modules
+
+_HOME = {"export_modules": "own.export", "Facts": "own.modules", "Modules": "own.modules"}
+__all__ = ["Facts", "Modules", "export_modules"]
+
+
+if not TYPE_CHECKING:  # to type checkers, a module with __getattr__ has every name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,7 +4,6 @@ One self-contained file each: opset 18, IR 8, a dynamic first axis called batch,
 metadata that a program needs to embed it, and nothing about the machine that wrote it.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from aae_zoo.export.bundling.untraceable import check_traced, quiet, why_not
 from aae_zoo.runtime.bundles.graph_metadata import METADATA_PREFIX
 from aae_zoo.runtime.errors import CheckpointError
 
@@ -49,23 +49,30 @@ def to_onnx(
     """Export a module, as it stands, to the bytes of an ONNX graph.
 
     `inputs` are examples [2 or more, ...] by name; the module returns its `outputs` by name. `metadata` is
-    written under the prefix "aae_zoo.".
+    written under the prefix "aae_zoo."; its `role` is what the module is called in errors.
+
+    Raises:
+        InvalidInput: the module cannot become a graph of a bundle.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations are not its callers'
-        program = torch.onnx.export(
-            module,
-            kwargs=dict(inputs),
-            dynamo=True,
-            external_data=False,
-            opset_version=OPSET,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_shapes={name: {0: torch.export.Dim("batch")} for name in inputs},
-            verbose=False,
-        )
+    role, shapes = metadata.get("role", "network"), {name: {0: torch.export.Dim("batch")} for name in inputs}
+    with quiet():
+        try:
+            program = torch.onnx.export(
+                module,
+                kwargs=dict(inputs),
+                dynamo=True,
+                external_data=False,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+        except Exception as error:  # whatever PyTorch's compiler met
+            raise why_not(role, module, inputs, shapes, error) from None
     assert program is not None  # noqa: S101 - the exporter returns None only for its old path
     model = program.model_proto
+    check_traced(role, model)
     _strip(model)
     _plain_reshapes(model)
     _store_small(model)

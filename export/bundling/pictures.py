@@ -30,7 +30,7 @@ def write_pictures(folder: Path, model: Model, dataset: Dataset, prior: BasePrio
     grid(both, len(images)).save(folder / "reconstructions.png", optimize=True)
     if model.manifest.noise == 2:
         _shades(grid(model.manifold(20), gap=0)).save(folder / "manifold.png", optimize=True)
-    if model.manifest.labels:
+    if model.manifest.label_coordinate is not None:
         rows = comparisons.classes(_every_label(model), model.manifest.labels)
         _shades(draw_rows(rows)).save(folder / "labels.png", optimize=True)
     if model.manifest.latent == 2:
@@ -45,7 +45,7 @@ def _shades(picture: Image) -> Image:
 def _every_label(model: Model, rows: int = 8) -> NDArray[np.float32]:
     """Samples of every class, class by class along a row; those of a row have all other noise in common."""
     coordinate, count = model.manifest.label_coordinate, len(model.manifest.labels)
-    assert coordinate is not None  # noqa: S101 - a manifest with labels has one
+    assert coordinate is not None  # noqa: S101 - as the caller looked
     noise = uniform_noise(rows, model.manifest.noise, seed=0).repeat(count, axis=0)
     for k in range(count):
         choose_label(noise[k::count], coordinate, k, count)

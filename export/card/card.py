@@ -32,7 +32,7 @@ def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
                 usage(manifest),
                 _results(manifest),
                 *_variants(manifest),
-                _training(manifest),
+                _origin(manifest),
                 _parity(parity),
                 _limits(manifest),
             ]
@@ -112,6 +112,25 @@ def _beside(found: Mapping[str, Any], name: str) -> str:
         return "-"
     plain = found.get("float32", {})
     return metric_text(found[name]) + (f" ({metric_text(plain[name])})" if name in plain else "")
+
+
+def _origin(manifest: Manifest) -> str:
+    """Where the networks are from."""
+    return _training(manifest) if "recipe" in manifest.provenance else _own(manifest)
+
+
+def _own(manifest: Manifest) -> str:
+    """The section on networks that were trained elsewhere."""
+    facts = manifest.provenance
+    origin = f"\n\nWhere they are from: {markdown(facts['origin'])}." if facts["origin"] else ""
+    classes = ", ".join(f"{role} {markdown(name)}" for role, name in facts["modules"].items())
+    prior = f"; the prior is {facts['prior']}" if "prior" in facts else ""
+    return f"""## Training
+
+The networks were not trained with aae-zoo, which exported them as PyTorch modules: {classes}{prior}. The figures are of
+images that came with them; nobody here knows whether these were among those of their training.{origin}
+
+Exported with {_versions(facts)}."""
 
 
 def _training(manifest: Manifest) -> str:

@@ -11,7 +11,11 @@ def usage(manifest: Manifest) -> str:
 
 def _package(manifest: Manifest) -> str:
     name, labels = manifest.name, manifest.labels
-    of_label = f"\naae-zoo sample {name} -n 64 -o label.png --label {shell_word(labels[-1])}" if labels else ""
+    of_label = (
+        f"\naae-zoo sample {name} -n 64 -o label.png --label {shell_word(labels[-1])}"
+        if manifest.label_coordinate is not None
+        else ""
+    )
     return f"""## Use
 
 ```
@@ -31,7 +35,11 @@ codes = model.encode(images)
 def _onnxruntime(manifest: Manifest) -> str:
     labels, shape = manifest.labels, ", ".join(map(str, manifest.image.axes))
     coordinate = manifest.label_coordinate
-    choice = f"\nCoordinate {coordinate} of `u` chooses class k as (k + uniform) / {len(labels)}." if labels else ""
+    choice = (
+        f"\nCoordinate {coordinate} of `u` chooses class k as (k + uniform) / {len(labels)}."
+        if coordinate is not None
+        else ""
+    )
     return f"""### Without this package
 
 Uniform noise `u` [n, {manifest.noise}] in (0, 1) through `prior.onnx`, what comes out through `decoder.onnx`, and

@@ -14,6 +14,8 @@ from aae_zoo.runtime.escapes import is_line
 SCHEMA: Final = 1
 MANIFEST: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 1 << 20
+# What `provenance.source` says of networks that were not trained by a recipe.
+OWN_MODULES: Final = "own modules"
 MAX_FILE_BYTES: Final = 1 << 30
 ROLES: Final = ("encoder", "decoder", "prior")
 # The precisions that a graph can have; lite is a smaller network that was taught to give what the graph gives.

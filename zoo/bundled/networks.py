@@ -11,7 +11,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.manifest import ROLES, WEIGHTS
+from aae_zoo.runtime.bundles.manifest import OWN_MODULES, ROLES, WEIGHTS
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import golden_of, problem_with, relative_error
 from aae_zoo.runtime.checks.verify import GATES
@@ -92,6 +92,11 @@ def load_networks(name: str | os.PathLike[str]) -> BundleNetworks:
 
 def _recipe(bundle: Bundle) -> Recipe:
     name, text = bundle.manifest.name, bundle.manifest.provenance.get("recipe")
+    if bundle.manifest.provenance.get("source") == OWN_MODULES:
+        raise InvalidBundle(
+            f"{name} was exported from modules that aae-zoo has no code of, so that it cannot build them; load the "
+            f"weights of its {WEIGHTS} into modules of the same classes yourself"
+        )
     if not isinstance(text, str):
         raise InvalidBundle(
             f"{name} does not say by which recipe its networks were made (no provenance.recipe in its manifest), so "

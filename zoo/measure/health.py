@@ -22,6 +22,12 @@ ALIKE: Final = 0.01
 # The mean picture is what a decoder learns that ignores its code; a twentieth less is no more than how bright a picture
 # is. The worst of a recipe that comes with aae-zoo, in two dimensions, is 0.67.
 BETTER: Final = 0.95
+# What to change in the recipe.
+_OF_TRAINING: Final = {
+    "far": "train for more epochs, or give the prior more weight in [objective]",
+    "alike": "train for more epochs with a lower training.learning_rate, or give the prior less weight in [objective]",
+    "blurred": "train for more epochs, with a lower training.learning_rate or a larger prior.size",
+}
 
 
 @torch.no_grad()
@@ -53,29 +59,27 @@ def _variance(images: Tensor) -> float:
     return sum(float((to_float(part) - mean).square().sum()) for part in parts) / images.numel()
 
 
-def problems(metrics: Mapping[str, Any]) -> list[str]:
+def problems(metrics: Mapping[str, Any], mends: Mapping[str, str] = _OF_TRAINING) -> list[str]:
     """In what a training failed, one sentence each with what to change; none where it did not.
 
     `metrics` are those of `metrics.measure`; of a run of an earlier version, without `references`, less is known.
+    `mends` say what to change where codes are "far" from the prior, samples "alike", or reconstructions "blurred".
     """
     found = []
     own = metrics["mmd2_prior"]
     if metrics["mmd2"] - own > FAR:
         found.append(
             f"the codes are far from the prior: their MMD² is {metrics['mmd2']:.2g}, expected at most {FAR} more than "
-            f"the {own:.2g} of the prior's own draws, so that samples are no pictures; train for more epochs, or give "
-            "the prior more weight in [objective]"
+            f"the {own:.2g} of the prior's own draws, so that samples are no pictures; {mends['far']}"
         )
     if metrics.get("sample_spread", 1) < ALIKE:
         found.append(
             f"the samples are all alike: they vary by {metrics['sample_spread']:.2g} of the pictures' variance, "
-            f"expected {ALIKE} or more; train for more epochs with a lower training.learning_rate, or give the prior "
-            "less weight in [objective]"
+            f"expected {ALIKE} or more; {mends['alike']}"
         )
     if metrics["mse"] > BETTER * metrics.get("mean_image_mse", float("inf")):
         found.append(
             f"the reconstructions are no better than the mean picture: their squared error per pixel is "
-            f"{metrics['mse']:.2g}, that of the mean picture {metrics['mean_image_mse']:.2g}; train for more epochs, "
-            "with a lower training.learning_rate or a larger prior.size"
+            f"{metrics['mse']:.2g}, that of the mean picture {metrics['mean_image_mse']:.2g}; {mends['blurred']}"
         )
     return found

@@ -1,0 +1,211 @@
+"""What someone's networks do: run on the export's own inputs before any graph is made of them.
+
+Each fault is one sentence that says which network and, where that can be seen, which of its layers.
+"""
+
+import copy
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from aae_zoo.export.own.outputs import OwnDecoder, OwnEncoder
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.zoo.priors import BasePrior
+
+Inputs = Mapping[str, Tensor]
+
+# How far outputs may be apart that are the same but for rounding, relative to the larger of 1 and the largest.
+_SAME: Final = 1e-4
+_FEW: Final = (2, 3, 1)
+# Numbers of rows that people write into networks.
+_BATCHES: Final = (1, 2, 4, 8, 10, 16, 32, 50, 64, 100, 128, 200, 256, 500, 512)
+
+
+def check_shapes(encoder: OwnEncoder, decoder: OwnDecoder, image: Tensor) -> tuple[int, int]:
+    """The sizes of z and of y, 0 where there is none, of networks whose images and codes fit each other.
+
+    `image` are a few images [2 or more, C, H, W].
+
+    Raises:
+        InvalidInput: they do not.
+    """
+    shape, count = list(image.shape[1:]), len(image)
+    codes = _run("encoder", encoder, {"image": image}, f"images {shape}")
+    for name, values in codes.items():
+        _check_vectors("encoder", name, values, count)
+    if "log_var" in codes and codes["log_var"].shape != codes["z"].shape:
+        raise InvalidInput(
+            f"the encoder's log_var is {list(codes['log_var'].shape)} and its z {list(codes['z'].shape)}, expected the "
+            "same size"
+        )
+    if decoder.conditional and "y" not in codes:
+        raise InvalidInput(
+            "the decoder takes y and the encoder gives none; let it give the probabilities of the classes"
+        )
+    latent, classes = codes["z"].shape[1], codes["y"].shape[1] if "y" in codes else 0
+    given = {name: codes[name] for name in ("z", "y")[: 1 + decoder.conditional]}
+    found = _run("decoder", decoder, given, f"codes of {latent} numbers")["image"]
+    if list(found.shape) != [count, *shape]:
+        raise InvalidInput(
+            f"the decoder makes {list(found.shape)} of {count} codes, and the images are {[count, *shape]}; give "
+            "images of the size that it makes, and let it return them as [n, C, H, W]"
+        )
+    return latent, classes
+
+
+def check_prior(prior: BasePrior, decoder: OwnDecoder) -> None:
+    """Refuse a prior that does not give what the decoder takes.
+
+    Raises:
+        InvalidInput: as said.
+    """
+    u = torch.full((2, prior.noise), 0.25)
+    codes = _run("prior", prior, {"u": u}, f"noise [n, {prior.noise}]")
+    for name, values in codes.items():
+        _check_vectors("prior", name, values, len(u))
+    if codes["z"].shape[1] != prior.latent:
+        raise InvalidInput(
+            f"the prior's codes have {codes['z'].shape[1]} numbers and the encoder's {prior.latent}; give a prior of "
+            "the same size"
+        )
+    if ("y" in codes) != decoder.conditional:
+        takes, gives = ("z and y", "z alone") if decoder.conditional else ("z alone", "z and y")
+        raise InvalidInput(f"the decoder takes {takes} and the prior gives {gives}; let the prior give what it takes")
+
+
+def _run(role: str, network: nn.Module, inputs: Inputs, what: str) -> dict[str, Tensor]:
+    try:
+        found: dict[str, Tensor] = network(**inputs)
+    except InvalidInput:
+        raise
+    except Exception as error:  # of other people's code
+        if count := _only_batch(network, inputs):
+            raise _baked(role, f"takes {count} rows and not {len(next(iter(inputs.values())))}") from None
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InvalidInput(f"the {role} cannot take {what} ({reason}); give what it was made for") from None
+    return found
+
+
+def _only_batch(network: nn.Module, inputs: Inputs) -> int | None:
+    """A number of rows with which a network that fails with another does not."""
+    for count in _BATCHES:
+        with suppress(Exception):
+            network(**{name: values[torch.arange(count) % len(values)] for name, values in inputs.items()})
+            return count
+    return None
+
+
+def _baked(role: str, found: str) -> InvalidInput:
+    return InvalidInput(
+        f"the {role} {found}: the size of a batch is baked in; write -1 or x.shape[0] for it in its forward"
+    )
+
+
+def _check_vectors(role: str, name: str, values: Tensor, count: int) -> None:
+    if values.dim() > 2 and len(values) == count:
+        raise InvalidInput(
+            f"the {role}'s {name} is a map {list(values.shape)}, expected a vector [n, size] for each row; end it "
+            "with flatten(1), and begin the decoder with an unflatten"
+        )
+    if values.dim() != 2 or len(values) != count:
+        raise InvalidInput(f"the {role}'s {name} is {list(values.shape)} for {count} rows, expected [{count}, size]")
+
+
+def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
+    """Refuse a network whose outputs are not decided by each row alone, or not in their ranges.
+
+    `inputs` are rows by name, ordinary and extreme.
+
+    Raises:
+        InvalidInput: as said.
+    """
+    rows = len(next(iter(inputs.values())))
+    whole = _run(role, network, inputs, f"{rows} rows")
+    for name, values in whole.items():
+        if len(values) != rows:
+            raise _baked(role, f"gives {len(values)} rows of {name} for {rows}")
+        _check_values(role, name, values)
+    if not _same(network(**inputs), whole):
+        raise InvalidInput(
+            f"the {role} gives other outputs each time that it runs{_first_layer(network, inputs, inputs)}; leave out "
+            "dropout and noise at inference, as F.dropout(x, training=self.training) does"
+        )
+    for count in _FEW:
+        few = {name: values[:count] for name, values in inputs.items()}
+        found = _run(role, network, few, f"{count} row{'s' * (count > 1)}")
+        if not _same(found, {name: values[:count] for name, values in whole.items()}):
+            raise InvalidInput(
+                f"the {role} gives other outputs for a row where other rows are in its batch"
+                f"{_first_layer(network, few, inputs)}; use no statistics of the batch at inference, such as "
+                "F.batch_norm with training=True, and do not ask for its size"
+            )
+    _check_float64(role, network, inputs)
+
+
+def _check_values(role: str, name: str, values: Tensor) -> None:
+    if values.dtype != torch.float32:
+        raise InvalidInput(f"the {role}'s {name} is {values.dtype}, expected float32".replace("torch.", ""))
+    if not values.isfinite().all():
+        raise InvalidInput(f"the {role}'s {name} holds numbers that are not finite for some inputs; train it again")
+    low, high = float(values.min()), float(values.max())
+    if name == "image" and not (low >= 0 and high <= 1):
+        mend = (
+            "map [-1, 1] to [0, 1] by (image + 1) / 2"
+            if low >= -1 and high <= 1
+            else "say logits=True if it has no sigmoid"
+        )
+        raise InvalidInput(f"the {role}'s images have values from {low:g} to {high:g}, expected [0, 1]; {mend}")
+    if name == "y" and not (low >= 0 and high <= 1 and ((values.sum(1) - 1).abs() < 1e-3).all()):
+        raise InvalidInput(
+            f"the {role}'s y has values from {low:g} to {high:g} and rows that sum to {float(values[0].sum()):.3g}, "
+            "expected probabilities, that sum to 1; end it with softmax(1)"
+        )
+
+
+def _check_float64(role: str, network: nn.Module, inputs: Inputs) -> None:
+    """Refuse a network that fails in float64, in which its graph is judged."""
+    try:
+        copy.deepcopy(network).double()(**{name: values.double() for name, values in inputs.items()})
+    except Exception as error:  # of other people's code
+        raise InvalidInput(
+            f"the {role} fails in float64, to which its graph is compared ({' '.join(str(error).split())[:200]}); "
+            "let what its forward makes take the dtype of its input, as torch.zeros_like does"
+        ) from None
+
+
+def _same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
+    return found.keys() == expected.keys() and all(_equal(found[name], expected[name]) for name in expected)
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    size = max(1.0, float(b.detach().abs().max()))
+    return a.shape == b.shape and float((a - b).detach().abs().max()) <= _SAME * size
+
+
+def _first_layer(network: nn.Module, few: Inputs, more: Inputs) -> str:
+    """The first layer that gives others for the rows of `few` than in `more`, ", first in ..."; empty if none does."""
+    rows = len(next(iter(few.values())))
+    for (name, a), (_, b) in zip(_layers(network, few), _layers(network, more), strict=False):
+        if not _equal(a[:rows], b[:rows]):
+            return f", first in its layer {name.removeprefix('module.')}"
+    return ""
+
+
+def _layers(network: nn.Module, inputs: Inputs) -> list[tuple[str, Tensor]]:
+    """The outputs of the layers that have no layers of their own, in the order in which they ran."""
+    outputs: list[tuple[str, Tensor]] = []
+
+    def note(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and output.dim():
+            outputs.append((name, output))
+
+    with ExitStack() as stack:
+        for name, layer in network.named_modules():
+            if name != "module" and not list(layer.children()):
+                hook = layer.register_forward_hook(lambda _m, _i, output, name=name: note(name, output))
+                stack.callback(hook.remove)
+        network(**inputs)
+    return outputs

@@ -1,0 +1,131 @@
+"""What can be said of someone's networks before they run: each fault in one sentence that says what to change."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, get_type_hints
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parameter import is_lazy
+
+from aae_zoo.export.own.modules import Facts, Modules
+from aae_zoo.runtime.bundles.rules import MOST_TEXT, PLAIN_NAME
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import is_line
+
+_LARGEST: Final = 65504  # where float16 ends
+_NAMES: Final = ("name", "version", "dataset")
+PRIORS: Final = ("gaussian", "fitted")
+
+
+def check_modules(given: Modules) -> None:
+    """Refuse what is no description of networks, and networks whose weights or mode cannot be exported.
+
+    Raises:
+        InvalidInput: as said.
+    """
+    if unknown := sorted(given.keys() - get_type_hints(Modules).keys()):
+        raise InvalidInput(f"there is no {unknown[0]!r} of networks, expected {', '.join(get_type_hints(Modules))}")
+    for role, module in networks(given):
+        if not isinstance(module, nn.Module):
+            found = "missing" if module is None else f"a {type(module).__name__}"
+            raise InvalidInput(f"the {role} is {found}, expected a torch.nn.Module")
+        _check_kind(role, module)
+        for name, values in (*module.named_parameters(), *module.named_buffers()):
+            _check_weight(role, f"{name} of the {role}", values)
+        for name, layer in module.named_modules():
+            _check_layer(role, name or type(layer).__name__, layer)
+    _check_prior(given)
+
+
+def check_facts(name: str, facts: Facts) -> Facts:
+    """The facts, if they and the name can stand in a manifest.
+
+    Raises:
+        InvalidInput: they cannot.
+    """
+    known = get_type_hints(Facts)
+    if unknown := sorted(facts.keys() - known.keys()):
+        raise InvalidInput(f"there is no fact {unknown[0]!r}, expected {', '.join(known)}")
+    for key, value in {"name": name, **facts}.items():
+        if not isinstance(value, str) or not is_line(value) or len(value) > MOST_TEXT:
+            raise InvalidInput(
+                f"the {key} is {value!r:.80}, expected one line of text of at most {MOST_TEXT} characters"
+            )
+        if key in _NAMES and not re.fullmatch(PLAIN_NAME, value):
+            raise InvalidInput(f"the {key} is {value!r:.80}, expected a plain name of letters, digits and ._-")
+    return facts
+
+
+def networks(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The networks that are given, by their roles."""
+    yield "encoder", given.get("encoder")
+    yield "decoder", given.get("decoder")
+    if not isinstance(given.get("prior", "fitted"), str):
+        yield "prior", given["prior"]
+
+
+def _check_kind(role: str, module: nn.Module) -> None:
+    wrapped = {
+        nn.DataParallel: "module",
+        nn.parallel.DistributedDataParallel: "module",
+        torch._dynamo.OptimizedModule: "_orig_mod",  # what torch.compile gives has no public name
+    }
+    for kind, inner in wrapped.items():
+        if isinstance(module, kind):
+            raise InvalidInput(f"the {role} is a {kind.__name__} around a module; give {role}.{inner}")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InvalidInput(f"the {role} is a TorchScript module, expected an nn.Module of Python; give that")
+
+
+def _check_weight(role: str, what: str, values: Tensor) -> None:
+    if is_lazy(values):
+        raise InvalidInput(f"{what} has no shape yet; call the {role} once on a batch of images or codes")
+    if values.device.type == "meta":
+        raise InvalidInput(f"{what} is on the device meta and has no numbers; load the weights of the {role}")
+    if values.device.type != "cpu":
+        raise InvalidInput(f"{what} is on the device {values.device}, expected cpu; give {role}.cpu()")
+    if values.is_complex() or (values.is_floating_point() and values.dtype != torch.float32):
+        found = str(values.dtype).removeprefix("torch.")
+        raise InvalidInput(f"{what} is {found}, expected float32; give {role}.float()")
+    if values.is_floating_point() and not (values.abs() <= _LARGEST).all():
+        bad = values[~(values.abs() <= _LARGEST)][0]
+        raise InvalidInput(
+            f"{what} holds {float(bad):g}, expected finite numbers of at most {_LARGEST}, where float16 ends; train "
+            f"the {role} again, with a lower learning rate"
+        )
+
+
+def _check_layer(role: str, name: str, layer: nn.Module) -> None:
+    kind = type(layer).__name__
+    if isinstance(layer, _NormBase) and not layer.track_running_stats and "Batch" in kind:
+        raise InvalidInput(
+            f"the layer {name} of the {role}, a {kind}, has no running statistics, so that an image's code would "
+            "depend on the others of its batch; train it with track_running_stats=True, or use GroupNorm"
+        )
+    if layer.training and isinstance(layer, _NormBase | _DropoutNd):
+        raise InvalidInput(
+            f"the layer {name} of the {role}, a {kind}, is in training mode, in which it does not do what it does at "
+            f"inference; call {role}.eval() first"
+        )
+
+
+def _check_prior(given: Modules) -> None:
+    prior = given.get("prior", "fitted")
+    if isinstance(prior, str):
+        if prior not in PRIORS:
+            raise InvalidInput(f"the prior is {prior!r}, expected {', '.join(PRIORS)} or a module")
+        for key in ("noise", "label_coordinate"):
+            if key in given:
+                raise InvalidInput(
+                    f"{key} is given and the prior is {prior!r}; leave it out, it is of priors that are modules"
+                )
+        return
+    noise = given.get("noise", getattr(prior, "noise", None))
+    if not isinstance(noise, int) or noise < 1:
+        raise InvalidInput(f"noise is {noise!r}, expected how many uniform numbers the prior takes for one code")
+    coordinate = given.get("label_coordinate")
+    if coordinate is not None and not 0 <= coordinate < noise:
+        raise InvalidInput(f"label_coordinate is {coordinate!r}, expected one of the prior's {noise} numbers, from 0")
