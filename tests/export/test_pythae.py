@@ -18,7 +18,9 @@ from pythae.models.nn import BaseDecoder, BaseEncoder
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from aae_zoo.export.own.pythae import from_pythae
+from aae_zoo.export import export_modules, from_pythae
+from aae_zoo.runtime import load
+from aae_zoo.runtime.checks.parity import relative_error
 from aae_zoo.runtime.errors import CheckpointError, InvalidInput
 
 SHAPE, LATENT = (1, 8, 8), 4
@@ -54,7 +56,7 @@ class OwnDecoder(BaseDecoder):  # type: ignore[misc]
         self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(width, 1, 4, 2, 1), nn.Sigmoid())
 
     def forward(self, z: Tensor) -> Any:
-        return ModelOutput(reconstruction=self.last(self.first(z).reshape(len(z), -1, 4, 4)))
+        return ModelOutput(reconstruction=self.last(self.first(z).reshape(z.shape[0], -1, 4, 4)))
 
 
 class Trained(NamedTuple):
@@ -156,6 +158,22 @@ def test_networks_of_ones_own(name: str, tmp_path: Path) -> None:
         from_pythae(folder, encoder=OwnEncoder)
     assert_equal(from_pythae(folder, encoder=OwnEncoder, decoder=OwnDecoder()), model)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("name", "own"), [("Adversarial_AE", False), ("VAE", True)])
+def test_a_bundle_gives_what_pythae_gives(name: str, own: bool, tmp_path: Path) -> None:
+    folder, model = train(name, tmp_path, own=own)
+    networks: dict[str, Any] = {"encoder": OwnEncoder, "decoder": OwnDecoder} if own else {}
+    # What has been trained for a moment is not good at anything: it is exported as it is.
+    export_modules("mine", **from_pythae(folder, **networks), images=digits(), out=tmp_path / "mine", anyway=True)
+    bundle, images = load(tmp_path / "mine"), digits(20)
+    codes = bundle.encode(images.numpy())
+    with torch.no_grad():
+        expected = model.encoder(images).embedding
+        pictures = model.decoder(expected).reconstruction
+    # An export rounds weights to what float16 holds.
+    assert relative_error(codes, expected.numpy()) < 5e-3
+    assert relative_error(bundle.decode(expected.numpy()), pictures.numpy()) < 5e-3
 
 
 def test_networks_that_are_none_or_others(trained: Trained) -> None:
