@@ -10,6 +10,7 @@ import typer
 from aae_zoo.cli.options import ImagesIn, Invert, Json, Range, Resize, Threads
 from aae_zoo.cli.printing import note, print_json, print_table, say
 from aae_zoo.runtime.bundles.manifest import metric_text
+from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.store.catalogue import names_model
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ def distil(
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A finished run's folder, or file.py:function, which makes networks.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
     data: DataOfRun = None,
     replace: Annotated[
@@ -128,12 +131,23 @@ def export(
     ] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Even where the training failed.")] = False,
 ) -> None:
-    """Export a run to a bundle, if its graphs equal PyTorch's."""
-    from aae_zoo.export.bundling.bundle import export_bundle
+    """Export a run, or your own networks, to a bundle, if its graphs equal PyTorch's.
 
-    manifest = export_bundle(
-        run, output, data=data, replace=replace, seeds=seed_run or (), variants=variant or (), anyway=anyway
-    )
+    Of file.py:function, the file is run with all that is in it; the function returns a dict with encoder, decoder and
+    what else aae_zoo.export.Modules has. Their images are in --data: a folder of pictures, or an .npz or idx file.
+    """
+    from aae_zoo.export.own.factory import export_factory, is_factory
+
+    if is_factory(run):
+        if seed_run:
+            raise InvalidInput("--seed-run is of runs of a recipe, expected none with networks of your own")
+        manifest = export_factory(run, output, data=data, variants=variant or (), replace=replace, anyway=anyway)
+    else:
+        from aae_zoo.export.bundling.bundle import export_bundle
+
+        manifest = export_bundle(
+            Path(run), output, data=data, replace=replace, seeds=seed_run or (), variants=variant or (), anyway=anyway
+        )
     # A plain name could be that of a model of the catalogue.
     bundle = output if len(output.parts) > 1 else f"./{output}"
     say(

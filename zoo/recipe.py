@@ -163,7 +163,7 @@ class Recipe(Settings):
         called = "".join(filter(str.isprintable, data.resolve().name)) if data else ""
         said = {key: getattr(self, key).replace(_DATA, called or "pictures") for key in ("title", "description")}
         if name is None and _DATA in self.title + self.description:
-            name = _plain(called) or self.data.dataset
+            name = plain(called) or self.data.dataset
         given = {"name": name, "licence": licence}
         document = self.model_dump(exclude_none=True) | said | {k: v for k, v in given.items() if v is not None}
         return parse_recipe(document, "the recipe")
@@ -249,7 +249,7 @@ class _AnyPart(PartSettings, extra="allow"):
     pass
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name with no characters but those that a model's may have, at most 64 and maybe none."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:64].strip("._-")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from aae_zoo.export.card.config import LIBRARY, objective
-from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.bundles.manifest import OWN_MODULES, Manifest
 from aae_zoo.runtime.store.hub import check_timeouts
 
 TASK: Final = "unconditional-image-generation"
@@ -52,12 +52,13 @@ def front_matter(manifest: Manifest, names: Mapping[str, str]) -> str:
         for key in _RESULTS
         if key in metrics
     ]
+    trained_here = [] if manifest.provenance.get("source") == OWN_MODULES else ["adversarial-autoencoder"]
     data = ModelCardData(
         license=manifest.licence.lower() or None,
         library_name=LIBRARY,
         pipeline_tag=TASK,
         datasets=[on_the_hub] if on_the_hub else None,
-        tags=["adversarial-autoencoder", "autoencoder", "generative-model", "onnx", *_arxiv_tags(manifest)],
+        tags=[*trained_here, "autoencoder", "generative-model", "onnx", *_arxiv_tags(manifest)],
         model_name=manifest.name,
         eval_results=results,
     )

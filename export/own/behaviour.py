@@ -105,6 +105,7 @@ def _baked(role: str, found: str) -> InvalidInput:
 
 
 def _check_vectors(role: str, name: str, values: Tensor, count: int) -> None:
+    _check_dtype(role, name, values)
     if values.dim() > 2 and len(values) == count:
         raise InvalidInput(
             f"the {role}'s {name} is a map {list(values.shape)}, expected a vector [n, size] for each row; end it "
@@ -146,8 +147,7 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
 
 
 def _check_values(role: str, name: str, values: Tensor) -> None:
-    if values.dtype != torch.float32:
-        raise InvalidInput(f"the {role}'s {name} is {values.dtype}, expected float32".replace("torch.", ""))
+    _check_dtype(role, name, values)
     if not values.isfinite().all():
         raise InvalidInput(f"the {role}'s {name} holds numbers that are not finite for some inputs; train it again")
     low, high = float(values.min()), float(values.max())
@@ -163,6 +163,12 @@ def _check_values(role: str, name: str, values: Tensor) -> None:
             f"the {role}'s y has values from {low:g} to {high:g} and rows that sum to {float(values[0].sum()):.3g}, "
             "expected probabilities, that sum to 1; end it with softmax(1)"
         )
+
+
+def _check_dtype(role: str, name: str, values: Tensor) -> None:
+    if values.dtype != torch.float32:
+        found = str(values.dtype).removeprefix("torch.")
+        raise InvalidInput(f"the {role}'s {name} is {found}, expected float32; end its forward with .float()")
 
 
 def _check_float64(role: str, network: nn.Module, inputs: Inputs) -> None:

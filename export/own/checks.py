@@ -6,8 +6,6 @@ from typing import Any, Final, get_type_hints
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
 from aae_zoo.export.own.modules import Facts, Modules
@@ -16,6 +14,10 @@ from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import is_line
 
 _LARGEST: Final = 65504  # where float16 ends
+# What wraps modules, and where it has them.
+_AROUND: Final = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+_BATCH_NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_DROPOUTS: Final = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _NAMES: Final = ("name", "version", "dataset")
 PRIORS: Final = ("gaussian", "fitted")
 
@@ -68,14 +70,9 @@ def networks(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _check_kind(role: str, module: nn.Module) -> None:
-    wrapped = {
-        nn.DataParallel: "module",
-        nn.parallel.DistributedDataParallel: "module",
-        torch._dynamo.OptimizedModule: "_orig_mod",  # what torch.compile gives has no public name
-    }
-    for kind, inner in wrapped.items():
-        if isinstance(module, kind):
-            raise InvalidInput(f"the {role} is a {kind.__name__} around a module; give {role}.{inner}")
+    kind = type(module).__name__
+    if inner := _AROUND.get(kind):
+        raise InvalidInput(f"the {role} is a {kind} around a module; give {role}.{inner}")
     if isinstance(module, torch.jit.ScriptModule):
         raise InvalidInput(f"the {role} is a TorchScript module, expected an nn.Module of Python; give that")
 
@@ -93,19 +90,19 @@ def _check_weight(role: str, what: str, values: Tensor) -> None:
     if values.is_floating_point() and not (values.abs() <= _LARGEST).all():
         bad = values[~(values.abs() <= _LARGEST)][0]
         raise InvalidInput(
-            f"{what} holds {float(bad):g}, expected finite numbers of at most {_LARGEST}, where float16 ends; train "
+            f"{what} holds {bad.item():g}, expected finite numbers of at most {_LARGEST}, where float16 ends; train "
             f"the {role} again, with a lower learning rate"
         )
 
 
 def _check_layer(role: str, name: str, layer: nn.Module) -> None:
     kind = type(layer).__name__
-    if isinstance(layer, _NormBase) and not layer.track_running_stats and "Batch" in kind:
+    if isinstance(layer, _BATCH_NORMS) and not layer.track_running_stats:
         raise InvalidInput(
             f"the layer {name} of the {role}, a {kind}, has no running statistics, so that an image's code would "
             "depend on the others of its batch; train it with track_running_stats=True, or use GroupNorm"
         )
-    if layer.training and isinstance(layer, _NormBase | _DropoutNd):
+    if layer.training and isinstance(layer, (*_BATCH_NORMS, *_DROPOUTS)):
         raise InvalidInput(
             f"the layer {name} of the {role}, a {kind}, is in training mode, in which it does not do what it does at "
             f"inference; call {role}.eval() first"
