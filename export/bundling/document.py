@@ -2,12 +2,15 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aae_zoo.export.bundling.source import Source
 from aae_zoo.runtime.bundles.manifest import ROLES, SCHEMA, FileRecord, ImageShape, Manifest
 from aae_zoo.zoo.measure.metrics import measure
 from aae_zoo.zoo.training.provenance import versions
+
+# Of codes with more numbers, the manifest has no covariances: it has at most a megabyte.
+_MOST_MOMENTS: Final = 128
 
 
 def describe(source: Source) -> Manifest:
@@ -50,8 +53,11 @@ def _graphs(source: Source) -> dict[str, dict[str, str]]:
 def _metrics(source: Source) -> dict[str, Any]:
     """The figures of the rounded weights on the test set, and those of training."""
     networks = dict(source.whole.named_children())
+    found = measure(source.measured, source.dataset, source.settings)
+    if source.prior.latent > _MOST_MOMENTS:
+        del found["code_covariance"], found["prior_covariance"]
     return {
-        **measure(source.measured, source.dataset, source.settings),
+        **found,
         "parameters": {n: count for n, m in networks.items() if (count := sum(p.numel() for p in m.parameters()))},
         **source.figures,
     }

@@ -49,13 +49,17 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _moments(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
     """The largest differences of the codes' moments from the prior's; the manifest has all moments."""
-    mean, covariance, prior = metrics["code_mean"], metrics["code_covariance"], metrics["prior_covariance"]
+    mean, covariance, prior = (metrics.get(name, []) for name in ("code_mean", "code_covariance", "prior_covariance"))
     off = [
         abs(a - b) for row, of_prior in zip(covariance, prior, strict=True) for a, b in zip(row, of_prior, strict=True)
     ]
     return [
         ("largest mean of a code's coordinate, in prior standard deviations", max(map(abs, mean))),
-        ("largest deviation of the codes' covariance from the prior's, in prior variances", max(off)),
+        *(
+            [("largest deviation of the codes' covariance from the prior's, in prior variances", max(off))]
+            if off
+            else []
+        ),
     ]
 
 

@@ -123,8 +123,10 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
     Raises:
         InvalidInput: as said.
     """
-    rows = len(next(iter(inputs.values())))
-    whole = _run(role, network, inputs, f"{rows} rows")
+    rows, given = len(next(iter(inputs.values()))), {name: values.clone() for name, values in inputs.items()}
+    whole = _run(role, network, given, f"{rows} rows")
+    if not all(torch.equal(given[name], inputs[name]) for name in inputs):
+        raise InvalidInput(f"the {role} changes what it is given; let it write x = x - 1, say, and not x -= 1")
     for name, values in whole.items():
         if len(values) != rows:
             raise _baked(role, f"gives {len(values)} rows of {name} for {rows}")

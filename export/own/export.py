@@ -17,7 +17,7 @@ from aae_zoo.export.own.behaviour import check_behaviour, check_prior, check_sha
 from aae_zoo.export.own.checks import check_facts, check_modules, networks
 from aae_zoo.export.own.images import own_dataset, validation_count
 from aae_zoo.export.own.modules import Facts, Modules
-from aae_zoo.export.own.outputs import OwnDecoder, OwnEncoder, OwnNetworks, OwnPrior, PriorWithClasses
+from aae_zoo.export.own.outputs import Mixture, OwnDecoder, OwnEncoder, OwnNetworks, OwnPrior, PriorWithClasses
 from aae_zoo.export.proof.golden import golden_inputs
 from aae_zoo.runtime.bundles.manifest import OWN_MODULES, Manifest
 from aae_zoo.runtime.errors import InvalidInput
@@ -28,8 +28,10 @@ from aae_zoo.zoo.priors import BasePrior, fitted, gaussian
 from aae_zoo.zoo.recipe import DataSettings
 from aae_zoo.zoo.training.provenance import environment
 
-# The most Gaussians of a fitted prior, and how many codes each has for a number of its code.
+# The most Gaussians of a fitted prior, the most numbers of their means together, which bounds what a row takes, and how
+# many codes each has for a number of its mean.
 _COMPONENTS: Final = 10
+_NUMBERS: Final = 1000
 _CODES: Final = 4
 _SOME: Final = 2
 _MENDS: Final = {
@@ -67,7 +69,7 @@ def export_modules(
     check_precisions(variants)
     check_modules(modules)
     said = check_facts(name, facts or {})
-    dataset = own_dataset(images, labels, said)
+    dataset = own_dataset(images, labels, said, modules.get("classes", ()))
     with torch.random.fork_rng([]), torch.no_grad():
         source = _source(name, dataset, said, modules)
 
@@ -95,7 +97,7 @@ def _source(name: str, dataset: Dataset, facts: Facts, given: Modules) -> Source
     codes = _codes(encoder, dataset.train_images[:-validation])
     prior = _prior(copies.get("prior"), given, latent, len(labels), codes)
     check_prior(prior, decoder)
-    whole = nn.ModuleDict({"prior": prior, **copies})
+    whole = nn.ModuleDict({**copies, "prior": copies.get("prior", prior)})
     round_weights(prior)
     roles = {role: network.eval() for role, network in (("encoder", encoder), ("decoder", decoder), ("prior", prior))}
     for role, inputs in golden_inputs(prior, dataset.test_images).items():
@@ -161,7 +163,10 @@ def _class_names(given: Modules, dataset: Dataset, classes: int) -> tuple[str, .
 
 
 def _codes(encoder: OwnEncoder, images: Tensor) -> Tensor:
-    return torch.cat([encoder(to_float(part))["z"] for part in images.split(batch_size(images))])
+    codes = torch.cat([encoder(to_float(part))["z"] for part in images.split(batch_size(images))])
+    if not codes.isfinite().all():
+        raise InvalidInput("the encoder's z holds numbers that are not finite for some of the images; train it again")
+    return codes
 
 
 def _prior(module: nn.Module | None, given: Modules, latent: int, classes: int, codes: Tensor) -> BasePrior:
@@ -176,8 +181,8 @@ def _prior(module: nn.Module | None, given: Modules, latent: int, classes: int, 
     if given.get("prior") == "gaussian":
         prior: BasePrior = gaussian.Prior(gaussian.Settings(kind="gaussian", size=latent))
     else:
-        count = max(1, min(_COMPONENTS, len(codes) // (_CODES * (latent + 1))))
-        prior = fitted.Prior(fitted.Settings(kind="fitted", size=latent, components=count))
+        count = max(1, min(_COMPONENTS, _NUMBERS // latent, len(codes) // (_CODES * latent)))
+        prior = Mixture(fitted.Settings(kind="fitted", size=latent, components=count))
         prior.fit(codes, seed=0)
     return PriorWithClasses(prior, classes) if given.get("conditional") else prior
 

@@ -1,5 +1,6 @@
 """Someone's images as a data set: which of them figures are of, which limits, and which the fitted prior."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from aae_zoo.runtime.formats.folders import natural
 from aae_zoo.runtime.formats.images import from_array
 from aae_zoo.runtime.formats.plan import Plan
 from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.data.loading import declarations
 from aae_zoo.zoo.data.pictures import polarity
 
 LEAST: Final = 100
@@ -25,33 +27,57 @@ _MOST: Final = 10_000
 _ROWS: Final = 4096
 
 
-def own_dataset(images: Any, labels: Any, facts: Facts) -> Dataset:
-    """A data set of images [n, C, H, W], bytes or floats in [0, 1], or of another data set's with these facts.
+def own_dataset(images: Any, labels: Any, facts: Facts, classes: Sequence[str] = ()) -> Dataset:
+    """A data set of images [n, C, H, W], bytes or floats in [0, 1], or another data set, with these facts.
 
-    `labels` are n numbers or names of classes, or None.
+    `labels` are n numbers or names of classes, or None; `classes` are all names in their order, if that is known.
 
     Raises:
-        InvalidInput: there are too few images, of another shape or range, or other labels than images.
+        InvalidInput: there are too few images, of another shape or range, or other labels than images or classes.
     """
-    if isinstance(images, Dataset):
-        _check_count(len(images.train_images) + len(images.test_images))
-        return replace(
-            images, name=facts.get("dataset", images.name), licence=facts.get("data_licence", images.licence)
+    dataset = images if isinstance(images, Dataset) else _dataset(images, labels)
+    _check_count(len(dataset.train_images) + len(dataset.test_images))
+    name = facts.get("dataset", dataset.name)
+    declared = declarations().get(name)
+    if declared and declared.IMAGE_SHAPE not in (None, dataset.image_shape):
+        raise InvalidInput(
+            f"the images of {name} are {declared.IMAGE_SHAPE}, and these {dataset.image_shape}; give the fact dataset "
+            "another name"
         )
+    dataset = replace(dataset, name=name, licence=facts.get("data_licence", dataset.licence))
+    return _in_order(dataset, tuple(classes)) if classes and dataset.label_names else dataset
+
+
+def _in_order(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """The data set with its labels as numbers of these classes."""
+    names = dataset.label_names
+    if set(names) <= set(classes):
+        places = torch.tensor([classes.index(name) for name in names])
+    elif names == tuple(map(str, range(len(names)))) and len(names) <= len(classes):
+        places = torch.arange(len(names))
+    else:
+        raise InvalidInput(
+            f"the labels are {', '.join(names)[:200]}, and the classes {', '.join(classes)[:200]}; give classes with "
+            "the names of all labels, or leave out the labels"
+        )
+    train, test = places[dataset.train_labels], places[dataset.test_labels]
+    return replace(dataset, train_labels=train, test_labels=test, label_names=classes)
+
+
+def _dataset(images: Any, labels: Any) -> Dataset:
     pixels = _pixels(as_array(images, "images"))
     classes, names = _classes(labels, len(pixels))
     count = min(len(pixels) // _SHARE, _MOST)
     order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
     pixels, classes = pixels[order], classes[order]
     return Dataset(
-        name=facts.get("dataset", "own-images"),
+        name="own-images",
         train_images=pixels[count:],
         train_labels=classes[count:],
         test_images=pixels[:count],
         test_labels=classes[:count],
         label_names=names,
         md5s={},
-        licence=facts.get("data_licence", ""),
         preparation=replace(USUAL_PREPARATION, polarity=polarity(pixels)),
     )
 

@@ -8,8 +8,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.measure.measured import Codes, Draws
-from aae_zoo.zoo.priors import BasePrior, one_hot, open_uniform
+from aae_zoo.zoo.priors import BasePrior, fitted, one_hot, open_uniform
 
 Names = Mapping[str, str | int]
 
@@ -91,6 +92,16 @@ class OwnDecoder(nn.Module):
 
     def _outputs(self, z: Tensor, y: Tensor | None) -> Tensor:
         return by_name("decoder", self.module(z) if y is None else self.module(z, y), self.names)["image"]
+
+
+class Mixture(fitted.Prior):
+    """The fitted prior of few Gaussians in many dimensions: of each row it computes all of them, and no matrix."""
+
+    def forward(self, u: Tensor) -> dict[str, Tensor]:
+        """Codes z [n, size] of noise u [n, size + 1]."""
+        chosen, count = self.chosen(u), len(self.means)
+        each = (normal_quantile(u[:, :-1]) @ self.factors.flatten(0, 1).T).unflatten(1, (count, self.latent))
+        return {"z": chosen @ self.means + (each * chosen[:, :, None]).sum(1)}
 
 
 class OwnPrior(BasePrior):

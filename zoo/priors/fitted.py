@@ -44,11 +44,15 @@ class Prior(BasePrior):
 
     def forward(self, u: Tensor) -> dict[str, Tensor]:
         """Codes z [n, size] of noise u [n, size + 1]."""
-        below = 1 - (u[:, -1:] > self.until[:-1]).to(u.dtype)  # [n, components - 1]: ones from component k on
-        first = u[:, -1:]
-        chosen = torch.cat([below, torch.ones_like(first)], 1) - torch.cat([torch.zeros_like(first), below], 1)
+        chosen = self.chosen(u)
         factors = (chosen @ self.factors.flatten(1)).unflatten(1, (self.latent, self.latent))
         return {"z": chosen @ self.means + (factors * normal_quantile(u[:, :-1])[:, None]).sum(2)}
+
+    def chosen(self, u: Tensor) -> Tensor:
+        """Which Gaussian noise u [n, size + 1] chooses, one-hot [n, components]."""
+        below = 1 - (u[:, -1:] > self.until[:-1]).to(u.dtype)  # [n, components - 1]: ones from component k on
+        first = u[:, -1:]
+        return torch.cat([below, torch.ones_like(first)], 1) - torch.cat([torch.zeros_like(first), below], 1)
 
     def fit(self, z: Tensor, seed: int) -> None:
         """Fit the mixture by expectation maximisation, from k-means++ centres."""
