@@ -1,7 +1,7 @@
 """What can be said of someone's networks before they run: each fault in one sentence that says what to change."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, get_type_hints
 
 import torch
@@ -12,12 +12,23 @@ from aae_zoo.export.own.modules import Facts, Modules
 from aae_zoo.runtime.bundles.rules import MOST_TEXT, PLAIN_NAME
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import is_line
+from aae_zoo.zoo.priors import BasePrior
 
 _LARGEST: Final = 65504  # where float16 ends
+_MOST_SIDE: Final = 4096  # of a manifest
 # What wraps modules, and where it has them.
 _AROUND: Final = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 _BATCH_NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _DROPOUTS: Final = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_EXPECTED: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
+    "noise": ("a whole number from 1", lambda value: _is_count(value) and value > 0),
+    "label_coordinate": ("a whole number from 0", lambda value: _is_count(value)),
+    "logits": ("True or False", lambda value: isinstance(value, bool)),
+    "conditional": ("True or False", lambda value: isinstance(value, bool)),
+    "outputs": ('a dict of our names, such as {"z": "mu"}', lambda value: isinstance(value, Mapping)),
+    "classes": ("a list of names", lambda value: isinstance(value, list | tuple) and all(map(_is_name, value))),
+    "image": ("three whole numbers, (C, H, W)", lambda value: _is_shape(value)),
+}
 _NAMES: Final = ("name", "version", "dataset")
 PRIORS: Final = ("gaussian", "fitted")
 
@@ -30,6 +41,9 @@ def check_modules(given: Modules) -> None:
     """
     if unknown := sorted(given.keys() - get_type_hints(Modules).keys()):
         raise InvalidInput(f"there is no {unknown[0]!r} of networks, expected {', '.join(get_type_hints(Modules))}")
+    for key, (expected, fits) in _EXPECTED.items():
+        if key in given and not fits(given[key]):  # type: ignore[literal-required]
+            raise InvalidInput(f"{key} is {given[key]!r:.80}, expected {expected}")  # type: ignore[literal-required]
     for role, module in networks(given):
         if not isinstance(module, nn.Module):
             found = "missing" if module is None else f"a {type(module).__name__}"
@@ -42,12 +56,31 @@ def check_modules(given: Modules) -> None:
     _check_prior(given)
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and is_line(value) and len(value) <= MOST_TEXT
+
+
+def _is_shape(value: object) -> bool:
+    most = (4, _MOST_SIDE, _MOST_SIDE)
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == len(most)
+        and all(_is_count(size) and 0 < size <= limit for size, limit in zip(value, most, strict=True))
+    )
+
+
 def check_facts(name: str, facts: Facts) -> Facts:
     """The facts, if they and the name can stand in a manifest.
 
     Raises:
         InvalidInput: they cannot.
     """
+    if not isinstance(facts, Mapping):
+        raise InvalidInput(f"the facts are a {type(facts).__name__}, expected a dict with title, licence and others")
     known = get_type_hints(Facts)
     if unknown := sorted(facts.keys() - known.keys()):
         raise InvalidInput(f"there is no fact {unknown[0]!r}, expected {', '.join(known)}")
@@ -120,9 +153,10 @@ def _check_prior(given: Modules) -> None:
                     f"{key} is given and the prior is {prior!r}; leave it out, it is of priors that are modules"
                 )
         return
-    noise = given.get("noise", getattr(prior, "noise", None))
-    if not isinstance(noise, int) or noise < 1:
-        raise InvalidInput(f"noise is {noise!r}, expected how many uniform numbers the prior takes for one code")
-    coordinate = given.get("label_coordinate")
-    if coordinate is not None and not 0 <= coordinate < noise:
+    if isinstance(prior, BasePrior):
+        return
+    noise, coordinate = given.get("noise"), given.get("label_coordinate")
+    if noise is None:
+        raise InvalidInput("noise is missing, expected how many uniform numbers the prior takes for one code")
+    if coordinate is not None and coordinate >= noise:
         raise InvalidInput(f"label_coordinate is {coordinate!r}, expected one of the prior's {noise} numbers, from 0")

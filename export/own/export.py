@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Unpack, cast
+from typing import Any, Final, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ from aae_zoo.zoo.training.provenance import environment
 _COMPONENTS: Final = 10
 _NUMBERS: Final = 1000
 _CODES: Final = 4
-_SOME: Final = 2
+_SOME: Final = 64
 _MENDS: Final = {
     "far": 'give prior="fitted", or train for longer with more weight on the prior',
     "alike": 'give prior="fitted", or train the decoder for longer',
@@ -84,50 +84,61 @@ def export_modules(
 
 def _source(name: str, dataset: Dataset, facts: Facts, given: Modules) -> Source:
     copies, names = _copies(given), given.get("outputs", {})
+    conditional = given.get("conditional", False)
     encoder = OwnEncoder(copies["encoder"], names)
-    decoder = OwnDecoder(
-        copies["decoder"],
-        names,
-        logits=given.get("logits", False),
-        conditional=given.get("conditional", False),
-    )
-    latent, classes = check_shapes(encoder, decoder, to_float(dataset.test_images[:_SOME]))
+    decoder = OwnDecoder(copies["decoder"], names, logits=given.get("logits", False), conditional=conditional)
+    some, validation = to_float(dataset.test_images[:_SOME]), validation_count(dataset)
+    latent, classes = check_shapes(encoder, decoder, some[:2])
+    check_behaviour("encoder", encoder, {"image": some})
     labels = _class_names(given, dataset, classes)
-    validation = validation_count(dataset)
-    codes = _codes(encoder, dataset.train_images[:-validation])
-    prior = _prior(copies.get("prior"), given, latent, len(labels), codes)
+    if "prior" in copies:
+        prior = _given_prior(copies["prior"], given, latent, len(labels))
+    else:
+        z = (
+            _gaussian(latent)
+            if given.get("prior") == "gaussian"
+            else _fitted(encoder, dataset.train_images[:-validation])
+        )
+        prior = PriorWithClasses(z, len(labels)) if conditional else z
     check_prior(prior, decoder)
-    whole = nn.ModuleDict({**copies, "prior": copies.get("prior", prior)})
-    round_weights(prior)
-    roles = {role: network.eval() for role, network in (("encoder", encoder), ("decoder", decoder), ("prior", prior))}
+    roles: dict[str, nn.Module] = {"encoder": encoder, "decoder": decoder, "prior": prior.eval()}
     for role, inputs in golden_inputs(prior, dataset.test_images).items():
         check_behaviour(role, roles[role], inputs)
     return Source(
-        words=Words(
-            name,
-            facts.get("version", "1.0.0"),
-            facts.get("title", name),
-            facts.get("description", "An autoencoder of its author's own modules"),
-            facts.get("licence", ""),
-        ),
+        words=_words(name, facts),
         settings=DataSettings(dataset=dataset.name, validation=validation, labels=-1 if dataset.label_names else 0),
         dataset=dataset,
         labels=labels,
         networks=roles,
         measured=OwnNetworks(encoder, decoder, prior),
         prior=prior,
-        whole=whole,
+        whole=nn.ModuleDict({**copies, "prior": copies.get("prior", prior)}),
         whole_of={},
-        provenance={
-            "source": OWN_MODULES,
-            "origin": facts.get("source", ""),
-            "modules": {role: _called(module) for role, module in networks(given)},
-            **({} if "prior" in copies else {"prior": given.get("prior", "fitted")}),
-            "dataset_md5": dataset.md5s,
-            **environment(torch.get_num_threads()),
-        },
+        provenance=_provenance(dataset, facts, given),
         figures={},
     )
+
+
+def _words(name: str, facts: Facts) -> Words:
+    return Words(
+        name,
+        facts.get("version", "1.0.0"),
+        facts.get("title", name),
+        facts.get("description", "An autoencoder of its author's own modules"),
+        facts.get("licence", ""),
+    )
+
+
+def _provenance(dataset: Dataset, facts: Facts, given: Modules) -> dict[str, Any]:
+    prior = given.get("prior", "fitted")
+    return {
+        "source": OWN_MODULES,
+        "origin": facts.get("source", ""),
+        "modules": {role: f"{type(m).__module__}.{type(m).__qualname__}" for role, m in networks(given)},
+        **({"prior": prior} if isinstance(prior, str) else {}),
+        "dataset_md5": dataset.md5s,
+        **environment(torch.get_num_threads()),
+    }
 
 
 def _copies(given: Modules) -> dict[str, nn.Module]:
@@ -146,46 +157,39 @@ def _copies(given: Modules) -> dict[str, nn.Module]:
 
 def _class_names(given: Modules, dataset: Dataset, classes: int) -> tuple[str, ...]:
     """The names of the classes, as many as y has, or as the prior chooses from."""
-    names = tuple(given["classes"]) if "classes" in given else ()
-    if not classes and given.get("label_coordinate") is None:
+    told = classes or getattr(given.get("prior"), "classes", 0)
+    if not told and given.get("label_coordinate") is None:
         return ()
-    names = names or dataset.label_names or tuple(map(str, range(classes)))
-    if classes and len(names) != classes:
+    names = tuple(given.get("classes", ())) or dataset.label_names or tuple(map(str, range(told)))
+    if told and len(names) != told:
         raise InvalidInput(
-            f"the encoder's y has {classes} classes, and there are {len(names)} names of classes; give classes=[...] "
-            "with one for each, in the order of y"
+            f"the networks know {told} classes, and there are {len(names)} names of classes; give classes=[...] with "
+            "one for each, in the order of y"
         )
-    if len(names) < 2 or len(set(names)) < len(names) or not all(isinstance(each, str) and each for each in names):
-        raise InvalidInput(
-            f"the classes are {list(names)[:20]}, expected two or more names that differ; give classes=[...]"
-        )
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InvalidInput(f"the classes are {list(names)[:20]}, expected two or more that differ; give classes=[...]")
     return names
 
 
-def _codes(encoder: OwnEncoder, images: Tensor) -> Tensor:
+def _given_prior(module: nn.Module, given: Modules, latent: int, classes: int) -> BasePrior:
+    if isinstance(module, BasePrior):
+        return module
+    coordinate = given.get("label_coordinate")
+    return OwnPrior(module, noise=given["noise"], latent=latent, classes=classes, label_coordinate=coordinate)
+
+
+def _gaussian(latent: int) -> BasePrior:
+    return gaussian.Prior(gaussian.Settings(kind="gaussian", size=latent))
+
+
+def _fitted(encoder: OwnEncoder, images: Tensor) -> BasePrior:
+    """A mixture of Gaussians fitted to the codes of images, uint8 [n, C, H, W]."""
     codes = torch.cat([encoder(to_float(part))["z"] for part in images.split(batch_size(images))])
     if not codes.isfinite().all():
         raise InvalidInput("the encoder's z holds numbers that are not finite for some of the images; train it again")
-    return codes
-
-
-def _prior(module: nn.Module | None, given: Modules, latent: int, classes: int, codes: Tensor) -> BasePrior:
-    """The prior that is asked for, of codes z [n, latent], and of classes too where the decoder takes them."""
-    if module is not None:
-        noise = given["noise"] if "noise" in given else cast(int, module.noise)
-        if isinstance(module, BasePrior):
-            return module
-        return OwnPrior(
-            module, noise=noise, latent=latent, classes=classes, label_coordinate=given.get("label_coordinate")
-        )
-    if given.get("prior") == "gaussian":
-        prior: BasePrior = gaussian.Prior(gaussian.Settings(kind="gaussian", size=latent))
-    else:
-        count = max(1, min(_COMPONENTS, _NUMBERS // latent, len(codes) // (_CODES * latent)))
-        prior = Mixture(fitted.Settings(kind="fitted", size=latent, components=count))
-        prior.fit(codes, seed=0)
-    return PriorWithClasses(prior, classes) if given.get("conditional") else prior
-
-
-def _called(module: nn.Module) -> str:
-    return f"{type(module).__module__}.{type(module).__qualname__}"
+    latent = codes.shape[1]
+    count = max(1, min(_COMPONENTS, _NUMBERS // latent, len(codes) // (_CODES * latent)))
+    prior = Mixture(fitted.Settings(kind="fitted", size=latent, components=count))
+    prior.fit(codes, seed=0)
+    round_weights(prior)
+    return prior

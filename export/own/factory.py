@@ -77,7 +77,7 @@ def _made(place: str) -> dict[str, Any]:
 
 def _module(path: Path) -> Any:
     """A file of Python as a module, which finds the files beside it as a program would."""
-    name = path.stem
+    name = path.stem if path.stem not in sys.modules else f"own_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # noqa: S101 - of a file with the suffix .py
     module = importlib.util.module_from_spec(spec)
@@ -92,7 +92,7 @@ def _own_code(path: Path, run: Callable[[], Any]) -> Any:
     """What code of the user's gives; whatever it raises becomes one sentence with the line that did."""
     try:
         return run()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
         where = f", line {lines[-1]}" if lines else ""
         reason = " ".join(str(error).split())[:300]

@@ -302,7 +302,7 @@ class TestGate:
         dataset, manifest = load_dataset("small", small_data), open_bundle(bundle).manifest
         metrics = manifest.metrics
         other = dataclasses.replace(manifest, metrics={**metrics, "mse": 1.01 * metrics["mse"]})
-        rest = (dataset, Run.open(small_run).recipe)
+        rest = (dataset, Run.open(small_run).recipe.data)
         report = compare_metrics(networks, bundle, *rest, manifest)
         assert report["mse"]["onnxruntime"] == pytest.approx(metrics["mse"], rel=1e-5)
         message = "through ONNX Runtime mse is 0.* with PyTorch 0.*no bundle was written; "

@@ -298,7 +298,7 @@ CODES: list[tuple[Callable[[Any, Tensor], Any], str]] = [
     (lambda _, x: x, "the encoder's z is a map [2, 1, 8, 8], expected a vector [n, size] for each row; end it with"),
     (lambda s, x: s.layer(x.flatten(1)).mean(1), "the encoder's z is [2] for 2 rows, expected [2, size]"),
     (lambda s, x: s.layer(x.reshape(64, -1)), "the encoder takes 64 rows and not 2: the size of a batch is baked in"),
-    (lambda s, x: s.layer(x.view(1, -1, PIXELS)[0][:2]), "the encoder gives 2 rows of z for 64: the size of a batch"),
+    (lambda s, x: s.layer(x.view(1, -1, PIXELS)[0][:2]), "the encoder gives 2 rows of z for 25: the size of a batch"),
     (lambda s, x: s.layer(x.flatten(1)) / 0, "the encoder's z holds numbers that are not finite"),
     (lambda s, x: s.layer(x.sub_(0.5).flatten(1)), "the encoder changes what it is given; let it write x = x - 1"),
     (lambda s, x: s.layer(x.flatten(1)).double(), "the encoder's z is float64, expected float32"),
@@ -344,15 +344,17 @@ def test_a_network_that_cannot_become_a_graph(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_line_that_branches_is_named(refusal: Refusal) -> None:
+def test_the_line_that_branches_is_named() -> None:
     def forward(self: Any, image: Tensor) -> Tensor:
         flat = image.flatten(1)
         if flat.mean() > 0.5:
             flat = 1 - flat
         return cast(Tensor, self.layer(flat))
 
-    assert f"in {Path(__file__).name}, line " in (said := refusal(encoder=changed(Encoder, forward)))
-    assert said.endswith("if flat.mean() > 0.5; compute both and choose by torch.where")
+    with pytest.raises(
+        InvalidInput, match=rf"in {Path(__file__).name}, line \d+: if flat.mean\(\) > 0.5; compute both"
+    ):
+        to_onnx(changed(Encoder, forward), {"image": images(3, 1, SIDE, SIDE)}, ["z"], {"role": "encoder"})
 
 
 IMAGES: list[tuple[Callable[[Any, Tensor], Any], str]] = [
@@ -379,12 +381,17 @@ def test_a_decoder_that_does_what_the_contract_does_not_allow(
             {"prior": nn.Linear(3, 3), "noise": 3},
             "the prior's codes have 3 numbers and the encoder's 4; give a prior of",
         ),
-        ({"prior": nn.Linear(3, 3)}, "noise is None, expected how many uniform numbers the prior takes"),
+        ({"prior": nn.Linear(3, 3)}, "noise is missing, expected how many uniform numbers the prior takes"),
         ({"prior": nn.Linear(3, 4), "noise": 5}, "the prior cannot take noise [n, 5] ("),
         (
             {"prior": nn.Linear(3, 4), "noise": 3, "label_coordinate": 3},
             "expected one of the prior's 3 numbers, from 0",
         ),
+        ({"noise": 2.5}, "noise is 2.5, expected a whole number from 1"),
+        ({"outputs": ["mu"]}, "outputs is ['mu'], expected a dict of our names"),
+        ({"classes": "ab"}, "classes is 'ab', expected a list of names"),
+        ({"image": (1, 8)}, "image is (1, 8), expected three whole numbers, (C, H, W)"),
+        ({"prior": "fitted", "encoder": changed(Encoder, lambda s, x: s.layer(x.view(2, -1)[:, :PIXELS]))}, "baked in"),
         ({"noise": 3}, "noise is given and the prior is 'gaussian'; leave it out"),
         ({"conditional": True}, "the decoder takes y and the encoder gives none; let it give the probabilities"),
         ({"encoders": Encoder()}, "there is no 'encoders' of networks, expected encoder, decoder, prior"),
@@ -512,6 +519,10 @@ def make():
     }
 
 
+def leaves():
+    raise SystemExit(0)
+
+
 def fails():
     return {"encoder": 1 / 0}
 
@@ -560,6 +571,7 @@ def test_the_command_line_runs_a_file_of_ones_own(own: Path, pictures: Path, aae
     ("function", "options", "said"),
     [
         ("fails", (), "fails with ZeroDivisionError: division by zero; mend it there"),
+        ("leaves", (), "fails with SystemExit: 0; mend it there"),
         ("nothing", (), "nothing of {own} returns a NoneType, expected a dict with encoder, decoder"),
         ("missing", (), "{own} has no function missing; give that which returns the networks"),
         ("make", (), "networks of your own need images; give a folder of pictures or an .npz file with --data"),
