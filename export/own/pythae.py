@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from aae_zoo.export.own.modules import Modules
 from aae_zoo.export.own.pythae_networks import DefaultDecoder, DefaultEncoder
@@ -29,6 +30,8 @@ _PRIORS: Final[Mapping[str, Literal["gaussian", "fitted"]]] = {
 _VARIATIONAL: Final = ("VAEConfig", "BetaVAEConfig", "Adversarial_AE_Config", "VAEGANConfig")
 # pythae's own have less than a thousand.
 _CONFIG_BYTES: Final = 1 << 20
+_NOTHING: Final = "nothing"
+_NO_TENSOR: Final = "no plain tensor"
 _FLOATS: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -141,7 +144,9 @@ def _default(role: str, config: _Config, place: Path) -> nn.Module:
             f"or its class: from_pythae(..., {role}=My{role.capitalize()}())"
         )
     if config.image is None:
-        raise CheckpointError(f"{place} has input_dim {config.input_dim}, expected [channels, height, width] of images")
+        raise CheckpointError(
+            f"{place} has input_dim {config.input_dim}, expected [channels, height, width]; only models of images are taken"
+        )
     with torch.device("meta"):
         if role == "decoder":
             return DefaultDecoder(config.image, config.latent_dim)
@@ -165,7 +170,7 @@ def _load(role: str, network: nn.Module, weights: Mapping[str, Any], path: Path)
     needed = network.state_dict()
     for name in sorted(needed.keys() | own.keys()):
         found, expected = _kind(own.get(name)), _kind(needed.get(name))
-        if found != expected:
+        if found != expected or found in (_NOTHING, _NO_TENSOR):
             raise CheckpointError(
                 f"{path} has {found} called {prefix}{name[:80]}, expected {expected}; give the {role} that was trained"
             )
@@ -175,11 +180,13 @@ def _load(role: str, network: nn.Module, weights: Mapping[str, Any], path: Path)
 
 
 def _kind(values: object) -> str:
-    """What a weight is, in words; where they are the same for two, one can take the place of the other."""
+    """What a weight is, in words; where they are the same for two tensors, one can take the place of the other."""
     if values is None:
-        return "nothing"
+        return _NOTHING
+    if isinstance(values, Tensor) and is_lazy(values):
+        return "one that has no shape before the first images"
     if not isinstance(values, Tensor) or values.is_nested or values.layout != torch.strided or _stretched(values):
-        return "no plain tensor"
+        return _NO_TENSOR
     return f"{'numbers' if values.dtype in _FLOATS else values.dtype} {list(values.shape)}"
 
 

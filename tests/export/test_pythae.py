@@ -188,6 +188,33 @@ def test_networks_that_are_none_or_others(trained: Trained) -> None:
         from_pythae(trained.folder, decoder=OwnDecoder)
 
 
+class Counting(OwnDecoder):
+    """Keeps more than tensors in its state dict."""
+
+    calls = 7
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.calls = state["calls"]
+
+
+class Lazy(OwnDecoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.LazyLinear(128)
+
+
+def test_networks_whose_state_is_more_or_less_than_tensors(tmp_path: Path) -> None:
+    folder, _ = train("AE", tmp_path / "counting", {"decoder": Counting()})
+    with pytest.raises(CheckpointError, match=r"no plain tensor called decoder._extra_state"):
+        from_pythae(folder, decoder=Counting)
+    folder, _ = train("AE", tmp_path / "usual", {"decoder": OwnDecoder()})
+    with pytest.raises(CheckpointError, match=r"called decoder.first.bias, expected one that has no shape before"):
+        from_pythae(folder, decoder=Lazy)
+
+
 def test_weights_in_half_precision_become_floats(trained: Trained) -> None:
     half = {name: values.half() for name, values in trained.model.state_dict().items()}
     torch.save({"model_state_dict": half}, trained.folder / "model.pt")
@@ -294,6 +321,7 @@ STATES: dict[str, tuple[Callable[[Trained], object], str]] = {
         r"torch.int64 \[512\] called decoder.layers.0.0.bias, expected numbers",
     ),
     "complex numbers": (weight(lambda v: v + 1j), r"torch.complex64 \[512\] called decoder.layers.0.0.bias"),
+    "none where none is needed": (weight(lambda _: None, "decoder.more"), "has nothing called decoder.more"),
     "a number": (weight(lambda v: 3.5), "no plain tensor called decoder.layers.0.0.bias"),
     "a sparse tensor": (weight(lambda v: v.to_sparse()), "no plain tensor called decoder.layers.0.0.bias"),
     "a nested tensor": (weight(nested), "no plain tensor called decoder.layers.0.0.bias"),
