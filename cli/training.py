@@ -131,10 +131,11 @@ def export(
     ] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Even where the training failed.")] = False,
 ) -> None:
-    """Export a run, or your own networks, to a bundle, if its graphs equal PyTorch's.
+    """Export a run, or networks of your own, to a bundle.
 
-    Of file.py:function, the file is run with all that is in it; the function returns a dict with encoder, decoder and
-    what else aae_zoo.export.Modules has. Their images are in --data: a folder of pictures, or an .npz or idx file.
+    There is none unless its graphs equal PyTorch's. Of file.py:function, the file is run with all that is in it; the
+    function returns a dict with encoder, decoder and what else aae_zoo.export.Modules has. Their images are in --data:
+    a folder of pictures, or an .npz or idx file.
     """
     from aae_zoo.export.own.factory import export_factory, is_factory
 

@@ -145,7 +145,7 @@ def _default(role: str, config: _Config, place: Path) -> nn.Module:
         )
     if config.image is None:
         raise CheckpointError(
-            f"{place} has input_dim {config.input_dim}, expected [channels, height, width]; only models of images are taken"
+            f"{place} has input_dim {config.input_dim}, expected [channels, height, width]; take a model of images"
         )
     with torch.device("meta"):
         if role == "decoder":
