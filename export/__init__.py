@@ -15,9 +15,15 @@ import aae_zoo.zoo  # noqa: F401 - and what OpenMP reads
 if TYPE_CHECKING:
     from aae_zoo.export.own.export import export_modules
     from aae_zoo.export.own.modules import Facts, Modules
+    from aae_zoo.export.own.pythae import from_pythae
 
-_HOME = {"export_modules": "own.export", "Facts": "own.modules", "Modules": "own.modules"}
-__all__ = ["Facts", "Modules", "export_modules"]
+_HOME = {
+    "Facts": "own.modules",
+    "Modules": "own.modules",
+    "export_modules": "own.export",
+    "from_pythae": "own.pythae",
+}
+__all__ = ["Facts", "Modules", "export_modules", "from_pythae"]
 
 
 if not TYPE_CHECKING:  # to type checkers, a module with __getattr__ has every name

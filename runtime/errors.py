@@ -10,7 +10,7 @@ AaeZooError
 ├── OutputError         a file or folder that cannot be written
 ├── InvalidRecipe       a recipe with mistakes; the message lists all of them
 ├── DatasetError        a data set that is missing, damaged or not canonical
-├── CheckpointError     a run folder that is missing, damaged or of another recipe
+├── CheckpointError     a run folder, or pythae's, that is missing, damaged or of another recipe
 ├── TrainingError       training that cannot go on, such as a loss that is not a number
 │   └── Interrupted     training that was stopped with Ctrl-C
 └── ParityError         an exported graph that does not equal its PyTorch model
@@ -68,7 +68,7 @@ class DatasetError(AaeZooError, LookupError):
 
 
 class CheckpointError(AaeZooError, ValueError):
-    """A run folder that is missing, damaged or of another recipe."""
+    """A run folder, or pythae's, that is missing, damaged or of another recipe."""
 
 
 class TrainingError(AaeZooError, RuntimeError):

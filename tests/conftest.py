@@ -64,6 +64,7 @@ LONG = (
     "test_data_formats.py",
     "test_explore.py",
     "test_export.py",
+    "test_snippets.py",
     "test_training_results.py",
 )
 

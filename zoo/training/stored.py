@@ -8,7 +8,7 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Annotated, Any, Final
+from typing import IO, Annotated, Any, Final, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +18,7 @@ from torch import Tensor
 from aae_zoo.runtime.files import atomic_file, open_plain
 from aae_zoo.zoo.training.stable import stable_bytes
 
+_Shape = TypeVar("_Shape", bound=BaseModel)
 _DIGEST: Final = "tensors_sha256"
 
 
@@ -130,8 +131,17 @@ def parse_row(text: bytes) -> dict[str, Any]:
 
 
 def _parse(shape: type[_Document], text: bytes) -> dict[str, Any]:
+    return parse_json(shape, text).model_dump(exclude_unset=True)
+
+
+def parse_json(shape: type[_Shape], text: bytes) -> _Shape:
+    """The JSON object of this shape in a text.
+
+    Raises:
+        ValueError: it is not JSON, or has another shape.
+    """
     try:
-        return shape.model_validate_json(text).model_dump(exclude_unset=True)
+        return shape.model_validate_json(text)
     except ValidationError as error:
         raise ValueError(_first(error)) from None
 
@@ -193,26 +203,39 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What `write_state` wrote, once its checksums have been looked at: PyTorch itself ignores them.
-
-    Nothing but tensors and plain values is unpickled.
+    """What `write_state` wrote.
 
     Raises:
         OSError: the file is missing or cannot be read.
         ValueError: it is damaged, or no state of training.
     """
+    state = read_saved(path)
     try:
-        with open_plain(path, links=True) as stream:
-            _check_zip(stream)
-            state = torch.load(stream, map_location="cpu", weights_only=True)
         _State.model_validate(state)
     except ValidationError as error:
         raise ValueError(f"it is no state of training: {_first(error)}") from None
+    return dict(state)
+
+
+def read_saved(path: Path) -> Any:
+    """What `torch.save` wrote, once its checksums have been looked at: PyTorch itself ignores them.
+
+    Nothing but tensors and plain values is unpickled.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        ValueError: it is damaged, or holds anything else.
+    """
+    try:
+        with open_plain(path, links=True) as stream:
+            _check_zip(stream)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except (OSError, ValueError):
         raise
-    except Exception as error:  # a damaged file raises whatever its reader meets first
+    except zipfile.BadZipFile as error:
+        raise ValueError(str(error)) from None
+    except Exception as error:  # a damaged or hostile file raises whatever its reader meets first
         raise ValueError(type(error).__name__) from None
-    return dict(state)
 
 
 def _check_zip(file: IO[bytes]) -> None:
@@ -224,5 +247,5 @@ def _check_zip(file: IO[bytes]) -> None:
             raise ValueError(f"the checksum of {damaged[:80]} in it is wrong")
         # Of what PyTorch unpickles, this alone asks for any number of bytes.
         if any(b"bytearray" in archive.read(name) for name in archive.namelist() if name.endswith(".pkl")):
-            raise ValueError("it asks for memory, which no state of training does")
+            raise ValueError("it asks for memory, which tensors do not")
     file.seek(0)
