@@ -4,7 +4,7 @@ Nothing is checked here: what users give was checked before it gets here.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
+from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.forks import call_after_forks, never_free
 from aae_zoo.runtime.engine.graph import Graph
@@ -22,6 +23,7 @@ from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.formats.stream import Job
 from aae_zoo.runtime.latent.draw import Draw
+from aae_zoo.runtime.latent.maps import local_error
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, contrast_of, distance_from_prior
 
@@ -136,16 +138,40 @@ class Engine:
             len(images), lambda part, out: decoder.run(encoder.keep({"image": images.rows(part)}, names), out)
         )
 
-    def score_job(self, images: Images) -> Job:
-        """What the anomaly score is made of: error, distance and contrast."""
+    @property
+    def detects(self) -> bool:
+        """Whether a detector's graph gives the score."""
+        return DETECTOR in self.manifest.graphs
+
+    def score_job(self, images: Images, *, maps: bool = False) -> Job:
+        """What the anomaly score is made of: error, distance and contrast, and with `maps` the map of the error."""
+        return self._figures(images, self.batch, ("error", "distance", "contrast"), self._score, maps=maps)
+
+    def detect_job(self, images: Images, *, maps: bool = False) -> Job:
+        """The detector's score, the contrast, and with `maps` the detector's map."""
+        return self._figures(images, self.graph(DETECTOR).batch, ("score", "contrast"), self._detect, maps=maps)
+
+    def _figures(
+        self,
+        images: Images,
+        batch: int,
+        names: Sequence[str],
+        work: Callable[[NDArray[np.float32], bool], Arrays],
+        *,
+        maps: bool,
+    ) -> Job:
+        """Figures of images by name, and their map if there is to be one."""
+        outputs: dict[str, tuple[int, ...]] = dict.fromkeys(names, ())
+        if maps:
+            outputs["map"] = self.manifest.row_shapes["map"]
 
         def step(part: slice, out: Arrays | None) -> Arrays:
-            parts = self._score(images.rows(part))
+            found = work(images.rows(part), maps)
             for name, values in (out or {}).items():
-                values[:] = parts[name]
-            return parts
+                values[:] = found[name]
+            return found
 
-        return Job(len(images), self.batch, {"error": (), "distance": (), "contrast": ()}, step)
+        return Job(len(images), batch, outputs, step)
 
     def decoder_inputs(self, codes: Arrays) -> Arrays:
         """What the decoder takes of the encoder's outputs."""
@@ -168,12 +194,22 @@ class Engine:
         z = middle + np.float32(draw.temperature) * (codes["z"] - middle)
         return self.graph("decoder").run(codes | {"z": z}, out)
 
-    def _score(self, images: NDArray[np.float32]) -> Arrays:
+    def _detect(self, images: NDArray[np.float32], maps: bool) -> Arrays:
+        found = self.graph(DETECTOR).run({"image": images})
+        return {"score": found["score"], "contrast": contrast_of(images)} | ({"map": found["map"]} if maps else {})
+
+    def _score(self, images: NDArray[np.float32], maps: bool) -> Arrays:
         codes = self.graph("encoder").run({"image": images})
-        again = (self.graph("decoder").run(inputs)["image"] for inputs in self._readings(codes))
-        errors = [np.square(image - images).mean((1, 2, 3)) for image in again]
-        distance = distance_from_prior(codes["z"], self.prior_draws)
-        return {"error": np.minimum.reduce(errors), "distance": distance, "contrast": contrast_of(images)}
+        found: Arrays = {"distance": distance_from_prior(codes["z"], self.prior_draws), "contrast": contrast_of(images)}
+        for inputs in self._readings(codes):
+            again = self.graph("decoder").run(inputs)["image"]
+            error = np.square(again - images).mean((1, 2, 3))
+            best = found.get("error", error)
+            if maps:  # of the reading that fits best
+                better = (error <= best)[:, None, None, None]
+                found["map"] = np.where(better, local_error(images, again), found.get("map", np.float32(0)))
+            found["error"] = np.minimum(best, error)
+        return found
 
     def _readings(self, codes: Arrays) -> Iterator[Arrays]:
         """The decoder's inputs for codes: one set, or one for each class where the encoder does not give the class."""
