@@ -35,7 +35,7 @@ def describe(source: Source) -> Manifest:
         graphs=_graphs(source),
         files={},
         score=None,
-        detector=None,
+        detector=source.detector,
         metrics=_metrics(source),
         provenance={**source.provenance, "export_versions": versions()},
     )

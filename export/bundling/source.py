@@ -9,6 +9,7 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from aae_zoo.export.bundling.graphs import round_weights
+from aae_zoo.runtime.bundles.manifest import DetectorLimits
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import Dataset
@@ -46,6 +47,7 @@ class Source:
     figures     figures that are known beside those of the networks
     provenance  what made the model
     known       the labels that training knew, where it knew some
+    detector    what the detector promises, where `networks` has one
     """
 
     words: Words
@@ -61,6 +63,7 @@ class Source:
     figures: Mapping[str, Any]
     known: Mapping[str, Any] | None = None
     lite: LiteDecoder | None = None
+    detector: DetectorLimits | None = None
 
 
 def open_source(run: Run, data: Path | None) -> Source:

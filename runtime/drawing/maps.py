@@ -14,10 +14,11 @@ from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.latent.score import Figures, Scores, joined
 from aae_zoo.runtime.ownership import SOFTWARE
 
-# The colours of a map's values of 0 and of 1 and more, and how much of the picture the latter cover.
-_WEAK: Final = np.array([255.0, 225.0, 0.0])
-_STRONG: Final = np.array([225.0, 0.0, 30.0])
+# The colours of a map's values of 0 and of 1 and more, how much of the picture they cover, and from which value on.
+_WEAK: Final = np.array([255.0, 200.0, 0.0])
+_STRONG: Final = np.array([215.0, 0.0, 40.0])
 _COVER: Final = 0.85
+_COVERING: Final = 0.4
 # What a file takes at least on usual disks.
 _BLOCK: Final = 4096
 
@@ -49,7 +50,7 @@ class Maps(Sequence[Figures]):
         """The picture in gray, in its own size, under its map as heat: yellow where that is weak, red where strong."""
         picture, heat = self._with_picture(number)
         strength = np.clip(heat, 0, 1)[..., None]
-        cover = _COVER * strength
+        cover = _COVER * np.minimum(1, strength / _COVERING)
         pixels = np.asarray(picture.convert("L"), np.float64)[..., None] * (1 - cover)
         pixels = pixels + (_WEAK + (_STRONG - _WEAK) * strength) * cover
         return Image.fromarray(np.rint(pixels).astype(np.uint8))
