@@ -40,7 +40,8 @@ class Maps(Sequence[Figures]):
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
             return [self[each] for each in range(*number.indices(len(self)))]
-        return self._with_picture(range(len(self))[number])[1]
+        number = range(len(self))[number]
+        return self.values[number, 0] if self._images.original is None else self._with_picture(number)[1]
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         """Pickled, they are a list: pictures may be elsewhere by then."""
