@@ -177,15 +177,15 @@ class Manifest:
 
     @property
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of a row of each input and output that a graph may have, by name."""
+        """The shape of a row of each input and output that a graph of the bundle may have, by name."""
+        of_detector = {"score": (), "map": (1, self.image.height, self.image.width)}
         return {
             "image": self.image.axes,
             "z": (self.latent,),
             "log_var": (self.latent,),
             "y": (len(self.labels),),
             "u": (self.noise,),
-            "score": (),
-            "map": (1, self.image.height, self.image.width),
+            **(of_detector if DETECTOR in self.graphs else {}),
         }
 
     def precision_of(self, role: str, precision: str) -> str:

@@ -15,8 +15,8 @@ from aae_zoo.runtime.latent.score import Figures, Scores, joined
 from aae_zoo.runtime.ownership import SOFTWARE
 
 # The colours of a map's values of 0 and of 1 and more, how much of the picture they cover, and from which value on.
-_WEAK: Final = np.array([255.0, 200.0, 0.0])
-_STRONG: Final = np.array([215.0, 0.0, 40.0])
+_WEAK: Final = np.array([255, 200, 0], np.float32)
+_STRONG: Final = np.array([215, 0, 40], np.float32)
 _COVER: Final = 0.85
 _COVERING: Final = 0.4
 # What a file takes at least on usual disks.
@@ -52,9 +52,14 @@ class Maps(Sequence[Figures]):
         picture, heat = self._with_picture(number)
         strength = np.clip(heat, 0, 1)[..., None]
         cover = _COVER * np.minimum(1, strength / _COVERING)
-        pixels = np.asarray(picture.convert("L"), np.float64)[..., None] * (1 - cover)
+        pixels = np.asarray(picture.convert("L"), np.float32)[..., None] * (1 - cover)
         pixels = pixels + (_WEAK + (_STRONG - _WEAK) * strength) * cover
         return Image.fromarray(np.rint(pixels).astype(np.uint8))
+
+    def overlays(self) -> Figures:
+        """All overlays of images of one size, [n, 3, H, W] in [0, 1]."""
+        pixels = np.stack([np.asarray(self.overlay(number)) for number in range(len(self))])
+        return np.moveaxis(pixels, -1, 1).astype(np.float32) / np.float32(255)
 
     def _with_picture(self, number: int) -> tuple[Image.Image, Figures]:
         values, place = self.values[number, 0], self._start + number

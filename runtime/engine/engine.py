@@ -163,7 +163,7 @@ class Engine:
         """Figures of images by name, and their map if there is to be one."""
         outputs: dict[str, tuple[int, ...]] = dict.fromkeys(names, ())
         if maps:
-            outputs["map"] = self.manifest.row_shapes["map"]
+            outputs["map"] = (1, *self.manifest.image.axes[1:])
 
         def step(part: slice, out: Arrays | None) -> Arrays:
             found = work(images.rows(part), maps)
