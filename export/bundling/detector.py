@@ -42,12 +42,12 @@ class Scaled(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The score [n] and the map [n, 1, H, W] of images [n, C, H, W] in [0, 1]."""
-        found = self.detector(image)
-        score = (found["score"] - self.usual) / self.width
+        score, heat = self.detector(image)
+        score = (score - self.usual) / self.width
         pixels = image.flatten(1)
         contrast = (pixels - pixels.mean(1, keepdim=True)).square().mean(1).sqrt()
         flatness = 1 + _STEEPNESS * (1 - contrast / self.contrast)
-        return {"score": torch.maximum(score, flatness), "map": found["map"] / self.heat}
+        return {"score": torch.maximum(score, flatness), "map": heat / self.heat}
 
 
 @torch.no_grad()
@@ -56,9 +56,9 @@ def scaled(
 ) -> tuple[Scaled, DetectorLimits]:
     """A detector with the scale of validation images, uint8 [n, C, H, W], of which that share may be anomalous.
 
-    The detector gives `score` [n], any numbers of which the greater are the odder, and `map` [n, 1, H, W], none below
-    0. For new images of the same kind the share is that of false alarms on average: the limit is the score at place
-    (n + 1) (1 - share) among theirs, rounded up (split conformal prediction, Vovk et al., 2005, section 2.4).
+    The detector is as an objective's `detector` makes it. For new images of the same kind the share is that of false
+    alarms on average: the limit is the score at place (n + 1) (1 - share) among theirs, rounded up (split conformal
+    prediction, Vovk et al., 2005, section 2.4).
 
     Raises:
         InvalidInput: there are too few images to promise that share.
@@ -84,5 +84,5 @@ def scaled(
 
 def _figures(detector: nn.Module, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of each image its score, the greatest value of its map, and its contrast: all [n]."""
-    found = detector(image)
-    return found["score"], found["map"].flatten(1).amax(1), image.flatten(1).std(1, correction=0)
+    score, heat = detector(image)
+    return score, heat.flatten(1).amax(1), image.flatten(1).std(1, correction=0)

@@ -133,8 +133,8 @@ class TestScale:
     class Brightness(nn.Module):
         """The brighter the odder."""
 
-        def forward(self, image: Tensor) -> dict[str, Tensor]:
-            return {"score": image.mean((1, 2, 3)), "map": image.mean(1, keepdim=True)}
+        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+            return image.mean((1, 2, 3)), image.mean(1, keepdim=True)
 
     @staticmethod
     def dots(count: int, seed: int) -> Tensor:

@@ -429,7 +429,7 @@ hooks = "{hooks}"
 "path.name" = ["small", "small-encoder", "small-decoder", "x"]
 "path.version_" = ["0.1.0", "x"]
 [[operations]]
-include-path-regex = "/encode|/infer|/score|/reconstruct"
+include-path-regex = "/encode|/infer|/score|/maps|/reconstruct"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
 """
 HOOKS = """
