@@ -17,7 +17,7 @@ from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
-from aae_zoo.runtime.formats.images import Images, as_images, check_range, is_plain, read_images
+from aae_zoo.runtime.formats.images import Images, as_images, check_range, is_plain, one_image, read_images
 from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
@@ -456,6 +456,10 @@ class Model:
         return self.sample_from(percentile_grid(side))
 
     def _images(self, images: Any, **how: Unpack[How]) -> Images:
+        # Planning one image would take as long as scoring it.
+        one = not how and is_plain(images, self.manifest.image.axes) and len(images) == 1
+        if one and not self._seems_inverted(images):
+            return one_image(images)
         return as_images(images, Plan.of(self.manifest, how))
 
     def _seems_inverted(self, images: NDArray[np.float32]) -> bool:

@@ -161,6 +161,16 @@ def is_plain(images: Any, axes: tuple[int, int, int]) -> TypeGuard[NDArray[np.fl
     )
 
 
+def one_image(image: NDArray[np.float32]) -> Images:
+    """An image [1, C, H, W] that `is_plain`.
+
+    Raises:
+        InvalidInput: as for `check_range`.
+    """
+    checked = check_range(image)
+    return Images(("0",), lambda part: checked[part])
+
+
 def check_range(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Contiguous images in [0, 1]: the array itself, unless a rounding is to be cut off.
 
