@@ -45,7 +45,8 @@ class Scaled(nn.Module):
         score, heat = self.detector(image)
         score = (score - self.usual) / self.width
         pixels = image.flatten(1)
-        contrast = (pixels - pixels.mean(1, keepdim=True)).square().mean(1).sqrt()
+        size = pixels.shape[1]  # sums and sizes instead of means, as some engines know only those of older opsets
+        contrast = ((pixels - pixels.sum(1, keepdim=True) / size).square().sum(1) / size).sqrt()
         flatness = 1 + _STEEPNESS * (1 - contrast / self.contrast)
         return {"score": torch.maximum(score, flatness), "map": heat / self.heat}
 
