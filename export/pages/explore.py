@@ -26,7 +26,7 @@ from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import Manifest
-from aae_zoo.runtime.bundles.names import ROLES, metric_text
+from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
 from aae_zoo.runtime.engine.kept import read_kept_codes
 from aae_zoo.runtime.errors import ModelNotFound
@@ -155,7 +155,8 @@ def _write_page(folder: Path, bundle: Bundle, root: str, runtime: int, address: 
     """
     manifest = bundle.manifest
     precision = "lite" if "lite" in manifest.graphs["decoder"] else "fp32"
-    graphs = {role: read_graph(bundle, role, manifest.precision_of(role, precision)).content for role in ROLES}
+    roles = manifest.graphs
+    graphs = {role: read_graph(bundle, role, manifest.precision_of(role, precision)).content for role in roles}
     for role, content in graphs.items():
         (folder / f"{role}.onnx").write_bytes(content)
     with Model(bundle, device="cpu", threads=None, precision=precision) as model:
@@ -247,6 +248,7 @@ def page_facts(bundle: Bundle, model: Model) -> dict[str, Any]:
         "label_coordinate": manifest.label_coordinate,
         "conditional": model.conditional,
         "score": _score(model),
+        "detector": manifest.detector and asdict(manifest.detector),
     }
     draws = atlas.draw_codes(model, _DRAWS)["z"]
     if manifest.latent != 2:

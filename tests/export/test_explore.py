@@ -25,6 +25,7 @@ from aae_zoo.export.pages import explore as pages
 from aae_zoo.export.proof.golden import save_npz
 from aae_zoo.runtime import MissingBackend, Model, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.drawing.maps import Maps
 from aae_zoo.runtime.store.cache import cache_folder
 
 PLANE, NOISE = "mnist-gauss", "mnist-style"
@@ -32,11 +33,22 @@ Seen = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def site(small_bundle: Path, labelled_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pages with a plane, with sliders, of a small model, with a plane for each label, and two in a catalogue."""
+def site(
+    small_bundle: Path,
+    labelled_bundle: Callable[..., Path],
+    detector_bundle: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Pages with a plane, with sliders, of a small model, with planes of labels, of a detector, two in a catalogue."""
     folder = tmp_path_factory.mktemp("site")
     labelled = str(labelled_bundle(encoder_tells=False))
-    for page, name in (("plane", PLANE), ("noise", NOISE), ("small", str(small_bundle)), ("labelled", labelled)):
+    for page, name in (
+        ("plane", PLANE),
+        ("noise", NOISE),
+        ("small", str(small_bundle)),
+        ("labelled", labelled),
+        ("detector", str(detector_bundle)),
+    ):
         pages.explore(name, folder / page, node_modules=NODE_MODULES)
     entries = [entry for entry in list_models() if entry.name in (PLANE, NOISE)]
     with mock.patch.object(pages, "list_models", return_value=entries):
@@ -176,6 +188,18 @@ def test_the_anomaly_score_is_pythons(seen: Seen, site: Path, digit: Path) -> No
     said = desktop(seen, "plane")["scored"]
     assert f"{plane.score(image).score[0]:.2f}: ordinary." in said
     assert f"99 % are at most at {plane.score_limits.threshold:.2f}." in said
+
+
+def test_a_detector_scores_and_shows_where_as_python_does(seen: Seen, site: Path, detector_bundle: Path) -> None:
+    found, model = desktop(seen, "detector"), load(detector_bundle)
+    with Image.open(site / "detector" / "pictures.png") as strip:
+        picture = np.asarray(strip)[None, None, :, : model.manifest.image.width]
+    scores = model.score(picture, maps=True)
+    assert np.isclose(found["score"], scores.score[0], atol=1e-4)
+    assert "1 % of ordinary pictures are above 1, as was set on 200 of them." in found["scored"]
+    assert isinstance(scores.maps, Maps)
+    expected = np.asarray(scores.maps.overlay(0), int)
+    assert np.abs(np.array(found["heat"]).reshape(14, 14, 4)[..., :3] - expected).max() <= 1
 
 
 def test_the_plane_of_a_model_with_labels_is_that_of_the_chosen_one(

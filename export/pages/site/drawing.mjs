@@ -1,6 +1,6 @@
 // A picture in: its code, its reconstruction, its anomaly score, and the same hand with every label.
-import { channels, decode, encode, height, inPlane, loadEncoder, model, mostProbable, oneHot, priorDraws, size, width, withEachLabel } from "./model.mjs";
-import { $, make, newest, paint, say, text } from "./pictures.mjs";
+import { channels, decode, detect, encode, height, inPlane, loadEncoder, model, mostProbable, oneHot, priorDraws, size, width, withEachLabel } from "./model.mjs";
+import { $, make, newest, paint, paintHeat, say, text } from "./pictures.mjs";
 import { paintPlane } from "./plane.mjs";
 import { pixelsOf, prepare } from "./preparation.mjs";
 import { distanceFrom, percentileOf, scoreOf, squaredError } from "./score.mjs";
@@ -27,7 +27,8 @@ const read = newest(async (image, said = "") => {
   const errors = (model.conditional && !classes ? everyLabel : [again]).map((each) => squaredError(each, image));
   const best = classes ? mostProbable(classes) : null;
   const classed = classes ? ` Class: ${model.labels[best]}, ${Math.round(100 * classes[best])} %.` : "";
-  tellScore(image, Math.min(...errors), z);
+  if (model.detector) await tellDetected(image);
+  else tellScore(image, Math.min(...errors), z);
   tellReading(`Encoded: code ${text(z)}. Squared error per pixel: ${squaredError(again, image).toFixed(4)}.${classed}${said}`);
   if (inPlane && y) paintPlane(y);
 });
@@ -37,14 +38,29 @@ function tellReading(words) {
   say(words);
 }
 
+async function tellDetected(image) {
+  const { score, map } = await detect(image);
+  const { false_alarms, images } = model.detector;
+  showScore(score, 1);
+  paintHeat($("odd"), image, map);
+  $("odd").parentElement.hidden = false;
+  $("score-text").textContent =
+    `Anomaly score ${score.toFixed(2)}: ${score > 1 ? "out of the ordinary" : "ordinary"}. ` +
+    `${+(100 * false_alarms).toPrecision(3)} % of ordinary pictures are above 1, as was set on ${images.toLocaleString("en")} of them.`;
+}
+
+function showScore(score, threshold) {
+  globalThis.aaeZoo.score = score;
+  Object.assign($("score"), { max: 2 * threshold, high: threshold, optimum: 0, value: score });
+  $("score-box").hidden = false;
+}
+
 function tellScore(image, error, z) {
   if (!model.score) return;
   const distance = distanceFrom(z, priorDraws());
   const score = scoreOf(image, error, distance, model.score);
   const { threshold, images, distances } = model.score;
-  globalThis.aaeZoo.score = score;
-  Object.assign($("score"), { max: 2 * threshold, high: threshold, optimum: 0, value: score });
-  $("score-box").hidden = false;
+  showScore(score, threshold);
   $("score-text").textContent =
     `Anomaly score ${score.toFixed(2)}: ${score > threshold ? "out of the ordinary" : "ordinary"}. ` +
     `Of ${images.toLocaleString("en")} pictures that the model had not seen, 99 % are at most at ${threshold.toFixed(2)}. ` +

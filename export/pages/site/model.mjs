@@ -8,7 +8,7 @@ export const inPlane = model.latent === 2;
 export const oneHot = (k) => Float32Array.from(model.labels, (_, i) => Number(i === k));
 export const mostProbable = (y) => y.indexOf(Math.max(...y));
 
-let ort, prior, decoder, encoder, draws;
+let ort, prior, decoder, encoder, detector, draws;
 
 async function fetched(file) {
   const answer = await fetch(file);
@@ -49,7 +49,8 @@ export async function load(onBytes) {
 /** Loads what encodes and scores pictures, once. */
 export const loadEncoder = once(async () => {
   encoder = await ort.InferenceSession.create(await bytes("encoder.onnx"));
-  if (model.score) draws = new Float32Array((await bytes("draws.bin")).buffer);
+  if (model.detector) detector = await ort.InferenceSession.create(await bytes("detector.onnx"));
+  else if (model.score) draws = new Float32Array((await bytes("draws.bin")).buffer);
 });
 
 function once(work) {
@@ -89,6 +90,12 @@ export async function decode(z, y) {
 export async function encode(image) {
   const { z, y } = await run(encoder, { image: tensor(image, channels, height, width) });
   return { z: z.data, y: y?.data ?? null };
+}
+
+/** The detector's { score, map } of an image: it is odd above 1, and the map is greatest where it is. */
+export async function detect(image) {
+  const { score, map } = await run(detector, { image: tensor(image, channels, height, width) });
+  return { score: score.data[0], map: map.data };
 }
 
 /** The images of one code with every class in turn. */

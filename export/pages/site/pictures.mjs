@@ -51,6 +51,25 @@ export function paint(canvas, images) {
   for (let i = 0; i < count; i++) canvas.getContext("2d").putImageData(pixels(images, i * size), i * width, 0);
 }
 
+// As runtime/drawing/maps.py has them: the colours of a map's values of 0 and 1, how much they cover, and from where on.
+const [WEAK, STRONG, COVER, COVERING] = [[255, 200, 0], [215, 0, 40], 0.85, 0.4];
+
+/** Puts an image in gray into a canvas, under its map as heat. */
+export function paintHeat(canvas, image, map) {
+  const heated = pixels(image);
+  const { data } = heated;
+  map.forEach((value, i) => {
+    const strength = Math.min(1, Math.max(0, value));
+    const cover = COVER * Math.min(1, strength / COVERING);
+    const gray = 0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2];
+    for (let c = 0; c < 3; c++) {
+      data[4 * i + c] = Math.round(gray * (1 - cover) + (WEAK[c] + (STRONG[c] - WEAK[c]) * strength) * cover);
+    }
+  });
+  [canvas.width, canvas.height] = [width, height];
+  canvas.getContext("2d").putImageData(heated, 0, 0);
+}
+
 /** A canvas as many times as large as brings it to about `side` pixels, each of them a square. */
 export function enlarged(canvas, side) {
   const factor = Math.max(1, Math.round(side / canvas.width));

@@ -1,5 +1,5 @@
 // A person's way through the pages of aae-zoo explore; prints what was seen.  node explore.mjs URL PICTURE SCREENSHOTS
-// URL has pages in plane/, noise/, small/, labelled/ and all/; PICTURE is a file to drop in; SCREENSHOTS is a folder.
+// URL has pages in plane/, noise/, small/, labelled/, detector/ and all/; PICTURE is a file to drop in; SCREENSHOTS is a folder.
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { launch, open, SCREENS } from "./chromium.mjs";
@@ -163,6 +163,16 @@ async function labelled(page) {
   return seen;
 }
 
+/** A detector scores a test picture, and shows where it is odd. */
+async function detector(page) {
+  const seen = { test: await after(page, () => page.getByRole("button", { name: "Test picture" }).click()) };
+  await page.waitForFunction(() => document.getElementById("live").textContent.startsWith("Encoded"));
+  seen.score = await page.evaluate(() => globalThis.aaeZoo.score);
+  seen.scored = await page.locator("#score-text").textContent();
+  seen.heat = await page.$eval("#odd", (canvas) => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]);
+  return seen;
+}
+
 /** A phone: a tap moves the point, and nothing is wider than the window. */
 async function phone(page) {
   const box = await page.locator("#plane").boundingBox();
@@ -183,6 +193,7 @@ try {
     ["phone", "noise/", null],
     ["desktop", "small/", null],
     ["desktop", "labelled/", labelled],
+    ["desktop", "detector/", detector],
   ]) {
     const { page, faults } = await open(browser, url + path, { ...SCREENS[name], reducedMotion: "reduce" });
     const work = await workUntilLive(browser, page);
