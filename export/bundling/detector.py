@@ -1,7 +1,7 @@
 """A detector's scale: its score is above 1 where an image is anomalous, and so is its map where that is.
 
-The numbers of the scale are measured on validation images, none of which the detector was made from, and become a part
-of the graph: whoever runs it needs no threshold.
+The numbers of the scale are measured on validation images, on none of which the networks were trained, and become a
+part of the graph: whoever runs it needs no threshold.
 """
 
 import math
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from aae_zoo.runtime.bundles.manifest import DetectorLimits
-from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.zoo.data.dataset import to_float
 from aae_zoo.zoo.measure.samples import batch_size
 
@@ -59,18 +58,11 @@ def scaled(
 
     The detector is as an objective's `detector` makes it. For new images of the same kind the share is that of false
     alarms on average: the limit is the score at place (n + 1) (1 - share) among theirs, rounded up (split conformal
-    prediction, Vovk et al., 2005, section 2.4).
-
-    Raises:
-        InvalidInput: there are too few images to promise that share.
+    prediction, Vovk et al., 2005, section 2.4). Fewer than 1 / share - 1 images promise no less than 1 / (n + 1).
     """
     count = len(validation)
-    place = math.ceil((count + 1) * (1 - false_alarms))
-    if place > count:
-        raise InvalidInput(
-            f"{count} validation images are too few for a share of {false_alarms:g} false alarms, expected at least "
-            f"{math.ceil(1 / false_alarms) - 1}; give more images, or allow more false alarms"
-        )
+    share = max(false_alarms, 1 / (count + 1))
+    place = min(count, math.ceil((count + 1) * (1 - share)))
     parts = [_figures(detector, to_float(part)) for part in validation.split(batch_size(validation))]
     score, heat, contrast = (torch.cat(column) for column in zip(*parts, strict=True))
     usual, limit = float(score.median()), float(score.sort().values[place - 1])
@@ -80,7 +72,7 @@ def scaled(
         "heat": max(float(heat.sort().values[place - 1]), _SMALLEST),
         "contrast": max(float(contrast.min()) * (1 - _SMALLEST), _SMALLEST),
     }
-    return Scaled(detector, scale).eval(), DetectorLimits(false_alarms, images=count)
+    return Scaled(detector, scale).eval(), DetectorLimits(share, images=count)
 
 
 def _figures(detector: nn.Module, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

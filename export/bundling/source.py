@@ -1,5 +1,6 @@
 """What a bundle is made from: networks with their weights rounded, and the data that they are measured on."""
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from aae_zoo.export.bundling.detector import scaled
+from aae_zoo.export.bundling.detector import FALSE_ALARMS, scaled
 from aae_zoo.export.bundling.graphs import round_weights
 from aae_zoo.runtime.bundles.manifest import DetectorLimits
 from aae_zoo.runtime.bundles.names import DETECTOR
@@ -97,6 +98,11 @@ def open_source(run: Run, data: Path | None) -> Source:
     limits = None
     if detector := objective.detector(model, training, validation):
         networks[DETECTOR], limits = scaled(detector, validation)
+        if limits.false_alarms > FALSE_ALARMS:
+            say(
+                f"warning: {limits.images} validation images promise no less than {100 * limits.false_alarms:.2g} % of "
+                f"false alarms; {100 * FALSE_ALARMS:g} % take {math.ceil(1 / FALSE_ALARMS) - 1}"
+            )
     return Source(
         words=Words(recipe.name, recipe.version, recipe.title, recipe.description, recipe.licence),
         settings=recipe.data,

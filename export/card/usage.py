@@ -46,7 +46,7 @@ aae-zoo score {manifest.name} pictures/ -o scores.csv --maps odd/
 
 `detector.onnx` is all that it takes, in any language: it takes `image` [n, {channels}, {height}, {width}] in [0, 1] and
 gives `score` [n], above 1 of which an image is odd, and `map` [n, 1, {height}, {width}], which is greatest where it is.
-The scale is set on {limits.images:,} ordinary images that the detector was not made from, so that
+The scale is set on {limits.images:,} ordinary images that its networks were not trained on, so that
 {100 * limits.false_alarms:.3g} % of such are above 1. No odd image was ever looked at."""
     ]
 

@@ -101,8 +101,8 @@ class ScoreLimits:
 class DetectorLimits:
     """What a detector's score, above 1 of which an image is anomalous, promises: it was set on so many `images`.
 
-    They are validation images, none of which the detector was made from. `false_alarms` is the share of ordinary images
-    above 1 that the score was scaled for.
+    They are validation images, on none of which its networks were trained. `false_alarms` is the share of ordinary
+    images above 1 that the score was scaled for.
     """
 
     false_alarms: Annotated[float, Rule("the share of ordinary images that its score of 1 was set for", 0, 1)]

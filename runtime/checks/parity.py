@@ -59,6 +59,8 @@ def problem_with(found: Mapping[str, Array], expected: Mapping[str, Array], slac
             return f"{name} holds numbers that are not finite"
         if name in ("image", "y") and not (values.min() >= -slack and values.max() <= 1 + slack):
             return f"{name} has values from {values.min():g} to {values.max():g}, expected [0, 1]"
+        if name == "map" and not values.min() >= -slack:
+            return f"{name} has values from {values.min():g}, expected none below 0"
         if name == "y" and (worst := np.abs(values.sum(1, dtype=np.float64) - 1).max()) > 1e-3 + 10 * slack:
             return f"{name} has rows whose sum is {worst:.3g} off, expected probabilities that sum to 1"
     return None

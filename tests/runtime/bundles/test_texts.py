@@ -176,7 +176,8 @@ def test_a_card_of_hostile_texts_has_no_markup_of_theirs() -> None:
     folder = SHIPPED / "digits-gauss"
     markup = "<img src=x onerror=alert(1)> [link](javascript:x) `code` | **bold**"
     document = json.loads((folder / "manifest.json").read_text())
-    document |= {"title": markup, "description": markup, "licence": markup, "labels": ["'; rm -rf ~; '"]}
+    document |= {"title": markup, "description": markup, "licence": markup, "label_coordinate": 0}
+    document["labels"] = ["'; rm -rf ~; '"]
     document["provenance"] |= {"command": "```\n\n# free\n", "recipe": "````\n<script>\n", "machine": markup}
     manifest = parse_manifest(json.dumps(document).encode(), "manifest.json")
     card = model_card(manifest, json.loads((folder / "parity.json").read_text()))
