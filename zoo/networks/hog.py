@@ -1,0 +1,78 @@
+"""Perceptrons that see the histograms of oriented gradients of an image (HOG), and restore them beside the image.
+
+Denoising: while it trains, the encoder gets them with Gaussian noise, as the denoising adversarial autoencoder gets
+pixels (A. Creswell and A. A. Bharath, arXiv 1703.01220). Noise on pixels would be edges everywhere.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from aae_zoo.zoo.maths.hog import OrientedGradients
+from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
+from aae_zoo.zoo.parts import PartSettings, Size
+
+
+class Settings(PartSettings):
+    """The width of the hidden layers, and the standard deviation of the noise on what the encoder sees.
+
+    That of the histograms' own values over ordinary images is about 0.15.
+    """
+
+    kind: Literal["hog"]
+    hidden: Size
+    noise: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Encoder(BaseEncoder):
+    """Q(z|x): a perceptron of two hidden layers on the histograms."""
+
+    def __init__(self, settings: Settings, image: Sequence[int], heads: Mapping[str, int]) -> None:
+        super().__init__(heads)
+        self.noise = settings.noise
+        self.hog = OrientedGradients(image)
+        self.layers = _perceptron(self.hog.size, settings.hidden, sum(heads.values()))
+
+    def outputs(self, image: Tensor) -> Tensor:
+        """All heads side by side."""
+        return self.outputs_of(self.hog(image))
+
+    def outputs_of(self, hog: Tensor) -> Tensor:
+        """All heads side by side, of the histograms [n, size] themselves."""
+        if self.training and self.noise:
+            hog = hog + self.noise * torch.randn_like(hog)
+        outputs: Tensor = self.layers(hog - _CENTRE)
+        return outputs
+
+
+class Decoder(BaseDecoder):
+    """P(x|z): a perceptron of two hidden layers, and another one for the histograms."""
+
+    def __init__(self, settings: Settings, code: int, image: Sequence[int]) -> None:
+        super().__init__()
+        self.image = tuple(image)
+        self.layers = _perceptron(code, settings.hidden, math.prod(image))
+        self.hog = _perceptron(code, settings.hidden, OrientedGradients(image).size)
+
+    def outputs(self, code: Tensor) -> Tensor:
+        """The images, linear."""
+        images: Tensor = self.layers(code).unflatten(1, self.image)
+        return images
+
+    def restore(self, code: Tensor) -> Tensor:
+        """The histograms [n, size] that belong to codes z [n, latent], with y side by side where there is one."""
+        hog: Tensor = self.hog(code)
+        return hog + _CENTRE
+
+
+# About the mean of the histograms' values.
+_CENTRE = 0.25
+
+
+def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    layers = [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)]
+    return nn.Sequential(*layers)
