@@ -49,11 +49,11 @@ class Detector(nn.Module):
         self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
         spread = model.encoder.hog.spread()
         self.register_buffer("spread", spread, persistent=False)
-        for name, shape in {
-            **{"mean": [model.encoder.hog.size], "usual_error": [], "usual_distance": [], "contrast": []},
-            **{"usual_cells": [len(spread)], "usual_pixels": [1, 1, *image[1:]]},
-        }.items():
-            self.register_buffer(name, torch.ones(shape))
+        self.register_buffer("mean", torch.zeros(model.encoder.hog.size))
+        self.register_buffer("usual_cells", torch.ones(len(spread)))
+        self.register_buffer("usual_pixels", torch.ones(1, 1, *image[1:]))
+        for name in ("usual_error", "usual_distance", "contrast"):
+            self.register_buffer(name, torch.ones([]))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The score of each image, and where it is odd."""
@@ -65,7 +65,7 @@ class Detector(nn.Module):
         return weighted / (1 + _MEAN_WEIGHT) + flat, where / 2
 
     def _differences(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The squared error of each cell [n, cells], distance from the mean [n] and error of each pixel [n, 1, H, W]."""
+        """Squared errors of cells [n, cells], distances from the mean [n], squared errors of pixels [n, 1, H, W]."""
         h = self.encoder.hog(image)
         z = self.prior.codes({"z": self.encoder.outputs_of(h)})["z"]
         errors = self.encoder.hog.by_cell((h - self.decoder.restore(z)).square())
@@ -80,9 +80,8 @@ class Detector(nn.Module):
         self.eval()
         with torch.no_grad():
             self.mean.copy_(_over(training, self.encoder.hog).mean(0))
-            errors, distance, pixels = (
-                torch.cat(each) for each in zip(*(self._differences(as_float(p)) for p in validation.split(_PART)))
-            )
+            parts = [self._differences(as_float(part)) for part in validation.split(_PART)]
+            errors, distance, pixels = (torch.cat(each) for each in zip(*parts, strict=True))
             self.usual_error.copy_(errors.sum(1).mean())
             self.usual_distance.copy_(distance.mean())
             self.usual_cells.copy_(_floored(errors.mean(0)))

@@ -168,8 +168,8 @@ Written by `make bench-oneclass`: how well a model of one class tells all others
 normal one; the model sees its training images alone, never an odd one, and is tested on all 10,000 test images. The
 figures are the area under the receiver operating characteristic in percent: how often an image of another class scores
 higher than one of the class. The detector's are means over {seeds} seed{"s" if seeds > 1 else ""}, with the standard \
-deviation over them; training took {mean(seconds):.0f} s
-a class (at most {max(seconds):.0f} s) on {torch.get_num_threads()} of {available_cpus()} CPU threads, beside other work.
+deviation over them; training took {mean(seconds):.0f} s a class (at most {max(seconds):.0f} s), on {available_cpus()} \
+CPU threads beside other work.
 
 {tables}
 

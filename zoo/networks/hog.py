@@ -1,15 +1,9 @@
-"""Perceptrons that see the histograms of oriented gradients of an image (HOG), and restore them beside the image.
-
-Denoising: while it trains, the encoder gets them with Gaussian noise, as the denoising adversarial autoencoder gets
-pixels (A. Creswell and A. A. Bharath, arXiv 1703.01220). Noise on pixels would be edges everywhere.
-"""
+"""Perceptrons that see the histograms of oriented gradients of an image (HOG), and restore them beside the image."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
-import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from aae_zoo.zoo.maths.hog import OrientedGradients
@@ -18,14 +12,10 @@ from aae_zoo.zoo.parts import PartSettings, Size
 
 
 class Settings(PartSettings):
-    """The width of the hidden layers, and the standard deviation of the noise on what the encoder sees.
-
-    That of the histograms' own values over ordinary images is about 0.15.
-    """
+    """The width of the two hidden layers of each perceptron."""
 
     kind: Literal["hog"]
     hidden: Size
-    noise: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Encoder(BaseEncoder):
@@ -33,7 +23,6 @@ class Encoder(BaseEncoder):
 
     def __init__(self, settings: Settings, image: Sequence[int], heads: Mapping[str, int]) -> None:
         super().__init__(heads)
-        self.noise = settings.noise
         self.hog = OrientedGradients(image)
         self.layers = _perceptron(self.hog.size, settings.hidden, sum(heads.values()))
 
@@ -43,8 +32,6 @@ class Encoder(BaseEncoder):
 
     def outputs_of(self, hog: Tensor) -> Tensor:
         """All heads side by side, of the histograms [n, size] themselves."""
-        if self.training and self.noise:
-            hog = hog + self.noise * torch.randn_like(hog)
         outputs: Tensor = self.layers(hog - _CENTRE)
         return outputs
 

@@ -2,13 +2,14 @@
 
 As the adversarial autoencoder (Makhzani et al., arXiv 1511.05644) with two reconstructions: of the image, and of its
 histograms of oriented gradients, in which error means another shape instead of a stroke that lies a pixel further.
-The encoder sees them with noise, the denoising that S. Pidhorskyi et al. (arXiv 1807.02588), who find novelties by the
-likelihoods of an adversarial autoencoder's code and residual, do without.
+What it restores them from is the code of the histograms with noise, as in the denoising adversarial autoencoder (A.
+Creswell and A. A. Bharath, arXiv 1703.01220); the codes that the discriminator sees are those without.
 """
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import PositiveFloat
+import torch
+from pydantic import Field, PositiveFloat
 from torch import Generator, Tensor
 
 from aae_zoo.runtime.errors import InvalidRecipe
@@ -23,11 +24,15 @@ ARXIV: Final = "1511.05644"
 
 
 class Settings(PartSettings):
-    """The image's reconstruction loss, the weights of the other losses, and the discriminator."""
+    """The image's reconstruction loss, the weights of the other losses, the noise on the histograms, the discriminator.
+
+    `corruption` is the noise's standard deviation; that of the histograms' own values is about 0.15.
+    """
 
     kind: Literal["oneclass"]
     reconstruction: Reconstruction
     hog_weight: PositiveFloat
+    corruption: Annotated[float, Field(ge=0)] = 0.0
     adversarial_weight: PositiveFloat
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
@@ -54,16 +59,18 @@ class Objective(BaseObjective):
         """One batch: the discriminator learns first, then the autoencoder on the sum of its three losses."""
         x, Q, P, D = batch.image, self.encoder, self.decoder, self.discriminator
         h = Q.hog(x)
-        z = self.prior.codes({"z": Q.outputs_of(h)})["z"]
+        noise = self.settings.corruption * torch.randn(h.shape, generator=generator, device=h.device)
+        z, z_noisy = self.prior.codes({"z": Q.outputs_of(torch.cat([h, h + noise]))})["z"].chunk(2)
 
         # Discriminator:  min_D  -E log D(z')  -  E log(1 - D(Q(x))),    z' ~ p(z)
         loss_D = discriminator_loss(D, self.prior.draw(len(x), generator)["z"], z)
         self.update("discriminator", loss_D)
 
-        # min_Q,P  -E log P(x | z)  +  weight * E |h(x) - P_h(z)|^2  -  weight * E log D(z)
+        # Autoencoder, with z~ the code of h + noise:
+        #     min_Q,P  -E log P(x | z~)  +  weight * E |h - P_h(z~)|^2  -  weight * E log D(z)
         losses = {
-            "reconstruction": reconstruction_loss(P.logits(z), x, self.settings.reconstruction),
-            "hog": (P.restore(z) - h).square().sum(1).mean(),
+            "reconstruction": reconstruction_loss(P.logits(z_noisy), x, self.settings.reconstruction),
+            "hog": (P.restore(z_noisy) - h).square().sum(1).mean(),
             "generator": generator_loss(D, z),
         }
         weighted = self.settings.hog_weight * losses["hog"] + self.settings.adversarial_weight * losses["generator"]
