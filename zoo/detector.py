@@ -42,6 +42,14 @@ class Detector(nn.Module):
     A map's values are multiples of what is usual at that place. The model's encoder and decoder are of the kind "hog".
     """
 
+    spread: Tensor
+    mean: Tensor
+    usual_error: Tensor
+    usual_distance: Tensor
+    usual_cells: Tensor
+    usual_pixels: Tensor
+    contrast: Tensor
+
     def __init__(self, model: Autoencoder, image: Sequence[int]) -> None:
         super().__init__()
         if not isinstance(model.encoder, hog.Encoder) or not isinstance(model.decoder, hog.Decoder):

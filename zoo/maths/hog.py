@@ -21,11 +21,13 @@ _WEAK, _SMOOTH = 1e-3, 1e-4
 
 
 class OrientedGradients(nn.Module):
-    """Images [n, C, H, W] in [0, 1] to their oriented gradients [n, size], each in [0, 1.1).
+    """Images [n, C, H, W] in [0, 1] to their oriented gradients [n, size], each from 0.01 to 1.74.
 
     They stand grid by grid; on each, direction by direction; `grids` are the grids' heights and widths. Of colours,
     the gradients are added. Made of plain operators, so that it can be a part of a graph.
     """
+
+    edges: Tensor
 
     def __init__(self, image: Sequence[int]) -> None:
         super().__init__()
