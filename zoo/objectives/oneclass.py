@@ -10,10 +10,11 @@ from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field, PositiveFloat
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.detector import fit_detector
 from aae_zoo.zoo.maths.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.networks import hog, mlp
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
@@ -76,3 +77,7 @@ class Objective(BaseObjective):
         weighted = self.settings.hog_weight * losses["hog"] + self.settings.adversarial_weight * losses["generator"]
         self.update("autoencoder", losses["reconstruction"] + weighted)
         return {name: loss.detach() for name, loss in {**losses, "discriminator": loss_D}.items()}
+
+    def detector(self, model: Autoencoder, training: Tensor, validation: Tensor) -> nn.Module:
+        """The one-class detector of the model."""
+        return fit_detector(model, training, validation)
