@@ -54,6 +54,7 @@ def one_class(dataset: Dataset, label: int) -> Dataset:
         train_labels=dataset.train_labels[training],
         test_images=dataset.test_images[test],
         test_labels=dataset.test_labels[test],
+        left_out=dataset.test_images[~test],
     )
 
 
