@@ -9,13 +9,11 @@ that these score 1 on average. The first says what the model cannot restore: the
 measured in HOG instead of pixels. The second says how far from the middle of the class an image lies, which a model
 that restores well does not tell, as their likelihood of the code does.
 
-A picture of nothing has no gradients to restore wrongly, so whatever has less contrast than every normal image gets
-more the flatter it is, up to `_FLAT` for a flat one.
-
+A picture of nothing has no gradients to restore wrongly: that it is odd, the export's scale says, as of every detector.
 Nothing here is fitted to, or chosen by, an odd image.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -29,7 +27,6 @@ from aae_zoo.zoo.networks import hog
 
 # What the distance from the mean counts for beside the error of restoring: w above.
 _MEAN_WEIGHT: Final = 0.4
-_FLAT: Final = 10.0
 # Where nothing ever happens, such as a corner, the usual error is 0; a share of the whole image's is added.
 _FLOOR: Final = 0.3
 _TINY: Final = 1e-6
@@ -48,7 +45,6 @@ class Detector(nn.Module):
     usual_distance: Tensor
     usual_cells: Tensor
     usual_pixels: Tensor
-    contrast: Tensor
 
     def __init__(self, model: Autoencoder, image: Sequence[int]) -> None:
         super().__init__()
@@ -60,17 +56,16 @@ class Detector(nn.Module):
         self.register_buffer("mean", torch.zeros(model.encoder.hog.size))
         self.register_buffer("usual_cells", torch.ones(len(spread)))
         self.register_buffer("usual_pixels", torch.ones(1, 1, *image[1:]))
-        for name in ("usual_error", "usual_distance", "contrast"):
+        for name in ("usual_error", "usual_distance"):
             self.register_buffer(name, torch.ones([]))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The score of each image, and where it is odd."""
         errors, distance, pixels = self._differences(image)
         weighted = errors.sum(1) / self.usual_error + _MEAN_WEIGHT * distance / self.usual_distance
-        flat = _FLAT * (1 - contrast_of(image) / self.contrast).relu()
         cells = errors / self.usual_cells
         where = (cells @ self.spread).reshape(pixels.shape) + pixels / self.usual_pixels
-        return weighted / (1 + _MEAN_WEIGHT) + flat, where / 2
+        return weighted / (1 + _MEAN_WEIGHT), where / 2
 
     def _differences(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Squared errors of cells [n, cells], distances from the mean [n], squared errors of pixels [n, 1, H, W]."""
@@ -87,15 +82,14 @@ class Detector(nn.Module):
         """
         self.eval()
         with torch.no_grad():
-            self.mean.copy_(_over(training, self.encoder.hog).mean(0))
+            h = torch.cat([self.encoder.hog(as_float(part)) for part in training.split(_PART)])
+            self.mean.copy_(h.mean(0))
             parts = [self._differences(as_float(part)) for part in validation.split(_PART)]
             errors, distance, pixels = (torch.cat(each) for each in zip(*parts, strict=True))
             self.usual_error.copy_(errors.sum(1).mean())
             self.usual_distance.copy_(distance.mean())
             self.usual_cells.copy_(_floored(errors.mean(0)))
             self.usual_pixels.copy_(_floored(pixels.mean(0, keepdim=True)))
-            contrasts = torch.cat([_over(training, contrast_of), _over(validation, contrast_of)])
-            self.contrast.copy_(contrasts.min().clamp(min=_TINY))
 
 
 def fit_detector(model: Autoencoder, training: Tensor, validation: Tensor) -> Detector:
@@ -107,17 +101,6 @@ def fit_detector(model: Autoencoder, training: Tensor, validation: Tensor) -> De
     detector = Detector(model, training.shape[1:])
     detector.fit(training, validation)
     return detector
-
-
-def contrast_of(image: Tensor) -> Tensor:
-    """The standard deviations [n] of the values of images [n, C, H, W]."""
-    values = image.flatten(1)
-    return (values - values.mean(1, keepdim=True)).square().mean(1).sqrt()
-
-
-def _over(images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """A function of many images, in parts, as it takes memory."""
-    return torch.cat([function(as_float(part)) for part in images.split(_PART)])
 
 
 def _floored(usual: Tensor) -> Tensor:
