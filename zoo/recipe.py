@@ -50,7 +50,8 @@ class DataSettings(Settings):
     `validation` is a count, or the fraction of them where the data set may be of any length. Of the others, training
     may know the labels of `labels` images, as many of each class; -1 is all of them. `size` and `channels` (1 gray,
     3 colour) are what picture files of any shape are made to be, by `fit` (see the runtime's `Preparation`); `range`
-    is the pair of raw values that become black and white, for files that use a part of what they can hold.
+    is the pair of raw values that become black and white, for files that use a part of what they can hold. `only` is
+    the number of the one class that the data are taken to consist of: images of the others are left out.
     """
 
     dataset: PlainName
@@ -60,6 +61,7 @@ class DataSettings(Settings):
     channels: Literal[1, 3] | None = None
     fit: Literal["crop", "pad", "squash", "digit"] = "crop"
     range: Annotated[tuple[int, int], Field(strict=False), AfterValidator(_rising)] | None = None
+    only: Annotated[int, Field(ge=0)] | None = None
 
     @property
     def prepares(self) -> bool:

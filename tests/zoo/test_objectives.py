@@ -37,6 +37,7 @@ OBJECTIVES |= {
     "aae-universal": {**OBJECTIVES["aae"], "posterior": "universal"},
     "aae-informed": {**OBJECTIVES["aae"], "label_informed": True},
     "supervised": {**OBJECTIVES["aae"], "kind": "supervised", "label_weight": 10.0},
+    "oneclass": {**OBJECTIVES["aae"], "kind": "oneclass", "hog_weight": 10.0, "corruption": 0.1},
     "semi": {
         "temperature": 0.5,
         "balance_weight": 1.0,
@@ -81,7 +82,7 @@ LINES = [
     *(("wae", "swissroll", 0), ("aae", "gaussian", 0), ("aae", "bits", 0), ("aae", "mixture", 0)),
     *(("aae-gaussian", "gaussian", 0), ("aae-universal", "gaussian", 0), ("aae-informed", "mixture", 500)),
     *(("aae-informed", "swissroll", 500), ("supervised", "categorical", -1), ("semi", "categorical", 100)),
-    *(("cluster", "clusters", 0), ("semi", "heads", 100)),
+    *(("cluster", "clusters", 0), ("semi", "heads", 100), ("oneclass", "gaussian", 0)),
 ]
 # Those whose graphs differ from those of all others.
 GRAPHS = {
@@ -92,7 +93,10 @@ GRAPHS = {
 NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": {"kind": "mlp", "hidden": [32], "dropout": 0.1},
     "conv": {"kind": "conv", "channels": [4, 8], "hidden": 16},
+    "hog": {"kind": "hog", "hidden": 32},
 }
+# The objective that is for networks of one kind.
+NETWORK_OF = {"oneclass": "hog"}
 
 
 def recipe(
@@ -103,7 +107,7 @@ def recipe(
     document["prior"] = PRIORS[prior]
     document["data"]["labels"] = labels
     document["training"] |= settings
-    if network:
+    if network := network or NETWORK_OF.get(objective):
         document["encoder"] = document["decoder"] = NETWORKS[network]
     return parse_recipe(document, "recipe.toml")
 
@@ -193,11 +197,18 @@ def test_from_recipe_to_samples(objective: str, prior: str, labels: int, small_d
         ("aae-informed", "gaussian", "needs a prior of classes"),
         ("supervised", "gaussian", "needs prior.kind = 'categorical'"),
         ("semi", "mixture", "needs prior.kind = 'categorical' or 'heads'"),
+        ("oneclass", "categorical", "has no labels for the decoder"),
     ],
 )
 def test_an_objective_refuses_a_prior_that_it_is_not_for(objective: str, prior: str, message: str) -> None:
     with pytest.raises(InvalidRecipe, match=message):
         build(recipe(objective, prior), (1, 14, 14))
+
+
+def test_one_class_is_learnt_by_networks_that_restore_histograms() -> None:
+    wanted = recipe("oneclass")
+    with pytest.raises(InvalidRecipe, match="needs encoder.kind and decoder.kind = 'hog'"):
+        build(wanted.model_copy(update={"decoder": recipe("aae").decoder}), (1, 14, 14))
 
 
 class TestPosteriors:

@@ -11,6 +11,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import OWN_MODULES, ROLES, WEIGHTS
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import golden_of, problem_with, relative_error
@@ -71,7 +72,7 @@ def load_networks(name: str | os.PathLike[str]) -> BundleNetworks:
             golden outputs.
     """
     bundle = pull(name).bundle
-    recipe = _recipe(bundle)
+    recipe = recipe_of(bundle.manifest)
     with torch.random.fork_rng([]), torch.device("cpu"):
         try:
             model, objective = build(recipe, bundle.manifest.image.axes)
@@ -90,9 +91,14 @@ def load_networks(name: str | os.PathLike[str]) -> BundleNetworks:
     return networks
 
 
-def _recipe(bundle: Bundle) -> Recipe:
-    name, text = bundle.manifest.name, bundle.manifest.provenance.get("recipe")
-    if bundle.manifest.provenance.get("source") == OWN_MODULES:
+def recipe_of(manifest: Manifest) -> Recipe:
+    """The recipe that a bundle was trained by.
+
+    Raises:
+        InvalidBundle: it does not say, or not in a way that this version reads.
+    """
+    name, text = manifest.name, manifest.provenance.get("recipe")
+    if manifest.provenance.get("source") == OWN_MODULES:
         raise InvalidBundle(
             f"{name} was exported from modules that aae-zoo has no code of, so that it cannot build them; load the "
             f"weights of its {WEIGHTS} into modules of the same classes yourself"

@@ -21,7 +21,8 @@ class Dataset:
     """Images as uint8 [n, C, H, W] and labels as int64 [n], in memory, with the md5 of each file they came from.
 
     A data set without labels has no `label_names`, and every label is -1. `licence` is empty where nobody has said;
-    `preparation` is how a picture becomes an image like those here.
+    `preparation` is how a picture becomes an image like those here. Of one class alone, `left_out` are the test images
+    of the others.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Dataset:
     md5s: dict[str, str]
     licence: str = ""
     preparation: Preparation = USUAL_PREPARATION
+    left_out: Tensor | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

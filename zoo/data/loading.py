@@ -26,12 +26,39 @@ def load_data(settings: DataSettings, place: Path | None = None) -> Dataset:
 
     The places are $AAE_ZOO_DATA/<name>, torchvision's layout in the cache folder and /usr/share/datasets/<name>; what
     is in none of them is downloaded, where the data set's own file says how. A name that no file declares is that of
-    a folder of idx files, or with data.size and data.channels of one of pictures.
+    a folder of idx files, or with data.size and data.channels of one of pictures. With data.only it is that class.
 
     Raises:
         DatasetError: it is nowhere and cannot be downloaded, or a file is damaged or not the canonical one.
-        InvalidRecipe: size and channels are given for a data set that has its own, or missing for one that needs them.
+        InvalidRecipe: size and channels are given for a data set that has its own, or missing for one that needs them;
+            or it has no class data.only.
     """
+    dataset = _load_all(settings, place)
+    return dataset if settings.only is None else one_class(dataset, settings.only)
+
+
+def one_class(dataset: Dataset, label: int) -> Dataset:
+    """The images of one class alone, for training and for testing.
+
+    Raises:
+        InvalidRecipe: there is no such class, or it has no images.
+    """
+    training, test = dataset.train_labels == label, dataset.test_labels == label
+    if not training.any() or not test.any():
+        last = int(dataset.train_labels.max())
+        expected = f"expected one from 0 to {last}" if last >= 0 else "whose images have no classes; leave it out"
+        raise InvalidRecipe(f"data.only is {label}, a class of which {dataset.name} has no images, {expected}")
+    return replace(
+        dataset,
+        train_images=dataset.train_images[training],
+        train_labels=dataset.train_labels[training],
+        test_images=dataset.test_images[test],
+        test_labels=dataset.test_labels[test],
+        left_out=dataset.test_images[~test],
+    )
+
+
+def _load_all(settings: DataSettings, place: Path | None) -> Dataset:
     known, sized = declarations(), settings.size is not None or settings.channels is not None
     if declared := known.get(settings.dataset):
         if declared.IMAGE_SHAPE and sized:

@@ -1,0 +1,121 @@
+"""A one-class detector: trained on a few steps of one class, what its score and its map say."""
+
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from conftest import batch_of
+from sklearn.datasets import load_digits
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from aae_zoo.export.bundling.graphs import to_onnx
+from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.build import build
+from aae_zoo.zoo.detector import Detector, fit_detector
+from aae_zoo.zoo.maths.hog import OrientedGradients
+from aae_zoo.zoo.recipe import load_recipe
+
+SIDE = 16
+STEPS = 150
+
+
+class Trained(NamedTuple):
+    """A model of handwritten zeros, its detector, other zeros and the other digits: [n, 1, SIDE, SIDE] in [0, 1]."""
+
+    model: Autoencoder
+    detector: Detector
+    zeros: Tensor
+    others: Tensor
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    digits = load_digits()
+    images = torch.from_numpy(digits.images / 16).float()[:, None]
+    images = torch.nn.functional.interpolate(images, SIDE, mode="bilinear")
+    zeros, others = images[digits.target == 0], images[digits.target != 0]
+    recipe = load_recipe("mnist-oneclass", ["training.batch=32", "encoder.hidden=64", "decoder.hidden=64"])
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    model, objective = build(recipe, (1, SIDE, SIDE))
+    objective.train()
+    for _ in range(STEPS):
+        objective.step(batch_of(zeros[torch.randint(100, (32,), generator=generator)]), generator)
+    return Trained(model, fit_detector(model, zeros[:100], zeros[100:140]), zeros[140:], others)
+
+
+@torch.no_grad()
+def scores(detector: Detector, images: Tensor) -> Tensor:
+    score: Tensor = detector(images)[0]
+    return score
+
+
+def test_other_digits_are_odd(trained: Trained) -> None:
+    usual, odd = scores(trained.detector, trained.zeros), scores(trained.detector, trained.others)
+    truth = np.repeat([0, 1], [len(usual), len(odd)])
+    assert roc_auc_score(truth, torch.cat([usual, odd])) > 0.97
+
+
+def test_usual_images_score_about_one(trained: Trained) -> None:
+    assert float(scores(trained.detector, trained.zeros).mean()) == pytest.approx(1, abs=0.2)
+
+
+def test_the_map_shows_where(trained: Trained) -> None:
+    """A bar across a corner, where zeros have nothing: most of what the map has more of is around it."""
+    spoilt = trained.zeros.clone()
+    spoilt[:, :, 1:3, 0:4] = 1
+    with torch.no_grad():
+        more = trained.detector(spoilt)[1] - trained.detector(trained.zeros)[1]
+    assert more.shape == spoilt.shape
+    assert more[:, :, :5, :6].mean() > 5 * more[:, :, 8:, 8:].abs().mean()
+
+
+def test_each_image_is_scored_alone(trained: Trained) -> None:
+    together = scores(trained.detector, trained.others[:7])
+    alone = torch.cat([scores(trained.detector, image[None]) for image in trained.others[:7]])
+    assert torch.allclose(together, alone, rtol=1e-5)
+
+
+def test_its_graph_is_equal_to_it(trained: Trained) -> None:
+    images = torch.cat([trained.zeros[:5], trained.others[:5], torch.zeros(1, 1, SIDE, SIDE)])
+    names = ["score", "map"]
+    session = onnxruntime.InferenceSession(to_onnx(trained.detector, {"image": images}, names, {}))
+    with torch.no_grad():
+        expected = trained.detector(images)
+    for output, values in zip(session.run(names, {"image": images.numpy()}), expected, strict=True):
+        assert np.abs(output - values.numpy()).max() < 1e-5 * float(values.abs().max())
+
+
+def test_a_model_of_other_networks_has_no_detector() -> None:
+    model, _ = build(load_recipe("mnist-gauss8"), (1, 28, 28))
+    with pytest.raises(InvalidRecipe, match="needs a model with encoder.kind and decoder.kind = 'hog'"):
+        Detector(model, (1, 28, 28))
+
+
+class TestOrientedGradients:
+    @pytest.mark.parametrize("image", [(1, 28, 28), (3, 32, 40), (2, 8, 12), (1, 13, 28), (3, 5, 3), (1, 1, 2)])
+    def test_cells_cover_any_image(self, image: tuple[int, int, int]) -> None:
+        hog = OrientedGradients(image)
+        values = hog(torch.rand(4, *image))
+        assert values.shape == (4, hog.size)
+        assert ((values >= 0.0099) & (values < 1.74)).all()
+        cells = hog.by_cell(torch.ones(1, hog.size))
+        assert torch.allclose(cells @ hog.spread(), torch.full((1, image[1] * image[2]), 8.0))
+
+    def test_they_see_the_direction_of_an_edge(self) -> None:
+        """From dark to bright: to the right is direction 0, down 2, to the left 4 and up 6."""
+        right = torch.zeros(1, 1, 28, 28)
+        right[..., 14:] = 1
+        down = right.transpose(2, 3)
+        edges = torch.cat([right, down, right.flip(3), down.flip(2)])
+        inside = OrientedGradients((1, 28, 28))(edges)[:, : 8 * 7 * 7].unflatten(1, (8, 7, 7))[..., 2:5, 2:5]
+        assert inside.sum((2, 3)).argmax(1).tolist() == [0, 2, 4, 6]
+
+    def test_contrast_changes_less_than_the_shape(self) -> None:
+        hog, (image, other) = OrientedGradients((1, 28, 28)), torch.rand(2, 5, 1, 28, 28)
+        pale = (hog(image) - hog(image * 0.7)).square().sum(1)
+        assert (pale < 0.1 * (hog(image) - hog(other)).square().sum(1)).all()
