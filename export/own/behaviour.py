@@ -4,6 +4,7 @@ Each fault is one sentence that says which network and, where that can be seen, 
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import Final
@@ -35,6 +36,11 @@ def check_shapes(encoder: OwnEncoder, decoder: OwnDecoder, image: Tensor) -> tup
     shape, count = list(image.shape[1:]), len(image)
     codes = _run("encoder", encoder, {"image": image}, f"images {shape}")
     for name, values in codes.items():
+        if list(values.shape) == [count, *shape]:
+            raise InvalidInput(
+                f"the encoder gives {name} of the images' shape, {shape}, as a whole autoencoder does; give the part "
+                "that gives codes, or a module whose forward calls its encode"
+            )
         _check_vectors("encoder", name, values, count)
     if "log_var" in codes and codes["log_var"].shape != codes["z"].shape:
         raise InvalidInput(
@@ -48,6 +54,11 @@ def check_shapes(encoder: OwnEncoder, decoder: OwnDecoder, image: Tensor) -> tup
     latent, classes = codes["z"].shape[1], codes["y"].shape[1] if "y" in codes else 0
     given = {name: codes[name] for name in ("z", "y")[: 1 + decoder.conditional]}
     found = _run("decoder", decoder, given, f"codes of {latent} numbers")["image"]
+    if list(found.shape) == [count, math.prod(shape)]:
+        raise InvalidInput(
+            f"the decoder makes rows of {found.shape[1]} numbers, expected images {shape}; end it with "
+            f"unflatten(1, {tuple(shape)})"
+        )
     if list(found.shape) != [count, *shape]:
         raise InvalidInput(
             f"the decoder makes {list(found.shape)} of {count} codes, and the images are {[count, *shape]}; give "

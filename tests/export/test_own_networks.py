@@ -269,6 +269,12 @@ class Vae(nn.Module):
         (lambda: nn.DataParallel(Encoder()), "is a DataParallel around a module; give encoder.module"),
         (lambda: torch.compile(Encoder()), "is a OptimizedModule around a module; give encoder._orig_mod"),
         (lambda: torch.jit.script(nn.Flatten()), "is a TorchScript module, expected an nn.Module of Python"),
+        (
+            lambda: Encoder().forward,
+            "the encoder is a method, expected a torch.nn.Module; give a module whose forward calls it",
+        ),
+        (lambda: Encoder, "the encoder is the class Encoder, expected a torch.nn.Module; make one of it, Encoder(...)"),
+        (lambda: Encoder().state_dict(), "make it of its class and load the weights by load_state_dict"),
         (lambda: "encoder.pt", "the encoder is a str, expected a torch.nn.Module"),
         (lambda: None, "the encoder is missing, expected a torch.nn.Module"),
     ],
@@ -276,6 +282,11 @@ class Vae(nn.Module):
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_an_encoder_whose_weights_cannot_be_taken(encoder: Callable[[], Any], said: str, refusal: Refusal) -> None:
     assert said in refusal(encoder=encoder())
+
+
+def test_a_whole_autoencoder_as_both(refusal: Refusal) -> None:
+    both = nn.Sequential(Encoder(), Decoder())
+    assert "are one Sequential; give its two parts, or two modules whose" in refusal(encoder=both, decoder=both)
 
 
 @pytest.mark.parametrize(
@@ -292,10 +303,14 @@ def test_layers_that_do_not_do_what_they_do_at_inference(layer: nn.Module, said:
 
 CODES: list[tuple[Callable[[Any, Tensor], Any], str]] = [
     (lambda s, x: [s.layer(x.flatten(1))], "the encoder returns a list, expected a tensor, or a tuple, dict"),
-    (lambda s, x: {"mu": s.layer(x.flatten(1)), "b": x}, "returns 'mu', 'b', and none of these is said to be z"),
-    (lambda s, x: (s.layer(x.flatten(1)), x), "returns 0, 1, and none of these is said to be z; say which is"),
+    (lambda s, x: {"mu": s.layer(x.flatten(1)), "b": x}, "returns 'mu' [2, 4], 'b' [2, 1, 8, 8], and none of"),
+    (lambda s, x: (s.layer(x.flatten(1)), 1), "returns 0 [2, 4], 1, and none of these is said to be z; say which is"),
     (lambda s, x: {"z": 1.0}, "the encoder gives float as z, expected a tensor"),
-    (lambda _, x: x, "the encoder's z is a map [2, 1, 8, 8], expected a vector [n, size] for each row; end it with"),
+    (lambda _, x: x, "the encoder gives z of the images' shape, [1, 8, 8], as a whole autoencoder does; give the part"),
+    (
+        lambda _, x: x[:, :, ::2],
+        "the encoder's z is a map [2, 1, 4, 8], expected a vector [n, size] for each row; end it with",
+    ),
     (lambda s, x: s.layer(x.flatten(1)).mean(1), "the encoder's z is [2] for 2 rows, expected [2, size]"),
     (lambda s, x: s.layer(x.reshape(64, -1)), "the encoder takes 64 rows and not 2: the size of a batch is baked in"),
     (lambda s, x: s.layer(x.view(1, -1, PIXELS)[0][:2]), "the encoder gives 2 rows of z for 25: the size of a batch"),
@@ -360,7 +375,10 @@ def test_the_line_that_branches_is_named() -> None:
 IMAGES: list[tuple[Callable[[Any, Tensor], Any], str]] = [
     (lambda s, z: s.layer(z).unflatten(1, (1, SIDE, SIDE)), "the decoder's images have values from -"),
     (lambda s, z: s.layer(z).tanh().unflatten(1, (1, SIDE, SIDE)), "map [-1, 1] to [0, 1] by (image + 1) / 2"),
-    (lambda s, z: s.layer(z).sigmoid(), "the decoder makes [2, 64] of 2 codes, and the images are [2, 1, 8, 8]"),
+    (
+        lambda s, z: s.layer(z).sigmoid(),
+        "the decoder makes rows of 64 numbers, expected images [1, 8, 8]; end it with unflatten(1, (1, 8, 8))",
+    ),
     (lambda s, z: s.layer(z).sigmoid().view(-1, 1, 4, 16), "the decoder makes [2, 1, 4, 16] of 2 codes"),
     (lambda s, z: s.layer(torch.cat([z, z], 1)), "the decoder cannot take codes of 4 numbers ("),
 ]
