@@ -145,11 +145,13 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
     if not _same(network(**inputs), whole):
         raise InvalidInput(
             f"the {role} gives other outputs each time that it runs{_first_layer(network, inputs, inputs)}; leave out "
-            "dropout and noise at inference, as F.dropout(x, training=self.training) does"
+            "dropout and noise at inference, as F.dropout(x, training=self.training) does, and give the mean of "
+            "a distribution, not a sample of it"
         )
     for count in _FEW:
         few = {name: values[:count] for name, values in inputs.items()}
         found = _run(role, network, few, f"{count} row{'s' * (count > 1)}")
+        _check_axes(role, found, whole, count)
         if not _same(found, {name: values[:count] for name, values in whole.items()}):
             raise InvalidInput(
                 f"the {role} gives other outputs for a row where other rows are in its batch"
@@ -157,6 +159,16 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
                 "F.batch_norm with training=True, and do not ask for its size"
             )
     _check_float64(role, network, inputs)
+
+
+def _check_axes(role: str, found: Mapping[str, Tensor], whole: Mapping[str, Tensor], count: int) -> None:
+    """Refuse outputs of few rows that have other axes than those of many, as squeeze() makes of one row."""
+    for name, values in found.items():
+        if name in whole and values.dim() != whole[name].dim():
+            raise InvalidInput(
+                f"the {role} gives {name} {list(values.shape)} for {count} row{'s' * (count > 1)}, expected "
+                f"{[count, *whole[name].shape[1:]]}; let its forward say which axis it squeezes, and not that of rows"
+            )
 
 
 def _check_values(role: str, name: str, values: Tensor) -> None:
@@ -180,8 +192,9 @@ def _check_values(role: str, name: str, values: Tensor) -> None:
 
 def _check_dtype(role: str, name: str, values: Tensor) -> None:
     if values.dtype != torch.float32:
-        found = str(values.dtype).removeprefix("torch.")
-        raise InvalidInput(f"the {role}'s {name} is {found}, expected float32; end its forward with .float()")
+        found, floating = str(values.dtype).removeprefix("torch."), values.is_floating_point()
+        mend = "" if floating else ", or if these number the vectors of a codebook, give the vectors"
+        raise InvalidInput(f"the {role}'s {name} is {found}, expected float32; end its forward with .float(){mend}")
 
 
 def _check_float64(role: str, network: nn.Module, inputs: Inputs) -> None:
@@ -191,7 +204,7 @@ def _check_float64(role: str, network: nn.Module, inputs: Inputs) -> None:
     except Exception as error:  # of other people's code
         raise InvalidInput(
             f"the {role} fails in float64, to which its graph is compared ({' '.join(str(error).split())[:200]}); "
-            "let what its forward makes take the dtype of its input, as torch.zeros_like does"
+            "let what its forward makes take the dtype of its input, as torch.zeros_like does, and leave out .float()"
         ) from None
 
 

@@ -123,11 +123,14 @@ def networks(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _check_kind(role: str, module: nn.Module) -> None:
-    kind = type(module).__name__
-    if inner := _AROUND.get(kind):
-        raise InvalidInput(f"the {role} is a {kind} around a module; give {role}.{inner}")
-    if isinstance(module, torch.jit.ScriptModule):
-        raise InvalidInput(f"the {role} is a TorchScript module, expected an nn.Module of Python; give that")
+    for name, layer in module.named_modules():
+        what = f"the layer {name} of the {role}" if name else f"the {role}"
+        where = f"{role}.{name}" if name else role
+        kind = type(layer).__name__
+        if inner := _AROUND.get(kind):
+            raise InvalidInput(f"{what} is a {kind} around a module; give {where}.{inner} in its place")
+        if isinstance(layer, torch.jit.ScriptModule):
+            raise InvalidInput(f"{what} is a TorchScript module, expected an nn.Module of Python; give that")
 
 
 def _check_weight(role: str, what: str, values: Tensor) -> None:

@@ -15,6 +15,7 @@ from conftest import AaeZoo
 from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torchvision.transforms.functional import normalize
 
 from aae_zoo.export import Facts, Modules, export_modules
 from aae_zoo.export.bundling.graphs import to_onnx
@@ -268,6 +269,14 @@ class Vae(nn.Module):
         (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(LATENT)), "1.weight of the encoder has no shape yet"),
         (lambda: nn.DataParallel(Encoder()), "is a DataParallel around a module; give encoder.module"),
         (lambda: torch.compile(Encoder()), "is a OptimizedModule around a module; give encoder._orig_mod"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), torch.compile(nn.Linear(PIXELS, LATENT))),
+            "the layer 1 of the encoder is a",
+        ),
+        (
+            lambda: nn.Sequential(torch.jit.script(nn.Flatten()), nn.Linear(PIXELS, LATENT)),
+            "the layer 0 of the encoder",
+        ),
         (lambda: torch.jit.script(nn.Flatten()), "is a TorchScript module, expected an nn.Module of Python"),
         (
             lambda: Encoder().forward,
@@ -312,6 +321,14 @@ CODES: list[tuple[Callable[[Any, Tensor], Any], str]] = [
         "the encoder's z is a map [2, 1, 4, 8], expected a vector [n, size] for each row; end it with",
     ),
     (lambda s, x: s.layer(x.flatten(1)).mean(1), "the encoder's z is [2] for 2 rows, expected [2, size]"),
+    (
+        lambda s, x: s.layer(x.flatten(1)).argmax(1),
+        "is int64, expected float32; end its forward with .float(), or if these",
+    ),
+    (
+        lambda s, x: s.layer(x.flatten(1)).squeeze(),
+        "gives z [4] for 1 row, expected [1, 4]; let its forward say which axis",
+    ),
     (lambda s, x: s.layer(x.reshape(64, -1)), "the encoder takes 64 rows and not 2: the size of a batch is baked in"),
     (lambda s, x: s.layer(x.view(1, -1, PIXELS)[0][:2]), "the encoder gives 2 rows of z for 25: the size of a batch"),
     (lambda s, x: s.layer(x.flatten(1)) / 0, "the encoder's z holds numbers that are not finite"),
@@ -460,6 +477,56 @@ def test_images_that_cannot_be_taken(given: Any, said: str, refusal: Refusal) ->
 )
 def test_other_things_that_cannot_be_taken(changes: dict[str, Any], said: str, refusal: Refusal) -> None:
     assert said in refusal(**changes)
+
+
+class Attention(nn.Module):
+    """Rows of pixels as a transformer's tokens, with a token for the class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.place = nn.Parameter(torch.zeros(1, 1, SIDE)), nn.Parameter(torch.zeros(1, SIDE + 1, SIDE))
+        self.attention = nn.MultiheadAttention(SIDE, 2, batch_first=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        tokens = torch.cat([self.token.expand(image.shape[0], -1, -1), image.squeeze(1)], 1) + self.place
+        found, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        return cast(Tensor, found[:, 0])
+
+
+class Recurrent(nn.Module):
+    """The rows of an image one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(SIDE, SIDE, batch_first=True)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return cast(Tensor, self.layer(z.unsqueeze(1).repeat(1, SIDE, 1))[0].unsqueeze(1).sigmoid())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_networks_that_compute_weights_and_sizes(digits: Digits, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    normalised = nn.utils.parametrizations.spectral_norm(nn.Linear(SIDE, SIDE)).eval()
+    encoder = nn.Sequential(Attention(), normalised, nn.utils.weight_norm(nn.Linear(SIDE, SIDE)))
+    decoder = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(SIDE, SIDE)), Recurrent())
+    export_modules(
+        "own", encoder=encoder, decoder=decoder, images=digits.images[:100], out=tmp_path / "own", anyway=True
+    )
+    assert [clause.found for clause in check(tmp_path / "own") if clause.state != "holds"] == []
+    with torch.no_grad():
+        expected = encoder(digits.images[:9])
+    assert np.abs(load(str(tmp_path / "own")).encode(digits.images[:9].numpy()) - expected.numpy()).max() < 0.01
+
+
+def test_the_line_that_calls_what_torchvision_cannot_trace() -> None:
+    def forward(self: Any, image: Tensor) -> Tensor:
+        return cast(Tensor, self.layer(normalize(image, [0.5], [0.5]).flatten(1)))
+
+    with pytest.raises(
+        InvalidInput, match=rf"in {Path(__file__).name}, line \d+: return cast.*leave it out where it only"
+    ):
+        to_onnx(changed(Encoder, forward), {"image": images(3, 1, SIDE, SIDE)}, ["z"], {"role": "encoder"})
 
 
 def test_networks_that_do_not_work_are_exported_only_on_demand(refusal: Refusal) -> None:
