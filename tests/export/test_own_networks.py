@@ -521,7 +521,7 @@ def test_networks_that_compute_weights_and_sizes(digits: Digits, tmp_path: Path)
 
 def test_the_line_that_calls_what_torchvision_cannot_trace() -> None:
     def forward(self: Any, image: Tensor) -> Tensor:
-        return cast(Tensor, self.layer(normalize(image, [0.5], [0.5]).flatten(1)))
+        return cast(Tensor, self.layer(normalize(image.expand(-1, 3, -1, -1), 3 * [0.5], 3 * [0.5])[:, 0].flatten(1)))
 
     with pytest.raises(
         InvalidInput, match=rf"in {Path(__file__).name}, line \d+: return cast.*leave it out where it only"
@@ -660,7 +660,11 @@ def test_the_command_line_runs_a_file_of_ones_own(own: Path, pictures: Path, aae
         ("nothing", (), "nothing of {own} returns a NoneType, expected a dict with encoder, decoder"),
         ("missing", (), "{own} has no function missing; give that which returns the networks"),
         ("make", (), "networks of your own need images; give a folder of pictures or an .npz file with --data"),
-        ("make", ("--data", "{own}"), "own.py does not say which shape its images have; let the function return image"),
+        (
+            "make",
+            ("--data", "{own}"),
+            "own.py is no file of images that aae-zoo reads; give a folder of pictures, or an",
+        ),
         ("make", ("--data", "{own}.npz"), "{own}.npz"),
         ("make", ("--seed-run", "."), "--seed-run is of runs of a recipe, expected none with networks of your own"),
     ],
@@ -716,6 +720,28 @@ class TestReading:
         assert read_data(path, (1, 16, 16))[0].shape == (len(found), 1, 16, 16)
         np.savez(path, images=digits.images.numpy())
         assert read_data(path, None)[1] is None
+
+    def test_labels_in_a_column(self, digits: Digits, tmp_path: Path) -> None:
+        np.savez(tmp_path / "digits.npz", images=digits.images.numpy(), labels=digits.labels.numpy()[:, None])
+        assert np.array_equal(read_data(tmp_path / "digits.npz", None)[1], digits.labels)
+
+    def test_labels_that_cannot_be_read_are_no_missing_labels(self, digits: Digits, tmp_path: Path) -> None:
+        pickled = np.array(["zero", "one"], dtype=object)
+        np.savez(tmp_path / "digits.npz", images=digits.images.numpy(), labels=pickled)
+        with pytest.raises(InvalidInput, match=r"digits.npz cannot be read as an array"):
+            read_data(tmp_path / "digits.npz", None)
+
+    def test_arrays_with_the_channels_last(self, tmp_path: Path) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
+        np.save(tmp_path / "images.npy", pixels)
+        assert np.array_equal(read_data(tmp_path / "images.npy", None)[0], pixels.transpose(0, 3, 1, 2))
+
+    def test_a_table_needs_the_shape_of_its_images(self, tmp_path: Path) -> None:
+        (tmp_path / "images.csv").write_text("0,0,0,0\n")
+        with pytest.raises(
+            InvalidInput, match="does not say which shape its images have; let the function return image"
+        ):
+            read_data(tmp_path / "images.csv", None)
 
     def test_idx_files(self, small_data: Path) -> None:
         dataset, labels = read_data(small_data, None)
