@@ -250,6 +250,14 @@ def on_a_gpu() -> nn.Module:
     return encoder
 
 
+def scripted_layer() -> nn.Module:
+    return cast(nn.Module, torch.jit.script(nn.Flatten()))
+
+
+def compiled_layer() -> nn.Module:
+    return cast(nn.Module, torch.compile(nn.Linear(PIXELS, LATENT)))
+
+
 class Vae(nn.Module):
     """One that draws at inference."""
 
@@ -270,11 +278,11 @@ class Vae(nn.Module):
         (lambda: nn.DataParallel(Encoder()), "is a DataParallel around a module; give encoder.module"),
         (lambda: torch.compile(Encoder()), "is a OptimizedModule around a module; give encoder._orig_mod"),
         (
-            lambda: nn.Sequential(nn.Flatten(), torch.compile(nn.Linear(PIXELS, LATENT))),
+            lambda: nn.Sequential(nn.Flatten(), compiled_layer()),
             "the layer 1 of the encoder is a",
         ),
         (
-            lambda: nn.Sequential(torch.jit.script(nn.Flatten()), nn.Linear(PIXELS, LATENT)),
+            lambda: nn.Sequential(scripted_layer(), nn.Linear(PIXELS, LATENT)),
             "the layer 0 of the encoder",
         ),
         (lambda: torch.jit.script(nn.Flatten()), "is a TorchScript module, expected an nn.Module of Python"),
