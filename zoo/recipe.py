@@ -139,6 +139,10 @@ class Recipe(Settings):
     training: TrainingSettings
     paper: PaperSettings | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its settings: no module has its class, which is made for its parts."""
+        return parse_recipe, (self.model_dump(exclude_none=True), "the recipe")
+
     @property
     def sha256(self) -> str:
         """The SHA-256 of what decides the weights, independent of how the TOML file is laid out.

@@ -11,11 +11,13 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from aae_zoo.export.bundling.untraceable import check_traced, quiet, why_not
 from aae_zoo.runtime.bundles.graph_metadata import METADATA_PREFIX
+from aae_zoo.runtime.bundles.graph_operators import COPIES
 from aae_zoo.runtime.errors import CheckpointError
 
 OPSET: Final = 18
@@ -74,6 +76,7 @@ def to_onnx(
     model = program.model_proto
     check_traced(role, model)
     _strip(model)
+    _compute_constants(model)
     _plain_reshapes(model)
     _store_small(model)
     model.ir_version = IR_VERSION
@@ -92,6 +95,32 @@ def _strip(model: ModelProto) -> None:
     for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         item.doc_string = ""
         del item.metadata_props[:]
+
+
+def _compute_constants(model: ModelProto) -> None:
+    """Replace what nodes of weights alone compute, such as a normalised weight, by the result.
+
+    A graph whose weights are copied at most stays as it is.
+    """
+    graph, weights = model.graph, {tensor.name for tensor in model.graph.initializer}
+    alone, others = list[NodeProto](), list[NodeProto]()
+    for node in graph.node:
+        if weights.issuperset(filter(None, node.input)):
+            weights.update(node.output)
+            alone.append(node)
+        else:
+            others.append(node)
+    if all(node.op_type in COPIES for node in alone):
+        return
+    used = {name for node in others for name in node.input}
+    made = [name for node in alone for name in node.output if name in used]
+    part = helper.make_graph(alone, "main", [], [ValueInfoProto(name=name) for name in made], graph.initializer)
+    values = ReferenceEvaluator(helper.make_model(part, opset_imports=model.opset_import)).run(None, {})
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    computed = [numpy_helper.from_array(np.asarray(value), name) for name, value in zip(made, values, strict=True)]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(others)
+    graph.initializer.extend([*kept, *computed])
 
 
 def _plain_reshapes(model: ModelProto) -> None:

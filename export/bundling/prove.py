@@ -19,11 +19,12 @@ from aae_zoo.export.proof.gate import failures
 from aae_zoo.export.proof.golden import References, golden_file, golden_inputs, references, save_npz
 from aae_zoo.export.proof.layers import first_difference
 from aae_zoo.export.proof.search import worst_input
+from aae_zoo.runtime.bundles.graph_check import check_graph
 from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.checks.parity import golden_of
-from aae_zoo.runtime.errors import ParityError
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.zoo.training.lite import LiteDecoder
 
 # The lite decoder keeps every eighth golden row: a bundle has a budget.
@@ -41,6 +42,7 @@ def write_graphs(folder: Path, source: Source, manifest: Manifest) -> dict[str, 
             outputs = list(network(**inputs[role]))
         # The exporter gets a copy: if it changed the module, it would change what the graph is compared with.
         content = to_onnx(copy.deepcopy(network), inputs[role], outputs, graph_metadata(manifest, role))
+        _check(content, role, manifest)
         (folder / f"{role}.onnx").write_bytes(content)
         worst = worst_input(network, content, inputs[role])
         inputs[role] = {name: torch.cat([values, worst.inputs[name]]) for name, values in inputs[role].items()}
@@ -53,6 +55,21 @@ def write_graphs(folder: Path, source: Source, manifest: Manifest) -> dict[str, 
         kept |= _write_lite(folder, source.lite.eval(), networks, inputs, manifest, report)
     save_npz(folder / "golden.npz", kept)
     return {**report, "search": search}
+
+
+def _check(content: bytes, role: str, manifest: Manifest) -> None:
+    """Refuse, before it is proven, a graph that no bundle may have.
+
+    Raises:
+        InvalidInput: as said.
+    """
+    try:
+        check_graph(content, f"{role}.onnx", role, manifest)
+    except InvalidBundle as error:
+        reason = str(error).removesuffix("; do not trust this bundle")
+        raise InvalidInput(
+            f"the {role} becomes a graph that no bundle may have ({reason}); compute it otherwise"
+        ) from None
 
 
 def _write_lite(

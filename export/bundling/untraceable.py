@@ -19,8 +19,14 @@ from aae_zoo.runtime.bundles.graph_operators import OPERATORS
 from aae_zoo.runtime.errors import InvalidInput
 
 _OPERATOR: Final = re.compile(r"target=torch\.ops\.([\w.]+?)(\.default)?\]")
-# Where the code lies that is not the user's: PyTorch, this package and the standard library.
-_OTHERS: Final = (Path(torch.__file__).parent, Path(__file__).parents[1], Path(traceback.__file__).parent)
+# Where the code lies that is not the user's: PyTorch, this package and the standard library. Of torchvision, which has
+# checks that cannot be traced, it is the line that calls it.
+_OTHERS: Final = (
+    Path(torch.__file__).parent,
+    Path(torch.__file__).parents[1] / "torchvision",
+    Path(__file__).parents[1],
+    Path(traceback.__file__).parent,
+)
 
 
 @contextmanager
@@ -52,7 +58,7 @@ def why_not(role: str, module: nn.Module, inputs: Mapping[str, Tensor], shapes: 
     if any(type(cause).__name__.startswith("GuardOnDataDependent") for cause in _chain(error)):
         return InvalidInput(
             f"the {role} does one thing or another depending on the values that it is given{where}; compute both and "
-            "choose by torch.where"
+            "choose by torch.where, or leave it out where it only checks them"
         )
     return InvalidInput(
         f"the {role} cannot be traced by torch.export ({' '.join(str(error).split())[:200]}){where}; make its forward "

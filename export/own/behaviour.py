@@ -4,6 +4,7 @@ Each fault is one sentence that says which network and, where that can be seen, 
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import Final
@@ -35,6 +36,11 @@ def check_shapes(encoder: OwnEncoder, decoder: OwnDecoder, image: Tensor) -> tup
     shape, count = list(image.shape[1:]), len(image)
     codes = _run("encoder", encoder, {"image": image}, f"images {shape}")
     for name, values in codes.items():
+        if list(values.shape) == [count, *shape]:
+            raise InvalidInput(
+                f"the encoder gives {name} of the images' shape, {shape}, as a whole autoencoder does; give the part "
+                "that gives codes, or a module whose forward calls its encode"
+            )
         _check_vectors("encoder", name, values, count)
     if "log_var" in codes and codes["log_var"].shape != codes["z"].shape:
         raise InvalidInput(
@@ -48,6 +54,11 @@ def check_shapes(encoder: OwnEncoder, decoder: OwnDecoder, image: Tensor) -> tup
     latent, classes = codes["z"].shape[1], codes["y"].shape[1] if "y" in codes else 0
     given = {name: codes[name] for name in ("z", "y")[: 1 + decoder.conditional]}
     found = _run("decoder", decoder, given, f"codes of {latent} numbers")["image"]
+    if list(found.shape) == [count, math.prod(shape)]:
+        raise InvalidInput(
+            f"the decoder makes rows of {found.shape[1]} numbers, expected images {shape}; end it with "
+            f"unflatten(1, {tuple(shape)})"
+        )
     if list(found.shape) != [count, *shape]:
         raise InvalidInput(
             f"the decoder makes {list(found.shape)} of {count} codes, and the images are {[count, *shape]}; give "
@@ -134,11 +145,13 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
     if not _same(network(**inputs), whole):
         raise InvalidInput(
             f"the {role} gives other outputs each time that it runs{_first_layer(network, inputs, inputs)}; leave out "
-            "dropout and noise at inference, as F.dropout(x, training=self.training) does"
+            "dropout and noise at inference, as F.dropout(x, training=self.training) does, and give the mean of "
+            "a distribution, not a sample of it"
         )
     for count in _FEW:
         few = {name: values[:count] for name, values in inputs.items()}
         found = _run(role, network, few, f"{count} row{'s' * (count > 1)}")
+        _check_axes(role, found, whole, count)
         if not _same(found, {name: values[:count] for name, values in whole.items()}):
             raise InvalidInput(
                 f"the {role} gives other outputs for a row where other rows are in its batch"
@@ -146,6 +159,16 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
                 "F.batch_norm with training=True, and do not ask for its size"
             )
     _check_float64(role, network, inputs)
+
+
+def _check_axes(role: str, found: Mapping[str, Tensor], whole: Mapping[str, Tensor], count: int) -> None:
+    """Refuse outputs of few rows that have other axes than those of many, as squeeze() makes of one row."""
+    for name, values in found.items():
+        if name in whole and values.dim() != whole[name].dim():
+            raise InvalidInput(
+                f"the {role} gives {name} {list(values.shape)} for {count} row{'s' * (count > 1)}, expected "
+                f"{[count, *whole[name].shape[1:]]}; let its forward say which axis it squeezes, and not that of rows"
+            )
 
 
 def _check_values(role: str, name: str, values: Tensor) -> None:
@@ -169,8 +192,9 @@ def _check_values(role: str, name: str, values: Tensor) -> None:
 
 def _check_dtype(role: str, name: str, values: Tensor) -> None:
     if values.dtype != torch.float32:
-        found = str(values.dtype).removeprefix("torch.")
-        raise InvalidInput(f"the {role}'s {name} is {found}, expected float32; end its forward with .float()")
+        found, floating = str(values.dtype).removeprefix("torch."), values.is_floating_point()
+        mend = "" if floating else ", or if these number the vectors of a codebook, give the vectors"
+        raise InvalidInput(f"the {role}'s {name} is {found}, expected float32; end its forward with .float(){mend}")
 
 
 def _check_float64(role: str, network: nn.Module, inputs: Inputs) -> None:
@@ -180,7 +204,7 @@ def _check_float64(role: str, network: nn.Module, inputs: Inputs) -> None:
     except Exception as error:  # of other people's code
         raise InvalidInput(
             f"the {role} fails in float64, to which its graph is compared ({' '.join(str(error).split())[:200]}); "
-            "let what its forward makes take the dtype of its input, as torch.zeros_like does"
+            "let what its forward makes take the dtype of its input, as torch.zeros_like does, and leave out .float()"
         ) from None
 
 

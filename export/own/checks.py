@@ -47,14 +47,33 @@ def check_modules(given: Modules) -> None:
             raise InvalidInput(f"{key} is {given[key]!r:.80}, expected {expected}")  # type: ignore[literal-required]
     for role, module in networks(given):
         if not isinstance(module, nn.Module):
-            found = "missing" if module is None else f"a {type(module).__name__}"
-            raise InvalidInput(f"the {role} is {found}, expected a torch.nn.Module")
+            raise InvalidInput(f"the {role} is {_no_module(role, module)}")
         _check_kind(role, module)
         for name, values in (*module.named_parameters(), *module.named_buffers()):
             _check_weight(role, f"{name} of the {role}", values)
         for name, layer in module.named_modules():
             _check_layer(role, name or type(layer).__name__, layer)
+    if given["encoder"] is given["decoder"]:
+        raise InvalidInput(
+            f"the encoder and the decoder are one {type(given['encoder']).__name__}; give its two parts, or two "
+            "modules whose forwards call its encode and its decode"
+        )
     _check_prior(given)
+
+
+def _no_module(role: str, found: object) -> str:
+    """What is given in place of a module, and what to give."""
+    if found is None:
+        return "missing, expected a torch.nn.Module"
+    if isinstance(found, type):
+        return f"the class {found.__name__}, expected a torch.nn.Module; make one of it, {found.__name__}(...)"
+    if isinstance(found, Mapping):
+        return (
+            f"a {type(found).__name__}, expected a torch.nn.Module; make it of its class and load the weights by "
+            "load_state_dict"
+        )
+    wrap = f"; give a module whose forward calls it, with the {role}'s layers in it" if callable(found) else ""
+    return f"a {type(found).__name__}, expected a torch.nn.Module{wrap}"
 
 
 def _is_count(value: object) -> bool:
@@ -104,11 +123,14 @@ def networks(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _check_kind(role: str, module: nn.Module) -> None:
-    kind = type(module).__name__
-    if inner := _AROUND.get(kind):
-        raise InvalidInput(f"the {role} is a {kind} around a module; give {role}.{inner}")
-    if isinstance(module, torch.jit.ScriptModule):
-        raise InvalidInput(f"the {role} is a TorchScript module, expected an nn.Module of Python; give that")
+    for name, layer in module.named_modules():
+        what = f"the layer {name} of the {role}" if name else f"the {role}"
+        where = f"{role}.{name}" if name else role
+        kind = type(layer).__name__
+        if inner := _AROUND.get(kind):
+            raise InvalidInput(f"{what} is a {kind} around a module; give {where}.{inner} in its place")
+        if isinstance(layer, torch.jit.ScriptModule):
+            raise InvalidInput(f"{what} is a TorchScript module, expected an nn.Module of Python; give that")
 
 
 def _check_weight(role: str, what: str, values: Tensor) -> None:

@@ -146,7 +146,7 @@ def _copies(given: Modules) -> dict[str, nn.Module]:
     """Copies of the networks in evaluation mode, their weights rounded, which share what the networks share."""
     own = dict(networks(given))
     try:
-        copies: dict[str, nn.Module] = copy.deepcopy(own)
+        copies: dict[str, nn.Module] = copy.deepcopy(own, _computed_weights(own))
     except Exception as error:  # of other people's code
         raise InvalidInput(
             f"the networks cannot be copied ({' '.join(str(error).split())[:200]}); give modules that copy.deepcopy "
@@ -154,6 +154,15 @@ def _copies(given: Modules) -> dict[str, nn.Module]:
         ) from None
     round_weights(nn.ModuleDict(copies))
     return {role: module.eval() for role, module in copies.items()}
+
+
+def _computed_weights(own: Mapping[str, nn.Module]) -> dict[int, Tensor]:
+    """Copies, by their ids, of tensors that modules keep and compute of their weights, which deepcopy cannot copy.
+
+    torch.nn.utils.weight_norm and spectral_norm leave them behind, and compute them anew in every forward.
+    """
+    kept = [v for module in own.values() for layer in module.modules() for v in vars(layer).values()]
+    return {id(v): v.detach().clone() for v in kept if isinstance(v, Tensor) and not v.is_leaf}
 
 
 def _class_names(given: Modules, dataset: Dataset, classes: int) -> tuple[str, ...]:

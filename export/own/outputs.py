@@ -36,13 +36,19 @@ def by_name(role: str, found: Any, names: Names) -> dict[str, Tensor]:
     for ours in GIVES[role]:
         if ours not in given and (ours == first or ours in names):
             raise InvalidInput(
-                f"the {role} returns {', '.join(map(repr, parts)) or 'nothing'}, and none of these is said to be "
-                f"{ours}; say which is in outputs={{{ours!r}: ...}}"
+                f"the {role} returns {', '.join(map(_described, parts.items())) or 'nothing'}, and none of these is "
+                f"said to be {ours}; say which is in outputs={{{ours!r}: ...}}"
             )
     for ours, values in given.items():
         if not isinstance(values, Tensor):
             raise InvalidInput(f"the {role} gives {type(values).__name__} as {ours}, expected a tensor")
     return given
+
+
+def _described(part: tuple[str | int, Any]) -> str:
+    """An output by its key, field or place, with the shape by which people tell it from others."""
+    key, values = part
+    return f"{key!r} {list(values.shape)}" if isinstance(values, Tensor) else repr(key)
 
 
 def _parts(role: str, found: Any) -> dict[str | int, Any]:

@@ -1,8 +1,9 @@
 """The images that the command line's --data names, read as those of every other command are."""
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from aae_zoo.runtime.bundles.manifest import ImageShape
@@ -10,7 +11,7 @@ from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.formats.folders import list_pictures
 from aae_zoo.runtime.formats.idx import is_idx, read_idx
 from aae_zoo.runtime.formats.images import check_images
-from aae_zoo.runtime.formats.pictures import read_array
+from aae_zoo.runtime.formats.pictures import read_array, read_labels
 from aae_zoo.runtime.formats.plan import Plan
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.folder import load_pictures
@@ -18,6 +19,7 @@ from aae_zoo.zoo.data.idx import FILES, find_idx, read_dataset
 from aae_zoo.zoo.recipe import DataSettings, plain
 
 Shape = tuple[int, int, int]
+_CHANNELS: Final = 4  # at most
 
 
 def read_data(place: Path | None, image: Shape | None) -> tuple[Any, Any]:
@@ -34,25 +36,33 @@ def read_data(place: Path | None, image: Shape | None) -> tuple[Any, Any]:
     if image is not None:
         return check_images(place, Plan(ImageShape(*image), resize=True)), _labels(place)
     if place.suffix.lower() in (".npy", ".npz"):
-        return read_array(place, ("images", "image")), _labels(place)
+        return _channels_first(read_array(place, ("images", "image"))), _labels(place)
     if place.is_file() and is_idx(place):
         return read_idx(place), None
     if not place.exists():
         raise InvalidInput(f"there is no {place}; give a folder of pictures or an .npz file with --data")
+    if place.suffix.lower() == ".csv":
+        raise InvalidInput(
+            f"{place} does not say which shape its images have; let the function return image: (C, H, W) too"
+        )
     raise InvalidInput(
-        f"{place} does not say which shape its images have; let the function return image: (C, H, W) too"
+        f"{place} is no file of images that aae-zoo reads; give a folder of pictures, or an .npz file with an array "
+        "images and maybe labels, with --data"
     )
 
 
+def _channels_first(images: NDArray[Any]) -> NDArray[Any]:
+    """Images [n, C, H, W], of [n, H, W, C] too, as most programs keep them, where that is certain."""
+    shape = images.shape
+    is_last = len(shape) == len("NHWC") and shape[1] > _CHANNELS and 1 <= shape[3] <= _CHANNELS
+    return images.transpose(0, 3, 1, 2) if is_last else images
+
+
 def _labels(path: Path) -> Any:
-    """The labels of an .npz that has some beside its images."""
-    if path.suffix.lower() != ".npz":
+    """The labels of a file that has some beside its images; those in a column, as some keep them, as a row."""
+    if path.suffix.lower() not in (".npy", ".npz") or (labels := read_labels(path)) is None:
         return None
-    try:
-        labels = read_array(path, ("labels", "label"))
-    except InvalidInput:
-        return None
-    return labels if labels.ndim == 1 else None  # of an .npz with one array it is that
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def _folder(place: Path, image: Shape | None) -> tuple[Any, Any]:

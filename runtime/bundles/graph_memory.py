@@ -7,7 +7,7 @@ products want, and keeps some kilobytes for each node. Each is counted here, and
 
 from typing import Final, NamedTuple
 
-from aae_zoo.runtime.bundles.graph_operators import BROADCASTS, COPIES, KEEPS_ROWS, PACKS, SMALL
+from aae_zoo.runtime.bundles.graph_operators import BROADCASTS, COPIES, KEEPS_ROWS, PACKS, SHRINKS, SMALL
 from aae_zoo.runtime.errors import InvalidBundle
 
 # Results of so few numbers may be worked out; weights are copied in blocks of so many rows or columns.
@@ -110,15 +110,25 @@ class Known:
             first = max(sources, key=lambda constant: constant.size, default=Constant("", 0, 8, (), []))
             numbers = next((constant.integers for constant in sources if constant.integers), [])
             return [Constant(name, first.size, _width(node, first), _axes(node, first), numbers) for name in node.gives]
-        size = sum(constant.size for constant in sources)
-        for constant in sources:
-            size = max(size, min(size * constant.size, _FEW + 1))
+        size = self._computed(node)
         if node.operator not in SMALL or size > _FEW:
             raise InvalidBundle(
                 f"{self.memory.name} has {node.operator} of constants alone, expected one of {', '.join(COPIES)}; "
                 "do not trust this bundle"
             )
         return [Constant(name, size, 8, None, []) for name in node.gives]
+
+    def _computed(self, node: Node) -> int:
+        """How many numbers, other than a copy, a node of constants alone gives at most."""
+        sizes = [self.constants[name].size for name in node.takes if name]
+        if node.operator in SHRINKS and sizes:
+            return max(sizes)
+        if node.operator == "Concat":
+            return sum(sizes)
+        product = 1
+        for size in (*sizes, *(tensor.size for tensor in node.tensors)):
+            product = min(product * max(1, size), _FEW + 1)
+        return max(product, *sizes, 0)
 
     def _axes(self, node: Node) -> int:
         """How many axes the output has if its first one is the batch, or 0 if that is not certain."""

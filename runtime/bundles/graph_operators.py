@@ -40,6 +40,8 @@ SMALL: Final = _named(
     ReduceMax ReduceMin ReduceProd ReduceSum Slice Squeeze Sub Unsqueeze Where
     """
 )
+# Of these, what gives no more numbers than its largest input has.
+SHRINKS: Final = _named("Abs Floor Neg Not ReduceMax ReduceMin ReduceProd ReduceSum Slice Squeeze Unsqueeze")
 # What copies a weight into blocks of so many rows or columns.
 PACKS: Final = _named("Conv ConvInteger ConvTranspose GRU Gemm LSTM MatMul MatMulInteger QLinearConv QLinearMatMul RNN")
 # What gives as many rows as its first input has, whatever its others are.

@@ -97,7 +97,7 @@ def npy_header(stream: IO[bytes], length: int) -> tuple[tuple[int, ...], bool, "
     """The shape, the order (True for Fortran's) and the dtype of an .npy file of `length` bytes; the array follows.
 
     Raises:
-        ValueError: it is no .npy file of format 1.0, or has not as many bytes as its header promises.
+        ValueError: it is no .npy file of format 1.0, has objects, or has not as many bytes as its header promises.
     """
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):  # what numpy.save writes; the header of the others may have gigabytes
@@ -106,6 +106,10 @@ def npy_header(stream: IO[bytes], length: int) -> tuple[tuple[int, ...], bool, "
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     except Exception as error:  # numpy reads it as Python, whose parts raise errors of their own
         raise ValueError(reason(error)) from None
+    if dtype.hasobject:
+        raise ValueError(
+            "it has Python objects, which are pickled, expected numbers or text, such as array.astype(str)"
+        )
     there = length - stream.tell()
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != there:
         raise ValueError(f"its header promises {str(dtype)[:40]} {str(list(shape))[:80]}, but {there} bytes follow")

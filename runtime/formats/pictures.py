@@ -51,6 +51,18 @@ def read_codes(path: Path) -> dict[str, NDArray[np.generic]]:
     return codes
 
 
+def read_labels(path: Path) -> NDArray[Any] | None:
+    """The labels that a file of arrays has beside its images, or None if it has none.
+
+    Raises:
+        InvalidInput: as for `read_array`.
+    """
+    with _opened(path) as content:
+        if isinstance(content, np.ndarray):
+            return None
+        return next((content.read(name) for name in ("labels", "label") if name in content.names), None)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator["NDArray[Any] | Npz"]:
     """The array of an .npy file, which stays on disk until its rows are asked for, or the arrays of an .npz file.

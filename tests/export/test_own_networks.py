@@ -15,6 +15,7 @@ from conftest import AaeZoo
 from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torchvision.transforms.functional import normalize
 
 from aae_zoo.export import Facts, Modules, export_modules
 from aae_zoo.export.bundling.graphs import to_onnx
@@ -249,6 +250,14 @@ def on_a_gpu() -> nn.Module:
     return encoder
 
 
+def scripted_layer() -> nn.Module:
+    return cast(nn.Module, torch.jit.script(nn.Flatten()))
+
+
+def compiled_layer() -> nn.Module:
+    return cast(nn.Module, torch.compile(nn.Linear(PIXELS, LATENT)))
+
+
 class Vae(nn.Module):
     """One that draws at inference."""
 
@@ -268,7 +277,21 @@ class Vae(nn.Module):
         (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(LATENT)), "1.weight of the encoder has no shape yet"),
         (lambda: nn.DataParallel(Encoder()), "is a DataParallel around a module; give encoder.module"),
         (lambda: torch.compile(Encoder()), "is a OptimizedModule around a module; give encoder._orig_mod"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), compiled_layer()),
+            "the layer 1 of the encoder is a",
+        ),
+        (
+            lambda: nn.Sequential(scripted_layer(), nn.Linear(PIXELS, LATENT)),
+            "the layer 0 of the encoder",
+        ),
         (lambda: torch.jit.script(nn.Flatten()), "is a TorchScript module, expected an nn.Module of Python"),
+        (
+            lambda: Encoder().forward,
+            "the encoder is a method, expected a torch.nn.Module; give a module whose forward calls it",
+        ),
+        (lambda: Encoder, "the encoder is the class Encoder, expected a torch.nn.Module; make one of it, Encoder(...)"),
+        (lambda: Encoder().state_dict(), "make it of its class and load the weights by load_state_dict"),
         (lambda: "encoder.pt", "the encoder is a str, expected a torch.nn.Module"),
         (lambda: None, "the encoder is missing, expected a torch.nn.Module"),
     ],
@@ -276,6 +299,11 @@ class Vae(nn.Module):
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_an_encoder_whose_weights_cannot_be_taken(encoder: Callable[[], Any], said: str, refusal: Refusal) -> None:
     assert said in refusal(encoder=encoder())
+
+
+def test_a_whole_autoencoder_as_both(refusal: Refusal) -> None:
+    both = nn.Sequential(Encoder(), Decoder())
+    assert "are one Sequential; give its two parts, or two modules whose" in refusal(encoder=both, decoder=both)
 
 
 @pytest.mark.parametrize(
@@ -292,11 +320,23 @@ def test_layers_that_do_not_do_what_they_do_at_inference(layer: nn.Module, said:
 
 CODES: list[tuple[Callable[[Any, Tensor], Any], str]] = [
     (lambda s, x: [s.layer(x.flatten(1))], "the encoder returns a list, expected a tensor, or a tuple, dict"),
-    (lambda s, x: {"mu": s.layer(x.flatten(1)), "b": x}, "returns 'mu', 'b', and none of these is said to be z"),
-    (lambda s, x: (s.layer(x.flatten(1)), x), "returns 0, 1, and none of these is said to be z; say which is"),
+    (lambda s, x: {"mu": s.layer(x.flatten(1)), "b": x}, "returns 'mu' [2, 4], 'b' [2, 1, 8, 8], and none of"),
+    (lambda s, x: (s.layer(x.flatten(1)), 1), "returns 0 [2, 4], 1, and none of these is said to be z; say which is"),
     (lambda s, x: {"z": 1.0}, "the encoder gives float as z, expected a tensor"),
-    (lambda _, x: x, "the encoder's z is a map [2, 1, 8, 8], expected a vector [n, size] for each row; end it with"),
+    (lambda _, x: x, "the encoder gives z of the images' shape, [1, 8, 8], as a whole autoencoder does; give the part"),
+    (
+        lambda _, x: x[:, :, ::2],
+        "the encoder's z is a map [2, 1, 4, 8], expected a vector [n, size] for each row; end it with",
+    ),
     (lambda s, x: s.layer(x.flatten(1)).mean(1), "the encoder's z is [2] for 2 rows, expected [2, size]"),
+    (
+        lambda s, x: s.layer(x.flatten(1)).argmax(1),
+        "is int64, expected float32; end its forward with .float(), or if these",
+    ),
+    (
+        lambda s, x: s.layer(x.flatten(1)).squeeze(),
+        "gives z [4] for 1 row, expected [1, 4]; let its forward say which axis",
+    ),
     (lambda s, x: s.layer(x.reshape(64, -1)), "the encoder takes 64 rows and not 2: the size of a batch is baked in"),
     (lambda s, x: s.layer(x.view(1, -1, PIXELS)[0][:2]), "the encoder gives 2 rows of z for 25: the size of a batch"),
     (lambda s, x: s.layer(x.flatten(1)) / 0, "the encoder's z holds numbers that are not finite"),
@@ -360,7 +400,10 @@ def test_the_line_that_branches_is_named() -> None:
 IMAGES: list[tuple[Callable[[Any, Tensor], Any], str]] = [
     (lambda s, z: s.layer(z).unflatten(1, (1, SIDE, SIDE)), "the decoder's images have values from -"),
     (lambda s, z: s.layer(z).tanh().unflatten(1, (1, SIDE, SIDE)), "map [-1, 1] to [0, 1] by (image + 1) / 2"),
-    (lambda s, z: s.layer(z).sigmoid(), "the decoder makes [2, 64] of 2 codes, and the images are [2, 1, 8, 8]"),
+    (
+        lambda s, z: s.layer(z).sigmoid(),
+        "the decoder makes rows of 64 numbers, expected images [1, 8, 8]; end it with unflatten(1, (1, 8, 8))",
+    ),
     (lambda s, z: s.layer(z).sigmoid().view(-1, 1, 4, 16), "the decoder makes [2, 1, 4, 16] of 2 codes"),
     (lambda s, z: s.layer(torch.cat([z, z], 1)), "the decoder cannot take codes of 4 numbers ("),
 ]
@@ -442,6 +485,56 @@ def test_images_that_cannot_be_taken(given: Any, said: str, refusal: Refusal) ->
 )
 def test_other_things_that_cannot_be_taken(changes: dict[str, Any], said: str, refusal: Refusal) -> None:
     assert said in refusal(**changes)
+
+
+class Attention(nn.Module):
+    """Rows of pixels as a transformer's tokens, with a token for the class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.place = nn.Parameter(torch.zeros(1, 1, SIDE)), nn.Parameter(torch.zeros(1, SIDE + 1, SIDE))
+        self.attention = nn.MultiheadAttention(SIDE, 2, batch_first=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        tokens = torch.cat([self.token.expand(image.shape[0], -1, -1), image.squeeze(1)], 1) + self.place
+        found, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        return cast(Tensor, found[:, 0])
+
+
+class Recurrent(nn.Module):
+    """The rows of an image one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(SIDE, SIDE, batch_first=True)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return cast(Tensor, self.layer(z.unsqueeze(1).repeat(1, SIDE, 1))[0].unsqueeze(1).sigmoid())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_networks_that_compute_weights_and_sizes(digits: Digits, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    normalised = nn.utils.parametrizations.spectral_norm(nn.Linear(SIDE, SIDE)).eval()
+    encoder = nn.Sequential(Attention(), normalised, nn.utils.weight_norm(nn.Linear(SIDE, SIDE)))
+    decoder = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(SIDE, SIDE)), Recurrent())
+    export_modules(
+        "own", encoder=encoder, decoder=decoder, images=digits.images[:100], out=tmp_path / "own", anyway=True
+    )
+    assert [clause.found for clause in check(tmp_path / "own") if clause.state != "holds"] == []
+    with torch.no_grad():
+        expected = encoder(digits.images[:9])
+    assert np.abs(load(str(tmp_path / "own")).encode(digits.images[:9].numpy()) - expected.numpy()).max() < 0.01
+
+
+def test_the_line_that_calls_what_torchvision_cannot_trace() -> None:
+    def forward(self: Any, image: Tensor) -> Tensor:
+        return cast(Tensor, self.layer(normalize(image.expand(-1, 3, -1, -1), 3 * [0.5], 3 * [0.5])[:, 0].flatten(1)))
+
+    with pytest.raises(
+        InvalidInput, match=rf"in {Path(__file__).name}, line \d+: return cast.*leave it out where it only"
+    ):
+        to_onnx(changed(Encoder, forward), {"image": images(3, 1, SIDE, SIDE)}, ["z"], {"role": "encoder"})
 
 
 def test_networks_that_do_not_work_are_exported_only_on_demand(refusal: Refusal) -> None:
@@ -575,7 +668,11 @@ def test_the_command_line_runs_a_file_of_ones_own(own: Path, pictures: Path, aae
         ("nothing", (), "nothing of {own} returns a NoneType, expected a dict with encoder, decoder"),
         ("missing", (), "{own} has no function missing; give that which returns the networks"),
         ("make", (), "networks of your own need images; give a folder of pictures or an .npz file with --data"),
-        ("make", ("--data", "{own}"), "own.py does not say which shape its images have; let the function return image"),
+        (
+            "make",
+            ("--data", "{own}"),
+            "own.py is no file of images that aae-zoo reads; give a folder of pictures, or an",
+        ),
         ("make", ("--data", "{own}.npz"), "{own}.npz"),
         ("make", ("--seed-run", "."), "--seed-run is of runs of a recipe, expected none with networks of your own"),
     ],
@@ -631,6 +728,28 @@ class TestReading:
         assert read_data(path, (1, 16, 16))[0].shape == (len(found), 1, 16, 16)
         np.savez(path, images=digits.images.numpy())
         assert read_data(path, None)[1] is None
+
+    def test_labels_in_a_column(self, digits: Digits, tmp_path: Path) -> None:
+        np.savez(tmp_path / "digits.npz", images=digits.images.numpy(), labels=digits.labels.numpy()[:, None])
+        assert np.array_equal(read_data(tmp_path / "digits.npz", None)[1], digits.labels)
+
+    def test_labels_that_cannot_be_read_are_no_missing_labels(self, digits: Digits, tmp_path: Path) -> None:
+        pickled = np.array(["zero", "one"], dtype=object)
+        np.savez(tmp_path / "digits.npz", images=digits.images.numpy(), labels=pickled)
+        with pytest.raises(InvalidInput, match=r"has Python objects, which are pickled, expected numbers or text"):
+            read_data(tmp_path / "digits.npz", None)
+
+    def test_arrays_with_the_channels_last(self, tmp_path: Path) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
+        np.save(tmp_path / "images.npy", pixels)
+        assert np.array_equal(read_data(tmp_path / "images.npy", None)[0], pixels.transpose(0, 3, 1, 2))
+
+    def test_a_table_needs_the_shape_of_its_images(self, tmp_path: Path) -> None:
+        (tmp_path / "images.csv").write_text("0,0,0,0\n")
+        with pytest.raises(
+            InvalidInput, match="does not say which shape its images have; let the function return image"
+        ):
+            read_data(tmp_path / "images.csv", None)
 
     def test_idx_files(self, small_data: Path) -> None:
         dataset, labels = read_data(small_data, None)

@@ -8,25 +8,26 @@ from typing import Any, Final, Self
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from torch import Tensor, nn
+from torch import Tensor
 
 from aae_zoo.runtime.bundles.names import CONFIG, MANIFEST, MAX_FILE_BYTES, WEIGHTS
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidRecipe
 from aae_zoo.runtime.files import open_plain
 from aae_zoo.runtime.store.hub import endpoint, hub_errors
+from aae_zoo.zoo.autoencoder import HasEncoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.bundled.networks import load_networks, parse_weights, take_weights
 from aae_zoo.zoo.recipe import parse_toml
 
-_REPOSITORY: Final = re.compile(r"[^/@#]+/[^/@#]+")
+_REPOSITORY: Final = re.compile(r"[^/@#.][^/@#]*/[^/@#]+")
 _MOST_CONFIG: Final = 1 << 20
 _MOST_SIDE: Final = 1024
 _MEND: Final = "give a folder or repository that save_pretrained wrote, or a bundle"
 
 
 class PretrainedAutoencoder(
-    nn.Module,
+    HasEncoder,
     PyTorchModelHubMixin,
     library_name="aae-zoo",
     paper_url="https://arxiv.org/abs/1511.05644",
@@ -49,7 +50,7 @@ class PretrainedAutoencoder(
         with torch.random.fork_rng([]), torch.device("cpu"):
             model, _ = build(self.recipe, _shape(image))
         self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
-        self.encode = model.encode
+        self.noisy = model.noisy
         self.eval()
 
     def forward(self, image: Tensor) -> Tensor:

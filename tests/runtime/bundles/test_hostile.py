@@ -86,6 +86,21 @@ def outer_product(model: ModelProto) -> None:
     model.graph.node.append(helper.make_node("Add", ["row", "column"], ["large"]))
 
 
+def gathered_by_itself(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((40, 40), np.int64), "table"))
+    model.graph.node.append(helper.make_node("Gather", ["table", "table"], ["large"]))
+
+
+def joined_with_itself(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(500, np.int64), "x"))
+    model.graph.node.append(helper.make_node("Concat", ["x", "x", "x"], ["large"], axis=0))
+
+
+def slice_of_nothing(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(2000, np.int64), "x"))
+    model.graph.node.append(helper.make_node("Slice", ["", "x", "x"], ["large"]))
+
+
 def many_copies(model: ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(1 << 16, np.float16), "x"))
     model.graph.node.extend(helper.make_node("Cast", ["x"], [f"x{k}"], to=TensorProto.DOUBLE) for k in range(500))
@@ -164,6 +179,9 @@ def too_many_nodes(model: ModelProto) -> None:
         (negative_size, r"the shape \[-1\], expected numbers"),
         (gigantic_constant, "ConstantOfShape is given the size"),
         (outer_product, "has Add of constants alone"),
+        (gathered_by_itself, "has Gather of constants alone"),
+        (joined_with_itself, "has Concat of constants alone"),
+        (slice_of_nothing, "has Slice of constants alone"),
         (many_copies, "would take more than .* MB of memory when it is opened"),
         (gigantic_expansion, "Expand is given the size"),
         (gigantic_expansion_in_disguise, "Expand is given the size"),

@@ -1,6 +1,8 @@
 """Networks in the folders and repositories of the Hub's mixin: exact there and back, and whatever is amiss refused."""
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,24 @@ def test_what_is_saved_is_loaded_exactly(name: str, tmp_path: Path) -> None:
     again.save_pretrained(tmp_path / "again")
     for file in ("config.json", "model.safetensors"):
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / file).read_bytes()
+
+
+def test_processes_that_are_started_anew_are_given_them() -> None:
+    networks = PretrainedAutoencoder.from_pretrained("mnist-style")
+    again = pickle.loads(pickle.dumps(networks))  # noqa: S301 - as torch.multiprocessing.spawn sends its arguments
+    assert again.recipe.to_toml() == networks.recipe.to_toml()
+    assert same(again, networks)
+
+
+def test_a_replica_encodes_with_its_own_encoder() -> None:
+    """As torch.nn.DataParallel makes one for each GPU: a copy of what the module has but its networks, then these."""
+    networks = PretrainedAutoencoder.from_pretrained("digits-gauss")
+    replica = copy.copy(networks)
+    replica._modules = {name: copy.deepcopy(module) for name, module in networks.named_children()}
+    for values in replica.parameters():
+        values.data.zero_()
+    assert not replica.encode(torch.rand(2, 1, 8, 8))["z"].any()
+    assert networks.encode(torch.rand(2, 1, 8, 8))["z"].all()
 
 
 def test_the_mixins_own_loader_reads_it_too(saved: Path) -> None:
@@ -187,3 +207,5 @@ def test_no_folder_and_no_model(tmp_path: Path) -> None:
         PretrainedAutoencoder.from_pretrained(tmp_path)
     with pytest.raises(ModelNotFound, match="did you mean"):
         PretrainedAutoencoder.from_pretrained("mnist-gaus")
+    with pytest.raises(ModelNotFound, match=r"there is no folder ./nowhere"):
+        PretrainedAutoencoder.from_pretrained("./nowhere")
