@@ -72,7 +72,8 @@ class Detector(nn.Module):
         h = self.encoder.hog(image)
         z = self.prior.codes({"z": self.encoder.outputs_of(h)})["z"]
         errors = self.encoder.hog.by_cell((h - self.decoder.restore(z)).square())
-        pixels = (image - self.decoder(z)["image"]).square().mean(1, keepdim=True)
+        # A sum, as some engines know only the mean of older opsets.
+        pixels = (image - self.decoder(z)["image"]).square().sum(1, keepdim=True) / image.shape[1]
         return errors, (h - self.mean).square().sum(1), F.avg_pool2d(pixels, 3, stride=1, padding=1)
 
     def fit(self, training: Tensor, validation: Tensor) -> None:
