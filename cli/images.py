@@ -265,7 +265,7 @@ def score(
     _print_highest(rows(columns))
     say(
         f"{found} of {len(scores.score)} images are anomalous: above {limits.threshold:.4g}, "
-        f"as 1 % of {limits.images:,} validation images are"
+        f"as {100 * limits.false_alarms:.3g} % of {limits.images:,} validation images are"
     )
     if flat := int(scores.flat.sum()):
         say(f"{flat} of them are flat: they have less contrast than any of the validation images")

@@ -39,7 +39,7 @@ _GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "score": "images",
         "drift": "images",
     },
-    "Train": dict.fromkeys(("train", "evaluate", "judge", "distil", "export"), "training"),
+    "Train": dict.fromkeys(("train", "evaluate", "judge", "distil", "export", "detector"), "training"),
     "Ship": {
         "explore": "programs",
         "embed": "programs",

@@ -1,5 +1,6 @@
 """The anomaly score, measured through the exported graphs: what is usual, and what it finds on test images."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,26 @@ from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.loading import declarations, load_dataset
 
 
-def usual(model: Model, validation: Tensor) -> ScoreLimits:
+@dataclass(frozen=True)
+class Odd:
+    """Images uint8 [n, C, H, W] that a score should find, and what they are called."""
+
+    name: str
+    images: Tensor
+
+
+def usual(model: Model, validation: Tensor, false_alarms: float | None = None) -> ScoreLimits:
     """What the manifest calls usual, from validation images, uint8 [n, C, H, W]."""
-    return score_limits(*model.score_parts(validation.numpy()))
+    return score_limits(*model.score_parts(validation.numpy()), false_alarms)
 
 
-def anomaly_metrics(model: Model, dataset: Dataset) -> dict[str, Any]:
+def anomaly_metrics(model: Model, dataset: Dataset, odd: Odd | None = None) -> dict[str, Any]:
     """What the score says of the test images of the model's data set and of its counterpart.
 
-    `false_alarms` is the share of the model's own data set that is called anomalous. If the data set has a
-    counterpart, `anomaly_dataset` names it, `anomalies_found` is the share of it that is called anomalous, and
-    `anomaly_auroc` is the area under the receiver operating characteristic: how often an image of the counterpart
-    scores higher than one of the model's own data set.
+    `false_alarms` is the share of the model's own data set that is called anomalous. If there are `odd` images, or the
+    data set has a counterpart, `anomaly_dataset` names them, `anomalies_found` is the share of them that is called
+    anomalous, and `anomaly_auroc` is the area under the receiver operating characteristic: how often one of them scores
+    higher than one of the model's own data set.
 
     Raises:
         DatasetError: the counterpart is missing and cannot be downloaded, or damaged.
@@ -33,10 +42,12 @@ def anomaly_metrics(model: Model, dataset: Dataset) -> dict[str, Any]:
     own = model.score(dataset.test_images.numpy())
     metrics: dict[str, Any] = {"false_alarms": float(own.anomalous.mean())}
     declared = declarations().get(dataset.name)
-    if declared and declared.COUNTERPART:
-        others = model.score(load_dataset(declared.COUNTERPART).test_images.numpy())
+    if odd is None and declared and declared.COUNTERPART:
+        odd = Odd(declared.COUNTERPART, load_dataset(declared.COUNTERPART).test_images)
+    if odd:
+        others = model.score(odd.images.numpy())
         truth = np.repeat([0, 1], [len(own.score), len(others.score)])
-        metrics["anomaly_dataset"] = declared.COUNTERPART
+        metrics["anomaly_dataset"] = odd.name
         metrics["anomalies_found"] = float(others.anomalous.mean())
         metrics["anomaly_auroc"] = float(roc_auc_score(truth, np.concatenate([own.score, others.score])))
     return metrics

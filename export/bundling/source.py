@@ -63,7 +63,7 @@ class Source:
     lite: LiteDecoder | None = None
 
 
-def open_source(run: Run, data: Path | None) -> Source:
+def open_source(run: Run, data: Path | Dataset | None) -> Source:
     """A finished run with the data that it was trained on, and its networks with their weights rounded.
 
     Raises:
@@ -71,7 +71,7 @@ def open_source(run: Run, data: Path | None) -> Source:
         DatasetError: the data set is missing or damaged, or is not the one that the run was trained on.
     """
     recipe, facts = run.recipe, run.read_json("run.json")
-    dataset = load_data(recipe.data, run.data(data))
+    dataset = data if isinstance(data, Dataset) else load_data(recipe.data, run.data(data))
     if dataset.md5s != facts["dataset_md5"]:
         raise DatasetError(
             f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "

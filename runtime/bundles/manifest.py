@@ -25,6 +25,8 @@ GROUNDS: Final = ("white", "black")
 POLARITIES: Final = ("dark", "light", "any")
 _RAW: Final = (1 << 32) - 1
 _FIGURE: Final = (1e-9, 1e9)
+# The share of ordinary images that are anomalous, unless another was asked for.
+FALSE_ALARMS: Final = 0.01
 
 # Of a code, and of the noise.
 _SIZE: Final = 1 << 16
@@ -83,8 +85,9 @@ USUAL_PREPARATION: Final = Preparation(fit="crop", ground="white", polarity="any
 class ScoreLimits:
     """What the anomaly score measures against: the 99th percentiles on so many validation `images`.
 
-    `reconstruction` and `distance` are those of its two parts, `threshold` that of the score itself. `contrast` is the
-    smallest standard deviation of an image's pixels among them: what is flatter is anomalous.
+    `reconstruction` and `distance` are those of its two parts, `threshold` that of the score itself, unless it was set
+    for another share of `false_alarms` than 1 %. `contrast` is the smallest standard deviation of an image's pixels
+    among them, or less: what is flatter is anomalous.
     """
 
     reconstruction: Annotated[float, Rule("R, the 99th percentile of the squared error per pixel", *_FIGURE)]
@@ -94,6 +97,9 @@ class ScoreLimits:
     contrast: Annotated[
         float, Rule("the smallest standard deviation of an image's pixels; else 0", 0, 1, optional=True)
     ]
+    false_alarms: Annotated[
+        float, Rule("the share of ordinary images that T was set for; else 0.01", 0, 1, optional=True)
+    ] = FALSE_ALARMS
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,11 @@ class Manifest:
         """The manifest as its file has it: of its JSON, `parse_manifest` makes the same manifest again."""
         document = asdict(self)
         score = document.pop("score")  # the last of the file, and not there where it was not measured
-        return document if score is None else {**document, "score": score}
+        if score is None:
+            return document
+        if score["false_alarms"] == FALSE_ALARMS:
+            del score["false_alarms"]  # earlier manifests are without it
+        return {**document, "score": score}
 
     @property
     def size(self) -> int:
@@ -357,6 +367,7 @@ def _score(fields: _Fields) -> ScoreLimits:
         fields.number("threshold"),
         images=fields.integer("images"),
         contrast=0.0 if fields.lacks("contrast") else fields.number("contrast"),
+        false_alarms=FALSE_ALARMS if fields.lacks("false_alarms") else fields.number("false_alarms"),
     )
 
 
