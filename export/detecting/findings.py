@@ -55,10 +55,10 @@ class Detector:
 
     `bundle`, `page` and `run` are folders: the model, the page of what it thinks, and what training keeps, which took
     so many `seconds`. `pictures` counts what was `learned` from, what set the limit (`validation`), what was `held_out`
-    to measure it, what is `odd`, and what was left out as `copies` or `unreadable`. `threshold` is the score above which a picture is odd, and
-    `promised` the share of false alarms that it was set for. `false_alarms` are those among the held-out pictures,
-    `found` those among the odd ones, and `auroc` is how often one of these scores higher than a held-out one: None
-    without odd pictures. `warnings` are sentences.
+    to measure it, what is `odd`, and what was left out as `copies` or `unreadable`. A picture is odd whose score is
+    above the `threshold`, which was set for a share of `promised` false alarms. `false_alarms` are those among the
+    held-out pictures, `found` those among the odd ones, and `auroc` is how often one of these scores higher than a
+    held-out one: None without odd pictures. `warnings` are sentences.
     """
 
     bundle: Path
