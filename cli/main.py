@@ -62,6 +62,11 @@ class _Groups(TyperGroup):
                 vars(parameter)["help"] = "Show it, to copy it or to change it."
         return parameters
 
+    def format_help_text(self, ctx: object, formatter: Any) -> None:  # noqa: ARG002 - typer gives both
+        """What aae-zoo is, right under the usage: all commands have to fit on one screen."""
+        with formatter.indentation():
+            formatter.write_text(self.help)
+
     def format_commands(self, ctx: object, formatter: Any) -> None:  # noqa: ARG002 - typer gives both
         width = max(map(len, self.commands))
         for group, names in _GROUPS.items():

@@ -131,7 +131,7 @@ def export(
     ] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Even where the training failed.")] = False,
 ) -> None:
-    """Export a run, or your own networks, to a bundle that is proven.
+    """Export a run, or networks of yours, to a proven bundle.
 
     There is none unless its graphs equal PyTorch's.
     Of file.py:function, the file is run with all that is in it; the function returns a dict with encoder, decoder and
@@ -175,7 +175,7 @@ def detector(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Make a detector of odd pictures from a folder of normal ones.
+    """Make a detector of odd pictures from normal ones.
 
     Beside the bundle it writes BUNDLE-page, which shows what it thinks, and BUNDLE-run, with which the same command
     goes on where it was interrupted.

@@ -7,6 +7,7 @@ from typing import Final
 
 from aae_zoo.export.bundling.anomaly import Odd
 from aae_zoo.export.bundling.bundle import export_bundle
+from aae_zoo.export.detecting.estimate import estimate
 from aae_zoo.export.detecting.findings import Detector, Scored, doubts, learned_nothing
 from aae_zoo.export.detecting.given import Places, read_both, say
 from aae_zoo.export.detecting.page import write_page
@@ -17,7 +18,6 @@ from aae_zoo.runtime.errors import CheckpointError, Interrupted
 from aae_zoo.runtime.model import load
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.recipe import Recipe, load_recipe, plain
-from aae_zoo.zoo.training.estimate import estimate
 from aae_zoo.zoo.training.run import Run
 from aae_zoo.zoo.training.trainer import duration, train
 
