@@ -102,8 +102,8 @@ def _say_beforehand(recipe: Recipe, dataset: Dataset, run: Path, threads: int | 
         return
     found = estimate(recipe, dataset, threads=threads)
     say(
-        f"training takes about {duration(found.seconds)} and {found.bytes / 1e9:.1f} GB of memory, and the proof of "
-        "its graphs about half a minute"
+        f"training takes about {duration(found.seconds)} and the proof of its graphs half a minute, with about "
+        f"{found.bytes / 1e9:.1f} GB of memory"
     )
 
 

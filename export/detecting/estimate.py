@@ -16,11 +16,13 @@ from aae_zoo.zoo.training.trainer import usual_threads
 
 _STEPS: Final = 20
 _SECONDS: Final = 2.0
+# What the export takes beside what training has taken: PyTorch's exporter, and ONNX Runtime's sessions.
+_EXPORT: Final = 300_000_000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """About how many seconds all steps of a training take, and how many bytes of memory this process has by then."""
+    """About how many seconds all steps of a training take, and how many bytes of memory it and the export take."""
 
     seconds: float
     bytes: int
@@ -43,4 +45,4 @@ def estimate(recipe: Recipe, dataset: Dataset, *, threads: int | None = None) ->
     step = sum(times[1:]) / len(times[1:]) if len(times) > 1 else times[0]
     known = len(dataset.train_images) - recipe.data.validation_count(len(dataset.train_images))
     steps = settings.epochs * (settings.passes * known // settings.batch)
-    return Estimate(steps * step, psutil.Process().memory_info().rss)
+    return Estimate(steps * step, psutil.Process().memory_info().rss + _EXPORT)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import AaeZoo, Result
+from conftest import ROOT, AaeZoo, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -123,6 +124,14 @@ class TestPromise:
         assert enough_for(share) == count
         assert (1 - share) ** count <= 0.05 < (1 - share) ** (count - 1)
         assert alarms(0, count).high <= 1.25 * share  # two-sided, which is a little more
+
+    def test_the_documented_table_is_of_these_numbers(self) -> None:
+        text = (ROOT / "docs" / "detector.md").read_text("utf-8")
+        rows = re.findall(r"^\| ([0-9.]+ %) \| ([0-9,]+) \| ([0-9,]+) \|$", text, re.MULTILINE)
+        assert len(rows) >= 4
+        for share, held_out, every in rows:
+            enough = enough_for(parse_share(share))
+            assert (held_out, every) == (f"{enough:,}", f"{5 * enough:,}")
 
     @given(of=st.integers(1, 400), data=st.data())
     def test_the_interval_is_that_of_clopper_and_pearson(self, of: int, data: st.DataObject) -> None:
