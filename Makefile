@@ -115,6 +115,10 @@ bench-drift: install
 bench-attacks: install
 	$(BIN)/python tests/benchmarks/attacks.py docs/serving.md
 
+# Rewrites the table of defects in docs/anomalies.md; needs Fashion-MNIST.
+bench-defects: install
+	$(BIN)/python tests/benchmarks/defects.py docs/anomalies.md
+
 # Rewrites the table of hostile inputs in docs/proof.md: a million of them, in some ten minutes; fails where one does harm.
 fuzz: install
 	$(BIN)/python tests/support/fuzz.py --write docs/proof.md

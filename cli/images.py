@@ -12,7 +12,7 @@ from aae_zoo.cli.printing import FEW, note, print_json, print_records, print_tab
 from aae_zoo.runtime.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from aae_zoo.runtime import Drift, Model, Neighbours
+    from aae_zoo.runtime import Drift, Model, Neighbours, Scores
     from aae_zoo.runtime.formats.images import Images
 
 _HIGHEST: Final = 10
@@ -244,6 +244,12 @@ def score(
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Every image's row: .csv, .json, or .npz arrays by column.")
     ] = None,
+    maps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="A new folder for the pictures with the places where they are odd as heat."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Score how odd images are, and tell which are anomalous.
@@ -253,24 +259,39 @@ def score(
     from aae_zoo.runtime.formats.tables import rows, save_table
 
     given = read(input_)
-    scores = model.score(given)
-    columns = {"image": given.names, **scores._asdict()}
+    scores = model.score(given) if maps is None else _map(model, given, Path(maps))
+    columns: dict[str, Any] = {"image": given.names, **scores.columns()}
     if output is not None:
         save_table(columns, output)
-    found, limits = int(scores.anomalous.sum()), model.score_limits
+    found = int(scores.anomalous.sum())
     if json:
-        facts = {"name": model.manifest.name, "limits": asdict(limits), "anomalous": found}
+        facts = {"name": model.manifest.name, "limits": _limits(model), "anomalous": found}
         print_json({**facts, "images": rows(columns)})
         return
     _print_highest(rows(columns))
+    limits = model.manifest.detector or model.score_limits
     say(
-        f"{found} of {len(scores.score)} images are anomalous: above {limits.threshold:.4g}, "
+        f"{found} of {len(scores.score)} images are anomalous: above {model.threshold:.4g}, "
         f"as {100 * limits.false_alarms:.3g} % of {limits.images:,} validation images are"
     )
     if flat := int(scores.flat.sum()):
         say(f"{flat} of them are flat: they have less contrast than any of the validation images")
     if output is not None:
         _say(f"{len(scores.score)} scores", output)
+    if maps is not None:
+        _say(f"{len(scores.score)} maps", maps)
+
+
+def _map(model: "Model", given: "Images", folder: Path) -> "Scores":
+    from aae_zoo.runtime.drawing.maps import save_overlays
+
+    return save_overlays(model.score_batches(given, maps=True), given.names, folder)
+
+
+def _limits(model: "Model") -> dict[str, Any]:
+    """What the scores are measured against, as JSON has it."""
+    detector = model.manifest.detector
+    return {"threshold": model.threshold, **asdict(detector)} if detector else asdict(model.score_limits)
 
 
 @with_model()

@@ -1,7 +1,7 @@
 """A model that runs: encode, decode, sample and reconstruct through ONNX Runtime, whatever its prior is."""
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
@@ -11,22 +11,23 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Manifest, ScoreLimits
-from aae_zoo.runtime.bundles.names import ROLES
+from aae_zoo.runtime.bundles.names import ALL_ROLES
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.engine.kept import KeptCodes
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
-from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, read_images
+from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, one_image, read_images
 from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.classes import Classes, most_probable
 from aae_zoo.runtime.latent.draw import Draw, Labels
 from aae_zoo.runtime.latent.drift import Drift, Sample, check_enough, chosen, compare, digests_of, figures_of, of_parts
+from aae_zoo.runtime.latent.maps import LOCAL
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
 from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
-from aae_zoo.runtime.latent.score import Scores, judge
+from aae_zoo.runtime.latent.score import Scores, judge, judge_detected
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals, traversed
 from aae_zoo.runtime.store.catalogue import shipped_or_folder
 
@@ -229,15 +230,17 @@ class Model:
         return most_probable(self.codes(images, **how)["y"], self.manifest.labels)
 
     def graph(self, role: str) -> Graph:
-        """The open graph of a role, "encoder", "decoder" or "prior": its session of ONNX Runtime, its names and shapes.
+        """The open graph of a role, "encoder", "decoder", "prior" or "detector": its session, its names and shapes.
 
         Raises:
-            InvalidInput: there is no such role.
+            InvalidInput: there is no such role, or the model has no detector.
             InvalidBundle: the graph's file is not the manifest's, or it is not what the manifest says.
             DeviceUnavailable: the device cannot be had.
         """
-        if role not in ROLES:
-            raise InvalidInput(f"the role is {role!r}, expected one of {', '.join(ROLES)}")
+        if role not in ALL_ROLES:
+            raise InvalidInput(f"the role is {role!r}, expected one of {', '.join(ALL_ROLES)}")
+        if role not in self.manifest.graphs:
+            raise InvalidInput(f"{self.name} has no {role}; it has {', '.join(self.manifest.graphs)}")
         return self._engine.graph(role)
 
     @property
@@ -315,14 +318,57 @@ class Model:
             raise InvalidInput(f"the work to stream is {work!r}, expected sample, encode, decode or reconstruct")
         return jobs[work](*given, **options).stream("z" if work == "encode" else "image")
 
-    def score(self, images: Any, **how: Unpack[How]) -> Scores:
+    def score(self, images: Any, *, maps: bool = False, **how: Unpack[How]) -> Scores:
         """How unlike the model's training images each image is, and whether that makes it anomalous.
+
+        Where the model has a detector, that gives the score. With `maps` the scores have `maps`, which tell where an
+        image is odd, each [height, width] in the size of what was given: 0 where it is not, about 1 where it is. That
+        of pictures is worked out from them when it is asked for.
 
         Raises:
             InvalidInput: the bundle has no anomaly score, or images as for `encode`.
         """
-        limits = self.score_limits
-        return judge(*self.score_parts(images, **how), limits)
+        given = self._images(images, **how)
+        return self._scores(self._score_job(given, maps=maps).collect(), given)
+
+    def score_batches(self, images: Any, *, maps: bool = False, **how: Unpack[How]) -> Iterator[Scores]:
+        """The same as `score`, batch by batch while it is asked for: memory for one batch is enough.
+
+        Raises:
+            InvalidInput: as for `score`.
+        """
+        given = self._images(images, **how)
+        job = self._score_job(given, maps=maps)
+        return (self._scores(job.step(part, None), given, part.start) for part in job.parts())
+
+    def _score_job(self, images: Images, *, maps: bool) -> Job:
+        if self._engine.detects:
+            return self._engine.detect_job(images, maps=maps)
+        _ = self.score_limits
+        return self._engine.score_job(images, maps=maps)
+
+    def _scores(self, parts: Arrays, images: Images, start: int = 0) -> Scores:
+        """The scores of images from what their job gives; `start` is the number of the first."""
+        limits = self.manifest.score
+        if self._engine.detects:
+            scores, unit = judge_detected(parts["score"], parts["contrast"], limits.contrast if limits else 0.0), 1.0
+        else:
+            scores = judge(parts["error"], parts["distance"], parts["contrast"], self.score_limits)
+            unit = LOCAL * self.score_limits.reconstruction
+        if "map" in parts:
+            from aae_zoo.runtime.drawing.maps import Maps  # imports Pillow, which most scores do not need
+
+            scores.maps = Maps(parts["map"] / np.float32(unit), images, start)
+        return scores
+
+    @property
+    def threshold(self) -> float:
+        """Above which score an image is anomalous.
+
+        Raises:
+            InvalidInput: the bundle has no anomaly score.
+        """
+        return 1.0 if self._engine.detects else self.score_limits.threshold
 
     @property
     def score_limits(self) -> ScoreLimits:
@@ -340,7 +386,9 @@ class Model:
     def score_parts(
         self, images: Any, **how: Unpack[How]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """What the score is made of, each [n]: squared error per pixel, distance of the code from the prior, contrast.
+        """Each [n]: squared error per pixel, distance of the code from the prior, contrast.
+
+        They are what the score is made of where there is no detector.
 
         Raises:
             InvalidInput: as for `encode`.
@@ -465,6 +513,10 @@ class Model:
         return self.sample_from(percentile_grid(side))
 
     def _images(self, images: Any, **how: Unpack[How]) -> Images:
+        # Planning one image would take as long as scoring it.
+        one = not how and is_plain(images, self.manifest.image.axes) and len(images) == 1
+        if one and not self._seems_inverted(images):
+            return one_image(images)
         return as_images(images, Plan.of(self.manifest, how))
 
     def _seems_inverted(self, images: NDArray[np.float32]) -> bool:

@@ -1,6 +1,7 @@
 """What the tests share: a small data set cut from MNIST, a small model trained on it for real, and its bundle."""
 
 import contextlib
+import dataclasses
 import gzip
 import hashlib
 import importlib
@@ -41,14 +42,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aae_zoo.cli.main import main
-from aae_zoo.export.bundling.bundle import export_bundle
+from aae_zoo.export.bundling.bundle import export_bundle, write_bundle
+from aae_zoo.export.bundling.detector import scaled
 from aae_zoo.export.bundling.graphs import to_onnx
+from aae_zoo.export.bundling.source import Source, open_source
 from aae_zoo.runtime import Model, load
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.idx import FILES
-from aae_zoo.zoo.data.loading import load_dataset
+from aae_zoo.zoo.data.loading import load_dataset, validation_images
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.recipe import load_recipe
+from aae_zoo.zoo.training.run import Run
 from aae_zoo.zoo.training.trainer import train
 
 # Machines are noisy: speed is measured in benchmarks, never by a test's deadline.
@@ -189,6 +193,29 @@ def small_run(small_recipe: Path, small_data: Path, tmp_path_factory: pytest.Tem
 def small_bundle(small_run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "small"
     export_bundle(small_run, folder, data=small_data, anyway=True)  # four epochs are no success
+    return folder
+
+
+class Rebuilding(nn.Module):
+    """A detector by the error of reconstructions: its score is the mean, its map the error of three by three pixels."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.encoder, self.decoder = (source.networks[role] for role in ("encoder", "decoder"))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        error = (self.decoder(z=self.encoder(image)["z"])["image"] - image).square().mean(1, keepdim=True)
+        return error.mean((1, 2, 3)), functional.avg_pool2d(error, 3, 1, 1)
+
+
+@pytest.fixture(scope="session")
+def detector_bundle(small_run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model's bundle with a detector."""
+    folder, source = tmp_path_factory.mktemp("detectors") / "odd", open_source(Run.open(small_run), small_data)
+    detector, limits = scaled(Rebuilding(source), validation_images(source.settings, source.dataset))
+    networks = {**source.networks, "detector": detector}
+    source = dataclasses.replace(source, networks=networks, detector=limits)
+    write_bundle(source, folder, lambda _: None, variants=(), replace=False, others={})
     return folder
 
 

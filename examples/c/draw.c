@@ -52,6 +52,12 @@ int main(int count, char** arguments) {
   check(aae_decode(&m, 1, z, y, redrawn));
   print("encoded", z, m.latent);
   print_middle("redrawn", &m, redrawn);
+  if (m.detects) {
+    float score;
+    check(aae_score(&m, 1, image, &score, redrawn));
+    print("score", &score, 1);
+    print("odd", redrawn + m.height / 2 * m.width, m.width);
+  }
   if (png_write("picture.png", image, m.channels, m.height, m.width)) check("picture.png cannot be written");
   free(u);
   aae_close(&m);

@@ -11,11 +11,11 @@ struct aae_graphs {
   OrtEnv* env;
   OrtSessionOptions* options;
   OrtMemoryInfo* memory;
-  OrtSession *prior, *decoder, *encoder;
+  OrtSession *prior, *decoder, *encoder, *detector;  // the last may be NULL
   char error[512];
 };
 
-// A named tensor of `count` rows; rank 1 or 3 is that of a row.
+// A named tensor of `count` rows; rank 0, 1 or 3 is that of a row.
 typedef struct {
   const char* name;
   float* values;
@@ -40,11 +40,11 @@ static const char* said(aae_model* m, OrtStatus* status) {
     if ((error = (call))) goto end;     \
   } while (0)
 
-static const char* open_graph(aae_model* m, const char* folder, const char* role, OrtSession** session) {
+static const char* open_graph(aae_model* m, const char* folder, const char* role, int needed, OrtSession** session) {
   char path[4096];
   snprintf(path, sizeof path, "%s/%s.onnx", folder, role);
   FILE* file = fopen(path, "rb");
-  if (!file) return fail(m, "cannot be read: ", path);
+  if (!file) return needed ? fail(m, "cannot be read: ", path) : NULL;
   fseek(file, 0, SEEK_END);
   const long size = ftell(file);
   void* bytes = malloc(size > 0 ? (size_t)size : 1);
@@ -110,9 +110,11 @@ const char* aae_open(aae_model* m, const char* folder) {
   TRY(said(m, g->ort->CreateEnv(ORT_LOGGING_LEVEL_WARNING, "aae", &g->env)));
   TRY(said(m, g->ort->CreateSessionOptions(&g->options)));
   TRY(said(m, g->ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &g->memory)));
-  TRY(open_graph(m, folder, "prior", &g->prior));
-  TRY(open_graph(m, folder, "decoder", &g->decoder));
-  TRY(open_graph(m, folder, "encoder", &g->encoder));
+  TRY(open_graph(m, folder, "prior", 1, &g->prior));
+  TRY(open_graph(m, folder, "decoder", 1, &g->decoder));
+  TRY(open_graph(m, folder, "encoder", 1, &g->encoder));
+  TRY(open_graph(m, folder, "detector", 0, &g->detector));
+  m->detects = g->detector != NULL;
   TRY(read_facts(m));
   return NULL;
 end:
@@ -127,6 +129,7 @@ void aae_close(aae_model* m) {
     g->ort->ReleaseSession(g->prior);
     g->ort->ReleaseSession(g->decoder);
     g->ort->ReleaseSession(g->encoder);
+    g->ort->ReleaseSession(g->detector);
     g->ort->ReleaseMemoryInfo(g->memory);
     g->ort->ReleaseSessionOptions(g->options);
     g->ort->ReleaseEnv(g->env);
@@ -135,7 +138,11 @@ void aae_close(aae_model* m) {
   m->graphs = NULL;
 }
 
-static size_t row_size(const tensor* t) { return t->rank == 1 ? t->shape[0] : t->shape[0] * t->shape[1] * t->shape[2]; }
+static size_t row_size(const tensor* t) {
+  size_t size = 1;
+  for (int i = 0; i < t->rank; i++) size *= t->shape[i];
+  return size;
+}
 
 // Run a graph with `inputs` (one or two), and copy what is asked for of `outputs`, by name; those without values are not.
 static const char* run(aae_model* m, OrtSession* graph, size_t count, const tensor* inputs, const tensor* outputs) {
@@ -221,6 +228,13 @@ const char* aae_decode(aae_model* m, size_t count, const float* z, const float* 
   const tensor in[2] = {row_of("z", z, m->latent), row_of("y", m->takes_classes ? y : NULL, m->classes)};
   const tensor out[2] = {image_of(m, images)};
   return run(m, m->graphs->decoder, count, in, out);
+}
+
+const char* aae_score(aae_model* m, size_t count, const float* images, float* score, float* map) {
+  if (!m->detects) return fail(m, "the model is no detector", "");
+  const tensor in[2] = {image_of(m, images)};
+  const tensor out[2] = {{"score", score, 0, {0, 0, 0}}, {"map", map, 3, {1, m->height, m->width}}};
+  return run(m, m->graphs->detector, count, in, out);
 }
 
 const char* aae_sample(aae_model* m, size_t count, uint32_t seed, int label, float* images) {

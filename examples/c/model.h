@@ -1,4 +1,4 @@
-// A model of aae-zoo: draws, encodes, decodes; ONNX Runtime's C library is all that this needs.
+// A model of aae-zoo: draws, encodes, decodes, scores; ONNX Runtime's C library is all that this needs.
 // Model: any of aae-zoo; what differs between models is read from the graphs.
 //
 // Images are [count][channels][height][width] numbers in [0, 1]. Codes are `z`, [count][latent], and `y`, [count][classes],
@@ -20,6 +20,7 @@ typedef struct {
   int label_coordinate;  // which number of the noise chooses the class, or -1
   int takes_classes;     // whether the decoder takes a y
   int tells_classes;     // whether the encoder tells a y
+  int detects;           // whether the model is a detector, which scores images
   struct aae_graphs* graphs;
 } aae_model;
 
@@ -37,6 +38,10 @@ const char* aae_codes(aae_model* model, size_t count, const float* u, float* z, 
 // Images to codes, and codes to images. `y` is written where it is not NULL, and read where the decoder takes it.
 const char* aae_encode(aae_model* model, size_t count, const float* images, float* z, float* y);
 const char* aae_decode(aae_model* model, size_t count, const float* z, const float* y, float* images);
+
+// How odd images are, [count], odd above 1, and where, [count][height][width], greatest where they are odd. What is
+// NULL is not written.
+const char* aae_score(aae_model* model, size_t count, const float* images, float* score, float* map);
 
 #ifdef __cplusplus
 }

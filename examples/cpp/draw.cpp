@@ -41,6 +41,12 @@ static void draw(std::uint32_t seed, std::optional<int> label) {
   codes = model.encode(image);
   print("encoded", codes.at("z"));
   print("redrawn", middle(model, model.decode(codes)));
+  if (model.detects()) {
+    const aae::Codes found = model.score(image);
+    const auto start = found.at("map").begin() + model.height() / 2 * model.width();
+    print("score", found.at("score"));
+    print("odd", aae::Numbers(start, start + model.width()));
+  }
   if (png_write("picture.png", image.data(), model.channels(), model.height(), model.width()))
     throw std::runtime_error("picture.png cannot be written");
 }

@@ -40,6 +40,9 @@ Model::Model(const std::filesystem::path& folder)
       prior_(env_, (folder / "prior.onnx").c_str(), Ort::SessionOptions()),
       decoder_(env_, (folder / "decoder.onnx").c_str(), Ort::SessionOptions()),
       encoder_(env_, (folder / "encoder.onnx").c_str(), Ort::SessionOptions()) {
+  const std::filesystem::path detector = folder / "detector.onnx";
+  if (std::filesystem::exists(detector))
+    detector_ = std::make_unique<Ort::Session>(env_, detector.c_str(), Ort::SessionOptions());
   Ort::AllocatorWithDefaultOptions allocator;
   const Ort::ModelMetadata facts = prior_.GetModelMetadata();
   const auto fact = [&](const std::string& key) {
@@ -81,6 +84,12 @@ Codes Model::encode(Numbers images) const {
 }
 
 Numbers Model::decode(Codes codes) const { return run(decoder_, codes).at("image"); }
+
+Codes Model::score(Numbers images) const {
+  if (!detects()) throw std::logic_error("the model is no detector");
+  Codes inputs{{"image", std::move(images)}};
+  return run(*detector_, inputs);
+}
 
 Codes Model::run(Ort::Session& graph, Codes& inputs) const {
   const std::int64_t image[4] = {0, shape_[0], shape_[1], shape_[2]};

@@ -1,5 +1,5 @@
-// A model of aae-zoo: draws, encodes, decodes; ONNX Runtime's C++ interface (headers over its C library) is all that
-// this needs.
+// A model of aae-zoo: draws, encodes, decodes, scores; ONNX Runtime's C++ interface (headers over its C library) is
+// all that this needs.
 // Model: any of aae-zoo; what differs between models is read from the graphs.
 //
 // Images are [count][channels][height][width] numbers in [0, 1], one after another. Every function throws a
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,10 @@ class Model {
   Numbers decode(Codes codes) const;  // takes what the decoder knows, by name
   Numbers reconstruct(Numbers images) const { return decode(encode(std::move(images))); }
 
+  // How odd images are: "score" [count], odd above 1, and "map" [count][height][width], greatest where they are odd.
+  Codes score(Numbers images) const;
+  bool detects() const { return detector_ != nullptr; }  // whether the model is a detector, which scores images
+
   int channels() const { return shape_[0]; }
   int height() const { return shape_[1]; }
   int width() const { return shape_[2]; }
@@ -48,6 +53,7 @@ class Model {
 
   Ort::Env env_;
   mutable Ort::Session prior_, decoder_, encoder_;  // running one changes nothing that is seen, from any thread
+  std::unique_ptr<Ort::Session> detector_;  // where there is one
   int shape_[3] = {}, latent_ = 0, noise_ = 0, classes_ = 0;
   std::optional<int> chooses_;  // which number of the noise chooses the class
 };

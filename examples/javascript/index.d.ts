@@ -15,6 +15,8 @@ export interface Facts {
   readonly labels: readonly string[];
   /** Which number of the noise chooses the class; null where none does. */
   readonly labelCoordinate: number | null;
+  /** Whether the model is a detector, which scores images. */
+  readonly detects: boolean;
 }
 
 export const facts: Facts;
@@ -24,6 +26,12 @@ export type Image = Float32Array;
 
 /** A place in the code: `z`, `y` (probabilities of the classes) where the model has it, and what else a graph tells. */
 export type Code = { readonly z: Float32Array; readonly y?: Float32Array; readonly [name: string]: Float32Array | undefined };
+
+/** How odd an image is, odd above 1, and where: `height * width` numbers, greatest where it is odd. */
+export interface Score {
+  readonly score: number;
+  readonly map: Float32Array;
+}
 
 export interface Draw {
   /** An integer: the same one draws the same. Left out, every call draws afresh. */
@@ -43,7 +51,7 @@ export interface Options {
 /** Open the model. Rejects where its files cannot be read, or the device that is asked for is not there. */
 export function load(options?: Options): Promise<Model>;
 
-/** The model's three graphs, open; from `load`. */
+/** The model's graphs, open; from `load`. */
 export class Model {
   private constructor();
   readonly device: Device;
@@ -62,6 +70,9 @@ export class Model {
 
   /** Encode and decode. */
   reconstruct(images: readonly Image[]): Promise<Image[]>;
+
+  /** How odd images are, and where. Rejects with an Error where the model is no detector. */
+  score(images: readonly Image[]): Promise<Score[]>;
 }
 
 /** Rows of uniform noise in (0, 1), of which `codes` makes codes. Throws a RangeError where there is no such label. */

@@ -1,7 +1,7 @@
-// A model of aae-zoo in Node.js (onnxruntime-node) and in browsers (onnxruntime-web): draws, encodes, decodes.
+// A model of aae-zoo in Node.js (onnxruntime-node) and in browsers (onnxruntime-web): draws, encodes, decodes, scores.
 // Model: any of aae-zoo; what differs between models is in facts.js.
 import { open } from "#platform";
-import facts from "./facts.js";
+import facts, { detector } from "./facts.js";
 
 export { facts };
 
@@ -10,6 +10,7 @@ const GRAPHS = {
   prior: new URL("./prior.onnx", import.meta.url),
   decoder: new URL("./decoder.onnx", import.meta.url),
   encoder: new URL("./encoder.onnx", import.meta.url),
+  ...(detector && { detector }),
 };
 const IMAGE = [facts.channels, facts.height, facts.width];
 
@@ -46,6 +47,12 @@ export class Model {
 
   async reconstruct(images) {
     return this.decode(await this.encode(images));
+  }
+
+  async score(images) {
+    if (!detector) throw new Error(`${facts.name} is no detector`);
+    const found = await this.#run("detector", { image: this.#stack(images, IMAGE) });
+    return found.map(({ score, map }) => ({ score: score[0], map }));
   }
 
   /** What a graph gives for a batch, row by row: each an object of arrays by name. */

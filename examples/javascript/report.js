@@ -17,6 +17,11 @@ export async function report(model, options) {
     encoded: encoded[0].z,
     redrawn: middle(redrawn[0]),
   };
+  if (facts.detects) {
+    const [{ score, map }] = await model.score(images);
+    const start = (facts.height >> 1) * facts.width;
+    Object.assign(values, { score: [score], odd: map.subarray(start, start + facts.width) });
+  }
   const line = ([name, numbers]) => [name, ...Array.from(numbers, (value) => value.toFixed(6))].join(" ");
   return { image, redrawn: redrawn[0], text: Object.entries(values).map(line).join("\n") };
 }

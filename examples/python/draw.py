@@ -25,6 +25,8 @@ redrawn = model.decode(encoded)
 
 row = model.shape[1] // 2
 drawing = {"u": u, **codes, "mean": images.mean(), "middle": images[0, :, row]}
-for name, values in {**drawing, "encoded": encoded["z"], "redrawn": redrawn[0, :, row]}.items():
+scores = model.score(images) if model.detects else {}
+scored = {"score": scores["score"], "odd": scores["map"][0, 0, row]} if scores else {}
+for name, values in {**drawing, "encoded": encoded["z"], "redrawn": redrawn[0, :, row], **scored}.items():
     print(name, *(f"{value:.6f}" for value in np.ravel(values)))
 Path("picture.png").write_bytes(png(images[0]))

@@ -1,4 +1,4 @@
-"""A model of aae-zoo: draws, encodes, decodes; numpy and onnxruntime are all that this needs.
+"""A model of aae-zoo: draws, encodes, decodes, scores; numpy and onnxruntime are all that this needs.
 
 Images are float32 [n, channels, height, width] in [0, 1]. Codes are dictionaries of float32 arrays: `z` [n, latent],
 `y` [n, classes], the probabilities of the classes, where the model has it, and what else a graph tells.
@@ -26,6 +26,8 @@ class Model:
     def __init__(self, folder: str | os.PathLike[str] = Path(__file__).parent) -> None:
         graphs = (str(Path(folder) / f"{role}.onnx") for role in ("prior", "decoder", "encoder"))
         self._prior, self._decoder, self._encoder = (ort.InferenceSession(graph) for graph in graphs)
+        detector = Path(folder) / "detector.onnx"
+        self._detector = ort.InferenceSession(str(detector)) if detector.exists() else None
         facts = self._prior.get_modelmeta().custom_metadata_map
         self.name: str = facts["aae_zoo.name"]
         self.shape: tuple[int, int, int] = tuple(json.loads(facts["aae_zoo.image_shape"]))
@@ -70,6 +72,21 @@ class Model:
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """Encode and decode."""
         return self.decode(self.encode(images))
+
+    @property
+    def detects(self) -> bool:
+        """Whether the model is a detector, which scores images."""
+        return self._detector is not None
+
+    def score(self, images: np.ndarray) -> Codes:
+        """How odd images are: `score` [n], odd above 1, and `map` [n, 1, height, width], greatest where they are odd.
+
+        Raises:
+            ValueError: the model is no detector.
+        """
+        if self._detector is None:
+            raise ValueError(f"{self.name} is no detector")
+        return _run(self._detector, {"image": images})
 
 
 def _run(graph: ort.InferenceSession, inputs: Mapping[str, np.ndarray]) -> Codes:

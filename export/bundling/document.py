@@ -6,7 +6,6 @@ from typing import Any
 
 from aae_zoo.export.bundling.source import Source
 from aae_zoo.runtime.bundles.manifest import SCHEMA, FileRecord, ImageShape, Manifest
-from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.zoo.measure.metrics import measure
 from aae_zoo.zoo.training.provenance import versions
 
@@ -36,13 +35,14 @@ def describe(source: Source) -> Manifest:
         graphs=_graphs(source),
         files={},
         score=None,
+        detector=source.detector,
         metrics=_metrics(source),
         provenance={**source.provenance, "export_versions": versions()},
     )
 
 
 def _graphs(source: Source) -> dict[str, dict[str, str]]:
-    graphs = {role: {"fp32": f"{role}.onnx"} for role in ROLES}
+    graphs = {role: {"fp32": f"{role}.onnx"} for role in source.networks}
     if source.lite:
         graphs["decoder"]["lite"] = "decoder.lite.onnx"
     return graphs

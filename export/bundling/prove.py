@@ -21,6 +21,7 @@ from aae_zoo.export.proof.layers import first_difference
 from aae_zoo.export.proof.search import worst_input
 from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
 from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.checks.parity import golden_of
 from aae_zoo.runtime.errors import ParityError
 from aae_zoo.zoo.training.lite import LiteDecoder
@@ -32,6 +33,7 @@ _LITE_ROWS: Final = 8
 def write_graphs(folder: Path, source: Source, manifest: Manifest) -> dict[str, Any]:
     """Write graphs and golden outputs, and pass them through the gate; return its report."""
     networks, inputs = source.networks, golden_inputs(source.prior, source.dataset.test_images)
+    inputs = {role: inputs["encoder" if role == DETECTOR else role] for role in networks}
     say("writing graphs")
     search = {}
     for role, network in networks.items():
@@ -63,7 +65,7 @@ def _write_lite(
 ) -> References:
     """Write the lite decoder's graph after the gate passed it in the decoder's place; return some golden outputs."""
     with tempfile.TemporaryDirectory() as scratch:
-        for role in ("encoder", "prior"):
+        for role in networks.keys() - {"decoder"}:
             shutil.copy(folder / f"{role}.onnx", scratch)
         content = to_onnx(
             lite, inputs["decoder"], ["image"], graph_metadata(manifest, "decoder") | {"precision": "lite"}

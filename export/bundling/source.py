@@ -8,11 +8,14 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
+from aae_zoo.export.bundling.detector import scaled
 from aae_zoo.export.bundling.graphs import round_weights
+from aae_zoo.runtime.bundles.manifest import DetectorLimits
+from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import Dataset
-from aae_zoo.zoo.data.loading import load_data
+from aae_zoo.zoo.data.loading import load_data, validation_images
 from aae_zoo.zoo.measure.measured import Measured, Networks
 from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.recipe import DataSettings, Recipe
@@ -46,6 +49,7 @@ class Source:
     figures     figures that are known beside those of the networks
     provenance  what made the model
     known       the labels that training knew, where it knew some
+    detector    what the detector promises, where `networks` has one
     """
 
     words: Words
@@ -61,6 +65,7 @@ class Source:
     figures: Mapping[str, Any]
     known: Mapping[str, Any] | None = None
     lite: LiteDecoder | None = None
+    detector: DetectorLimits | None = None
 
 
 def open_source(run: Run, data: Path | Dataset | None) -> Source:
@@ -82,12 +87,23 @@ def open_source(run: Run, data: Path | Dataset | None) -> Source:
     round_weights(objective)
     if lite := load_lite(run, dataset.image_shape):
         round_weights(lite)
+    networks: dict[str, nn.Module] = {
+        "encoder": _Encoder(model).eval(),
+        "decoder": model.decoder.eval(),
+        "prior": model.prior.eval(),
+    }
+    validation = validation_images(recipe.data, dataset)
+    training = dataset.train_images[: -len(validation)]
+    limits = None
+    if detector := objective.detector(model, training, validation):
+        networks[DETECTOR], limits = scaled(detector, validation)
     return Source(
         words=Words(recipe.name, recipe.version, recipe.title, recipe.description, recipe.licence),
         settings=recipe.data,
         dataset=dataset,
         labels=_labels(recipe, dataset, model.prior.classes),
-        networks={"encoder": _Encoder(model).eval(), "decoder": model.decoder.eval(), "prior": model.prior.eval()},
+        networks=networks,
+        detector=limits,
         measured=Networks(model),
         prior=model.prior,
         whole=objective,

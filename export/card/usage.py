@@ -6,7 +6,7 @@ from aae_zoo.runtime.escapes import shell_word
 
 def usage(manifest: Manifest) -> str:
     """The card's section on use, from a manifest. Its programs draw images from the files of the bundle."""
-    return "\n\n".join([_package(manifest), _onnxruntime(manifest), _browser(manifest)])
+    return "\n\n".join([_package(manifest), *_detector(manifest), _onnxruntime(manifest), _browser(manifest)])
 
 
 def _package(manifest: Manifest) -> str:
@@ -30,6 +30,25 @@ model = load("{name}")  # or this repository: load("ORG/NAME"), or a folder: loa
 images = model.sample(64, seed=0)
 codes = model.encode(images)
 ```"""
+
+
+def _detector(manifest: Manifest) -> list[str]:
+    """The section on finding odd images, of a model that has a detector."""
+    limits, (channels, height, width) = manifest.detector, manifest.image.axes
+    if limits is None:
+        return []
+    return [
+        f"""### To find odd images
+
+```
+aae-zoo score {manifest.name} pictures/ -o scores.csv --maps odd/
+```
+
+`detector.onnx` is all that it takes, in any language: it takes `image` [n, {channels}, {height}, {width}] in [0, 1] and
+gives `score` [n], above 1 of which an image is odd, and `map` [n, 1, {height}, {width}], which is greatest where it is.
+The scale is set on {limits.images:,} ordinary images that the detector was not made from, so that
+{100 * limits.false_alarms:.3g} % of such are above 1. No odd image was ever looked at."""
+    ]
 
 
 def _onnxruntime(manifest: Manifest) -> str:

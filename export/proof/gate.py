@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 
 from aae_zoo.export.proof.own import open_own
-from aae_zoo.runtime.bundles.names import ROLES
+from aae_zoo.runtime.bundles.names import ALL_ROLES, ROLES
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, Array, Run, golden_of, problem_with, relative_error, replay
 from aae_zoo.runtime.formats.arrays import Arrays
 
@@ -32,15 +32,16 @@ Engine = tuple[Mapping[str, Sequence[int | str]], Run]
 
 def check_graphs(folder: Path, references: Mapping[str, Array]) -> dict[str, Any]:
     """Compare the graphs <role>.onnx of a folder with references as `export.proof.golden` makes them: the report."""
-    rows = [row for role in ROLES for row in _check_graph(folder / f"{role}.onnx", role, references)]
+    roles = [role for role in ALL_ROLES if role in ROLES or f"{role}.image" in references]
+    rows = [row for role in roles for row in _check_graph(folder / f"{role}.onnx", role, references)]
     import onnx
 
     return {
         "passed": all(row["passed"] for row in rows),
         "gates": {"float32": GATE, "float64": f"{FLOAT64_FACTOR:g} x |torch - float64| + {FLOAT64_SLACK:g}"},
         "versions": {"onnxruntime": ort.__version__, "onnx": onnx.__version__, "numpy": np.__version__},
-        "worst": {role: _worst(rows, role) for role in ROLES},
-        "outputs": {role: _outputs(role, references) for role in ROLES},
+        "worst": {role: _worst(rows, role) for role in roles},
+        "outputs": {role: _outputs(role, references) for role in roles},
         "rows": rows,
     }
 

@@ -74,8 +74,13 @@ def _row_errors(found: Tensor, wanted: Tensor) -> Tensor:
     """The error [n] of each row, infinite where the number of rows is not the module's or a number is not finite."""
     if found.shape != wanted.shape:
         return torch.full((len(wanted),), torch.inf)
-    difference = (found - wanted).abs().flatten(1).amax(1) / wanted.abs().flatten(1).amax(1).clamp(min=1)
+    difference = _largest(found - wanted) / _largest(wanted).clamp(min=1)
     return difference.nan_to_num(nan=torch.inf)
+
+
+def _largest(values: Tensor) -> Tensor:
+    """The largest magnitude [n] of each row."""
+    return values.abs().reshape(len(values), -1).amax(1)
 
 
 def _change(name: str, values: Tensor, limit: float, generator: Generator) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from aae_zoo.export.release.marked import with_part
 from aae_zoo.runtime.bundles.graph_operators import OPERATORS
 from aae_zoo.runtime.bundles.manifest import SCHEMA, Manifest
-from aae_zoo.runtime.bundles.names import PRECISIONS, ROLES
+from aae_zoo.runtime.bundles.names import ALL_ROLES, PRECISIONS, ROLES
 from aae_zoo.runtime.bundles.rules import MOST_TEXT, MOST_TEXTS, Rule, rules_of
 from aae_zoo.runtime.checks.clauses import CLAUSES
 from aae_zoo.runtime.escapes import CONTROL
@@ -102,7 +102,8 @@ def _table(kind: Any, rule: Rule) -> Schema:
     if dataclasses.is_dataclass(kind):
         return {"type": "object", "propertyNames": _text(rule), "additionalProperties": _value(kind, rule)}
     role = {"type": "object", "required": [PRECISIONS[0]], "properties": dict.fromkeys(PRECISIONS, _text(rule))}
-    return {"type": "object", "required": list(ROLES), "properties": dict.fromkeys(ROLES, role)}
+    roles = {name: role if name in ROLES else {"anyOf": [role, {"type": "null"}]} for name in ALL_ROLES}
+    return {"type": "object", "required": list(ROLES), "properties": roles}
 
 
 def _fields() -> str:

@@ -14,6 +14,7 @@ from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
 from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import markdown, markdown_code
 from aae_zoo.runtime.files import atomic_folder
@@ -35,7 +36,7 @@ LANGUAGES: Final = {
     "c": ("c/model.h", "c/model.c", "c/png.h", "c/draw.c"),
     "cpp": ("cpp/model.hpp", "cpp/model.cpp", "c/png.h", "cpp/draw.cpp"),
 }
-GRAPHS: Final = ("prior", "decoder", "encoder")
+GRAPHS: Final = ("prior", "decoder", "encoder", DETECTOR)
 _ANY: Final = re.compile(r"Model: any of aae-zoo; what differs between models is .*\.(?= -->|$)", re.MULTILINE)
 _SEMANTIC: Final = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
@@ -70,7 +71,7 @@ def _graphs(bundle: Bundle) -> dict[str, CheckedGraph]:
     """The graphs of a bundle, each of which ONNX Runtime opens."""
     from aae_zoo.runtime.engine.session import open_session  # imports ONNX Runtime
 
-    graphs = {role: read_graph(bundle, role) for role in GRAPHS}
+    graphs = {role: read_graph(bundle, role) for role in GRAPHS if role in bundle.manifest.graphs}
     for graph in graphs.values():
         open_session(graph, device="cpu", threads=1)
     return graphs
@@ -90,7 +91,9 @@ def _modules(manifest: Manifest, graphs: Mapping[str, CheckedGraph], language: s
         imports = 'from .model import Model, png\n\n__all__ = ["Model", "png"]\n'
         modules["__init__.py"] = f'"""{_sizes(manifest)}"""\n\n{imports}'
     if language in ("node", "browser"):
-        modules["facts.js"] = f"// {_sizes(manifest)}\nexport default {_facts(manifest, graphs['decoder'])};\n"
+        url = f'new URL("./{DETECTOR}.onnx", import.meta.url)' if DETECTOR in graphs else "null"
+        facts = _facts(manifest, graphs["decoder"])
+        modules["facts.js"] = f"// {_sizes(manifest)}\nexport default {facts};\n\nexport const detector = {url};\n"
     if language == "node":
         modules["package.json"] = _package(manifest, modules["package.json"])
     return modules
@@ -116,6 +119,7 @@ def _facts(manifest: Manifest, decoder: CheckedGraph) -> str:
         "code": {name: manifest.row_shapes[name][0] for name in decoder.inputs},
         "labels": manifest.labels,
         "labelCoordinate": manifest.label_coordinate,
+        "detects": DETECTOR in manifest.graphs,
     }
     return json.dumps(facts, indent=2)
 

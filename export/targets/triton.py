@@ -1,7 +1,8 @@
 """A bundle as a model repository of NVIDIA's Triton Inference Server, whose ONNX Runtime backend runs the graphs.
 
-NAME-encoder, NAME-prior and NAME-decoder are the graphs; NAME is an ensemble, prior -> decoder, that draws images from
-uniform noise. The configuration's schema is model_config.proto of the repository triton-inference-server/common.
+NAME-encoder, NAME-prior and NAME-decoder are the graphs, as is NAME-detector where there is one; NAME is an ensemble,
+prior -> decoder, that draws images from uniform noise. The configuration's schema is model_config.proto of the
+repository triton-inference-server/common.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,6 @@ from typing import Final
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
 from aae_zoo.runtime.bundles.manifest import Manifest
-from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.escapes import protobuf_text
 from aae_zoo.runtime.files import atomic_folder
@@ -33,7 +33,7 @@ def export_triton(bundle: Bundle, output: Path) -> None:
     """
     manifest = bundle.manifest
     with atomic_folder(output, "triton") as folder:
-        graphs = {role: read_graph(bundle, role) for role in ROLES}
+        graphs = {role: read_graph(bundle, role) for role in manifest.graphs}
         for role, graph in graphs.items():
             open_session(graph, device="cpu", threads=1)  # what ONNX Runtime refuses, Triton would refuse as well
             model = folder / f"{manifest.name}-{role}"
@@ -84,11 +84,15 @@ max_batch_size: {_MAX_BATCH}
 
 
 def _tensor(kind: str, name: str, manifest: Manifest) -> str:
-    """A tensor of a checked graph: float32, its first dimension the batch, which Triton adds itself."""
+    """A tensor of a checked graph: float32, its first dimension the batch, which Triton adds itself.
+
+    Triton has no tensors without a dimension besides, and calls one number a row a list of one.
+    """
+    shape = manifest.row_shapes[name]
     return f"""{kind} {{
   name: {protobuf_text(name)}
   data_type: TYPE_FP32
-  dims: {list(manifest.row_shapes[name])}
+  dims: {list(shape or (1,))}{"" if shape else " reshape { shape: [] }"}
 }}"""
 
 

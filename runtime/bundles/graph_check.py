@@ -53,6 +53,7 @@ _SIGNATURES: Final = {
     "encoder": (("image",), ("z", "log_var", "y"), ("image", "z")),
     "decoder": (("z", "y"), ("image",), ("z", "image")),
     "prior": (("u",), ("z", "y"), ("u", "z")),
+    "detector": (("image",), ("score", "map"), ("image", "score", "map")),
 }
 
 

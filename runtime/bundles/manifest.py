@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import Annotated, Any, Final
 
 from aae_zoo.runtime.bundles.names import (
+    ALL_ROLES,
+    DETECTOR,
     MAX_FILE_BYTES,
     MAX_MANIFEST_BYTES,
     PLAIN_NAME,
     PRECISIONS,
-    ROLES,
     is_plain_name,
 )
 from aae_zoo.runtime.bundles.rules import MOST_TEXT, MOST_TEXTS, SHA256, Rule, rules_of
@@ -103,6 +104,18 @@ class ScoreLimits:
 
 
 @dataclass(frozen=True)
+class DetectorLimits:
+    """What a detector's score, above 1 of which an image is anomalous, promises: it was set on so many `images`.
+
+    They are validation images, none of which the detector was made from. `false_alarms` is the share of ordinary images
+    above 1 that the score was scaled for.
+    """
+
+    false_alarms: Annotated[float, Rule("the share of ordinary images that its score of 1 was set for", 0, 1)]
+    images: Annotated[int, Rule("how many validation images it was set on", 1, 1 << 40)]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A model's manifest, checked; each field says what it is.
 
@@ -150,18 +163,20 @@ class Manifest:
     score: Annotated[
         ScoreLimits | None, Rule("what the anomaly score measures against; else it has none", optional=True)
     ]
+    detector: Annotated[
+        DetectorLimits | None, Rule("what the detector's score promises; else there is no detector", optional=True)
+    ]
     metrics: Annotated[Mapping[str, Any], Rule("the figures on the test set, as the writer has them")]
     provenance: Annotated[Mapping[str, Any], Rule("what made the model, as the writer has it")]
 
     def to_document(self) -> dict[str, Any]:
         """The manifest as its file has it: of its JSON, `parse_manifest` makes the same manifest again."""
         document = asdict(self)
-        score = document.pop("score")  # the last of the file, and not there where it was not measured
-        if score is None:
-            return document
-        if score["false_alarms"] == FALSE_ALARMS:
-            del score["false_alarms"]  # earlier manifests are without it
-        return {**document, "score": score}
+        # The last of the file, and not there where they were not measured.
+        last = {name: document.pop(name) for name in ("score", "detector")}
+        if last["score"] and last["score"]["false_alarms"] == FALSE_ALARMS:
+            del last["score"]["false_alarms"]  # earlier manifests are without it
+        return document | {name: limits for name, limits in last.items() if limits is not None}
 
     @property
     def size(self) -> int:
@@ -170,13 +185,15 @@ class Manifest:
 
     @property
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of a row of each input and output that a graph may have, by name."""
+        """The shape of a row of each input and output that a graph of the bundle may have, by name."""
+        of_detector = {"score": (), "map": (1, self.image.height, self.image.width)}
         return {
             "image": self.image.axes,
             "z": (self.latent,),
             "log_var": (self.latent,),
             "y": (len(self.labels),),
             "u": (self.noise,),
+            **(of_detector if DETECTOR in self.graphs else {}),
         }
 
     def precision_of(self, role: str, precision: str) -> str:
@@ -192,7 +209,7 @@ class Manifest:
         has = sorted({p for files in self.graphs.values() for p in files}, key=PRECISIONS.index)
         if precision not in has:
             raise InvalidBundle(f"{self.name} has no {precision} graphs; its precisions are {', '.join(has)}")
-        return precision if precision in self.graphs[role] else "fp32"
+        return precision if precision in self.graphs.get(role, ()) else "fp32"
 
     def graph_file(self, role: str, precision: str = "fp32") -> str:
         """The file name of a graph.
@@ -300,6 +317,9 @@ def _manifest(fields: _Fields) -> Manifest:
         raise fields.wrong("schema", f"{SCHEMA}, the one this version of aae-zoo reads (pip install -U aae-zoo)")
     noise = fields.integer("noise")
     files = _files(fields.fields("files"))
+    graphs = _graphs(fields.fields("graphs"), files)
+    if (DETECTOR in graphs) == fields.lacks(DETECTOR):
+        raise fields.wrong(DETECTOR, "an object where graphs has a detector, and nowhere else")
     coordinate = None if fields.lacks("label_coordinate") else fields.integer("label_coordinate", noise - 1)
     return Manifest(
         schema=SCHEMA,
@@ -319,9 +339,10 @@ def _manifest(fields: _Fields) -> Manifest:
         labels=fields.texts("labels"),
         label_coordinate=coordinate,
         choices=_choices(fields, noise, coordinate),
-        graphs=_graphs(fields.fields("graphs"), files),
+        graphs=graphs,
         files=files,
         score=None if fields.lacks("score") else _score(fields.fields("score", ScoreLimits)),
+        detector=None if fields.lacks(DETECTOR) else _detector(fields.fields(DETECTOR, DetectorLimits)),
         metrics=fields.table("metrics"),
         provenance=fields.table("provenance"),
     )
@@ -371,6 +392,10 @@ def _score(fields: _Fields) -> ScoreLimits:
     )
 
 
+def _detector(fields: _Fields) -> DetectorLimits:
+    return DetectorLimits(fields.number("false_alarms"), images=fields.integer("images"))
+
+
 def _files(fields: _Fields) -> dict[str, FileRecord]:
     if len({name.lower() for name in fields.document}) < len(fields.document):
         raise InvalidBundle(f"{fields.where} has one name twice, apart from capitals; do not trust this bundle")
@@ -385,7 +410,9 @@ def _files(fields: _Fields) -> dict[str, FileRecord]:
 
 def _graphs(fields: _Fields, files: Mapping[str, FileRecord]) -> dict[str, dict[str, str]]:
     graphs: dict[str, dict[str, str]] = {}
-    for role in ROLES:
+    for role in ALL_ROLES:
+        if role == DETECTOR and fields.lacks(role):
+            continue
         entry = fields.fields(role)
         graphs[role] = {p: entry.text(p) for p in PRECISIONS if p in entry.document}
         for name in graphs[role].values():

@@ -14,7 +14,10 @@ CARD: Final = "README.md"
 CONFIG: Final = "config.json"
 # Over the manifest and all files that it names.
 SIGNATURE: Final = "model.sig"
+# Every bundle has a graph of each; a detector may be there besides.
 ROLES: Final = ("encoder", "decoder", "prior")
+DETECTOR: Final = "detector"
+ALL_ROLES: Final = (*ROLES, DETECTOR)
 # The precisions that a graph can have; lite is a smaller network that was taught to give what the graph gives.
 PRECISIONS: Final = ("fp32", "fp16", "int8", "lite")
 MAX_MANIFEST_BYTES: Final = 1 << 20

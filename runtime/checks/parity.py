@@ -11,7 +11,7 @@ from aae_zoo.runtime.formats.arrays import Arrays
 
 COMPARED_BATCHES: Final = (1, 2, 3, 7, 64, 65)
 # What each graph takes; all other arrays that the golden file has for it are what it must give.
-INPUTS: Final = {"encoder": ("image",), "decoder": ("z", "y"), "prior": ("u",)}
+INPUTS: Final = {"encoder": ("image",), "decoder": ("z", "y"), "prior": ("u",), "detector": ("image",)}
 
 Array = NDArray[Any]
 Run = Callable[[Arrays], Mapping[str, Array]]

@@ -3,7 +3,6 @@
 from typing import Final
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, ParityError
 
@@ -25,7 +24,7 @@ def check_report(bundle: Bundle) -> None:
     rows = report.get("rows")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InvalidBundle(f"{path} has no rows of comparisons with PyTorch; export the model again")
-    if missing := sorted(set(ROLES) - {str(row.get("graph")) for row in rows}):
+    if missing := sorted(set(bundle.manifest.graphs) - {str(row.get("graph")) for row in rows}):
         raise InvalidBundle(f"{path} has no comparison of the {missing[0]} with PyTorch; export the model again")
     if not all(passed is True for passed in (report.get("passed"), *(row.get("passed") for row in rows))):
         raise ParityError(f"{path} has comparisons with PyTorch that failed; export the model again")

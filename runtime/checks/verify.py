@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
-from aae_zoo.runtime.bundles.names import PRECISIONS, ROLES
+from aae_zoo.runtime.bundles.names import PRECISIONS
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, Run, golden_of, problem_with, psnr, relative_error, replay
 from aae_zoo.runtime.engine.devices import PROVIDERS
@@ -95,7 +95,7 @@ def graphs_of(bundle: Bundle, precision: str | None = None) -> list[tuple[str, s
     """
     if precision not in (None, *PRECISIONS):
         raise InvalidInput(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    all_ = [(role, which) for role in ROLES for which in bundle.manifest.graphs[role]]
+    all_ = [(role, which) for role, graphs in bundle.manifest.graphs.items() for which in graphs]
     chosen = [(role, which) for role, which in all_ if precision in (None, which)]
     if not chosen:
         raise InvalidBundle(

@@ -4,7 +4,7 @@ Nothing is checked here: what users give was checked before it gets here.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
+from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.forks import call_after_forks, never_free
 from aae_zoo.runtime.engine.graph import Graph
@@ -23,6 +24,7 @@ from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.formats.stream import Job
 from aae_zoo.runtime.latent.draw import Draw
+from aae_zoo.runtime.latent.maps import local_error
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, contrast_of, distance_from_prior
 
@@ -137,17 +139,43 @@ class Engine:
             len(images), lambda part, out: decoder.run(encoder.keep({"image": images.rows(part)}, names), out)
         )
 
-    def score_job(self, images: Images) -> Job:
-        """What the anomaly score is made of: error, distance and contrast; the codes z and the brightness beside it."""
+    @property
+    def detects(self) -> bool:
+        """Whether a detector's graph gives the score."""
+        return DETECTOR in self.manifest.graphs
+
+    def score_job(self, images: Images, *, maps: bool = False) -> Job:
+        """What the anomaly score is made of: error, distance and contrast; the codes z and the brightness beside it.
+
+        With `maps` there is the map of the error too.
+        """
+        shapes = {"z": (self.manifest.latent,), "error": (), "distance": (), "contrast": (), "brightness": ()}
+        return self._figures(images, self.batch, shapes, self._score, maps=maps)
+
+    def detect_job(self, images: Images, *, maps: bool = False) -> Job:
+        """The detector's score, the contrast, and with `maps` the detector's map."""
+        shapes: dict[str, tuple[int, ...]] = {"score": (), "contrast": ()}
+        return self._figures(images, self.graph(DETECTOR).batch, shapes, self._detect, maps=maps)
+
+    def _figures(
+        self,
+        images: Images,
+        batch: int,
+        shapes: Mapping[str, tuple[int, ...]],
+        work: Callable[[NDArray[np.float32], bool], Arrays],
+        *,
+        maps: bool,
+    ) -> Job:
+        """Figures of images by name, and their map if there is to be one."""
+        outputs = {**shapes, "map": (1, *self.manifest.image.axes[1:])} if maps else shapes
 
         def step(part: slice, out: Arrays | None) -> Arrays:
-            parts = self._score(images.rows(part))
+            found = work(images.rows(part), maps)
             for name, values in (out or {}).items():
-                values[:] = parts[name]
-            return parts
+                values[:] = found[name]
+            return found
 
-        shapes = {"z": (self.manifest.latent,), "error": (), "distance": (), "contrast": (), "brightness": ()}
-        return Job(len(images), self.batch, shapes, step)
+        return Job(len(images), batch, outputs, step)
 
     @property
     def kept_codes(self) -> KeptCodes | None:
@@ -175,18 +203,27 @@ class Engine:
         z = middle + np.float32(draw.temperature) * (codes["z"] - middle)
         return self.graph("decoder").run(codes | {"z": z}, out)
 
-    def _score(self, images: NDArray[np.float32]) -> Arrays:
+    def _detect(self, images: NDArray[np.float32], maps: bool) -> Arrays:
+        found = self.graph(DETECTOR).run({"image": images})
+        return {"score": found["score"], "contrast": contrast_of(images)} | ({"map": found["map"]} if maps else {})
+
+    def _score(self, images: NDArray[np.float32], maps: bool) -> Arrays:
         codes = self.graph("encoder").run({"image": images})
-        again = (self.graph("decoder").run(inputs)["image"] for inputs in self._readings(codes))
-        errors = [np.square(image - images).mean((1, 2, 3)) for image in again]
-        distance = distance_from_prior(codes["z"], self.prior_draws)
-        return {
+        found: Arrays = {
             "z": codes["z"],
-            "error": np.minimum.reduce(errors),
-            "distance": distance,
+            "distance": distance_from_prior(codes["z"], self.prior_draws),
             "contrast": contrast_of(images),
             "brightness": images.mean((1, 2, 3)),
         }
+        for inputs in self._readings(codes):
+            again = self.graph("decoder").run(inputs)["image"]
+            error = np.square(again - images).mean((1, 2, 3))
+            best = found.get("error", error)
+            if maps:  # of the reading that fits best
+                better = (error <= best)[:, None, None, None]
+                found["map"] = np.where(better, local_error(images, again), found.get("map", np.float32(0)))
+            found["error"] = np.minimum(best, error)
+        return found
 
     def _readings(self, codes: Arrays) -> Iterator[Arrays]:
         """The decoder's inputs for codes: one set, or one for each class where the encoder does not give the class."""

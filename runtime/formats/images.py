@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,11 @@ from aae_zoo.runtime.escapes import line
 from aae_zoo.runtime.formats.arrays import FLOAT32, as_array, contiguous_float32
 from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, Listing, check_file, list_pictures
 from aae_zoo.runtime.formats.plan import Names, Notices, Plan, turned
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from aae_zoo.runtime.formats.preparation import Original
 
 _BITS_OF_ONE: Final = 0x3F800000
 _UINT32: Final = np.dtype(np.uint32)
@@ -41,13 +46,15 @@ class Images:
     """Images that a user gives, one for each of `names`; those that cannot be read are in `failed`, by name, with why.
 
     `rows` gives the images of a slice as contiguous float32 [n, C, H, W] in [0, 1], or raises InvalidInput: a value is
-    outside [0, 1], or NaN. `left_out` says in words which files of a folder are no pictures.
+    outside [0, 1], or NaN. `left_out` says in words which files of a folder are no pictures. `original`, where images
+    may be of another size, looks at one again as it was given.
     """
 
     names: Sequence[str]
     rows: Callable[[slice], NDArray[np.float32]]
     failed: dict[str, str] = field(default_factory=dict)
     left_out: str = ""
+    original: "Callable[[int], Original] | None" = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -91,9 +98,15 @@ def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
     return from_array(given, plan, notices)
 
 
-def from_pixels(pixels: NDArray[np.uint8], names: Sequence[str], failed: dict[str, str], left_out: str = "") -> Images:
+def from_pixels(
+    pixels: NDArray[np.uint8],
+    names: Sequence[str],
+    failed: dict[str, str],
+    left_out: str = "",
+    original: "Callable[[int], Original] | None" = None,
+) -> Images:
     """Images of pictures that are prepared, uint8 [n, C, H, W]."""
-    return Images(names, lambda part: _unit(pixels[part]), failed, left_out)
+    return Images(names, lambda part: _unit(pixels[part]), failed, left_out, original)
 
 
 def from_array(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
@@ -114,7 +127,13 @@ def from_array(given: Any, plan: Plan, notices: Notices | None = None) -> Images
         names = Names(part.indices(len(array))[0])
         return _fitted(_in_range(array[part], chosen), plan, told, names)
 
-    return Images(_Numbers(len(array)), rows)
+    def original(number: int) -> "Original":
+        from aae_zoo.runtime.formats.preparation import original_of  # as in `_resized`
+
+        image = _in_range(array[number : number + 1], chosen)
+        return original_of(_planes(_coloured(image, plan.shape.channels)[0]), plan)
+
+    return Images(_Numbers(len(array)), rows, original=original if plan.resize else None)
 
 
 def read_images(path: Path, plan: Plan, *, strict: bool = False, pick: Pick | None = None) -> Images:
@@ -128,7 +147,7 @@ def read_images(path: Path, plan: Plan, *, strict: bool = False, pick: Pick | No
     """
     # These import Pillow, which is slow to import and which drawing does not need.
     from aae_zoo.runtime.formats.idx import is_idx, read_idx
-    from aae_zoo.runtime.formats.pictures import read_array, read_picture
+    from aae_zoo.runtime.formats.pictures import read_array, read_original, read_picture
     from aae_zoo.runtime.formats.tables import is_csv, read_csv, refuse_parquet
 
     if path.is_dir():
@@ -141,7 +160,8 @@ def read_images(path: Path, plan: Plan, *, strict: bool = False, pick: Pick | No
         return from_array(read_idx(path), plan)
     if is_csv(path):
         return from_array(read_csv(path, plan.shape), plan)
-    return from_pixels(read_picture(path, plan, Notices())[None], [path.name], {})
+    pixels = read_picture(path, plan, Notices())[None]
+    return from_pixels(pixels, [path.name], {}, original=lambda _: read_original(path, plan))
 
 
 def check_images(images: Any, plan: Plan, notices: Notices | None = None) -> NDArray[np.float32]:
@@ -163,6 +183,16 @@ def is_plain(images: Any, axes: tuple[int, int, int]) -> TypeGuard[NDArray[np.fl
         and images.flags.c_contiguous
         and len(images) > 0
     )
+
+
+def one_image(image: NDArray[np.float32]) -> Images:
+    """An image [1, C, H, W] that `is_plain`.
+
+    Raises:
+        InvalidInput: as for `check_range`.
+    """
+    checked = check_range(image)
+    return Images(("0",), lambda part: checked[part])
 
 
 def check_range(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -205,7 +235,7 @@ class _Numbers(Sequence[str]):
 
 
 def _read_folder(folder: Path, plan: Plan, *, strict: bool, pick: Pick | None) -> Images:
-    from aae_zoo.runtime.formats.pictures import read_picture
+    from aae_zoo.runtime.formats.pictures import read_original, read_picture
 
     listing, notices = list_pictures(folder), Notices()
     pictures = pick(listing.pictures) if pick else listing.pictures
@@ -221,7 +251,8 @@ def _read_folder(folder: Path, plan: Plan, *, strict: bool, pick: Pick | None) -
                 raise
             failed[path.name] = str(error)
     if names:
-        return from_pixels(pixels[: len(names)], names, failed, listing.note)
+        again = lambda number: read_original(folder / names[number], plan)  # noqa: E731 - as of one picture
+        return from_pixels(pixels[: len(names)], names, failed, listing.note, again)
     if failed:
         raise InvalidInput(f"none of the {len(failed)} pictures in {folder} can be read: {next(iter(failed.values()))}")
     raise InvalidInput(f"the folder {folder} holds no picture, {_what_it_holds(folder, listing)}")
@@ -247,7 +278,23 @@ def _from_items(items: Sequence[Any], plan: Plan) -> Images:
         numbers = range(*part.indices(len(items)))
         return np.stack([_from_item(items[number], plan, f"picture {number}", notices) for number in numbers])
 
-    return Images([str(i) if isinstance(i, str | os.PathLike) else str(n) for n, i in enumerate(items)], rows)
+    names = [str(i) if isinstance(i, str | os.PathLike) else str(n) for n, i in enumerate(items)]
+    return Images(names, rows, original=lambda number: _original_of_item(items[number], plan))
+
+
+def _original_of_item(item: Any, plan: Plan) -> "Original":
+    from aae_zoo.runtime.formats.pictures import read_original
+    from aae_zoo.runtime.formats.preparation import original_of, original_of_picture
+
+    if _is_picture(item):
+        return original_of_picture(item, plan)
+    if isinstance(item, str | os.PathLike):
+        return read_original(Path(item), plan)
+    array = as_array(item, "the images")
+    given = from_array(array[None] if array.ndim == 3 else array[None, None], plan)
+    if given.original:
+        return given.original(0)
+    return original_of(_planes(given.rows(slice(0, 1))[0]), plan)
 
 
 def _from_item(item: Any, plan: Plan, name: str, notices: Notices) -> NDArray[np.float32]:
@@ -363,14 +410,18 @@ def _fitted(array: NDArray[Any], plan: Plan, notices: Notices, names: Names) -> 
     return np.ascontiguousarray(images)
 
 
-def _resized(image: NDArray[Any], plan: Plan, notices: Notices, name: str) -> NDArray[np.float32]:
-    """An image [C, height, width] of bytes or floats, made to fit as pictures are."""
+def _planes(image: NDArray[Any]) -> "list[Image.Image]":
+    """The planes of an image [C, height, width] of bytes or floats."""
     from PIL import Image
 
+    return [Image.fromarray(np.ascontiguousarray(plane)) for plane in image]
+
+
+def _resized(image: NDArray[Any], plan: Plan, notices: Notices, name: str) -> NDArray[np.float32]:
+    """An image [C, height, width] of bytes or floats, made to fit as pictures are."""
     from aae_zoo.runtime.formats.preparation import fit
 
-    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in image]
-    fitted, inverted = fit(planes, plan, name, notices)
+    fitted, inverted = fit(_planes(image), plan, name, notices)
     values = np.stack([np.asarray(plane) for plane in fitted])
     floats = _unit(values) if values.dtype == np.uint8 else values.clip(0, 1)  # Lanczos overshoots edges
     return np.asarray(1 - floats if inverted else floats)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from aae_zoo.runtime.formats.arrays import MOST
 from aae_zoo.runtime.formats.decoded import Decoding, jpeg_size, measure_picture, npy_header, reason
 from aae_zoo.runtime.formats.folders import FORMATS, check_file
 from aae_zoo.runtime.formats.plan import Notices, Plan
-from aae_zoo.runtime.formats.preparation import Loose, check_size, finish, loosen
+from aae_zoo.runtime.formats.preparation import Loose, Original, check_size, finish, loosen, original_of_picture
 
 if TYPE_CHECKING:
     from aae_zoo.runtime.formats.npz import Npz
@@ -80,12 +81,21 @@ def read_picture(source: Path | IO[bytes], plan: Plan, notices: Notices) -> NDAr
         InvalidInput: as for `measure`, its decoding would take more than MOST bytes, or as for `prepare`.
     """
     name, decoding = _name(source), measure(source, plan)
-    if decoding.cost > MOST:
-        raise InvalidInput(
-            f"{name} has {decoding}, which would take {decoding.cost} bytes, expected at most {MOST}; make it smaller"
-        )
+    _check_cost(name, decoding)
     with _picture_errors(name):
         return finish(_decoded(source, plan, name, notices), plan, name, notices)
+
+
+def read_original(path: Path, plan: Plan) -> Original:
+    """A picture that `read_picture` has read, in its own size, of which JPEG files are not always decoded.
+
+    Raises:
+        InvalidInput: it cannot be read any more, or its decoding would take more than MOST bytes.
+    """
+    with _picture_errors(str(path)):
+        _check_cost(str(path), measure_picture(path, replace(plan, resize=False)))
+        with Image.open(path, formats=tuple(FORMATS)) as opened:
+            return original_of_picture(opened, plan)
 
 
 def measure(source: Path | IO[bytes], plan: Plan) -> Decoding:
@@ -102,6 +112,13 @@ def measure(source: Path | IO[bytes], plan: Plan) -> Decoding:
         if not plan.resize:
             check_size((decoding.width, decoding.height), plan.shape, name, turned=True)
         return decoding
+
+
+def _check_cost(name: str, decoding: Decoding) -> None:
+    if decoding.cost > MOST:
+        raise InvalidInput(
+            f"{name} has {decoding}, which would take {decoding.cost} bytes, expected at most {MOST}; make it smaller"
+        )
 
 
 def _decoded(source: Path | IO[bytes], plan: Plan, name: str, notices: Notices) -> Loose:

@@ -78,18 +78,49 @@ def finish(loose: Loose, plan: Plan, name: str, notices: Notices) -> NDArray[np.
     Raises:
         InvalidInput: as for `prepare`.
     """
-    picture, turn, scaled = _on_ground(loose, plan), loose.turn, loose.scaled
+    picture = upright(loose, plan, name, notices)
     del loose  # with what is not needed any more
-    if turn is not None:
-        picture = picture.transpose(Image.Transpose(turn))
-    if not scaled:
-        picture = _in_range(picture, plan, name, notices)
     if not plan.resize:
         check_size(picture.size, plan.shape, name)
     [fitted], inverted = fit([picture], plan, name, notices)
     pixels = np.asarray(fitted)
     pixels = ~pixels if inverted else pixels
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+
+
+def upright(loose: Loose, plan: Plan, name: str, notices: Notices) -> Image.Image:
+    """A picture in its own size, as people see it: upright, on a ground, its range spread over 8 bits.
+
+    Raises:
+        InvalidInput: its values are out of range.
+    """
+    picture, turn, scaled = _on_ground(loose, plan), loose.turn, loose.scaled
+    del loose
+    if turn is not None:
+        picture = picture.transpose(Image.Transpose(turn))
+    return picture if scaled else _in_range(picture, plan, name, notices)
+
+
+class Original(NamedTuple):
+    """A picture as it was given, in gray or colour as the model needs it, and what became of it.
+
+    `place` is None where it had the model's size.
+    """
+
+    picture: Image.Image
+    place: "Place | None"
+
+
+def original_of_picture(picture: Image.Image, plan: Plan) -> Original:
+    """A picture of any mode that `prepare` has taken."""
+    quiet = Notices(quiet=True)
+    return original_of([upright(loosen(picture, plan, "", quiet), plan, "", quiet)], plan)
+
+
+def original_of(planes: Sequence[Image.Image], plan: Plan) -> Original:
+    """The planes of a picture that `fit` has taken."""
+    picture = planes[0] if planes[0].mode == "RGB" else _gray(planes)
+    return Original(picture, placement(planes, plan, "", Notices(quiet=True))[0])
 
 
 def check_size(size: tuple[int, int], shape: ImageShape, name: str, *, turned: bool = False) -> None:
@@ -206,7 +237,7 @@ def _composed(loose: Loose, ground: str) -> Image.Image:
 # ---- the model's size
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """The part of a picture that is scaled to `size` and put at `corner`; `around` it is this gray, of 255."""
 
     box: tuple[float, float, float, float]
@@ -214,19 +245,36 @@ class _Place(NamedTuple):
     corner: tuple[int, int] = (0, 0)
     around: int = 0
 
+    def back(self, values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Values [H, W] of an image's pixels where they lie in the picture, whose width and height are `size`.
+
+        They are [height, width], and 0 where the image does not show the picture.
+        """
+        left, top, right, bottom = self.box
+        across, down = self.size[0] / (right - left), self.size[1] / (bottom - top)
+        inverse = (across, 0, self.corner[0] - left * across, 0, down, self.corner[1] - top * down)
+        plane = Image.fromarray(np.ascontiguousarray(values, np.float32))
+        return np.asarray(plane.transform(size, Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR))
+
 
 def fit(planes: Sequence[Image.Image], plan: Plan, name: str, notices: Notices) -> tuple[list[Image.Image], bool]:
     """Planes of one picture, of modes L, RGB or F in [0, 1], in the model's size, and whether to invert them then."""
+    place, inverted = placement(planes, plan, name, notices)
+    target = (plan.shape.width, plan.shape.height)
+    return list(planes) if place is None else [_placed(plane, place, target) for plane in planes], inverted
+
+
+def placement(planes: Sequence[Image.Image], plan: Plan, name: str, notices: Notices) -> tuple[Place | None, bool]:
+    """Where `fit` puts which part of a picture, None where it has the model's size, and whether to invert it."""
     size, target = planes[0].size, (plan.shape.width, plan.shape.height)
     seen = _crop_box(size, target) if plan.preparation.fit == "crop" else (0, 0, *size)
     look = _look(planes, seen)
     gray = look[None] / 255
     inverted = bool(turned(gray, plan, notices, Names(name=name))[0])
     if size == target:
-        return list(planes), inverted
+        return None, inverted
     is_light = bool(on_light(gray)[0] or (plan.preparation.polarity == "light" and not on_light(1 - gray)[0]))
-    place = _place(planes, look, target, plan, is_light=is_light, inverted=inverted)
-    return [_placed(plane, place, target) for plane in planes], inverted
+    return _place(planes, look, target, plan, is_light=is_light, inverted=inverted), inverted
 
 
 def _place(
@@ -237,21 +285,21 @@ def _place(
     *,
     is_light: bool,
     inverted: bool,
-) -> _Place:
+) -> Place:
     size, kind = planes[0].size, plan.preparation.fit
     if kind == "squash":
-        return _Place((0, 0, *size), target)
+        return Place((0, 0, *size), target)
     if kind == "pad":
         scale = min(target[0] / size[0], target[1] / size[1])
         width, height = (max(1, _round(side * scale)) for side in size)
         corner = ((target[0] - width) // 2, (target[1] - height) // 2)
         is_white = (plan.preparation.ground == "white") != inverted
-        return _Place((0, 0, *size), (width, height), corner, 255 * is_white)
+        return Place((0, 0, *size), (width, height), corner, 255 * is_white)
     if kind == "digit":
         place = _place_digit(_gray(planes), look, target, is_light=is_light)
         if place:
             return place
-    return _Place(_crop_box(size, target), target)
+    return Place(_crop_box(size, target), target)
 
 
 def digit_share(shape: ImageShape) -> float:
@@ -259,7 +307,7 @@ def digit_share(shape: ImageShape) -> float:
     return 20 / 28 if min(shape.width, shape.height) >= 28 else 1.0
 
 
-def _place_digit(gray: Image.Image, look: NDArray[Any], target: tuple[int, int], *, is_light: bool) -> _Place | None:
+def _place_digit(gray: Image.Image, look: NDArray[Any], target: tuple[int, int], *, is_light: bool) -> Place | None:
     """MNIST's own way: the ink's box fills its share of the image, with its centre of mass in the middle."""
     low, high = _span(gray)
     ground = _border_median(look)
@@ -276,10 +324,10 @@ def _place_digit(gray: Image.Image, look: NDArray[Any], target: tuple[int, int],
     mass = (sign * (scaled - ground)).clip(0)
     x = (mass.sum(0) * (np.arange(size[0]) + 0.5)).sum() / mass.sum()
     y = (mass.sum(1) * (np.arange(size[1]) + 0.5)).sum() / mass.sum()
-    return _Place(box, size, (_round(target[0] / 2 - x), _round(target[1] / 2 - y)), ground)
+    return Place(box, size, (_round(target[0] / 2 - x), _round(target[1] / 2 - y)), ground)
 
 
-def _placed(plane: Image.Image, place: _Place, target: tuple[int, int]) -> Image.Image:
+def _placed(plane: Image.Image, place: Place, target: tuple[int, int]) -> Image.Image:
     scaled = plane.resize(place.size, Image.Resampling.LANCZOS, box=place.box)
     if place.size == target and place.corner == (0, 0):
         return scaled

@@ -12,7 +12,8 @@ anomalous, and the more so the flatter it is.
 """
 
 import math
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,21 +34,31 @@ _SHOWN: Final = 20
 Figures = NDArray[np.float32]
 
 
-class Scores(NamedTuple):
-    """For each image, all [n]: its score, the two parts of it as they are, and whether it is anomalous.
-
-    `reconstruction` is the squared error per pixel; `distance` that of the code to the nearest draw of the prior,
-    in standard deviations of the prior; `flat` says that an image has less contrast than any validation image.
-    """
-
+class _Columns(NamedTuple):
     score: Figures
     reconstruction: Figures
     distance: Figures
     anomalous: NDArray[np.bool_]
     flat: NDArray[np.bool_]
 
+
+class Scores(_Columns):
+    """For each image, all [n]: its score, the two parts of it as they are, and whether it is anomalous.
+
+    `reconstruction` is the squared error per pixel; `distance` that of the code to the nearest draw of the prior,
+    in standard deviations of the prior; `flat` says that an image has less contrast than any validation image. A
+    detector's score has no such parts: both are NaN then. `maps`, where they were asked for, has for each image where
+    it is odd, [height, width] in its own size.
+    """
+
+    maps: Sequence[Figures] | None = None
+
     def __repr__(self) -> str:
         return f"<Scores [{len(self.score)}]: {int(self.anomalous.sum())} anomalous>"
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The columns of a table by name, without those that a detector's score does not have."""
+        return {name: values for name, values in self._asdict().items() if not np.isnan(values).all()}
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a row for each image, or of many those with the highest scores."""
@@ -55,9 +66,8 @@ class Scores(NamedTuple):
         rows = np.arange(count) if count <= _SHOWN else np.argsort(-self.score, kind="stable")[:_SHOWN]
         some = f"; the {_SHOWN} highest scores" if count > _SHOWN else ""
         columns: dict[str, list[str]] = {"image": [str(row) for row in rows]}
-        for name in self._fields:
-            values = getattr(self, name)[rows]
-            columns[name] = [("yes" if v else "no") if v.dtype == bool else f"{v:.4g}" for v in values]
+        for name, values in self.columns().items():
+            columns[name] = [("yes" if v else "no") if v.dtype == bool else f"{v:.4g}" for v in values[rows]]
         return table(f"{int(self.anomalous.sum())} of {count} images are anomalous{some}", columns)
 
 
@@ -114,6 +124,20 @@ def judge(reconstruction: Figures, distance: Figures, contrast: Figures, limits:
     flat = contrast < smallest
     scores = np.where(flat, scores + threshold * (2 - contrast / smallest), scores)
     return Scores(scores, reconstruction, distance, scores > threshold, flat)
+
+
+def judge_detected(score: Figures, contrast: Figures, smallest: float) -> Scores:
+    """The scores of images [n] that a detector gives, above 1 of which they are anomalous.
+
+    `smallest` is the least contrast of validation images.
+    """
+    none = np.full(len(score), np.nan, np.float32)
+    return Scores(score, none, none, score > 1, contrast < np.float32(max(smallest, _SMALLEST)))
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """The scores of several parts, one after the other, without maps."""
+    return Scores(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _usual(values: Figures) -> float:

@@ -47,11 +47,14 @@ class Encoded(BaseModel):
 
 
 class Scored(BaseModel):
-    """The scores of images and their parts, row by row; an image is anomalous where its score is above `threshold`."""
+    """The scores of images, row by row; an image is anomalous where its score is above `threshold`.
+
+    A detector's score has no parts.
+    """
 
     score: list[float]
-    reconstruction: list[float]
-    distance: list[float]
+    reconstruction: list[float] | None = None
+    distance: list[float] | None = None
     anomalous: list[bool]
     flat: list[bool]
     threshold: float

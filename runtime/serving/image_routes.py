@@ -12,13 +12,16 @@ from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ValidationError, WithJsonSchema
 
+from aae_zoo.runtime.bundles.manifest import ScoreLimits
+from aae_zoo.runtime.drawing.maps import Maps
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.formats.images import check_images, from_pixels
+from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.formats.images import Images, check_images, from_pixels
 from aae_zoo.runtime.formats.pictures import measure, read_picture
 from aae_zoo.runtime.formats.plan import How, Invert, Notices, Plan, parse_range
 from aae_zoo.runtime.latent.classes import most_probable
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
-from aae_zoo.runtime.latent.score import DRAWS, judge
+from aae_zoo.runtime.latent.score import DRAWS, Scores, contrast_of, judge, judge_detected
 from aae_zoo.runtime.serving import bodies, refusals
 from aae_zoo.runtime.serving.batching import ROWS
 from aae_zoo.runtime.serving.edge.packed import FORM, file_of_form
@@ -154,9 +157,9 @@ def add_reconstruct(app: FastAPI, service: Service) -> None:
 
 
 def add_score(app: FastAPI, service: Service) -> None:
-    """POST /score, where the model has an anomaly score."""
+    """POST /score and /maps, where the model has an anomaly score."""
     limits = service.manifest.score
-    if limits is None:
+    if limits is None and not service.detects:
         return
 
     @app.post(
@@ -170,10 +173,36 @@ def add_score(app: FastAPI, service: Service) -> None:
         notices = Notices(quiet=True)
         images = await _images(request, service, how, notices)
         await share_of(request).take(len(images) * _SCORE_ROW, "the scores")
-        parts = await service.run("score", {"image": images})
-        scores = judge(parts["reconstruction"], parts["distance"], parts["contrast"], limits)
-        found = bodies.json(scores._asdict() | {"threshold": limits.threshold})
+        parts = await service.run("detect" if service.detects else "score", {"image": images})
+        found = bodies.json({**_judged(parts, images, limits).columns(), "threshold": service.threshold})
         return Response(found, media_type=_JSON, headers=_said(notices))
+
+    @app.post(
+        "/maps",
+        response_class=Response,
+        responses={**refusals.BODY, **_IMAGES},
+        openapi_extra=_IMAGES_IN,
+    )
+    async def maps(request: Request, how: Prepared, format: Literal["png", "npy"] = "png") -> Response:  # noqa: A002
+        """Where images, given as for /encode, are odd: a .png with all of them under heat, or the maps, an .npy array.
+
+        Both are in the size of the model's images, the array is float32 [n, 1, H, W]: 0 where an image is not odd,
+        about 1 where it is.
+        """
+        notices = Notices(quiet=True)
+        images = await _images(request, service, how, notices)
+        await share_of(request).take(len(images) * _SCORE_ROW + service.cost(len(images)), "the maps")
+        heat = (await service.run("map", {"image": images}))["map"]
+        if format == "png":
+            seen = Images([""] * len(images), lambda part: images[part])
+            heat = await run_in_threadpool(Maps(heat, seen).overlays)
+        return await _image_response(heat, format, _said(notices))
+
+
+def _judged(parts: Arrays, images: NDArray[np.float32], limits: ScoreLimits | None) -> Scores:
+    if limits is None or "score" in parts:
+        return judge_detected(parts["score"], contrast_of(images), limits.contrast if limits else 0.0)
+    return judge(parts["reconstruction"], parts["distance"], parts["contrast"], limits)
 
 
 async def _images(request: Request, service: Service, how: How, notices: Notices) -> NDArray[Any]:

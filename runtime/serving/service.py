@@ -9,12 +9,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.bundles.names import ROLES
+from aae_zoo.runtime.bundles.names import DETECTOR, ROLES
+from aae_zoo.runtime.drawing.maps import Maps
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise
 from aae_zoo.runtime.formats.images import check_images
 from aae_zoo.runtime.formats.plan import Plan
-from aae_zoo.runtime.latent.score import Figures
+from aae_zoo.runtime.latent.score import Figures, Scores
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.batching import Batcher
 from aae_zoo.runtime.serving.limits import AT_ONCE, Result, off_the_loop
@@ -36,7 +37,7 @@ class Part(NamedTuple):
 class Service:
     """What the routes ask: `run` does works on arrays by name.
 
-    They are "encode", "reconstruct" and "score" (image), "decode" (z, y) and "draw" (u).
+    They are "encode", "reconstruct", "score", "map" and "detect" (image), "decode" (z, y) and "draw" (u).
     `parts` are the models of the inference protocol by name, the names being those of the Triton repository too.
     """
 
@@ -50,6 +51,10 @@ class Service:
             f"{name}-encoder": Part("encode", ("image",), tuple(codes)),
             f"{name}-decoder": Part("decode", ("z", "y") if model.conditional else ("z",), ("image",)),
         }
+        self.detects = DETECTOR in model.manifest.graphs
+        self.threshold = model.threshold if self.detects or model.manifest.score else None
+        if self.detects:
+            self.parts[f"{name}-detector"] = Part("detect", ("image",), tuple(model.graph(DETECTOR).names))
         encoder, decoder, prior = (model.graph(role) for role in ROLES)
 
         def decode(codes: Arrays) -> Arrays:
@@ -64,6 +69,8 @@ class Service:
                 "draw": lambda arrays: decode(prior.job(arrays).collect()),
                 "reconstruct": lambda arrays: {"image": model.reconstruct(arrays["image"])},
                 "score": lambda arrays: _named(*model.score_parts(arrays["image"])),
+                "detect": lambda arrays: model.graph(DETECTOR).job(arrays).collect(),
+                "map": lambda arrays: {"map": _maps(model.score(arrays["image"], maps=True))},
             }
         )
         self._alone = asyncio.Lock()
@@ -110,6 +117,11 @@ class Service:
             "u": lambda values: check_noise(values, self.manifest.noise),
         }
         return {name: checks[name](values) for name, values in inputs.items()}
+
+
+def _maps(scores: Scores) -> Figures:
+    assert isinstance(scores.maps, Maps)  # noqa: S101 - as was asked for
+    return scores.maps.values
 
 
 def _named(reconstruction: Figures, distance: Figures, contrast: Figures) -> Arrays:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import FileRecord, Manifest, parse_manifest
-from aae_zoo.runtime.bundles.names import CONFIG, MANIFEST, MAX_MANIFEST_BYTES, ROLES, SIGNATURE
+from aae_zoo.runtime.bundles.names import ALL_ROLES, CONFIG, MANIFEST, MAX_MANIFEST_BYTES, SIGNATURE
 from aae_zoo.runtime.bundles.signature import (
     MAX_SIGNATURE_BYTES,
     Signer,
@@ -152,8 +152,8 @@ def chosen_files(manifest: Manifest, precision: str | None, only: Sequence[str])
         InvalidBundle: no graph of these has that precision.
     """
     for role in only:
-        if role not in ROLES:
-            raise InvalidInput(f"only {role!r} is asked for, expected one of {', '.join(ROLES)}")
+        if role not in ALL_ROLES:
+            raise InvalidInput(f"only {role!r} is asked for, expected one of {', '.join(ALL_ROLES)}")
     if precision is None and not only:
         return list(manifest.files)
     wanted, roles = precision or "fp32", only or list(manifest.graphs)

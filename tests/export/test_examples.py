@@ -89,12 +89,30 @@ def assert_same(found: Numbers, expected: Numbers, where: str) -> None:
     """Six digits of what is drawn; one less of what is encoded from that, whose own differences it is to carry."""
     assert list(found) == list(expected)
     for key, values in found.items():
-        tolerance = 2e-5 if key in ("encoded", "redrawn") else 2e-6
+        tolerance = 2e-5 if key in ("encoded", "redrawn", "score", "odd") else 2e-6
         assert np.allclose(values, expected[key], rtol=0, atol=tolerance), (where, key)
 
 
 def read_picture(folder: Path) -> NDArray[np.int64]:
     return np.asarray(Image.open(folder / "picture.png")).astype(int)
+
+
+def test_every_language_scores_as_the_detector_does(
+    run: Callable[..., tuple[str, Path]], detector_bundle: Path
+) -> None:
+    printed, folder = run("python", str(detector_bundle), SEED)
+    assert "| `detector.onnx` | `image` [batch, 1, 14, 14] | `score` [batch], `map` [batch, 1, 14, 14] |" in (
+        folder / "README.md"
+    ).read_text("utf-8")
+    expected = numbers(printed)
+    model = load(detector_bundle)
+    image = model.sample_from(expected["u"][None].astype(np.float32))
+    scores = model.score(image, maps=True)
+    assert scores.maps is not None
+    assert np.allclose(expected["score"], scores.score, atol=1e-3)
+    assert np.allclose(expected["odd"], scores.maps[0][7], atol=1e-3)
+    for language in ("node", "c", "cpp"):
+        assert_same(numbers(run(language, str(detector_bundle), SEED)[0]), expected, language)
 
 
 @pytest.mark.parametrize(("name", "label"), CASES)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.processes import average_gradients
 
@@ -48,6 +49,15 @@ class BaseObjective(nn.Module, ABC):
     @abstractmethod
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """Update all networks once on a batch; the losses before the update, by name."""
+
+    def detector(self, model: Autoencoder, training: Tensor, validation: Tensor) -> nn.Module | None:  # noqa: ARG002
+        """What tells odd images by the trained model, in evaluation mode, where the objective is made for that.
+
+        It takes images [n, C, H, W] in [0, 1] to a pair: their scores [n], any numbers of which the greater are the
+        odder, and maps [n, 1, H, W], not below 0. `training` and `validation` are the model's images, uint8
+        [n, C, H, W].
+        """
+        return None
 
     def update(self, name: str, loss: Tensor) -> None:
         """One step of an optimiser down the gradient of a loss, and of nothing that another loss left.

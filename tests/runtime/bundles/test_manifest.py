@@ -22,6 +22,7 @@ from aae_zoo.runtime.bundles.manifest import (
     GROUNDS,
     POLARITIES,
     SCHEMA,
+    DetectorLimits,
     FileRecord,
     ImageShape,
     Manifest,
@@ -44,6 +45,7 @@ values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) 
 tables = st.dictionaries(texts, values | st.lists(values, max_size=2) | st.dictionaries(texts, values, max_size=2))
 ranges = st.tuples(st.integers(0, 65534), st.integers(65535, (1 << 32) - 1))
 score_limits = st.builds(ScoreLimits, limits, limits, limits, images=st.integers(1, 1 << 40), contrast=st.floats(0, 1))
+detector_limits = st.builds(DetectorLimits, st.floats(0, 1), images=st.integers(1, 1 << 40))
 preparations = st.builds(
     Preparation,
     fit=st.sampled_from(FITS),
@@ -56,14 +58,14 @@ preparations = st.builds(
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     """Any manifest that `parse_manifest` takes."""
-    noise = draw(sizes)
+    noise, detector = draw(sizes), draw(st.none() | detector_limits)
     coordinates = st.integers(0, noise - 1)
     graphs = {
         role: {
             precision: f"{role}.{precision}.onnx"
             for precision in ("fp32", *draw(st.lists(st.sampled_from(["lite", "int8", "fp16"]), unique=True)))
         }
-        for role in ("encoder", "decoder", "prior")
+        for role in ("encoder", "decoder", "prior", *["detector"] * (detector is not None))
     }
     graph_files = {name: draw(records) for named in graphs.values() for name in named.values()}
     return Manifest(
@@ -85,6 +87,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         graphs=graphs,
         files=graph_files | {"README.md": draw(records)},
         score=draw(st.none() | score_limits),
+        detector=detector,
         metrics=draw(tables),
         provenance=draw(tables),
     )
@@ -109,7 +112,7 @@ ODD: tuple[Any, ...] = (
     *([], {}, [1, 2], ["x"], {"x": [1]}),
 )
 # What only the parser can say: what holds between fields.
-BETWEEN = r"is not among the manifest's files|has one name twice|from 0 to 8$"
+BETWEEN = r"is not among the manifest's files|has one name twice|from 0 to 8$|where graphs has a detector"
 
 
 def every_place(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -124,6 +127,8 @@ def whole() -> Any:
     """A manifest with all that is optional, and little of what is free or the same again."""
     document = json.loads(SEMI)
     document["preparation"]["range"] = [0, 4095]
+    document["graphs"]["detector"] = document["graphs"]["encoder"]
+    document["detector"] = {"false_alarms": 0.01, "images": 200}
     document["files"] = {name: about for name, about in document["files"].items() if name.endswith(".onnx")}
     return {**document, "metrics": {}, "provenance": {}, "labels": ["a", "b"]}
 

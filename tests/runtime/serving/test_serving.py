@@ -429,7 +429,7 @@ hooks = "{hooks}"
 "path.name" = ["small", "small-encoder", "small-decoder", "x"]
 "path.version_" = ["0.1.0", "x"]
 [[operations]]
-include-path-regex = "/encode|/infer|/score|/reconstruct"
+include-path-regex = "/encode|/infer|/score|/maps|/reconstruct"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
 """
 HOOKS = """
@@ -451,4 +451,4 @@ def test_the_service_is_what_its_openapi_description_says(server: Server, tmp_pa
     options = ["--phases", "coverage,fuzzing", "--max-examples", "5", "--generation-deterministic", "--no-color"]
     result = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-4000:]
-    assert "15 selected / 15 total" in result.stdout
+    assert "16 selected / 16 total" in result.stdout

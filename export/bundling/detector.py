@@ -1,0 +1,89 @@
+"""A detector's scale: its score is above 1 where an image is anomalous, and so is its map where that is.
+
+The numbers of the scale are measured on validation images, none of which the detector was made from, and become a part
+of the graph: whoever runs it needs no threshold.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from aae_zoo.runtime.bundles.manifest import DetectorLimits
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.zoo.data.dataset import to_float
+from aae_zoo.zoo.measure.samples import batch_size
+
+FALSE_ALARMS: Final = 0.01
+# How fast the score rises above 1 where an image gets flatter than all validation images.
+_STEEPNESS: Final = 8.0
+_SMALLEST: Final = 1e-6
+
+
+class Scaled(nn.Module):
+    """A detector with its scale. From images [n, C, H, W] to `score` [n] and `map` [n, 1, H, W] by name.
+
+    The score is 0 for the median of the validation images, and 1 where it begins to be anomalous; the map reaches 1
+    somewhere in as many of them as have a score above 1. The score of what is flatter than all of them is above 1.
+    """
+
+    usual: Tensor
+    width: Tensor
+    heat: Tensor
+    contrast: Tensor
+
+    def __init__(self, detector: nn.Module, scale: Mapping[str, float]) -> None:
+        super().__init__()
+        self.detector = detector
+        for name, value in scale.items():
+            self.register_buffer(name, torch.tensor(value))
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """The score [n] and the map [n, 1, H, W] of images [n, C, H, W] in [0, 1]."""
+        score, heat = self.detector(image)
+        score = (score - self.usual) / self.width
+        pixels = image.flatten(1)
+        size = pixels.shape[1]  # sums and sizes instead of means, as some engines know only those of older opsets
+        contrast = ((pixels - pixels.sum(1, keepdim=True) / size).square().sum(1) / size).sqrt()
+        flatness = 1 + _STEEPNESS * (1 - contrast / self.contrast)
+        return {"score": torch.maximum(score, flatness), "map": heat / self.heat}
+
+
+@torch.no_grad()
+def scaled(
+    detector: nn.Module, validation: Tensor, *, false_alarms: float = FALSE_ALARMS
+) -> tuple[Scaled, DetectorLimits]:
+    """A detector with the scale of validation images, uint8 [n, C, H, W], of which that share may be anomalous.
+
+    The detector is as an objective's `detector` makes it. For new images of the same kind the share is that of false
+    alarms on average: the limit is the score at place (n + 1) (1 - share) among theirs, rounded up (split conformal
+    prediction, Vovk et al., 2005, section 2.4).
+
+    Raises:
+        InvalidInput: there are too few images to promise that share.
+    """
+    count = len(validation)
+    place = math.ceil((count + 1) * (1 - false_alarms))
+    if place > count:
+        raise InvalidInput(
+            f"{count} validation images are too few for a share of {false_alarms:g} false alarms, expected at least "
+            f"{math.ceil(1 / false_alarms) - 1}; give more images, or allow more false alarms"
+        )
+    parts = [_figures(detector, to_float(part)) for part in validation.split(batch_size(validation))]
+    score, heat, contrast = (torch.cat(column) for column in zip(*parts, strict=True))
+    usual, limit = float(score.median()), float(score.sort().values[place - 1])
+    scale = {
+        "usual": usual,
+        "width": max(limit - usual, _SMALLEST),
+        "heat": max(float(heat.sort().values[place - 1]), _SMALLEST),
+        "contrast": max(float(contrast.min()) * (1 - _SMALLEST), _SMALLEST),
+    }
+    return Scaled(detector, scale).eval(), DetectorLimits(false_alarms, images=count)
+
+
+def _figures(detector: nn.Module, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each image its score, the greatest value of its map, and its contrast: all [n]."""
+    score, heat = detector(image)
+    return score, heat.flatten(1).amax(1), image.flatten(1).std(1, correction=0)

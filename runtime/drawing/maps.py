@@ -1,0 +1,105 @@
+"""Maps of where pictures are odd: in each picture's own size, and as heat over the pictures."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from aae_zoo.runtime.drawing.grid import to_uint8
+from aae_zoo.runtime.files import atomic_folder, check_space
+from aae_zoo.runtime.formats.images import Images
+from aae_zoo.runtime.latent.score import Figures, Scores, joined
+from aae_zoo.runtime.ownership import SOFTWARE
+
+# The colours of a map's values of 0 and of 1 and more, how much of the picture they cover, and from which value on.
+_WEAK: Final = np.array([255, 200, 0], np.float32)
+_STRONG: Final = np.array([215, 0, 40], np.float32)
+_COVER: Final = 0.85
+_COVERING: Final = 0.4
+# What a file takes at least on usual disks.
+_BLOCK: Final = 4096
+
+
+class Maps(Sequence[Figures]):
+    """The maps of images, each float32 [height, width] in the size of the picture that was given: 0 is not odd.
+
+    They are worked out when they are asked for, from maps in the model's size, `values` [n, 1, H, W], and from the
+    pictures, which are looked at again; `start` is the number of the first among all `images`.
+    """
+
+    def __init__(self, values: Figures, images: Images, start: int = 0) -> None:
+        self.values = values
+        self._images, self._start = images, start
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        number = range(len(self))[number]
+        return self.values[number, 0] if self._images.original is None else self._with_picture(number)[1]
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        """Pickled, they are a list: pictures may be elsewhere by then."""
+        return list, (list(self),)
+
+    def overlay(self, number: int) -> Image.Image:
+        """The picture in gray, in its own size, under its map as heat: yellow where that is weak, red where strong."""
+        picture, heat = self._with_picture(number)
+        strength = np.clip(heat, 0, 1)[..., None]
+        cover = _COVER * np.minimum(1, strength / _COVERING)
+        pixels = np.asarray(picture.convert("L"), np.float32)[..., None] * (1 - cover)
+        pixels = pixels + (_WEAK + (_STRONG - _WEAK) * strength) * cover
+        return Image.fromarray(np.rint(pixels).astype(np.uint8))
+
+    def overlays(self) -> Figures:
+        """All overlays of images of one size, [n, 3, H, W] in [0, 1]."""
+        pixels = np.stack([np.asarray(self.overlay(number)) for number in range(len(self))])
+        return np.moveaxis(pixels, -1, 1).astype(np.float32) / np.float32(255)
+
+    def _with_picture(self, number: int) -> tuple[Image.Image, Figures]:
+        values, place = self.values[number, 0], self._start + number
+        if self._images.original is None:
+            return Image.fromarray(to_uint8(self._images.rows(slice(place, place + 1)))[0]), values
+        picture, where = self._images.original(place)
+        return picture, values if where is None else where.back(values, picture.size)
+
+
+def save_overlays(scored: Iterable[Scores], names: Sequence[str], output: Path) -> Scores:
+    """Write the overlays of scores with maps, which come part by part, into a new folder; return all scores, without.
+
+    Each is a PNG file called as its picture is.
+
+    Raises:
+        OutputError: the folder exists already or cannot be written, or the disk has no space for it.
+    """
+    check_space(output, len(names) * _BLOCK)
+    parts, ours = [], PngInfo()
+    ours.add_text("Software", SOFTWARE)
+    with atomic_folder(output) as folder:
+        each = _file_names(names)
+        for part in scored:
+            maps = part.maps
+            assert isinstance(maps, Maps)  # noqa: S101 - as was asked for
+            for number in range(len(maps)):
+                maps.overlay(number).save(_free(folder / next(each)), "PNG", pnginfo=ours)
+            parts.append(joined([part]))
+    return joined(parts)
+
+
+def _file_names(names: Sequence[str]) -> Iterator[str]:
+    width = max(4, len(str(len(names) - 1)))
+    for name in names:
+        name = name.zfill(width) if name.isdecimal() else name
+        yield name if name.lower().endswith(".png") else f"{name}.png"
+
+
+def _free(path: Path) -> Path:
+    """The path, or one beside it where another picture's file has its name: a.jpg and a.jpg.png become the same."""
+    while path.exists():
+        path = path.with_name(f"_{path.name}")
+    return path

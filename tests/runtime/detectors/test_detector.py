@@ -1,0 +1,170 @@
+"""A bundle with a detector: its graph gives the score and the map, and everything else knows of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from conftest import AaeZoo, replace_graph, rewrite
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aae_zoo.export.bundling.detector import scaled
+from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, load
+from aae_zoo.runtime.checks.check import check
+from aae_zoo.runtime.checks.verify import verify
+from aae_zoo.zoo.data.loading import load_dataset
+
+Pixels = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def model(detector_bundle: Path) -> Model:
+    return load(detector_bundle)
+
+
+@pytest.fixture(scope="module")
+def images(small_data: Path) -> Pixels:
+    return np.asarray(load_dataset("small", small_data).test_images.numpy())
+
+
+@pytest.fixture
+def bundle(detector_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(detector_bundle, tmp_path / "bundle"))
+
+
+class TestModel:
+    def test_the_graph_alone_gives_score_and_map(self, detector_bundle: Path, model: Model, images: Pixels) -> None:
+        """A program that has ONNX Runtime and this one file needs nothing else."""
+        session = ort.InferenceSession(detector_bundle / "detector.onnx")
+        score, heat = session.run(["score", "map"], {"image": images[:20] / np.float32(255)})
+        scores = model.score(images[:20], maps=True)
+        assert np.allclose(scores.score, score, atol=1e-5)
+        assert scores.anomalous.tolist() == (score > 1).tolist()
+        assert scores.maps is not None
+        assert np.allclose(np.stack(list(scores.maps)), heat[:, 0], atol=1e-5)
+
+    def test_its_false_alarms_are_as_many_as_promised(self, model: Model, small_data: Path) -> None:
+        validation = load_dataset("small", small_data).train_images[-200:].numpy()
+        assert model.manifest.detector is not None
+        assert (model.manifest.detector.false_alarms, model.manifest.detector.images) == (0.01, 200)
+        assert model.score(validation).anomalous.sum() <= 2
+        assert np.median(model.score(validation).score) == pytest.approx(0, abs=1e-2)
+
+    def test_a_flat_image_is_anomalous_and_the_flatter_the_more(self, model: Model) -> None:
+        levels = np.repeat(np.array([0, 0.3, 1]), 14 * 14).reshape(3, 1, 14, 14)
+        scores = model.score(levels)
+        assert scores.flat.all()
+        assert scores.anomalous.all()
+
+    def test_its_score_has_no_parts(self, model: Model, images: Pixels) -> None:
+        scores = model.score(images[:3])
+        assert np.isnan(scores.reconstruction).all()
+        assert np.isnan(scores.distance).all()
+        assert list(scores.columns()) == ["score", "anomalous", "flat"]
+        assert "reconstruction" not in scores._repr_html_()
+
+    def test_batches_give_what_all_give_at_once(self, model: Model, images: Pixels) -> None:
+        many = np.concatenate([images] * 4)
+        parts = list(model.score_batches(many, maps=True))
+        whole = model.score(many, maps=True)
+        assert len(parts) > 1
+        assert np.allclose(np.concatenate([part.score for part in parts]), whole.score, atol=1e-4)
+        assert whole.maps is not None
+        assert sum(len(part.maps or ()) for part in parts) == len(whole.maps) == 1200
+
+    def test_a_model_without_one_says_so(self, small: Model, model: Model) -> None:
+        assert set(model.graph("detector").outputs) == {"score", "map"}
+        with pytest.raises(InvalidInput, match="small has no detector; it has encoder, decoder, prior"):
+            small.graph("detector")
+
+    def test_it_runs_isolated_too(self, detector_bundle: Path, model: Model, images: Pixels) -> None:
+        with load(detector_bundle, isolate=True) as isolated:
+            assert np.allclose(isolated.score(images[:3]).score, model.score(images[:3]).score, atol=1e-5)
+
+
+class TestProof:
+    def test_the_gate_compared_it_and_verify_does_again(self, detector_bundle: Path) -> None:
+        report = json.loads((detector_bundle / "parity.json").read_text())
+        assert report["worst"]["detector"] <= 1e-5
+        assert report["search"]["detector"]["error"] <= 1e-5
+        found = [comparison for comparison in verify(str(detector_bundle)) if comparison.graph == "detector"]
+        assert len(found) == 6
+        assert all(comparison.passed for comparison in found)
+
+    def test_every_clause_holds(self, detector_bundle: Path) -> None:
+        assert [result for result in check(str(detector_bundle)) if result.state != "holds"] == []
+
+    def test_another_threshold_in_the_graph_is_found(self, bundle: Path) -> None:
+        """The scale is a part of the graph: who changes it changes what it gives for the golden images."""
+        graph = onnx.load(bundle / "detector.onnx")
+        [width] = [tensor for tensor in graph.graph.initializer if tensor.name == "width"]
+        width.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(width) * np.float32(1.5), "width"))
+        replace_graph(bundle, "detector.onnx", graph.SerializeToString())
+        assert not all(comparison.passed for comparison in verify(str(bundle)) if comparison.graph == "detector")
+
+    def test_the_card_says_that_it_is_a_detector(self, detector_bundle: Path, small_bundle: Path) -> None:
+        said = "`detector.onnx` is all that it takes"
+        assert said in (detector_bundle / "README.md").read_text("utf-8")
+        assert said not in (small_bundle / "README.md").read_text("utf-8")
+
+
+class TestRefused:
+    def test_limits_without_a_graph_and_a_graph_without_limits(self, bundle: Path) -> None:
+        rewrite(bundle, lambda d: d.pop("detector"))
+        with pytest.raises(InvalidBundle, match="detector is missing, expected an object where graphs has a detector"):
+            load(bundle)
+        rewrite(bundle, lambda d: d.update(detector={"false_alarms": 0.01, "images": 9}, graphs={**d["graphs"]}))
+        rewrite(bundle, lambda d: d["graphs"].pop("detector"))
+        with pytest.raises(InvalidBundle, match="expected an object where graphs has a detector, and nowhere else"):
+            load(bundle)
+
+    def test_a_graph_of_another_role(self, bundle: Path, images: Pixels) -> None:
+        replace_graph(bundle, "detector.onnx", (bundle / "encoder.onnx").read_bytes())
+        with pytest.raises(InvalidBundle, match="the detector of small has 'z' as .*, expected score once"):
+            load(bundle).score(images[:1])
+
+
+class TestScale:
+    class Brightness(nn.Module):
+        """The brighter the odder."""
+
+        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+            return image.mean((1, 2, 3)), image.mean(1, keepdim=True)
+
+    @staticmethod
+    def dots(count: int, seed: int) -> Tensor:
+        """Images of a dot on black, of any brightness."""
+        images = torch.zeros(count, 1, 4, 4, dtype=torch.uint8)
+        images[:, 0, 0, 0] = torch.randint(100, 250, (count,), generator=torch.Generator().manual_seed(seed))
+        return images
+
+    @pytest.mark.parametrize("share", [0.005, 0.02, 0.1])
+    def test_a_share_of_new_images_is_above_1_as_was_asked_for(self, share: float) -> None:
+        detector, limits = scaled(self.Brightness(), self.dots(2000, 0), false_alarms=share)
+        assert limits.false_alarms == share
+        found = detector(self.dots(20_000, 1).float() / 255)
+        assert float((found["score"] > 1).float().mean()) == pytest.approx(share, abs=0.6 * share + 0.003)
+        assert float((found["map"].flatten(1).amax(1) > 1).float().mean()) <= 1.6 * share + 0.003
+
+    def test_too_few_images_for_the_promise(self) -> None:
+        with pytest.raises(InvalidInput, match=r"100 validation images are too few .* 0.005 false .* at least 199;"):
+            scaled(self.Brightness(), self.dots(100, 0), false_alarms=0.005)
+
+
+class TestCommand:
+    def test_it_scores_by_the_detector(
+        self, detector_bundle: Path, model: Model, images: Pixels, aae_zoo: AaeZoo, tmp_path: Path
+    ) -> None:
+        np.save(tmp_path / "x.npy", images[:3])
+        header, *_, summary = aae_zoo("score", detector_bundle, tmp_path / "x.npy").out.splitlines()
+        assert header.split() == ["image", "score", "anomalous", "flat"]
+        assert summary.endswith("images are anomalous: above 1, as 1 % of 200 validation images are")
+        document = json.loads(aae_zoo("score", detector_bundle, tmp_path / "x.npy", "--json").out)
+        assert document["limits"] == {"threshold": 1.0, "false_alarms": 0.01, "images": 200}
+        expected = model.score(images[:3]).score
+        assert np.allclose([row["score"] for row in document["images"]], expected, rtol=1e-4, atol=1e-5)
