@@ -73,7 +73,7 @@ def export_bundle(
     check_precisions(variants)
     run = Run.open(run_folder)
     others = {"over_seeds": over_seeds(run, seeds)} if seeds else {}
-    source = open_source(run, data)
+    source = open_source(run, data, false_alarms)
 
     def check(metrics: Mapping[str, Any]) -> None:
         if not anyway and (found := problems(metrics)):

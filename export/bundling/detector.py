@@ -11,12 +11,12 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from aae_zoo.runtime.bundles.manifest import DetectorLimits
+from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, DetectorLimits
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.latent.score import CLEARLY_FLAT
 from aae_zoo.zoo.data.dataset import to_float
 from aae_zoo.zoo.measure.samples import batch_size
 
-FALSE_ALARMS: Final = 0.01
 # How fast the score rises above 1 where an image gets flatter than all validation images.
 _STEEPNESS: Final = 8.0
 _SMALLEST: Final = 1e-6
@@ -53,24 +53,26 @@ class Scaled(nn.Module):
 
 @torch.no_grad()
 def scaled(
-    detector: nn.Module, validation: Tensor, *, false_alarms: float = FALSE_ALARMS
+    detector: nn.Module, validation: Tensor, *, false_alarms: float = FALSE_ALARMS, refuse: bool = True
 ) -> tuple[Scaled, DetectorLimits]:
     """A detector with the scale of validation images, uint8 [n, C, H, W], of which that share may be anomalous.
 
     The detector is as an objective's `detector` makes it. For new images of the same kind the share is that of false
     alarms on average: the limit is the score at place (n + 1) (1 - share) among theirs, rounded up (split conformal
-    prediction, Vovk et al., 2005, section 2.4).
+    prediction, Vovk et al., 2005, section 2.4). Without `refuse` the limit is the highest of too few scores, and
+    what is only a little flatter than all images is not odd, which one ordinary image in n + 1 is.
 
     Raises:
         InvalidInput: there are too few images to promise that share.
     """
     count = len(validation)
     place = math.ceil((count + 1) * (1 - false_alarms))
-    if place > count:
+    if place > count and refuse:
         raise InvalidInput(
             f"{count} validation images are too few for a share of {false_alarms:g} false alarms, expected at least "
             f"{math.ceil(1 / false_alarms) - 1}; give more images, or allow more false alarms"
         )
+    place = min(place, count)
     parts = [_figures(detector, to_float(part)) for part in validation.split(batch_size(validation))]
     score, heat, contrast = (torch.cat(column) for column in zip(*parts, strict=True))
     usual, limit = float(score.median()), float(score.sort().values[place - 1])
@@ -78,7 +80,7 @@ def scaled(
         "usual": usual,
         "width": max(limit - usual, _SMALLEST),
         "heat": max(float(heat.sort().values[place - 1]), _SMALLEST),
-        "contrast": max(float(contrast.min()) * (1 - _SMALLEST), _SMALLEST),
+        "contrast": max(float(contrast.min()) * ((1 - _SMALLEST) if refuse else CLEARLY_FLAT), _SMALLEST),
     }
     return Scaled(detector, scale).eval(), DetectorLimits(false_alarms, images=count)
 

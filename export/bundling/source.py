@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aae_zoo.export.bundling.detector import scaled
 from aae_zoo.export.bundling.graphs import round_weights
-from aae_zoo.runtime.bundles.manifest import DetectorLimits
+from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, DetectorLimits
 from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.zoo.autoencoder import Autoencoder
@@ -68,7 +68,7 @@ class Source:
     detector: DetectorLimits | None = None
 
 
-def open_source(run: Run, data: Path | Dataset | None) -> Source:
+def open_source(run: Run, data: Path | Dataset | None, false_alarms: float | None = None) -> Source:
     """A finished run with the data that it was trained on, and its networks with their weights rounded.
 
     Raises:
@@ -96,7 +96,8 @@ def open_source(run: Run, data: Path | Dataset | None) -> Source:
     training = dataset.train_images[: -len(validation)]
     limits = None
     if detector := objective.detector(model, training, validation):
-        networks[DETECTOR], limits = scaled(detector, validation)
+        share = FALSE_ALARMS if false_alarms is None else false_alarms
+        networks[DETECTOR], limits = scaled(detector, validation, false_alarms=share, refuse=false_alarms is None)
     return Source(
         words=Words(recipe.name, recipe.version, recipe.title, recipe.description, recipe.licence),
         settings=recipe.data,

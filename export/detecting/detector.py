@@ -73,8 +73,8 @@ def make_detector(
     )
     with load(places.out) as model:
         scored = Scored.by(model, dataset, recipe.data.validation_count(len(dataset.train_images)), strange)
-    made = _findings(places, manifest, normal, scored, false_alarms, warnings)
-    write_page(made, normal, strange, scored, replace=replace)
+        made = _findings(places, manifest, normal, scored, false_alarms, warnings)
+        write_page(made, model, normal, strange, scored, replace=replace)
     return made
 
 

@@ -41,7 +41,7 @@ class Scored:
             validation=known[-validation:],
             held_out=score(dataset.test_images),
             odd=None if odd is None else score(odd.pixels),
-            threshold=model.score_limits.threshold,
+            threshold=model.threshold,
         )
 
     def alarms(self, scores: Figures) -> Alarms:

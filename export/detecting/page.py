@@ -1,7 +1,6 @@
 """The page of what a detector thinks: which of its pictures it shows, and what it says of them."""
 
 import shlex
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -10,16 +9,21 @@ from aae_zoo.export.detecting.findings import Detector, Figures, Scored
 from aae_zoo.export.detecting.given import PAGE
 from aae_zoo.export.detecting.pictures import Pictures
 from aae_zoo.export.detecting.promise import CONFIDENCE, percent
-from aae_zoo.export.pages.report import Card, Report, Section, write_report
+from aae_zoo.export.pages.report import Card, Report, Section, thumbnail, write_report
+from aae_zoo.runtime.drawing.maps import Maps
+from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.training.trainer import duration
 
 _SHOWN: Final = 12
 
 
-def write_page(made: Detector, normal: Pictures, odd: Pictures | None, scored: Scored, *, replace: bool) -> None:
+def write_page(
+    made: Detector, model: Model, normal: Pictures, odd: Pictures | None, scored: Scored, *, replace: bool
+) -> None:
     """Write the page's folder.
 
     Raises:
+        InvalidInput: a picture has changed since it was read.
         OutputError: it exists and `replace` is false, or is not as aae-zoo wrote it, or cannot be written.
     """
     report = Report(
@@ -29,7 +33,7 @@ def write_page(made: Detector, normal: Pictures, odd: Pictures | None, scored: S
         warnings=made.warnings,
         scores={"normal, not learned from": _unseen(scored), **({} if scored.odd is None else {"odd": scored.odd})},
         threshold=made.threshold,
-        sections=_sections(normal, odd, scored),
+        sections=_sections(model, normal, odd, scored),
         command=next_command(made),
     )
     write_report(report, made.page, PAGE, replace=replace)
@@ -91,33 +95,51 @@ def _unseen(scored: Scored) -> Figures:
     return np.concatenate([scored.validation, scored.held_out])
 
 
-def _sections(normal: Pictures, odd: Pictures | None, scored: Scored) -> list[Section]:
-    """Pictures of the folder at both ends, and of the odd ones those that are hardest to find."""
-    known = len(scored.learned)
-    unseen = _cards(normal, _unseen(scored), scored.threshold, start=known)
-    learned = _cards(normal, scored.learned, scored.threshold)
+def _sections(model: Model, normal: Pictures, odd: Pictures | None, scored: Scored) -> list[Section]:
+    """Pictures of the folder at both ends, and of the odd ones."""
+    unseen = _Ranked(model, normal, _unseen(scored), scored.threshold, start=len(scored.learned))
+    learned = _Ranked(model, normal, scored.learned, scored.threshold)
     sections = [
-        Section("The least usual", "Normal pictures that it did not learn from.", unseen[::-1][:_SHOWN]),
-        Section("The most usual", "Of the same pictures.", unseen[:_SHOWN]),
+        Section("The least usual", "Normal pictures that it did not learn from.", unseen.highest()),
+        Section("The most usual", "Of the same pictures.", unseen.lowest()),
         Section(
             "The least usual of those it learned from",
             "Are they normal? What is odd here is learned as normal: move it away and make the detector again.",
-            learned[::-1][:_SHOWN],
+            learned.highest(),
         ),
     ]
     if odd is not None and scored.odd is not None:
-        cards = _cards(odd, scored.odd, scored.threshold)
+        ranked = _Ranked(model, odd, scored.odd, scored.threshold)
         sections += [
-            Section("Odd pictures that are hardest to find", "Those with the lowest scores.", cards[:_SHOWN]),
-            Section("Odd pictures that are easiest to find", "", cards[::-1][:_SHOWN]),
+            Section("Odd pictures that are hardest to find", "Those with the lowest scores.", ranked.lowest()),
+            Section("Odd pictures that are easiest to find", "Those with the highest scores.", ranked.highest()),
         ]
     return sections
 
 
-def _cards(pictures: Pictures, scores: Figures, threshold: float, start: int = 0) -> Sequence[Card]:
-    """The pictures from `start` on as cards, the lowest score first."""
-    order = np.argsort(scores, kind="stable")
-    return [
-        Card(pictures.files[start + row], pictures.name(start + row), float(scores[row]), bool(scores[row] > threshold))
-        for row in order.tolist()
-    ]
+class _Ranked:
+    """Pictures by their scores: those of `pictures` from `start` on."""
+
+    def __init__(self, model: Model, pictures: Pictures, scores: Figures, threshold: float, start: int = 0) -> None:
+        self._model, self._pictures, self._scores, self._threshold = model, pictures, scores, threshold
+        self._start = start
+        self._rows: list[int] = np.argsort(scores, kind="stable").tolist()
+
+    def lowest(self) -> list[Card]:
+        return self._cards(self._rows[:_SHOWN])
+
+    def highest(self) -> list[Card]:
+        return self._cards(self._rows[::-1][:_SHOWN])
+
+    def _cards(self, rows: list[int]) -> list[Card]:
+        """The pictures of some rows, each with the places where it is odd."""
+        numbers = [self._start + row for row in rows]
+        shown = [thumbnail(self._pictures.files[number]) for number in numbers]
+        maps = self._model.score(shown, maps=True, resize=True, invert="no").maps
+        assert isinstance(maps, Maps)  # noqa: S101 - as was asked for
+        return [
+            Card(picture, self._pictures.name(number), score, score > self._threshold, maps.overlay(place))
+            for place, (picture, number, score) in enumerate(
+                zip(shown, numbers, self._scores[rows].tolist(), strict=True)
+            )
+        ]

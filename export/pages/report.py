@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, ImageShape, Preparation
-from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import html_text
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.formats.pictures import read_picture
@@ -41,12 +40,13 @@ Figures = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Card:
-    """A picture with its score: its file, what it is called, and whether it is odd."""
+    """A picture with its score: itself, what it is called, whether it is odd, and maybe the picture of where it is."""
 
-    file: Path
+    picture: Image.Image
     name: str
     score: float
     is_odd: bool
+    where: Image.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -113,21 +113,27 @@ def _section(number: int, section: Section) -> str:
 
 def _card(card: Card) -> str:
     name, verdict = html_text(card.name), "odd" if card.is_odd else "normal"
-    score = f"{card.score:.3g}"
-    shown = _thumbnail(card.file)
-    picture = f'<img src="{shown}" width="{_SIDE}" height="{_SIDE}" alt="{name}, {verdict}">' if shown else ""
-    return f'<li class="{verdict}">{picture}<b>{score} {verdict}</b><span>{name}</span></li>'
+    pictures = _picture(card.picture, f"{name}, {verdict}")
+    if card.where:
+        pictures += _picture(card.where, f"Where {name} is odd")
+    return f'<li class="{verdict}">{pictures}<b>{card.score:.3g} {verdict}</b><span>{name}</span></li>'
 
 
-def _thumbnail(path: Path) -> str | None:
-    """The whole picture as the address of itself; None where the file is gone by now."""
-    try:
-        pixels = read_picture(path, _WHOLE, Notices(quiet=True))
-    except InvalidInput:
-        return None
+def thumbnail(path: Path) -> Image.Image:
+    """The whole of a picture's file on a white square, as the page shows it.
+
+    Raises:
+        InvalidInput: the file is gone, or no picture any more.
+    """
+    return Image.fromarray(read_picture(path, _WHOLE, Notices(quiet=True)).transpose(1, 2, 0))
+
+
+def _picture(picture: Image.Image, says: str) -> str:
+    """A picture in the page itself; `says` is escaped already."""
     stream = io.BytesIO()
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(stream, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    picture.convert("RGB").save(stream, "JPEG", quality=85)
+    content = base64.b64encode(stream.getvalue()).decode()
+    return f'<img src="data:image/jpeg;base64,{content}" width="{_SIDE}" height="{_SIDE}" alt="{says}">'
 
 
 def _chart(scores: Mapping[str, Figures], threshold: float) -> str:

@@ -27,7 +27,7 @@ _QUANTILE: Final = 0.99
 # A model may rebuild its images exactly, or have every code on a draw of a discrete prior.
 _SMALLEST: Final = 1e-6
 # Of the smallest contrast of validation images: one ordinary image in n + 1 has less than n of them.
-_CLEARLY_FLAT: Final = 0.5
+CLEARLY_FLAT: Final = 0.5
 # How many rows a notebook shows.
 _SHOWN: Final = 20
 
@@ -105,7 +105,7 @@ def score_limits(
     if false_alarms is None:
         return ScoreLimits(error, far, _usual(scores), images=len(scores), contrast=flattest)
     threshold = max(limit(scores, false_alarms), _SMALLEST)
-    return ScoreLimits(error, far, threshold, len(scores), _CLEARLY_FLAT * flattest, false_alarms)
+    return ScoreLimits(error, far, threshold, len(scores), CLEARLY_FLAT * flattest, false_alarms)
 
 
 def limit(scores: Figures, false_alarms: float) -> float:
