@@ -151,9 +151,9 @@ class Trainer:
         self.checkpoint = Checkpoint(self.run, self.objective, self.order, self.noise, processes)
 
     def _check_enough(self, kept: int) -> None:
-        """Of the training images, `kept` of which are for validation, there has to be one batch."""
+        """Of an epoch's training images, less the `kept` ones for validation, there has to be one batch."""
         total = len(self.dataset.train_images)
-        if total - kept < self.settings.batch:
+        if self.settings.passes * (total - kept) < self.settings.batch:
             raise TrainingError(
                 f"{self.dataset.name} has {total} training images, of which {kept} are for validation: "
                 f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
