@@ -269,11 +269,10 @@ def score(
         print_json({**facts, "images": rows(columns)})
         return
     _print_highest(rows(columns))
-    detector = model.manifest.detector
-    share, among = (detector.false_alarms, detector.images) if detector else (0.01, model.score_limits.images)
+    limits = model.manifest.detector or model.score_limits
     say(
         f"{found} of {len(scores.score)} images are anomalous: above {model.threshold:.4g}, "
-        f"as {100 * share:.3g} % of {among:,} validation images are"
+        f"as {100 * limits.false_alarms:.3g} % of {limits.images:,} validation images are"
     )
     if flat := int(scores.flat.sum()):
         say(f"{flat} of them are flat: they have less contrast than any of the validation images")

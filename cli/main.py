@@ -39,7 +39,7 @@ _GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "score": "images",
         "drift": "images",
     },
-    "Train": dict.fromkeys(("train", "evaluate", "judge", "distil", "export"), "training"),
+    "Train": dict.fromkeys(("train", "evaluate", "judge", "distil", "export", "detector"), "training"),
     "Ship": {
         "explore": "programs",
         "embed": "programs",
@@ -61,6 +61,11 @@ class _Groups(TyperGroup):
             if parameter.name == "show_completion":
                 vars(parameter)["help"] = "Show it, to copy it or to change it."
         return parameters
+
+    def format_help_text(self, ctx: object, formatter: Any) -> None:  # noqa: ARG002 - typer gives both
+        """What aae-zoo is, right under the usage: all commands have to fit on one screen."""
+        with formatter.indentation():
+            formatter.write_text(self.help)
 
     def format_commands(self, ctx: object, formatter: Any) -> None:  # noqa: ARG002 - typer gives both
         width = max(map(len, self.commands))

@@ -1,4 +1,4 @@
-"""aae-zoo train, evaluate, judge, distil and export: from a recipe to a bundle. These need the extra `train`."""
+"""aae-zoo train to detector: from a recipe, or a folder of pictures, to a bundle. These need the extra `train`."""
 
 import os
 import shlex
@@ -131,11 +131,11 @@ def export(
     ] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Even where the training failed.")] = False,
 ) -> None:
-    """Export a run, or networks of your own, to a bundle.
+    """Export a run, or networks of yours, to a proven bundle.
 
-    There is none unless its graphs equal PyTorch's. Of file.py:function, the file is run with all that is in it; the
-    function returns a dict with encoder, decoder and what else aae_zoo.export.Modules has. Their images are in --data:
-    a folder of pictures, or an .npz or idx file.
+    There is none unless its graphs equal PyTorch's.
+    Of file.py:function, the file is run with all that is in it; the function returns a dict with encoder, decoder and
+    what else aae_zoo.export.Modules has. Their images are in --data: a folder of pictures, or an .npz or idx file.
     """
     from aae_zoo.export.own.factory import export_factory, is_factory
 
@@ -155,6 +155,49 @@ def export(
         f"{manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB, in {output}; "
         f"next: aae-zoo sample {shlex.quote(str(bundle))}"
     )
+
+
+def detector(
+    pictures: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of normal pictures, of any size.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
+    odd: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Odd pictures to measure with; none is learned from.")
+    ] = None,
+    false_alarms: Annotated[
+        str, typer.Option(metavar="SHARE", help="How many normal pictures may be odd to it, such as 0.5%.")
+    ] = "1%",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a detector and its page that are there, if aae-zoo wrote them.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of its recipe.")
+    ] = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Make a detector of odd pictures from normal ones.
+
+    Beside the bundle it writes BUNDLE-page, which shows what it thinks, and BUNDLE-run, with which the same command
+    goes on where it was interrupted.
+    """
+    from aae_zoo.export.detecting.detector import make_detector
+    from aae_zoo.export.detecting.page import lines
+    from aae_zoo.export.detecting.promise import parse_share
+
+    made = make_detector(
+        pictures,
+        output,
+        odd=odd,
+        false_alarms=parse_share(false_alarms),
+        settings=set_ or (),
+        threads=threads,
+        replace=replace,
+    )
+    if json:
+        print_json(made.to_document())
+        return
+    for text in lines(made):
+        say(text)
 
 
 def _print_result(run: "Run", metrics: dict[str, Any], json: bool) -> None:

@@ -13,17 +13,21 @@ import aae_zoo.runtime  # sets what ONNX Runtime reads when it is imported
 import aae_zoo.zoo  # noqa: F401 - and what OpenMP reads
 
 if TYPE_CHECKING:
+    from aae_zoo.export.detecting.detector import make_detector
+    from aae_zoo.export.detecting.findings import Detector
     from aae_zoo.export.own.export import export_modules
     from aae_zoo.export.own.modules import Facts, Modules
     from aae_zoo.export.own.pythae import from_pythae
 
 _HOME = {
+    "Detector": "detecting.findings",
     "Facts": "own.modules",
     "Modules": "own.modules",
     "export_modules": "own.export",
     "from_pythae": "own.pythae",
+    "make_detector": "detecting.detector",
 }
-__all__ = ["Facts", "Modules", "export_modules", "from_pythae"]
+__all__ = ["Detector", "Facts", "Modules", "export_modules", "from_pythae", "make_detector"]
 
 
 if not TYPE_CHECKING:  # to type checkers, a module with __getattr__ has every name

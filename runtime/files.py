@@ -114,7 +114,7 @@ def atomic_folder(path: Path, kind: str | None = None, *, replace: bool = False)
     path = path.resolve() if path.name in ("", "..") else path
     with output_errors(path):
         _put_back(path)
-        _check_free(path, kind if replace else None)
+        check_free(path, kind if replace else None)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path)
         temporary.mkdir()
@@ -130,7 +130,7 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}{path.suffix}")
 
 
-def _check_free(path: Path, kind: str | None) -> None:
+def check_free(path: Path, kind: str | None) -> None:
     """Refuse a place where something stands: all but an empty folder, or what aae-zoo wrote as a `kind`.
 
     Raises:
@@ -163,7 +163,7 @@ def _place(new: Path, path: Path, kind: str | None, *, replace: bool) -> None:
         from aae_zoo.runtime.ownership import write_mark
 
         write_mark(new, kind)
-    _check_free(path, kind if replace else None)  # again: somebody may have written there meanwhile
+    check_free(path, kind if replace else None)  # again: somebody may have written there meanwhile
     with suppress(OSError):
         path.rmdir()  # an empty folder, on which not every system puts another
     if kind and replace and path.exists():

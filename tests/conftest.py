@@ -332,7 +332,7 @@ def digits(mnist: Dataset) -> NDArray[np.float32]:
 AaeZoo = Callable[..., Result]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def aae_zoo() -> AaeZoo:
     """Run a command line in this process: everything that `aae-zoo` does except starting Python."""
 

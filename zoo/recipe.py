@@ -90,10 +90,12 @@ class DataSettings(Settings):
 class TrainingSettings(Settings):
     """[training]: Adam with a rate that rises linearly over `warmup` of all steps, then falls as a cosine to zero.
 
-    Where training may know only some labels, every batch comes with `labelled_batch` images whose labels it knows.
+    Where training may know only some labels, every batch comes with `labelled_batch` images whose labels it knows. An
+    epoch is `passes` passes over the training images: of a few images one is over before it is measured and kept.
     """
 
     epochs: Count
+    passes: Count = 1
     batch: Count
     labelled_batch: Count = 100
     seed: Annotated[int, Field(ge=0, lt=1 << 63)]

@@ -1,5 +1,6 @@
 """The anomaly score, measured through the exported graphs: what is usual, and what it finds on test images."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +16,48 @@ from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.loading import declarations, load_data, load_dataset
 
 
-def usual(model: Model, validation: Tensor) -> ScoreLimits:
+@dataclass(frozen=True)
+class Odd:
+    """Images uint8 [n, C, H, W] that a score should find, and what they are called."""
+
+    name: str
+    images: Tensor
+
+
+def usual(model: Model, validation: Tensor, false_alarms: float | None = None) -> ScoreLimits:
     """What the manifest calls usual, from validation images, uint8 [n, C, H, W]."""
-    return score_limits(*model.score_parts(validation.numpy()))
+    return score_limits(*model.score_parts(validation.numpy()), false_alarms)
 
 
-def anomaly_metrics(model: Model, dataset: Dataset) -> dict[str, Any]:
-    """What the score says of the test images of the model's data set and of others.
+def anomaly_metrics(model: Model, dataset: Dataset, odd: Odd | None = None) -> dict[str, Any]:
+    """What the score says of the test images of the model's data set and of `odd` ones.
 
-    `false_alarms` is the share of the model's own data set that is called anomalous. `anomaly_dataset` names the
-    others, which are the classes that were left out, or the data set's counterpart if it has one; `anomalies_found` is
-    the share of them that is called anomalous, and `anomaly_auroc` is the area under the receiver operating
-    characteristic: how often one of them scores higher than one of the model's own data set.
+    Without them those are the classes that were left out of the data set, or its counterpart, if there are any.
+    `false_alarms` is the share of the model's own data set that is called anomalous, `anomaly_dataset` what the odd
+    images are called, `anomalies_found` the share of them that is called anomalous, and `anomaly_auroc` the area under
+    the receiver operating characteristic: how often one of them scores higher than one of the model's own data set.
 
     Raises:
         DatasetError: the counterpart is missing and cannot be downloaded, or damaged.
     """
     own = model.score(dataset.test_images.numpy())
     metrics: dict[str, Any] = {"false_alarms": float(own.anomalous.mean())}
-    if found := _others(dataset):
-        metrics["anomaly_dataset"], images = found
-        others = model.score(images.numpy())
+    if odd := odd or _odd(dataset):
+        others = model.score(odd.images.numpy())
         truth = np.repeat([0, 1], [len(own.score), len(others.score)])
+        metrics["anomaly_dataset"] = odd.name
         metrics["anomalies_found"] = float(others.anomalous.mean())
         metrics["anomaly_auroc"] = float(roc_auc_score(truth, np.concatenate([own.score, others.score])))
     return metrics
 
 
-def _others(dataset: Dataset) -> tuple[str, Tensor] | None:
-    """What anomalies to a model of a data set are called, and images of them; None where there are none."""
+def _odd(dataset: Dataset) -> Odd | None:
+    """Images that are anomalies to a model of a data set; None where there are none."""
     if dataset.left_out is not None:
-        return f"other classes of {dataset.name}", dataset.left_out
+        return Odd(f"other classes of {dataset.name}", dataset.left_out)
     declared = declarations().get(dataset.name)
     if declared and declared.COUNTERPART:
-        return declared.COUNTERPART, load_dataset(declared.COUNTERPART).test_images
+        return Odd(declared.COUNTERPART, load_dataset(declared.COUNTERPART).test_images)
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import save
 
-from aae_zoo.export.bundling.anomaly import anomaly_metrics, usual
+from aae_zoo.export.bundling.anomaly import Odd, anomaly_metrics, usual
 from aae_zoo.export.bundling.document import describe, records
 from aae_zoo.export.bundling.pictures import write_codes, write_pictures
 from aae_zoo.export.bundling.prove import write_graphs
@@ -34,6 +34,7 @@ from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.ownership import BUNDLE
+from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.loading import validation_images
 from aae_zoo.zoo.measure.health import problems
 from aae_zoo.zoo.training.run import LABELS, Run
@@ -43,18 +44,21 @@ def export_bundle(
     run_folder: Path,
     out: Path,
     *,
-    data: Path | None = None,
+    data: Path | Dataset | None = None,
     replace: bool = False,
     seeds: Sequence[Path] = (),
     variants: Sequence[str] = (),
     anyway: bool = False,
+    false_alarms: float | None = None,
+    odd: Odd | None = None,
 ) -> Manifest:
     """Export a finished run to the bundle folder `out`, which appears whole or not at all.
 
     `seeds` are runs of the same recipe with other seeds, whose figures are given beside those of this one. `variants`
     are precisions, of `variants.VARIANT_PRECISIONS`, whose graphs are added if they win something. If the run has a
-    lite decoder, so has the bundle. A run whose training failed is exported only with `anyway`; without `data` the
-    folder of its data is the one that it was trained with.
+    lite decoder, so has the bundle. A run whose training failed is exported only with `anyway`; without `data`, its
+    folder or the data set itself, the data are those that it was trained with. The anomaly score is set for a share of
+    `false_alarms`, else as `score_limits` does without one, and measured on `odd` images.
 
     Raises:
         CheckpointError: a run is missing, unfinished or damaged, or its training failed, or one of `seeds` is of
@@ -69,7 +73,7 @@ def export_bundle(
     check_precisions(variants)
     run = Run.open(run_folder)
     others = {"over_seeds": over_seeds(run, seeds)} if seeds else {}
-    source = open_source(run, data)
+    source = open_source(run, data, false_alarms)
 
     def check(metrics: Mapping[str, Any]) -> None:
         if not anyway and (found := problems(metrics)):
@@ -77,7 +81,9 @@ def export_bundle(
                 f"the training of {run.folder} failed, export it with --anyway only: {'; '.join(found)}"
             )
 
-    return write_bundle(source, out, check, variants=variants, replace=replace, others=others)
+    return write_bundle(
+        source, out, check, variants=variants, replace=replace, others=others, false_alarms=false_alarms, odd=odd
+    )
 
 
 def write_bundle(
@@ -88,6 +94,8 @@ def write_bundle(
     variants: Sequence[str],
     replace: bool,
     others: Mapping[str, Any],
+    false_alarms: float | None = None,
+    odd: Odd | None = None,
 ) -> Manifest:
     """Write the bundle `out` of a source, as `export_bundle` does of a run.
 
@@ -112,9 +120,9 @@ def write_bundle(
         write_pictures(folder, exported, dataset, source.prior)
         write_codes(folder, exported, dataset)
         say("scoring anomalies")
-        limits = usual(exported, validation_images(source.settings, dataset))
+        limits = usual(exported, validation_images(source.settings, dataset), false_alarms)
         manifest = dataclasses.replace(manifest, score=limits)
-        metrics = {**manifest.metrics, **anomaly_metrics(_exported(folder, manifest), dataset), **others}
+        metrics = {**manifest.metrics, **anomaly_metrics(_exported(folder, manifest), dataset, odd), **others}
         return _complete(folder, source, dataclasses.replace(manifest, metrics=metrics), parity, out)
 
 

@@ -11,12 +11,12 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from aae_zoo.runtime.bundles.manifest import DetectorLimits
+from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, DetectorLimits
+from aae_zoo.runtime.latent.score import CLEARLY_FLAT
 from aae_zoo.zoo.data.dataset import to_float
 from aae_zoo.zoo.measure.samples import batch_size
 
-FALSE_ALARMS: Final = 0.01
-# How fast the score rises above 1 where an image gets flatter than all validation images.
+# How fast the score rises above 1 where an image gets clearly flatter than all validation images.
 _STEEPNESS: Final = 8.0
 _SMALLEST: Final = 1e-6
 
@@ -25,7 +25,7 @@ class Scaled(nn.Module):
     """A detector with its scale. From images [n, C, H, W] to `score` [n] and `map` [n, 1, H, W] by name.
 
     The score is 0 for the median of the validation images, and 1 where it begins to be anomalous; the map reaches 1
-    somewhere in as many of them as have a score above 1. The score of what is flatter than all of them is above 1.
+    somewhere in as many of them as have a score above 1. What is clearly flatter than all of them has a score above 1.
     """
 
     usual: Tensor
@@ -70,7 +70,7 @@ def scaled(
         "usual": usual,
         "width": max(limit - usual, _SMALLEST),
         "heat": max(float(heat.sort().values[place - 1]), _SMALLEST),
-        "contrast": max(float(contrast.min()) * (1 - _SMALLEST), _SMALLEST),
+        "contrast": max(float(contrast.min()) * CLEARLY_FLAT, _SMALLEST),
     }
     return Scaled(detector, scale).eval(), DetectorLimits(share, images=count)
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from aae_zoo.export.bundling.detector import FALSE_ALARMS, scaled
+from aae_zoo.export.bundling.detector import scaled
 from aae_zoo.export.bundling.graphs import round_weights
-from aae_zoo.runtime.bundles.manifest import DetectorLimits
+from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, DetectorLimits
 from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.zoo.autoencoder import Autoencoder
@@ -69,7 +69,7 @@ class Source:
     detector: DetectorLimits | None = None
 
 
-def open_source(run: Run, data: Path | None) -> Source:
+def open_source(run: Run, data: Path | Dataset | None, false_alarms: float | None = None) -> Source:
     """A finished run with the data that it was trained on, and its networks with their weights rounded.
 
     Raises:
@@ -77,7 +77,7 @@ def open_source(run: Run, data: Path | None) -> Source:
         DatasetError: the data set is missing or damaged, or is not the one that the run was trained on.
     """
     recipe, facts = run.recipe, run.read_json("run.json")
-    dataset = load_data(recipe.data, run.data(data))
+    dataset = data if isinstance(data, Dataset) else load_data(recipe.data, run.data(data))
     if dataset.md5s != facts["dataset_md5"]:
         raise DatasetError(
             f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "
@@ -97,11 +97,12 @@ def open_source(run: Run, data: Path | None) -> Source:
     training = dataset.train_images[: -len(validation)]
     limits = None
     if detector := objective.detector(model, training, validation):
-        networks[DETECTOR], limits = scaled(detector, validation)
-        if limits.false_alarms > FALSE_ALARMS:
+        share = FALSE_ALARMS if false_alarms is None else false_alarms
+        networks[DETECTOR], limits = scaled(detector, validation, false_alarms=share)
+        if limits.false_alarms > share:
             say(
                 f"warning: {limits.images} validation images promise no less than {100 * limits.false_alarms:.2g} % of "
-                f"false alarms; {100 * FALSE_ALARMS:g} % take {math.ceil(1 / FALSE_ALARMS) - 1}"
+                f"false alarms; {100 * share:g} % take {math.ceil(1 / share) - 1}"
             )
     return Source(
         words=Words(recipe.name, recipe.version, recipe.title, recipe.description, recipe.licence),

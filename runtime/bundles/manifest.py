@@ -26,6 +26,8 @@ GROUNDS: Final = ("white", "black")
 POLARITIES: Final = ("dark", "light", "any")
 _RAW: Final = (1 << 32) - 1
 _FIGURE: Final = (1e-9, 1e9)
+# The share of ordinary images that are anomalous, unless another was asked for.
+FALSE_ALARMS: Final = 0.01
 
 # Of a code, and of the noise.
 _SIZE: Final = 1 << 16
@@ -84,8 +86,9 @@ USUAL_PREPARATION: Final = Preparation(fit="crop", ground="white", polarity="any
 class ScoreLimits:
     """What the anomaly score measures against: the 99th percentiles on so many validation `images`.
 
-    `reconstruction` and `distance` are those of its two parts, `threshold` that of the score itself. `contrast` is the
-    smallest standard deviation of an image's pixels among them: what is flatter is anomalous.
+    `reconstruction` and `distance` are those of its two parts, `threshold` that of the score itself, unless it was set
+    for another share of `false_alarms` than 1 %. `contrast` is the smallest standard deviation of an image's pixels
+    among them, or less: what is flatter is anomalous.
     """
 
     reconstruction: Annotated[float, Rule("R, the 99th percentile of the squared error per pixel", *_FIGURE)]
@@ -95,6 +98,9 @@ class ScoreLimits:
     contrast: Annotated[
         float, Rule("the smallest standard deviation of an image's pixels; else 0", 0, 1, optional=True)
     ]
+    false_alarms: Annotated[
+        float, Rule("the share of ordinary images that T was set for; else 0.01", 0, 1, optional=True)
+    ] = FALSE_ALARMS
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,8 @@ class Manifest:
         document = asdict(self)
         # The last of the file, and not there where they were not measured.
         last = {name: document.pop(name) for name in ("score", "detector")}
+        if last["score"] and last["score"]["false_alarms"] == FALSE_ALARMS:
+            del last["score"]["false_alarms"]  # earlier manifests are without it
         return document | {name: limits for name, limits in last.items() if limits is not None}
 
     @property
@@ -380,6 +388,7 @@ def _score(fields: _Fields) -> ScoreLimits:
         fields.number("threshold"),
         images=fields.integer("images"),
         contrast=0.0 if fields.lacks("contrast") else fields.number("contrast"),
+        false_alarms=FALSE_ALARMS if fields.lacks("false_alarms") else fields.number("false_alarms"),
     )
 
 

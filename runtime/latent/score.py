@@ -11,6 +11,7 @@ validation image, by the standard deviation of its pixels, has T (2 - contrast /
 anomalous, and the more so the flatter it is.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,8 @@ DRAWS: Final = 1000
 _QUANTILE: Final = 0.99
 # A model may rebuild its images exactly, or have every code on a draw of a discrete prior.
 _SMALLEST: Final = 1e-6
+# Of the smallest contrast of validation images: one ordinary image in n + 1 has less than n of them.
+CLEARLY_FLAT: Final = 0.5
 # How many rows a notebook shows.
 _SHOWN: Final = 20
 
@@ -89,11 +92,29 @@ def contrast_of(images: Figures) -> Figures:
     return np.asarray(images.reshape(len(images), -1).std(axis=1), np.float32)
 
 
-def score_limits(reconstruction: Figures, distance: Figures, contrast: Figures) -> ScoreLimits:
-    """What is usual among validation images [n], for the manifest."""
+def score_limits(
+    reconstruction: Figures, distance: Figures, contrast: Figures, false_alarms: float | None = None
+) -> ScoreLimits:
+    """What is usual among validation images [n], for the manifest.
+
+    With `false_alarms` new ordinary images are anomalous in that share at most, on average: the threshold is then one
+    of the scores, and no image is anomalous that is only a little flatter than all of these.
+    """
     error, far = _usual(reconstruction), _usual(distance)
-    scores = _combine(reconstruction, distance, error, far)
-    return ScoreLimits(error, far, _usual(scores), images=len(scores), contrast=float(contrast.min()))
+    scores, flattest = _combine(reconstruction, distance, error, far), float(contrast.min())
+    if false_alarms is None:
+        return ScoreLimits(error, far, _usual(scores), images=len(scores), contrast=flattest)
+    threshold = max(limit(scores, false_alarms), _SMALLEST)
+    return ScoreLimits(error, far, threshold, len(scores), CLEARLY_FLAT * flattest, false_alarms)
+
+
+def limit(scores: Figures, false_alarms: float) -> float:
+    """The score [n] that new ones exceed in that share at most, on average: the highest one where they are too few.
+
+    It is the one at place (n + 1) (1 - share), rounded up (split conformal prediction, Vovk et al., 2005, section 2.4).
+    """
+    place = min(len(scores), math.ceil((len(scores) + 1) * (1 - false_alarms)))
+    return float(np.sort(scores)[place - 1])
 
 
 def judge(reconstruction: Figures, distance: Figures, contrast: Figures, limits: ScoreLimits) -> Scores:

@@ -88,10 +88,12 @@ class Checkpoint:
         seconds: float,
         log_bytes: int,
         began_with: dict[str, Any] | None,
+        dataset_md5: dict[str, str],
     ) -> None:
         """Write the weights, and with them everything that an exact continuation needs.
 
-        `random` is what `random` gave in each process, by their numbers; `began_with` goes into run.json in the end.
+        `random` is what `random` gave in each process, by their numbers; `began_with` goes into run.json in the end,
+        and only the data set with these md5s is gone on with.
         """
         self.run.save_weights(self.objective.state_dict(), epoch=epoch, step=step)
         self.run.save_state(
@@ -100,6 +102,7 @@ class Checkpoint:
                 "seconds": seconds,
                 "log_bytes": log_bytes,
                 "began_with": began_with,
+                "dataset_md5": dataset_md5,
                 "weights": self.objective.state_dict(),
                 "optimisers": {name: o.state_dict() for name, o in self.objective.optimisers.items()},
                 "order": self.order.get_state(),

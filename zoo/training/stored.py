@@ -96,6 +96,7 @@ class _State(_Document):
     seconds: float
     log_bytes: Annotated[int, Field(ge=0)]
     began_with: _Beginning | None = None
+    dataset_md5: dict[str, str] | None = None
     weights: dict[str, Tensor]
     optimisers: dict[str, dict[str, Any]]
     order: Tensor

@@ -42,7 +42,7 @@ def train(
     recipe: Recipe,
     out: Path,
     *,
-    data: Path | None = None,
+    data: Path | Dataset | None = None,
     resume: bool = False,
     threads: int | None = None,
     tracker: str = "tensorboard",
@@ -52,16 +52,16 @@ def train(
 
     On one machine, with the same versions and numbers of threads and processes, the same recipe gives the same
     weights, whether or not the run was interrupted and resumed. `threads` are those of one operator in each process, by
-    default $OMP_NUM_THREADS or a share of the CPUs that this process may use. `tracker`, one of `TRACKERS`, shows
-    losses, metrics and pictures meanwhile. `begin` names a model, as for `load_networks`, whose layers training begins
-    with, as many as fit. Of several processes only the main one has metrics, and writes and prints; the others give
-    None.
+    default $OMP_NUM_THREADS or a share of the CPUs that this process may use. `data` is the data set's folder, or
+    the data set itself. `tracker`, one of `TRACKERS`, shows losses, metrics and pictures meanwhile. `begin` names a
+    model, as for `load_networks`, whose layers training begins with, as many as fit. Of several processes only the
+    main one has metrics, and writes and prints; the others give None.
 
     Raises:
         InvalidInput, MissingBackend: there is no such tracker, or it is not installed.
         DatasetError: the data set is missing or damaged.
-        CheckpointError: `resume` finds no checkpoint, or one of another recipe, another number of processes or another
-            beginning.
+        CheckpointError: `resume` finds no checkpoint, or one of another recipe, other data, another number of processes
+            or another beginning.
         InvalidInput, ModelNotFound, InvalidBundle, HubError: there is no model `begin`, it is damaged, or does not fit.
         OutputError: `out` holds a run already and `resume` is false, another process trains into it, or it cannot be
             written.
@@ -71,10 +71,10 @@ def train(
     processes = Processes()
     with processes.agree():
         check_tracker(tracker)
-    dataset = _load_once(recipe, data, processes)
+    folder, dataset = (None, data) if isinstance(data, Dataset) else (data, _load_once(recipe, data, processes))
     with ExitStack() as stack:
         with processes.agree():
-            trainer = Trainer(recipe, dataset, out, processes, data=data, threads=threads, begin=begin)
+            trainer = Trainer(recipe, dataset, out, processes, data=folder, threads=threads, begin=begin)
             if processes.main:
                 stack.enter_context(trainer.run.alone())
         trainer.start(resume=resume, tracker=tracker)
@@ -133,12 +133,12 @@ class Trainer:
         self.some_known = 0 < len(self.known) < len(self.images)
         self.labels = torch.full((len(self.images),), -1)
         self.labels[self.known] = dataset.train_labels[self.known]
-        self.steps_per_epoch = len(self.images) // self.settings.batch
+        self.steps_per_epoch = self.settings.passes * len(self.images) // self.settings.batch
         self._check_shares()
 
         # This process's part of the machine.
         keep_memory()
-        torch.set_num_threads(threads or _usual_threads(processes))
+        torch.set_num_threads(threads or usual_threads(processes))
         self.environment = environment(torch.get_num_threads())  # now: the checkout may change while this runs
 
         # Networks and random state, all from the recipe's seed.
@@ -151,9 +151,9 @@ class Trainer:
         self.checkpoint = Checkpoint(self.run, self.objective, self.order, self.noise, processes)
 
     def _check_enough(self, kept: int) -> None:
-        """Of the training images, `kept` of which are for validation, there has to be one batch."""
+        """Of an epoch's training images, less the `kept` ones for validation, there has to be one batch."""
         total = len(self.dataset.train_images)
-        if total - kept < self.settings.batch:
+        if self.settings.passes * (total - kept) < self.settings.batch:
             raise TrainingError(
                 f"{self.dataset.name} has {total} training images, of which {kept} are for validation: "
                 f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
@@ -221,6 +221,11 @@ class Trainer:
                 f"{self.run.state} did not begin with the weights of {self.begin}, as it is now; leave out --from, "
                 "which --resume does not need, or train into a new folder"
             )
+        if state.get("dataset_md5", self.dataset.md5s) != self.dataset.md5s:
+            raise CheckpointError(
+                f"{self.run.state} was trained on other data than {self.dataset.name} is now; give the data that it "
+                "was trained on, or train into a new folder"
+            )
         return state
 
     def fit(self) -> None:
@@ -260,8 +265,8 @@ class Trainer:
 
     def batches(self) -> Iterator[Batch]:
         """This process's shares of one epoch's batches, in random order: look-ups in one tensor in memory."""
-        order = torch.randperm(len(self.images), generator=self.order)
-        for some in order.split(self.settings.batch)[: self.steps_per_epoch]:
+        passes = [torch.randperm(len(self.images), generator=self.order) for _ in range(self.settings.passes)]
+        for some in torch.cat(passes).split(self.settings.batch)[: self.steps_per_epoch]:
             known = self.known[:0]
             if self.some_known:
                 chosen = torch.randint(len(self.known), (self.settings.labelled_batch,), generator=self.order)
@@ -320,6 +325,7 @@ class Trainer:
                 seconds=self.seconds,
                 log_bytes=self.log.size,
                 began_with=self.began_with,
+                dataset_md5=self.dataset.md5s,
             )
 
     @contextmanager
@@ -396,7 +402,7 @@ class Trainer:
         return metrics
 
 
-def _usual_threads(processes: Processes) -> int:
+def usual_threads(processes: Processes) -> int:
     """The user's OMP_NUM_THREADS, or a process's share of the CPUs: of several, their launcher sets it, to 1."""
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if asked.isdecimal() and int(asked) and processes.of_machine == 1:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from torch.utils.tensorboard import SummaryWriter
 from aae_zoo.runtime.errors import CheckpointError, OutputError, TrainingError
 from aae_zoo.runtime.ownership import MARK
 from aae_zoo.zoo.build import build
+from aae_zoo.zoo.data.loading import load_data
 from aae_zoo.zoo.maths.mmd import mmd2
 from aae_zoo.zoo.objectives import Batch, reconstruction_loss
 from aae_zoo.zoo.objectives.aae import Objective
+from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import Recipe, load_recipe, parse_recipe
-from aae_zoo.zoo.training.trainer import learning_rate_factor, train
+from aae_zoo.zoo.training.trainer import Trainer, learning_rate_factor, train
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
 PICTURES = ("reconstructions", "samples", "codes", "losses")
@@ -188,6 +191,28 @@ def test_resuming_another_recipe_is_refused(small_recipe: Path, small_data: Path
     recipe = load_recipe(str(small_recipe), ["training.epochs=5"])
     with pytest.raises(CheckpointError, match="belongs to another recipe"):
         train(recipe, run_folder, data=small_data, resume=True)
+
+
+def test_resuming_with_other_data_is_refused(
+    small_recipe: Path, small_data: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(small_data, tmp_path / "small"))
+    pixels = bytearray((data / "train-images-idx3-ubyte").read_bytes())
+    pixels[-1] ^= 1
+    (data / "train-images-idx3-ubyte").write_bytes(pixels)
+    with pytest.raises(CheckpointError, match="was trained on other data than small is now"):
+        train(load_recipe(str(small_recipe)), run_folder, data=data, resume=True)
+
+
+def test_an_epoch_is_as_many_passes_as_the_recipe_says(small_recipe: Path, small_data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(small_recipe), ["training.passes=3", "training.batch=100"])
+    trainer = Trainer(recipe, load_data(recipe.data, small_data), tmp_path / "run", Processes())
+    batches = list(trainer.batches())
+    assert len(batches) == 3 * len(trainer.images) // 100
+    seen = Counter(image.numpy().tobytes() for batch in batches for image in batch.image)
+    once = Counter(image.float().div(255).numpy().tobytes() for image in trainer.images)
+    assert all(count <= 3 * once[image] for image, count in seen.items())
+    assert all(2 * once[image] <= seen[image] for image in once)  # only the last batch may have been left out
 
 
 class TestDamagedRuns:

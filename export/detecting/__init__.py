@@ -1,0 +1,1 @@
+"""From a folder of normal pictures to a detector: a bundle, and a page of what it thinks."""

@@ -1,0 +1,153 @@
+"""A folder of normal pictures to a detector: read, train, prove, measure, and tell what it thinks on a page."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+from aae_zoo.export.bundling.anomaly import Odd
+from aae_zoo.export.bundling.bundle import export_bundle
+from aae_zoo.export.detecting.estimate import estimate
+from aae_zoo.export.detecting.findings import Detector, Scored, doubts, learned_nothing
+from aae_zoo.export.detecting.given import Places, read_both, say
+from aae_zoo.export.detecting.page import write_page
+from aae_zoo.export.detecting.pictures import Pictures, as_dataset, find, kept, look
+from aae_zoo.export.detecting.promise import check_share
+from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, ImageShape, Manifest
+from aae_zoo.runtime.errors import CheckpointError, Interrupted
+from aae_zoo.runtime.model import load
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.recipe import Recipe, load_recipe, plain
+from aae_zoo.zoo.training.run import Run
+from aae_zoo.zoo.training.trainer import duration, train
+
+_RECIPE: Final = "detector"
+# How many steps an epoch has at least, after which there is a checkpoint, and about how many a training has at most.
+_STEPS_OF_EPOCH: Final = 100
+_STEPS: Final = 4000
+
+
+def make_detector(
+    pictures: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    odd: str | PathLike[str] | None = None,
+    false_alarms: float = FALSE_ALARMS,
+    settings: Sequence[str] = (),
+    threads: int | None = None,
+    replace: bool = False,
+) -> Detector:
+    """Make a detector of what is odd among pictures such as those of a folder, and of all folders in it.
+
+    The bundle is `out`, with `out`-page beside it, which shows what it thinks, and `out`-run, which training keeps: the
+    same call goes on after an interruption, and one for another share of `false_alarms` does not train again. That is
+    the share of normal pictures that may be odd to it. It is measured with the pictures of the folder `odd`, which it
+    does not learn from. `settings` override those of its recipe. What goes on is said on stderr.
+
+    Raises:
+        DatasetError: a folder is missing or empty, or there are too few normal pictures that differ.
+        InvalidInput: the share of false alarms is none.
+        InvalidRecipe: a setting is none.
+        OutputError: an output exists and `replace` is false, or is not as aae-zoo wrote it, or cannot be written.
+        CheckpointError: the run beside `out` is of other pictures or settings, or damaged.
+        TrainingError, ParityError: as for training and export.
+    """
+    check_share(false_alarms)
+    places = Places(Path(pictures), None if odd is None else Path(odd), Path(out))
+    places.check(replace=replace)
+    asked = [*look(find(places.pictures, places.odd)[0]), *settings]
+    normal, strange, warnings = read_both(places, load_recipe(_RECIPE, asked).data)
+    _warn(warnings)
+    recipe = _recipe(places, len(normal.files), asked)
+    dataset = as_dataset(normal, recipe.data)
+    _say_beforehand(recipe, dataset, places.run, threads)
+    _train(recipe, dataset, places.run, threads)
+    manifest = export_bundle(
+        places.run,
+        places.out,
+        data=dataset,
+        replace=replace,
+        anyway=True,  # what fails as a source of samples may still find what is odd
+        false_alarms=false_alarms,
+        odd=Odd(strange.called, strange.pixels) if strange else None,
+    )
+    with load(places.out) as model:
+        scored = Scored.by(model, dataset, recipe.data.validation_count(len(dataset.train_images)), strange)
+        made = _findings(places, manifest, normal, scored, false_alarms, warnings)
+        write_page(made, model, normal, strange, scored, replace=replace)
+    return made
+
+
+def _recipe(places: Places, count: int, asked: Sequence[str]) -> Recipe:
+    """The recipe for so many pictures: about as many steps whether they are some hundreds or some thousands."""
+    usual, validation = load_recipe(_RECIPE, asked).training, kept(count)
+    learned = count - 2 * validation
+    passes = -(-_STEPS_OF_EPOCH * usual.batch // learned)
+    epochs = max(2, min(usual.epochs, _STEPS * usual.batch // (passes * learned)))
+    sized = [f"data.validation={validation}", f"training.passes={passes}", f"training.epochs={epochs}"]
+    name = plain(places.out.resolve().name) or _RECIPE
+    return load_recipe(_RECIPE, [*sized, *asked]).for_data(places.pictures, name=name)
+
+
+def _say_beforehand(recipe: Recipe, dataset: Dataset, run: Path, threads: int | None) -> None:
+    """What will be done, and about how long it takes and how much memory."""
+    known, held_out = len(dataset.train_images), len(dataset.test_images)
+    validation = recipe.data.validation_count(known)
+    say(
+        f"{known + held_out:,} pictures as {ImageShape(*dataset.image_shape)}: {known - validation:,} to learn from, "
+        f"{validation:,} to set the limit, {held_out:,} held out to measure it"
+    )
+    if (run / "run.json").exists():
+        say(f"the training in {run} has ended already")
+        return
+    found = estimate(recipe, dataset, threads=threads)
+    say(
+        f"training takes about {duration(found.seconds)} and the proof of its graphs half a minute, with about "
+        f"{found.bytes / 1e9:.1f} GB of memory"
+    )
+
+
+def _train(recipe: Recipe, dataset: Dataset, run: Path, threads: int | None) -> None:
+    """Train, or go on with what is there; what stops it says what goes on with it."""
+    try:
+        resume = Run(run, recipe).state.exists()
+        train(recipe, run, data=dataset, resume=resume, threads=threads, tracker="none")
+    except Interrupted as error:
+        what = str(error).partition(";")[0]
+        raise Interrupted(f"{what}; give the same command to go on from the last whole epoch, in {run}") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; or remove {run} to begin again") from None
+
+
+def _findings(
+    places: Places, manifest: Manifest, normal: Pictures, scored: Scored, promised: float, warnings: list[str]
+) -> Detector:
+    held_out, validation = scored.alarms(scored.held_out), len(scored.validation)
+    found = [*doubts(held_out, validation, promised), *learned_nothing(manifest)]
+    _warn(found)
+    return Detector(
+        bundle=places.out,
+        page=places.page,
+        run=places.run,
+        manifest=manifest,
+        seconds=Run.open(places.run).read_json("run.json")["training_seconds"],
+        pictures={
+            "learned": len(scored.learned),
+            "validation": validation,
+            "held_out": held_out.of,
+            "odd": 0 if scored.odd is None else len(scored.odd),
+            "copies": len(normal.copies),
+            "unreadable": len(normal.failed),
+        },
+        threshold=scored.threshold,
+        promised=promised,
+        false_alarms=held_out,
+        found=None if scored.odd is None else scored.alarms(scored.odd),
+        auroc=manifest.metrics.get("anomaly_auroc"),
+        warnings=warnings + found,
+    )
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        say(f"warning: {warning}")

@@ -1,0 +1,187 @@
+"""Folders of pictures as the data of a detector: what is normal, in three parts, and what is odd.
+
+Which picture goes where is decided by the SHA-256 of its pixels, as the model sees them. Copies, in whatever format,
+are the same picture: one of them is taken, so that none is on both sides.
+"""
+
+import hashlib
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, ImageShape
+from aae_zoo.runtime.errors import DatasetError, InvalidInput
+from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, list_pictures
+from aae_zoo.runtime.formats.pictures import measure
+from aae_zoo.runtime.formats.plan import Plan
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.data.pictures import read_pictures
+from aae_zoo.zoo.recipe import DataSettings, plain
+
+LEAST: Final = 100
+# A fifth of the pictures sets the limit, and a fifth is held out to measure it; more than so many say no more.
+_SHARE: Final = 5
+_MOST: Final = 10_000
+# How many pictures are looked at for their size and colours, and how far a gray one's channels may lie apart.
+_LOOKED_AT: Final = 100
+_GRAY: Final = 8
+# Pictures whose shorter side is mostly below this lose nothing at the smaller of the two sizes.
+_SMALL: Final = 48
+_SIZES: Final = (32, 64)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of a folder that differ: their files, in the order of their digests, and pixels uint8 [n, C, H, W].
+
+    `failed` says why files cannot be read, `copies` are the files of pictures that others have too; `note` says what
+    in the folder is no picture.
+    """
+
+    root: Path
+    files: list[Path]
+    digests: list[str]
+    pixels: Tensor
+    failed: Mapping[Path, str] = field(default_factory=dict)
+    copies: list[Path] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def called(self) -> str:
+        """What they are called in a manifest: as their folder is."""
+        return plain(self.root.resolve().name) or "pictures"
+
+    def without(self, others: "Pictures") -> "Pictures":
+        """Those that `others` do not have."""
+        known = set(others.digests)
+        rows = [row for row, digest in enumerate(self.digests) if digest not in known]
+        files, digests = [self.files[row] for row in rows], [self.digests[row] for row in rows]
+        return replace(self, files=files, digests=digests, pixels=self.pixels[rows])
+
+    def name(self, row: int) -> str:
+        """The path of a picture in the folder."""
+        return self.files[row].relative_to(self.root).as_posix()
+
+
+def find(root: Path, besides: Path | None = None) -> tuple[list[Path], str]:
+    """The picture files of a folder and of all that are in it, but of the folder `besides`; and what is left out.
+
+    Raises:
+        DatasetError: there is no such folder, or it holds no pictures.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"there is no folder of pictures {root}; give the folder of your pictures")
+    listing = list_pictures(root, root.rglob("*"))
+    paths = [path for path in listing.pictures if besides is None or not _is_in(path, besides)]
+    if not paths:
+        expected = f"expected files with the suffixes {', '.join(PICTURE_SUFFIXES)}"
+        raise DatasetError("; ".join(filter(None, [f"{root} holds no pictures, {expected}", listing.note])))
+    return paths, listing.note
+
+
+def _is_in(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def look(paths: list[Path]) -> list[str]:
+    """What pictures are like, as settings of a recipe: their size, and gray if they all are.
+
+    It looks at some of them. What cannot be read says nothing here.
+    """
+    some = paths[:: -(-len(paths) // _LOOKED_AT)]
+    plan, sides = Plan(ImageShape(3, 1, 1), resize=True), []
+    for path in some:
+        try:
+            decoding = measure(path, plan)
+            sides.append(min(decoding.width, decoding.height))
+        except InvalidInput:
+            continue
+    failed: dict[Path, str] = {}
+    pixels = read_pictures(some, _SIZES[0], 3, failed=failed).int()
+    is_gray = bool((pixels.amax(1) - pixels.amin(1) <= _GRAY).all())
+    is_small = statistics.median(sides or [0]) < _SMALL
+    return [f"data.size={_SIZES[not is_small]}", f"data.channels={1 if is_gray else 3}"]
+
+
+def read(root: Path, settings: DataSettings, besides: Path | None = None) -> Pictures:
+    """All pictures of a folder that differ, prepared as the recipe's [data] says.
+
+    Raises:
+        DatasetError: there is no such folder, or it holds no pictures that can be read.
+    """
+    paths, note = find(root, besides)
+    failed: dict[Path, str] = {}
+    size, channels = settings.cut
+    preparation = replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range)
+    pixels = read_pictures(paths, size, channels, preparation, failed)
+    if len(failed) == len(paths):
+        raise DatasetError(f"none of the {len(paths)} pictures in {root} can be read: {next(iter(failed.values()))}")
+    rows: dict[str, int] = {}
+    copies = []
+    for row, path in enumerate(paths):
+        if path in failed:
+            continue
+        digest = hashlib.sha256(pixels[row].numpy().tobytes()).hexdigest()
+        if rows.setdefault(digest, row) != row:
+            copies.append(path)
+    digests = sorted(rows)
+    order = [rows[digest] for digest in digests]
+    return Pictures(root, [paths[row] for row in order], digests, pixels[order], failed, copies, note)
+
+
+def check_enough(pictures: Pictures) -> None:
+    """Refuse too few pictures to learn from, or nothing but copies of one.
+
+    Raises:
+        DatasetError: they are fewer than LEAST.
+    """
+    count, files = len(pictures.files), len(pictures.files) + len(pictures.copies)
+    if count == 1 and files > 1:
+        raise DatasetError(
+            f"the {files} pictures in {pictures.root} are all the same, expected {LEAST} or more that differ: how "
+            "normal pictures differ is what a detector learns"
+        )
+    if count < LEAST:
+        differ = f" that differ, of {files}" if pictures.copies else ""
+        raise DatasetError(
+            f"there {'is' if count == 1 else 'are'} {count or 'no'} normal picture{'s' * (count != 1)} in "
+            f"{pictures.root}{differ}, expected {LEAST} or more, better some hundreds: three fifths are learned from, "
+            "a fifth sets the limit and a fifth measures it"
+        )
+
+
+def kept(count: int) -> int:
+    """How many of so many pictures set the limit, and how many are held out."""
+    return min(count // _SHARE, _MOST)
+
+
+def as_dataset(pictures: Pictures, settings: DataSettings) -> Dataset:
+    """Normal pictures as a data set: the last ones are held out, as its test images.
+
+    A picture on another ground than theirs is odd, so that no ground is said, from which others would be inverted.
+    """
+    held_out = kept(len(pictures.files))
+    labels = torch.full((len(pictures.files),), -1)
+    contents = "\n".join(pictures.digests).encode()
+    return Dataset(
+        name=settings.dataset,
+        train_images=pictures.pixels[:-held_out],
+        train_labels=labels[:-held_out],
+        test_images=pictures.pixels[-held_out:],
+        test_labels=labels[-held_out:],
+        label_names=(),
+        md5s={"pixels": hashlib.md5(contents, usedforsecurity=False).hexdigest()},
+        preparation=replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range),
+    )
+
+
+def apart(normal: Pictures, odd: Pictures) -> tuple[Pictures, Pictures, list[str]]:
+    """Normal and odd pictures without those that are both, and the names of these in the odd ones' folder."""
+    both = set(normal.digests) & set(odd.digests)
+    names = [odd.name(row) for row, digest in enumerate(odd.digests) if digest in both]
+    return normal.without(odd), odd.without(normal), names
