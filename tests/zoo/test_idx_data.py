@@ -11,20 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import AaeZoo, write_idx
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from aae_zoo.runtime import load
-from aae_zoo.runtime.errors import DatasetError, InvalidInput
+from aae_zoo.runtime.errors import DatasetError, InvalidInput, InvalidRecipe
 from aae_zoo.runtime.formats.idx import read_idx
 from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.idx import FILES, find_idx
-from aae_zoo.zoo.data.loading import load_dataset
+from aae_zoo.zoo.data.loading import load_data, load_dataset
 from aae_zoo.zoo.datasets import fashion_mnist
 from aae_zoo.zoo.datasets import mnist as mnist_file
+from aae_zoo.zoo.recipe import DataSettings
 
 
 def test_mnist_is_the_canonical_one(mnist: Dataset) -> None:
@@ -51,6 +53,21 @@ def test_places_in_their_order(small_data: Path, tmp_path: Path, monkeypatch: py
     given_its_parent = load_dataset("small", small_data.parent)
     assert from_environment.md5s == given_itself.md5s == given_its_parent.md5s
     assert from_environment.image_shape == (1, 14, 14)
+
+
+def test_one_class_alone(small_data: Path) -> None:
+    everything = load_dataset("small", small_data)
+    threes = load_data(DataSettings(dataset="small", validation=10, only=3), small_data)
+    for part in ("train", "test"):
+        labels, chosen = getattr(everything, f"{part}_labels"), getattr(threes, f"{part}_images")
+        assert torch.equal(chosen, getattr(everything, f"{part}_images")[labels == 3])
+        assert getattr(threes, f"{part}_labels").unique().tolist() == [3]
+
+
+def test_a_class_that_is_not_there(small_data: Path) -> None:
+    settings = DataSettings(dataset="small", validation=10, only=10)
+    with pytest.raises(InvalidRecipe, match="data.only is 10, a class of which small has no images, .* from 0 to 9"):
+        load_data(settings, small_data)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

@@ -46,7 +46,7 @@ def one_class(dataset: Dataset, label: int) -> Dataset:
     training, test = dataset.train_labels == label, dataset.test_labels == label
     if not training.any() or not test.any():
         last = int(dataset.train_labels.max())
-        expected = f"expected one from 0 to {last}" if last >= 0 else "whose images have no labels; leave it out"
+        expected = f"expected one from 0 to {last}" if last >= 0 else "whose images have no classes; leave it out"
         raise InvalidRecipe(f"data.only is {label}, a class of which {dataset.name} has no images, {expected}")
     return replace(
         dataset,
