@@ -16,6 +16,8 @@ from torch import Tensor, nn
 _DIRECTIONS: Final = 8
 # About how many cells a side of the image has, on the fine grid and on the coarse one.
 _GRIDS: Final = (7, 4)
+# What is weaker is no edge of a picture of 8 bits, but rounding, in which engines differ on flat parts.
+_NO_EDGE: Final = 1e-3
 # Edges weaker than this count as noise of the flat parts of a picture; and what keeps the root smooth at 0.
 _WEAK, _SMOOTH = 1e-3, 1e-4
 
@@ -44,7 +46,7 @@ class OrientedGradients(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """The square roots of every cell's normalised strengths of edges, by direction."""
         planes = image.reshape(-1, 1, *image.shape[2:])
-        strengths = F.conv2d(planes, self.edges, padding=1).relu()
+        strengths = (F.conv2d(planes, self.edges, padding=1) - _NO_EDGE).relu()
         if self.channels > 1:
             strengths = strengths.reshape(-1, self.channels, *strengths.shape[1:]).sum(1)
         return torch.cat([self._gathered(strengths, number).flatten(1) for number in range(len(self.grids))], dim=1)
