@@ -102,7 +102,7 @@ variants: install
 # Rewrites docs/oneclass.md: a detector for each class of MNIST and Fashion-MNIST, with three seeds; half an hour. Goes
 # on with the rows of build/oneclass.jsonl.
 bench-oneclass: install
-	$(BIN)/python tests/benchmarks/oneclass.py docs/oneclass.md
+	$(BIN)/python tests/benchmarks/oneclass.py docs/oneclass.md README.md
 
 # Rewrites the table of docs/serving.md; needs wrk (apt install wrk).
 bench-serve: install

@@ -94,4 +94,5 @@ def test_it_is_read_and_searched_from_disk(site: Path) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text("utf-8").split()) < 1500
+    words = [word for word in (ROOT / "README.md").read_text("utf-8").split() if re.search(r"\w", word)]
+    assert len(words) < 1500  # the bars of tables are no words

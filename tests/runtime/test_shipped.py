@@ -31,7 +31,7 @@ from aae_zoo.zoo.recipe import load_recipe, parse_toml
 # The checkout's own bundles have PyTorch's weights, which an installed package leaves out.
 MODELS = ROOT / "runtime" / "models"
 BUNDLE_BUDGET = 16 * 2**20
-WHOLE_BUDGET = 60 * 2**20
+WHOLE_BUDGET = 70 * 2**20
 NAMES = [entry.name for entry in list_models() if entry.shipped]
 
 
