@@ -237,7 +237,9 @@ class TestClasses:
 class TestAnomalies:
     """What the README says of the score, measured again: images of Fashion-MNIST, to models of MNIST."""
 
-    NAMES = tuple(name for name in NAMES if open_bundle(MODELS / name).manifest.dataset == "mnist")
+    MANIFESTS = tuple(open_bundle(MODELS / name).manifest for name in NAMES)
+    NAMES = tuple(found.name for found in MANIFESTS if found.dataset == "mnist" and not found.detector)
+    DETECTORS = tuple(found.name for found in MANIFESTS if found.detector)
 
     @pytest.mark.parametrize("name", NAMES)
     def test_it_tells_digits_from_clothes(self, name: str) -> None:
@@ -246,6 +248,16 @@ class TestAnomalies:
         plane = open_bundle(MODELS / name).manifest.latent == 2  # two numbers say less of what is usual
         assert metrics["anomaly_auroc"] >= (0.92 if plane else 0.95)
         assert metrics["anomalies_found"] >= (0.5 if plane else 0.7)
+
+    @pytest.mark.parametrize("name", DETECTORS)
+    def test_a_detector_tells_its_class_from_the_others(self, name: str) -> None:
+        manifest = open_bundle(MODELS / name).manifest
+        assert manifest.metrics["anomaly_dataset"] == f"other classes of {manifest.dataset}"
+        assert manifest.metrics["anomaly_auroc"] >= 0.93
+        found = evaluate_model(name)
+        assert found == {key: pytest.approx(manifest.metrics[key]) for key in found if key != "anomaly_dataset"} | {
+            "anomaly_dataset": manifest.metrics["anomaly_dataset"]
+        }
 
     def test_the_figures_are_measured_again(self) -> None:
         found, metrics = evaluate_model("mnist-gauss8"), load("mnist-gauss8").manifest.metrics
