@@ -29,7 +29,7 @@ from aae_zoo.zoo.objectives.aae import Objective
 from aae_zoo.zoo.recipe import DataSettings
 
 QUICK = [
-    *("--set", "data.size=16", "--set", "encoder.hidden=[32]", "--set", "decoder.hidden=[32]"),
+    *("--set", "data.size=16", "--set", "encoder.hidden=32", "--set", "decoder.hidden=32"),
     *("--set", "training.epochs=2", "--set", "training.passes=4", "--set", "training.batch=30"),
 ]
 SETTINGS = DataSettings(dataset="pictures", validation=0.25, size=16, channels=1)

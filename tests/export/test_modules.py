@@ -147,7 +147,7 @@ def test_npm_installs_a_typed_package_that_equals_the_runtime(
     ]
     facts = {"name": "mnist-style", "version": "1.0.0", "licence": "MIT", "dataset": "mnist"}
     sizes = {"channels": 1, "height": 28, "width": 28, "noise": 9, "code": {"z": 8, "y": 10}, "labelCoordinate": 8}
-    assert found["known"] == {**facts, **sizes, "labels": [str(k) for k in range(10)]}
+    assert found["known"] == {**facts, **sizes, "labels": [str(k) for k in range(10)], "detects": False}
 
 
 def test_npm_packs_what_the_package_needs(application: Path) -> None:

@@ -97,7 +97,7 @@ class TestABundleWrittenWithoutThisPackage:
             "nearest": [images, images, "-o", tmp_path / "nearest.csv"],
             "score": [images],
             "embed": ["--lang", "python", "-o", tmp_path / "program"],
-            "explore": ["-o", tmp_path / "page"],
+            "explore": ["-o", tmp_path / "page", "--url", "https://example.org/"],
             "export-triton": ["-o", tmp_path / "triton"],
         }
         for command, arguments in commands.items():

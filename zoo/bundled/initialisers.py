@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
-from aae_zoo.runtime.bundles.names import ROLES
+from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.zoo.autoencoder import Autoencoder
 
@@ -35,8 +35,8 @@ def read_initialisers(bundle: Bundle, model: Autoencoder) -> dict[str, Tensor]:
     Raises:
         InvalidBundle: a graph is missing, altered or hostile, as for `read_graph`.
     """
-    graphs = {role: _initialisers(bundle, role) for role in ROLES}
-    named = {name: array for role in ROLES for name, array in graphs[role].items()}
+    graphs = {role: _initialisers(bundle, role) for role in bundle.manifest.graphs}
+    named = {name: array for arrays in graphs.values() for name, array in arrays.items()}
     state, found = model.state_dict(), dict[str, Tensor]()
     for name, values in state.items():
         if name in named and named[name].shape == values.shape:
@@ -63,9 +63,10 @@ def _initialisers(bundle: Bundle, role: str) -> Arrays:
 
 
 def _name(role: str, name: str) -> str:
-    """An autoencoder's name for a weight: the encoder's graph is that of the whole, the others those of its parts."""
+    """An autoencoder's name for a weight: the encoder's and detector's graphs have it, the others those of parts."""
     name = _STORED.sub("", name)
-    return name.removeprefix("model.") if name.startswith("model.") else f"{role}.{name}"
+    whole = {"encoder": "model.", DETECTOR: "detector."}.get(role, "")
+    return name.removeprefix(whole) if whole and name.startswith(whole) else f"{role}.{name}"
 
 
 def _in_order(wanted: Mapping[str, Tensor], arrays: Sequence[NDArray[np.float32]]) -> dict[str, Tensor]:
