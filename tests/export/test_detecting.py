@@ -25,7 +25,7 @@ from aae_zoo.export.detecting.promise import alarms, enough_for, parse_share
 from aae_zoo.runtime import InvalidInput, load
 from aae_zoo.runtime.latent.score import limit
 from aae_zoo.zoo.objectives import Batch
-from aae_zoo.zoo.objectives.aae import Objective
+from aae_zoo.zoo.objectives.oneclass import Objective
 from aae_zoo.zoo.recipe import DataSettings
 
 QUICK = [

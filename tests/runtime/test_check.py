@@ -87,7 +87,7 @@ class TestABundleWrittenWithoutThisPackage:
             "check": [],
             "verify": [],
             "bench": [],
-            "sample": ["-n", 9, "-o", images],
+            "sample": ["-n", 24, "-o", images],
             "encode": [images, "-o", codes],
             "decode": [codes, "-o", tmp_path / "decoded.png"],
             "reconstruct": [images, "-o", tmp_path / "reconstructed.png"],
@@ -103,6 +103,7 @@ class TestABundleWrittenWithoutThisPackage:
         for command, arguments in commands.items():
             result = aae_zoo(command, written, *arguments)
             assert (result.status, result.err) == (0, ""), (command, result)
+        assert aae_zoo("drift", written, images, "--reference", images).status == 0
         assert aae_zoo("sign", signed, "--key", key).status == 0
         assert aae_zoo("check", signed).status == 0
         assert aae_zoo("publish", signed, "--repo", "org/from-nothing").status == 0
@@ -110,8 +111,8 @@ class TestABundleWrittenWithoutThisPackage:
         assert aae_zoo("sample", "org/from-nothing", "-o", tmp_path / "pulled.png").status == 0
         with serving(written) as server:
             assert server.ask("/v2/models/from-nothing").status == 200
-        others = {"sign", "publish", "pull", "serve", "cache", "list", "doctor"}
-        makes = {"train", "evaluate", "judge", "distil", "export"}
+        others = {"drift", "sign", "publish", "pull", "serve", "cache", "list", "doctor"}
+        makes = {"train", "evaluate", "judge", "distil", "export", "detector"}
         assert {*commands, *others, *makes} == every_command(aae_zoo)
 
 
