@@ -4,7 +4,6 @@ The numbers of the scale are measured on validation images, on none of which the
 part of the graph: whoever runs it needs no threshold.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, DetectorLimits
-from aae_zoo.runtime.latent.score import CLEARLY_FLAT
+from aae_zoo.runtime.latent.score import CLEARLY_FLAT, limit
 from aae_zoo.zoo.data.dataset import to_float
 from aae_zoo.zoo.measure.samples import batch_size
 
@@ -57,22 +56,19 @@ def scaled(
     """A detector with the scale of validation images, uint8 [n, C, H, W], of which that share may be anomalous.
 
     The detector is as an objective's `detector` makes it. For new images of the same kind the share is that of false
-    alarms on average: the limit is the score at place (n + 1) (1 - share) among theirs, rounded up (split conformal
-    prediction, Vovk et al., 2005, section 2.4). Fewer than 1 / share - 1 images promise no less than 1 / (n + 1).
+    alarms on average, by `limit`. Fewer than 1 / share - 1 images promise no less than 1 / (n + 1).
     """
     count = len(validation)
-    share = max(false_alarms, 1 / (count + 1))
-    place = min(count, math.ceil((count + 1) * (1 - share)))
     parts = [_figures(detector, to_float(part)) for part in validation.split(batch_size(validation))]
     score, heat, contrast = (torch.cat(column) for column in zip(*parts, strict=True))
-    usual, limit = float(score.median()), float(score.sort().values[place - 1])
+    usual = float(score.median())
     scale = {
         "usual": usual,
-        "width": max(limit - usual, _SMALLEST),
-        "heat": max(float(heat.sort().values[place - 1]), _SMALLEST),
+        "width": max(limit(score.numpy(), false_alarms) - usual, _SMALLEST),
+        "heat": max(limit(heat.numpy(), false_alarms), _SMALLEST),
         "contrast": max(float(contrast.min()) * CLEARLY_FLAT, _SMALLEST),
     }
-    return Scaled(detector, scale).eval(), DetectorLimits(share, images=count)
+    return Scaled(detector, scale).eval(), DetectorLimits(max(false_alarms, 1 / (count + 1)), images=count)
 
 
 def _figures(detector: nn.Module, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

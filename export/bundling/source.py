@@ -94,16 +94,9 @@ def open_source(run: Run, data: Path | Dataset | None, false_alarms: float | Non
         "prior": model.prior.eval(),
     }
     validation = validation_images(recipe.data, dataset)
-    training = dataset.train_images[: -len(validation)]
     limits = None
-    if detector := objective.detector(model, training, validation):
-        share = FALSE_ALARMS if false_alarms is None else false_alarms
-        networks[DETECTOR], limits = scaled(detector, validation, false_alarms=share)
-        if limits.false_alarms > share:
-            say(
-                f"warning: {limits.images} validation images promise no less than {100 * limits.false_alarms:.2g} % of "
-                f"false alarms; {100 * share:g} % take {math.ceil(1 / share) - 1}"
-            )
+    if detector := objective.detector(model, dataset.train_images[: -len(validation)], validation):
+        networks[DETECTOR], limits = _scaled(detector, validation, false_alarms)
     return Source(
         words=Words(recipe.name, recipe.version, recipe.title, recipe.description, recipe.licence),
         settings=recipe.data,
@@ -123,6 +116,18 @@ def open_source(run: Run, data: Path | Dataset | None, false_alarms: float | Non
         known=run.read_json(LABELS) if (run.folder / LABELS).exists() else None,
         lite=lite,
     )
+
+
+def _scaled(detector: nn.Module, validation: Tensor, false_alarms: float | None) -> tuple[nn.Module, DetectorLimits]:
+    """A detector with its scale; it is said where there are too few images for the share of false alarms."""
+    share = FALSE_ALARMS if false_alarms is None else false_alarms
+    network, limits = scaled(detector, validation, false_alarms=share)
+    if limits.false_alarms > share:
+        say(
+            f"warning: {limits.images} validation images promise no less than {100 * limits.false_alarms:.2g} % of "
+            f"false alarms; {100 * share:g} % take {math.ceil(1 / share) - 1}"
+        )
+    return network, limits
 
 
 class _Encoder(nn.Module):

@@ -6,17 +6,18 @@ Every row is 200 runs, each with pictures of its own drawn at random. Every imag
 came of them by the functions that `Model.drift` calls. Needs MNIST and Fashion-MNIST where aae-zoo train finds them.
 """
 
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
 import numpy as np
 from numpy.typing import NDArray
+from tables import replace_table
 
 from aae_zoo.runtime import Model, load
-from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.latent.drift import Sample, compare
 from aae_zoo.zoo.data.loading import load_dataset
 
@@ -99,15 +100,9 @@ def row(name: str, reference: str, unchanged: float, darker: float) -> str:
 
 
 def main() -> None:
-    page = Path(sys.argv[1])
     header = ["| model | reference | alarms, unchanged | alarms, darker |", "| --- | --- | --- | --- |"]
-    table = "\n".join([*header, *(line for name in MODELS for line in rows_of(name))])
-    text, count = re.subn(
-        f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n\n{table}\n\n{END}", page.read_text("utf-8"), flags=re.DOTALL
-    )
-    assert count == 1, f"{page} has {count} tables between {BEGIN} and {END}"
-    with atomic_file(page) as temporary:
-        temporary.write_text(text, "utf-8")
+    table = [*header, *(line for name in MODELS for line in rows_of(name))]
+    replace_table(Path(sys.argv[1]), BEGIN, END, ["", *table, ""])
 
 
 if __name__ == "__main__":
