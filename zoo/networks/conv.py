@@ -3,13 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
 from aae_zoo.zoo.parts import PartSettings, Size
+
+_LEAK: Final = 0.2
 
 
 class Settings(PartSettings):
@@ -74,3 +76,25 @@ class Decoder(BaseDecoder):
         """The images, linear."""
         images: Tensor = self.layers(code)
         return images
+
+
+class Discriminator(nn.Module):
+    """D(x): images [n, C, H, W] to the logit [n] of the probability that they are real.
+
+    Leaky rectifiers, so that wherever an image is the generator learns which way is better (Radford et al., "DCGAN",
+    arXiv 1511.06434, section 3).
+    """
+
+    def __init__(self, settings: Settings, image: Sequence[int]) -> None:
+        super().__init__()
+        *sizes, coarsest = _sizes(settings, image)
+        layers: list[nn.Module] = []
+        for (inputs, outputs), size in zip(pairwise([image[0], *settings.channels]), sizes, strict=True):
+            layers += [nn.Conv2d(inputs, outputs, _kernel(size), stride=2, padding=1), nn.LeakyReLU(_LEAK)]
+        dense = nn.Linear(settings.channels[-1] * math.prod(coarsest), settings.hidden)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), dense, nn.LeakyReLU(_LEAK), nn.Linear(settings.hidden, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The logit of each image."""
+        logits: Tensor = self.layers(image)
+        return logits.squeeze(1)
