@@ -91,6 +91,7 @@ LINES = [
     *(("aae-gaussian", "gaussian", 0), ("aae-universal", "gaussian", 0), ("aae-informed", "mixture", 500)),
     *(("aae-informed", "swissroll", 500), ("supervised", "categorical", -1), ("semi", "categorical", 100)),
     *(("cluster", "clusters", 0), ("semi", "heads", 100), ("oneclass", "gaussian", 0)),
+    *(("aae-images", "gaussian", 0), ("supervised-images", "categorical", -1)),
 ]
 # Those whose graphs differ from those of all others.
 GRAPHS = {
