@@ -146,7 +146,7 @@ print("\\n" + " ".join(sys.modules))
     return set(output.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["info", "mnist-gauss"], ["sample", "--help"], ["bogus"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["info", "mnist-plane"], ["sample", "--help"], ["bogus"]])
 def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
     assert not {"numpy", "onnxruntime", "PIL", "torch", "onnx", "huggingface_hub", "pydantic"} & loaded_by(*arguments)
 

@@ -111,7 +111,7 @@ def test_all_shipped_models_together_keep_the_budget() -> None:
 
 
 class TestMnistGauss:
-    """The targets of mnist-gauss, measured again through ONNX Runtime."""
+    """The targets of mnist-plane, measured again through ONNX Runtime."""
 
     def test_reconstruction(self, shipped: Model, mnist: Dataset) -> None:
         images = mnist.test_images.numpy()
