@@ -40,18 +40,18 @@ def two_digits(digits: NDArray[np.float32], tmp_path: Path) -> Path:
     return folder
 
 
-def test_sample_writes_a_grid_and_says_where(shipped: Model, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+def test_sample_writes_a_grid_and_says_where(aae_zoo: AaeZoo, tmp_path: Path) -> None:
     output = tmp_path / "new folder" / "samples.png"
     result = aae_zoo("sample", "-n", 64, "-o", output)
     assert (result.status, result.err) == (0, "")
-    assert result.out == f"64 images of mnist-plane in {output}\n"
+    assert result.out == f"64 images of mnist-gauss in {output}\n"
     with Image.open(output) as picture:
-        assert np.array_equal(np.asarray(picture), np.asarray(grid(shipped.sample(64, seed=0))))
+        assert np.array_equal(np.asarray(picture), np.asarray(grid(load("mnist-gauss").sample(64, seed=0))))
 
 
 def test_sample_is_what_the_card_shows(aae_zoo: AaeZoo, tmp_path: Path) -> None:
     aae_zoo("sample", "-o", tmp_path / "samples.png")
-    with Image.open(tmp_path / "samples.png") as ours, Image.open(SHIPPED / "mnist-plane" / "samples.png") as shown:
+    with Image.open(tmp_path / "samples.png") as ours, Image.open(SHIPPED / "mnist-gauss" / "samples.png") as shown:
         assert np.abs(np.asarray(ours, float) - np.asarray(shown, float)).max() <= 1  # one step of 255
 
 
@@ -103,7 +103,7 @@ def test_encode_to_stdout_is_an_array_and_nothing_else(two_digits: Path) -> None
 
 def test_list_info_and_pull(aae_zoo: AaeZoo) -> None:
     assert re.search(r"^mnist-plane +shipped", aae_zoo("list").out, re.MULTILINE)
-    assert re.search(r"^mnist-plane +shipped +16.8 MB +0.0353 +178.2 +Draws ", aae_zoo("list").out, re.MULTILINE)
+    assert re.search(r"^mnist-plane +shipped +16.8 MB +0.0352 +180.5 +Draws ", aae_zoo("list").out, re.MULTILINE)
     entries = json.loads(aae_zoo("list", "--json").out)
     assert "mnist-plane" in [entry["name"] for entry in entries]
     text = aae_zoo("info", "mnist-plane").out
@@ -247,7 +247,7 @@ def test_codes_are_not_written_as_a_picture(two_digits: Path, refused: Callable[
 
 def test_labels_devices_and_seeds_that_do_not_exist(refused: Callable[..., str], no_leftovers: Path) -> None:
     output = ["-o", no_leftovers / "x.png"]
-    assert "mnist-plane has no labels to choose from" in refused("sample", "--label", "7", *output)
+    assert "mnist-gauss has no labels to choose from" in refused("sample", "--label", "7", *output)
     assert "device is 'tpu', expected one of" in refused("sample", "--device", "tpu", *output)
     assert f"the seed is {2**64}" in refused("sample", "--seed", 2**64, *output)
 

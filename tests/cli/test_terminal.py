@@ -121,7 +121,7 @@ class TestShow:
         said, drawn = terminal("sample", "-n", 4, "--show", "-o", output, columns=60, COLORTERM="truecolor").split(
             "\n", 1
         )
-        assert said == f"4 images of mnist-plane in {output}"
+        assert said == f"4 images of mnist-gauss in {output}"
         assert similar(half_blocks(drawn), opened(output), (60, 60))
 
     @pytest.mark.parametrize("depth", ["truecolor", ""])
