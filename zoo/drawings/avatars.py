@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from aae_zoo.runtime.errors import MissingBackend
+from aae_zoo.runtime.errors import DatasetError, MissingBackend
 from aae_zoo.runtime.files import atomic_file, check_space
 from aae_zoo.runtime.store.npm import Package, fetch_packages
 from aae_zoo.zoo.data.stored import Contents, store
@@ -58,7 +58,7 @@ _OPTIONS: Final = {
     "hatProbability": 0,
 }
 _SHAPE: Final = (64, 64, 3)
-_PART: Final = 500
+_PART: Final = 100
 # The parts and the file, in bytes.
 _SPACE: Final = 150_000_000
 
@@ -68,7 +68,7 @@ Span = tuple[int, int]
 def build(path: Path, *, training: int = 50_000, test: int = 10_000, md5s: Mapping[str, str] = MD5S) -> None:
     """Draw the faces of the seeds 0 to training + test - 1 and store them at `path`.
 
-    Each 500 of them are kept in a folder beside it until then, from where the next call goes on.
+    Each 100 of them are kept in a folder beside it until then, from where the next call goes on.
 
     Raises:
         DatasetError: what was drawn has other md5s.
@@ -80,7 +80,15 @@ def build(path: Path, *, training: int = 50_000, test: int = 10_000, md5s: Mappi
     parts = {"train": _spans(0, training), "test": _spans(training, training + test)}
     spans = [*parts["train"], *parts["test"]]
     _draw(spans, folder)
-    store(path, _contents(parts, folder), md5s)
+    try:
+        store(path, _contents(parts, folder), md5s)
+    except DatasetError:  # no next call could go on from them
+        _remove(spans, folder)
+        raise
+    _remove(spans, folder)
+
+
+def _remove(spans: Sequence[Span], folder: Path) -> None:
     for span in spans:
         _part(folder, span).unlink()
     with suppress(OSError):  # something else came into it
@@ -136,7 +144,7 @@ def _draw(spans: Sequence[Span], folder: Path) -> None:
 
 def _is_whole(path: Path) -> bool:
     try:
-        with np.load(path) as part:
+        with path.open("rb") as stream, np.load(stream) as part:
             return len(part["images"]) == len(part["attributes"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return False
