@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import math
 import re
 import resource
 import shutil
@@ -32,11 +33,14 @@ from PIL import Image
 
 from aae_zoo.runtime.errors import DatasetError, MissingBackend, OutputError
 from aae_zoo.runtime.store.npm import Package
+from aae_zoo.zoo.data.dataset import to_float
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.data.stored import MEMBERS, Contents, load_stored, store
 from aae_zoo.zoo.datasets import avatars as declared_avatars
 from aae_zoo.zoo.datasets import emoji as declared_emoji
 from aae_zoo.zoo.drawings import avatars, emoji
+from aae_zoo.zoo.measure.classifier import load_classifier
+from aae_zoo.zoo.measure.judge import judge
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
 Refused = Callable[..., str]
@@ -163,6 +167,29 @@ class TestAvatars:
         in_squares = (squares == squares[..., :1]).flatten(1).all(1)
         assert (in_squares == (told["style"] == 0)).all()  # of pixel art, each pixel is 4 x 4
 
+    @torch.no_grad()
+    def test_they_are_judged_by_their_attributes(self, begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In a classifier's features, real faces are more like them than others that are noisy."""
+        few(begun / "avatars.npz")
+        monkeypatch.setattr(declared_avatars, "MD5S", FEW)
+        faces = load_dataset("avatars", begun)
+        known = load_classifier("avatars")
+        assert known and faces.test_attributes is not None
+        told = known[0].logits(known[0].features(to_float(faces.test_images)))
+        right = {
+            one.name: float((told[one.name].argmax(1) == truth).float().mean())
+            for one, truth in zip(faces.attributes, faces.test_attributes.unbind(1), strict=True)
+        }
+        assert right == pytest.approx(known[1]["accuracies"], abs=0.08)  # four deviations of a hundred faces
+        reports = []
+        for number, noise in enumerate((0, 100)):
+            images = (faces.train_images.float() + noise * torch.randn(faces.train_images.shape)).clamp(0, 255)
+            np.save(begun / f"{number}.npy", images.byte().numpy())
+            reports.append(judge(begun / f"{number}.npy", "avatars", data=begun))
+        assert reports[0]["samples"]["frechet"] < 0.5 * reports[1]["samples"]["frechet"]
+        assert reports[0]["samples"]["class_entropy"] == pytest.approx(math.log(2), abs=0.01)  # both styles
+        assert reports[0]["samples"]["copies"] == 1
+
     def test_without_a_network(self, aae_zoo: AaeZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in {"registry": "http://127.0.0.1:9", "fetch_retries": "0", "cache": str(tmp_path)}.items():
             monkeypatch.setenv(f"npm_config_{name}", value)
@@ -182,7 +209,9 @@ LISTED_MD5S = {
     "test_attributes": "65a5b0f0f491e89acfa646d207585d24",
 }
 # Emoji as the packages list them: of a code, a group, and skins.
-LISTED = [(f"1F4{number:02X}", list(declared_emoji.GROUPS)[number % 9], ()) for number in range(30)]
+LISTED: list[tuple[str, str, tuple[str, ...]]] = [
+    (f"1F4{number:02X}", list(declared_emoji.GROUPS)[number % 9], ()) for number in range(30)
+]
 LISTED += [("1F590", "People & Body", ("1F3FB", "1F3FF", "1F3FB-1F3FF", "1F3FC-1F3FC")), ("1F3FB", "Component", ())]
 
 
@@ -323,7 +352,8 @@ def expected() -> Iterator[tuple[str, ...]]:
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data set of two gray and one black picture, as the whole of `emoji`, and its file."""
-    monkeypatch.setattr(declared_emoji, "MD5S", md5s := {})
+    md5s: dict[str, str] = {}
+    monkeypatch.setattr(declared_emoji, "MD5S", md5s)
     contents = {
         "train_images": np.full((2, 64, 64, 3), 100, np.uint8),
         "train_attributes": np.array([[0, 0, 0], [8, 1, 6]], np.uint8),
