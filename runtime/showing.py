@@ -2,8 +2,8 @@
 
 import io
 import operator
-from collections.abc import Sequence
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np

@@ -104,9 +104,10 @@ def _manifest_version(subject: Subject) -> Iterator[str]:
 @_clause(
     "manifest-fields",
     "It has every field of the table below that is not optional, each of its type and within its range. Whole "
-    "numbers are written without a point or an exponent. `label_coordinate`, the attributes' `coordinate` and every "
-    "one of `choices` are below `noise`. A model has `attributes` or `labels`, not both. Every role has a graph in `fp32`, and every graph's file is among `files`. `detector` is there "
-    "where `graphs` has a detector, and nowhere else. Names of files differ in more than capitals.",
+    "numbers are written without a point or an exponent. `label_coordinate`, every `coordinate` of an attribute and "
+    "every one of `choices` are below `noise`. A model has `labels` or `attributes`, not both. Every role has a graph "
+    "in `fp32`, and every graph's file is among `files`. `detector` is there where `graphs` has a detector, and "
+    "nowhere else. Names of files differ in more than capitals.",
     "manifest-version",
 )
 def _manifest_fields(subject: Subject) -> Iterator[str]:

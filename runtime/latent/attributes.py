@@ -174,4 +174,5 @@ def _one_of(given: object, known: Iterable[str]) -> str:
 
     names = list(known)
     meant = difflib.get_close_matches(str(given), names, n=1)
-    return f"one of {', '.join(meant + [name for name in names if name not in meant])}"
+    others = [name for name in names if name not in meant]
+    return ("one of " if len(names) > 1 else "") + ", ".join(meant + others)

@@ -50,4 +50,7 @@ class Networks:
         """`count` draws of the prior."""
         prior = self.model.prior
         u = open_uniform(count, prior.noise, generator)
-        return Draws(prior(u), (u[:, prior.label_coordinate] * prior.classes).long() if prior.classes else None)
+        return Draws(
+            prior(u),
+            (u[:, prior.label_coordinate] * prior.classes).long() if prior.label_coordinate is not None else None,
+        )
