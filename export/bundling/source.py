@@ -77,9 +77,8 @@ def open_source(run: Run, data: Path | Dataset | None, false_alarms: float | Non
         DatasetError: the data set is missing or damaged, or is not the one that the run was trained on.
     """
     recipe, facts = run.recipe, run.read_json("run.json")
-    dataset = (
-        with_attributes(data, recipe.data) if isinstance(data, Dataset) else load_data(recipe.data, run.data(data))
-    )
+    dataset = data if isinstance(data, Dataset) else load_data(recipe.data, run.data(data))
+    dataset = with_attributes(dataset, recipe.data)
     if dataset.md5s != facts["dataset_md5"]:
         raise DatasetError(
             f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "

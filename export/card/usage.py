@@ -58,9 +58,9 @@ The scale is set on {limits.images:,} ordinary images that its networks were not
 def _onnxruntime(manifest: Manifest) -> str:
     shape = ", ".join(map(str, manifest.image.axes))
     choice = "".join(
-        f"\nCoordinate {each.coordinate} of `u` chooses {_kind(each, manifest)} k as (k + uniform) / {len(each.labels)}."
-        for each in manifest.asked
-        if each.coordinate is not None
+        f"\nCoordinate {a.coordinate} of `u` chooses {_what(a, manifest)} k as (k + uniform) / {len(a.labels)}."
+        for a in manifest.asked
+        if a.coordinate is not None
     )
     return f"""### Without this package
 
@@ -82,7 +82,7 @@ codes = dict(zip((output.name for output in prior.get_outputs()), prior.run(None
 ```"""
 
 
-def _kind(attribute: Attribute, manifest: Manifest) -> str:
+def _what(attribute: Attribute, manifest: Manifest) -> str:
     """What a coordinate chooses: a class, or an attribute's value, and which there are."""
     if not manifest.attributes:
         return "class"

@@ -158,8 +158,8 @@ def _check_outputs(networks: BundleNetworks) -> None:
         given, expected = golden_of(role, golden)
         if problem := _difference(getattr(networks, role), given, expected, manifest.widths):
             raise InvalidBundle(
-                f"PyTorch's {role} of {manifest.name} is not that of the bundle: {problem}; its recipe or its weights may be "
-                "those of another version of aae-zoo"
+                f"PyTorch's {role} of {manifest.name} is not that of the bundle: {problem}; its recipe or its weights "
+                "may be those of another version of aae-zoo"
             )
 
 

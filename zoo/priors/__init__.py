@@ -17,8 +17,8 @@ class BasePrior(nn.Module, ABC):
     Where `classes` is not 0 the prior knows classes, and coordinate `label_coordinate` of the noise chooses one:
     class k is u = (k + uniform) / classes. `widths` are how many of the classes each attribute has, where several can
     be asked for at once, and `coordinates` choose them alike. `choices` are all coordinates that choose, a class, a
-    component or a bit, instead of spreading the codes. Where `conditional` is true the decoder gets the class too, as y. Where
-    `fitted` is true the prior is fitted to codes of training images after every epoch.
+    component or a bit, instead of spreading the codes. Where `conditional` is true the decoder gets the class too, as
+    y. Where `fitted` is true the prior is fitted to codes of training images after every epoch.
     """
 
     noise: int

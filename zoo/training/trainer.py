@@ -166,12 +166,10 @@ class Trainer:
         told = self.dataset.attributes if self.attributes is not None else ()
         counts = [len(attribute.labels) for attribute in told]
         if counts != [*self.model.prior.widths]:
-            mend = (
-                f"prior.kind = 'attributes' and prior.classes = {counts}" if told else "data.attributes to their names"
-            )
+            mend = f"set prior.kind = 'attributes' and prior.classes = {counts}" if told else "name them there"
             raise InvalidRecipe(
                 f"the prior has attributes with {[*self.model.prior.widths]} values, but those that data.attributes "
-                f"names have {counts}; set {mend}"
+                f"names have {counts}; {mend}"
             )
 
     def _check_shares(self) -> None:
