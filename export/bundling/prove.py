@@ -44,7 +44,7 @@ def write_graphs(folder: Path, source: Source, manifest: Manifest) -> dict[str, 
         content = to_onnx(copy.deepcopy(network), inputs[role], outputs, graph_metadata(manifest, role))
         _check(content, role, manifest)
         (folder / f"{role}.onnx").write_bytes(content)
-        worst = worst_input(network, content, inputs[role])
+        worst = worst_input(network, content, inputs[role], widths=manifest.widths)
         inputs[role] = {name: torch.cat([values, worst.inputs[name]]) for name, values in inputs[role].items()}
         search[role] = {"error": worst.error, "inputs": worst.tried}
     say("comparing them with PyTorch")

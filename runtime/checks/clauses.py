@@ -330,7 +330,7 @@ def _golden_file(subject: Subject) -> Iterator[str]:
     "golden-arrays",
     "It has every input and output of every graph, of the same number of rows, at least one, in the manifest's "
     "sizes; float32, or bytes, which mean byte / 255; `u` is in (0, 1), `image` in [0, 1], `map` not below 0, and a "
-    "row of `y` sums to 1.",
+    "row of `y`, or each attribute's part of it, sums to 1.",
     "golden-file",
     "graph-interface",
 )
