@@ -16,13 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from programs import NODE_MODULES, node, served
 from service import Server, serving
 from shapes import ATTRIBUTES, COLOURS, SHAPES, shapes
 
 from aae_zoo.export.bundling.bundle import export_bundle
+from aae_zoo.export.pages.explore import explore
 from aae_zoo.export.targets.embed import embed
 from aae_zoo.runtime import InvalidInput, Model, load
 from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.runtime.latent.attributes import told
 from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.loading import with_attributes
@@ -267,9 +270,10 @@ class TestAsking:
     )
     def test_what_there_is_not_is_refused(self, model: Model, asked: dict[str, Any], expected: str) -> None:
         images = model.sample(3)
-        for work in (lambda: model.sample(3, attributes=asked), lambda: model.reconstruct(images, attributes=asked)):
-            with pytest.raises(InvalidInput, match=expected):
-                work()
+        with pytest.raises(InvalidInput, match=expected):
+            model.sample(3, attributes=asked)
+        with pytest.raises(InvalidInput, match=expected):
+            model.reconstruct(images, attributes=asked)
 
     def test_a_label_is_no_attribute(self, model: Model) -> None:
         with pytest.raises(InvalidInput, match="has no attribute 'label', expected one of shape, main colour"):
@@ -450,3 +454,39 @@ class TestElsewhere:
     def test_triton_takes_all_of_them(self, bundle: Path, tmp_path: Path, aae_zoo: AaeZoo) -> None:
         assert aae_zoo("export-triton", bundle, "-o", tmp_path / "triton").status == 0
         assert "dims: [5]" in (tmp_path / "triton" / "shapes-style-decoder" / "config.pbtxt").read_text()
+
+
+class TestPage:
+    @pytest.fixture(scope="class")
+    def seen_there(self, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+        site = tmp_path_factory.mktemp("site") / "shapes"
+        explore(str(bundle), site, node_modules=NODE_MODULES)
+        with served(site) as url:
+            found: dict[str, Any] = node("attributes.mjs", url)
+        return found
+
+    def test_every_picture_is_pythons_for_the_same_code(self, seen_there: dict[str, Any], model: Model) -> None:
+        assert seen_there["faults"] == []
+        states = [state for state in seen_there.values() if isinstance(state, dict)]
+        assert len(states) == 6
+        for state in states:
+            z, y, image = (np.array(state[key], np.float32) for key in ("z", "y", "image"))
+            assert np.abs(model.decode(z[None], y[None])[0].ravel() - image).max() <= 1e-5
+
+    def test_a_control_for_each_changes_it_alone(self, seen_there: dict[str, Any]) -> None:
+        first, ring, blue, random = (seen_there[key] for key in ("first", "ring", "blue", "random"))
+        assert first["z"] == ring["z"] == blue["z"] != random["z"]
+        assert ring["y"] == [0, 1, *first["y"][2:]]
+        assert blue["y"] == random["y"] == [0, 1, 0, 0, 1]
+
+    def test_a_picture_is_told_and_redrawn_with_every_value(
+        self, seen_there: dict[str, Any], model: Model, bundle: Path
+    ) -> None:
+        encoded, green = seen_there["test"], seen_there["green"]
+        found = told(np.array([encoded["y"]], np.float32), model.manifest)
+        assert f" Shape: {found['shape'].names[0]}, " in seen_there["said"]
+        assert f" Main colour: {found['main colour'].names[0]}, " in seen_there["said"]
+        assert seen_there["buttons"] == [f"{a.name}: {label}" for a in ATTRIBUTES for label in a.labels]
+        assert green["z"] == encoded["z"]
+        assert green["y"] == [*encoded["y"][:2], 0, 1, 0]
+        assert seen_there["asked"] == ["any", "green"]
