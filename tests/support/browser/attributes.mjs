@@ -18,8 +18,8 @@ try {
   const { page, faults } = await open(browser, url, { ...SCREENS.desktop, reducedMotion: "reduce" });
   await page.waitForFunction(() => performance.getEntriesByName("live").length);
   const seen = { first: await shown(page) };
-  seen.ring = await after(page, () => page.getByLabel("Shape").selectOption({ label: "ring" }));
-  seen.blue = await after(page, () => page.getByLabel("Main colour").selectOption({ label: "blue" }));
+  seen.ring = await after(page, () => page.locator("#attributes").getByLabel("Shape").selectOption({ label: "ring" }));
+  seen.blue = await after(page, () => page.locator("#attributes").getByLabel("Main colour").selectOption({ label: "blue" }));
   seen.random = await after(page, () => page.getByRole("button", { name: "Random" }).click());
   seen.test = await after(page, () => page.getByRole("button", { name: "Test picture" }).click());
   await page.waitForFunction(() => document.getElementById("live").textContent.startsWith("Encoded"));
