@@ -1,4 +1,4 @@
-"""aae-zoo train to detector: from a recipe, or a folder of pictures, to a bundle. These need the extra `train`."""
+"""aae-zoo data to detector: from a recipe, or a folder of pictures, to a bundle. These need the extra `train`."""
 
 import os
 import shlex
@@ -18,6 +18,26 @@ if TYPE_CHECKING:
 
 Data = Annotated[Path | None, typer.Option(help="The data set's folder [default: looked for, then downloaded].")]
 DataOfRun = Annotated[Path | None, typer.Option(help="The data set's folder [default: as the run was trained with].")]
+
+
+def data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="avatars or emoji.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Its folder [default: where it is looked for, in the cache]."
+        ),
+    ] = None,
+) -> None:
+    """Build a data set of drawings in colour.
+
+    It is made of packages that npm fetches: avatars are 60,000 drawn faces, which need Node.js and some minutes, and
+    emoji are those of two vendors. What was interrupted goes on.
+    """
+    from aae_zoo.zoo.drawings.building import build
+
+    path = build(name, output)
+    say(f"{name}, {path.stat().st_size / 1e6:.0f} MB, in {path}")
 
 
 def train(

@@ -49,7 +49,8 @@ def likelihood(model: Measured, dataset: Dataset, settings: DataSettings) -> dic
 def in_features(model: Measured, dataset: Dataset, settings: DataSettings) -> dict[str, Any]:
     """The metrics of 10,000 samples in the features of a classifier, where the package has one of the data set.
 
-    `frechet` is the distance from the test images; `classifier_score`, from 1 to the number of classes;
+    `frechet` is the distance from the test images; `classifier_score`, from 1 to the number of classes (of several
+    attributes, the values of the first);
     `class_entropy`, of the classes drawn, in nats; `classifier`, which one it was; and where the prior's classes are
     the data set's, `label_agreement`, the share of samples that the classifier finds to be of the class they were
     drawn for.
@@ -62,7 +63,7 @@ def in_features(model: Measured, dataset: Dataset, settings: DataSettings) -> di
     features = torch.cat([classifier.features(images) for images in samples])
     metrics = {**quality(classifier, features, features_of(classifier, dataset.test_images)), "classifier": facts}
     if settings.labels and samples.draws.label is not None:
-        found = classifier.output(features).argmax(1)
+        found = classifier.classes(features).argmax(1)
         metrics["label_agreement"] = float((found == samples.draws.label).float().mean())
     return metrics
 
@@ -77,7 +78,7 @@ def quality(classifier: Classifier, features: Tensor, real: Tensor) -> dict[str,
 
     See `in_features`.
     """
-    probabilities = classifier.output(features).double().softmax(1)
+    probabilities = classifier.classes(features).double().softmax(1)
     marginal = probabilities.mean(0)
     divergence = (probabilities * (probabilities.clamp(min=1e-30) / marginal).log()).sum(1).mean()
     return {
