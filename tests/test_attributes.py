@@ -8,6 +8,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -27,8 +28,10 @@ from aae_zoo.runtime import InvalidInput, Model, load
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.runtime.latent.attributes import told
 from aae_zoo.runtime.latent.draw import Draw
+from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.loading import with_attributes
+from aae_zoo.zoo.measure import classifier
 from aae_zoo.zoo.recipe import parse_toml
 from aae_zoo.zoo.training.trainer import train
 
@@ -89,8 +92,10 @@ def data() -> Dataset:
 @pytest.fixture(scope="module")
 def bundle(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("attributes")
-    train(parse_toml(RECIPE, "the recipe"), folder / "run", data=data, threads=1)
-    export_bundle(folder / "run", folder / "shapes-style", data=data, anyway=True)
+    with mock.patch.object(classifier, "CLASSIFIERS", folder):
+        assert classifier.train_classifier(data, folder, epochs=15) > 0.99
+        train(parse_toml(RECIPE, "the recipe"), folder / "run", data=data, threads=1)
+        export_bundle(folder / "run", folder / "shapes-style", data=data, anyway=True)
     return folder / "shapes-style"
 
 
@@ -139,6 +144,16 @@ class TestTraining:
         assert list(errors) == NAMES
         assert model.metrics["error"] == pytest.approx(sum(errors.values()) / 2)
         assert max(errors.values()) <= 2
+
+    def test_samples_are_what_they_were_drawn_as_for_a_classifier_too(self, model: Model) -> None:
+        shares = model.metrics["attribute_agreement"]
+        assert model.metrics["label_agreement"] == pytest.approx(sum(shares.values()) / 2)
+        noise = uniform_noise(2000, model.manifest.noise, seed=7)
+        asked, found = model.codes_of(noise)["y"], seen(model.sample_from(noise))
+        shape = np.mean([SHAPES[k] == each for k, (each, _) in zip(asked[:, :2].argmax(1), found, strict=True)])
+        colour = np.mean([COLOURS[k] == each for k, (_, each) in zip(asked[:, 2:].argmax(1), found, strict=True)])
+        assert shares == pytest.approx({"shape": shape, "main colour": colour}, abs=0.05)
+        assert min(shares.values()) > 0.85
 
     @pytest.mark.parametrize(
         ("overrides", "expected"),
