@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from conftest import AaeZoo, rewrite
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -114,6 +114,16 @@ def server(bundle: Path) -> Iterator[Server]:
 def images(data: Dataset) -> Images:
     """The first test images."""
     return np.asarray(data.test_images[:40].numpy() / np.float32(255))
+
+
+@pytest.fixture(scope="module")
+def seen_there(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a person sees on the model's page."""
+    site = tmp_path_factory.mktemp("site") / "shapes"
+    explore(str(bundle), site, node_modules=NODE_MODULES)
+    with served(site) as url:
+        found: dict[str, Any] = node("attributes.mjs", url)
+    return found
 
 
 @pytest.fixture
@@ -326,6 +336,7 @@ class TestPictures:
         with pytest.raises(InvalidInput, match="y holds the classes 0 to 2, expected 0 to 1"):
             model.decode(z, numbers[:, ::-1])
 
+    @settings(max_examples=30)
     @given(asked=ASKED)
     def test_they_are_redrawn_with_what_is_asked_for(self, model: Model, images: Images, asked: dict[str, Any]) -> None:
         """The code and the other attributes stay."""
@@ -472,14 +483,6 @@ class TestElsewhere:
 
 
 class TestPage:
-    @pytest.fixture(scope="class")
-    def seen_there(self, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-        site = tmp_path_factory.mktemp("site") / "shapes"
-        explore(str(bundle), site, node_modules=NODE_MODULES)
-        with served(site) as url:
-            found: dict[str, Any] = node("attributes.mjs", url)
-        return found
-
     def test_every_picture_is_pythons_for_the_same_code(self, seen_there: dict[str, Any], model: Model) -> None:
         assert seen_there["faults"] == []
         states = [state for state in seen_there.values() if isinstance(state, dict)]
