@@ -1,4 +1,4 @@
-"""What a shell completes: the names of models, labels, devices, precisions and languages.
+"""What a shell completes: the names of models, labels, attributes, devices, precisions and languages.
 
 typer takes those that go on from what was typed. Nothing here imports numpy or ONNX Runtime: people wait for it with a
 finger on the key. What is damaged completes nothing, and the command itself says why.
@@ -6,10 +6,12 @@ finger on the key. What is damaged completes nothing, and the command itself say
 
 import os
 import re
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import typer
 
+from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import PRECISIONS
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.store.cache import cached_models
@@ -31,11 +33,21 @@ def cached() -> list[str]:
 
 
 def labels(context: typer.Context) -> list[str]:
-    """The labels of the model that the line names so far; its words are left in `args`, as it is not whole yet."""
+    """The labels of the model that the line names so far."""
+    return _of_model(context, lambda manifest: manifest.labels)
+
+
+def attributes(context: typer.Context) -> list[str]:
+    """What can be asked of pictures of the model that the line names so far, as NAME=VALUE."""
+    return _of_model(context, lambda manifest: [f"{a.name}={label}" for a in manifest.asked for label in a.labels])
+
+
+def _of_model(context: typer.Context, names: Callable[[Manifest], Iterable[str]]) -> list[str]:
+    """Names that a model's manifest has; its own is in `args` where the line is not whole yet."""
     with suppress(AaeZooError):
-        found = find_model(next(iter(context.args), context.params["name"])).manifest.labels
+        found = names(find_model(next(iter(context.args), context.params["name"])).manifest)
         in_bash = os.environ.get("_AAE_ZOO_COMPLETE") == "complete_bash"  # which alone takes what it is told as it is
-        return [re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", label) if in_bash else label for label in found]
+        return [re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", name) if in_bash else name for name in found]
     return []
 
 

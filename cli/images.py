@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Label, Reader, with_model
+from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Label, Reader, With, with_model
 from aae_zoo.cli.printing import FEW, note, print_json, print_records, print_table, say
 from aae_zoo.runtime.errors import InvalidInput
 
@@ -24,6 +24,7 @@ def sample(
     count: Annotated[int, typer.Option("--number", "-n", help="How many images.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images again.", min=0)] = 0,
     label: Label = None,
+    with_: With = None,
     temperature: Annotated[
         float, typer.Option(help="Scales how far codes are from the middle of the prior.", min=0, max=10)
     ] = 1.0,
@@ -33,9 +34,17 @@ def sample(
 ) -> None:
     """Draw new images from a model."""
     from aae_zoo.runtime.drawing.grid import save_images
+    from aae_zoo.runtime.latent.attributes import parse_attributes
 
     images = model.stream(
-        "sample", count, seed=seed, label=label, temperature=temperature, truncation=truncation, quasi=quasi
+        "sample",
+        count,
+        seed=seed,
+        label=label,
+        attributes=parse_attributes(with_ or ()),
+        temperature=temperature,
+        truncation=truncation,
+        quasi=quasi,
     )
     save_images(images, output)
     _say(f"{count} images of {model.manifest.name}", output)
@@ -56,7 +65,7 @@ def encode(
 ) -> None:
     """Encode images into codes, and tell their classes.
 
-    Classes are told where the model has them.
+    Classes are told where the model has them, as are attributes.
     """
     if json and output == "-":
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
@@ -64,20 +73,20 @@ def encode(
 
     from aae_zoo.runtime.drawing.saving import save_arrays
     from aae_zoo.runtime.formats.tables import rows
-    from aae_zoo.runtime.latent.classes import most_probable
+    from aae_zoo.runtime.latent.attributes import columns_of, told
 
     given = read(input_)
     codes = model.codes(given)
-    columns: dict[str, Any] = {"image": given.names}
-    save_arrays(codes | {"image": np.array(columns["image"])}, output)
-    classes = most_probable(codes["y"], model.manifest.labels) if "y" in codes else None
-    if classes:
-        columns |= {"label": classes.names, "probability": classes.probabilities}
+    save_arrays(codes | {"image": np.array(given.names)}, output)
+    found = told(codes["y"], model.manifest) if "y" in codes else {}
+    records = rows({"image": given.names, **columns_of(found)})
     if json:
-        print_json({"name": model.manifest.name, "codes": str(Path(output).resolve()), "images": rows(columns)})
+        print_json({"name": model.manifest.name, "codes": str(Path(output).resolve()), "images": records})
         return
-    if classes and output != "-":
-        print_records(rows(columns) if len(classes.names) <= FEW else rows(classes.counts()))
+    if found and output != "-":
+        tables = [rows(classes.counts(name)) for name, classes in found.items()]
+        for table in [records] if len(records) <= FEW else tables:
+            print_records(table)
     _say(f"codes {list(codes['z'].shape)}", output)
 
 
@@ -105,22 +114,25 @@ def reconstruct(
     read: Reader,
     input_: ImagesIn,
     output: ImagesOut,
+    with_: With = None,
 ) -> None:
     """Encode images and decode their codes again.
 
-    In a .png, the images are above their reconstructions.
+    In a .png, the images are above their reconstructions. With --with they are redrawn with what is asked for.
     """
     from aae_zoo.runtime.drawing import comparisons
     from aae_zoo.runtime.drawing.captions import check_rows, draw_rows
     from aae_zoo.runtime.drawing.grid import is_picture, save_images, save_picture
+    from aae_zoo.runtime.latent.attributes import parse_attributes
 
-    given = read(input_)
+    given, attributes = read(input_), parse_attributes(with_ or ())
     if is_picture(output):
         check_rows(2 * len(given), model.manifest.image.axes, 1)
         images = given.rows(slice(0, len(given)))
-        save_picture(draw_rows(comparisons.reconstructions(images, model.reconstruct(images), given.names)), output)
+        again = model.reconstruct(images, attributes=attributes)
+        save_picture(draw_rows(comparisons.reconstructions(images, again, given.names)), output)
     else:
-        save_images(model.stream("reconstruct", given), output)
+        save_images(model.stream("reconstruct", given, attributes=attributes), output)
     _say(f"{len(given)} reconstructions", output)
 
 
@@ -132,14 +144,17 @@ def interpolate(
     output: ImagesOut,
     steps: Annotated[int, typer.Option(help="Images from one to the next, both among them.", min=2, max=10_000)] = 9,
     spherical: Annotated[bool, typer.Option("--spherical", help="Along great arcs instead of straight lines.")] = False,
+    with_: With = None,
 ) -> None:
     """Walk in code space from each image to the next.
 
     In a .png, each walk is one row.
     """
     from aae_zoo.runtime.drawing.grid import save_images
+    from aae_zoo.runtime.latent.attributes import parse_attributes
 
-    images = model.interpolate(read(input_), steps, spherical=spherical)
+    attributes = parse_attributes(with_ or ())
+    images = model.interpolate(read(input_), steps, spherical=spherical, attributes=attributes)
     save_images(images, output, columns=steps)
     _say(f"{len(images) // steps} walks of {steps} images", output)
 
@@ -151,6 +166,7 @@ def traverse(
     input_: ImagesIn,
     output: ImagesOut,
     steps: Annotated[int, typer.Option(help="Images for each coordinate.", min=2, max=10_000)] = 9,
+    with_: With = None,
 ) -> None:
     """Show what each coordinate of the code does.
 
@@ -159,16 +175,17 @@ def traverse(
     from aae_zoo.runtime.drawing import comparisons
     from aae_zoo.runtime.drawing.captions import check_rows, draw_rows
     from aae_zoo.runtime.drawing.grid import is_picture, save_images, save_picture
+    from aae_zoo.runtime.latent.attributes import parse_attributes
 
-    given = read(input_)
+    given, attributes = read(input_), parse_attributes(with_ or ())
     walks = len(given) * model.manifest.latent
     if is_picture(output):
         check_rows(len(given) + walks * steps, model.manifest.image.axes, 1)
         images = given.rows(slice(0, len(given)))
-        moved, values = model.traverse(images, steps), model.traversed(steps)
+        moved, values = model.traverse(images, steps, attributes=attributes), model.traversed(steps)
         save_picture(draw_rows(comparisons.traversals(images, moved, values, given.names)), output)
     else:
-        save_images(model.traverse(given, steps), output)
+        save_images(model.traverse(given, steps, attributes=attributes), output)
     _say(f"{walks} traversals of {steps} images", output)
 
 

@@ -47,6 +47,15 @@ ImagesIn = Annotated[
 Label = Annotated[
     str | None, typer.Option(help="The class to draw, where the model has labels.", autocompletion=completion.labels)
 ]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="NAME=VALUE",
+        help="What to draw, where the model has attributes or labels, as glasses=yes; more of it in more of these.",
+        autocompletion=completion.attributes,
+    ),
+]
 ImagesOut = Annotated[
     str, typer.Option("--output", "-o", help="name.png one grid, folder/ one file each, .npy or .npz arrays, - stdout.")
 ]

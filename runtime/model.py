@@ -21,8 +21,9 @@ from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, c
 from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, one_image, read_images
 from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
-from aae_zoo.runtime.latent.classes import Classes, most_probable
-from aae_zoo.runtime.latent.draw import Draw, Labels
+from aae_zoo.runtime.latent.attributes import LABEL, Asked, Values, told
+from aae_zoo.runtime.latent.classes import Classes
+from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.runtime.latent.drift import Drift, Sample, check_enough, chosen, compare, digests_of, figures_of, of_parts
 from aae_zoo.runtime.latent.maps import LOCAL
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
@@ -109,6 +110,14 @@ class Model:
         return self.manifest.labels
 
     @property
+    def attributes(self) -> dict[str, tuple[str, ...]]:
+        """What can be asked of a picture, and the values of each; the labels of a model that has one class are "label".
+
+        Empty where there is nothing to ask for.
+        """
+        return {attribute.name: attribute.labels for attribute in self.manifest.asked}
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """The shape of one image (C, H, W): channels (1 gray, 3 colour), height and width in pixels."""
         return self.manifest.image.axes
@@ -145,7 +154,8 @@ class Model:
         count: int,
         *,
         seed: int | None = 0,
-        label: Labels | None = None,
+        label: Values | None = None,
+        attributes: Mapping[str, Values] | None = None,
         temperature: float = 1.0,
         truncation: float = 1.0,
         quasi: bool = False,
@@ -155,16 +165,28 @@ class Model:
         The same seed gives the same noise everywhere, and the same images on one machine, however many are drawn: the
         first 10 of 64 are those of `sample(10)`. Another CPU, GPU or version of ONNX Runtime rounds otherwise, which
         moves float32 by about 1e-6. With the seed None the noise is new each time. `label` chooses the class, by its
-        number or name; a list of them chooses one for each image. `temperature` scales how far codes are from the
-        middle of the prior (or of their class), `truncation` draws from that central share of it, `quasi` spreads the
-        samples more evenly than chance (see `draw.Draw`).
+        number or name; a list of them chooses one for each image. `attributes` chooses several things at once, such as
+        {"glasses": "yes"}, each by its values' names or numbers: those of `self.attributes`. What is not asked for is
+        drawn. `temperature` scales how far codes are from the middle of the prior (or of their class), `truncation`
+        draws from that central share of it, `quasi` spreads the samples more evenly than chance (see `draw.Draw`).
 
         Raises:
-            InvalidInput: a number out of range, a label that the model does not have, not as many labels as images, or
-                a temperature or truncation where the prior is discrete.
+            InvalidInput: a number out of range, a label or attribute that the model does not have, not as many labels
+                as images, or a temperature or truncation where the prior is discrete.
         """
-        draw = Draw(self.manifest, count, chosen_seed(seed), label, temperature, truncation, quasi)
-        return self._engine.sample_job(draw).collect()["image"]
+        chosen = {"temperature": temperature, "truncation": truncation, "quasi": quasi}
+        return self._sample_job(count, seed, label, attributes, **chosen).collect()["image"]
+
+    def _sample_job(
+        self,
+        count: int,
+        seed: int | None = 0,
+        label: Values | None = None,
+        attributes: Mapping[str, Values] | None = None,
+        **chosen: Any,
+    ) -> Job:
+        values = {**(attributes or {}), **({} if label is None else {LABEL: label})}
+        return self._engine.sample_job(Draw(self.manifest, count, chosen_seed(seed), values=values, **chosen))
 
     def sample_from(self, noise: Any) -> NDArray[np.float32]:
         """The images of given noise [n, noise], each number in the open interval (0, 1).
@@ -221,13 +243,24 @@ class Model:
         """The most probable class of each image, by the encoder's categorical head.
 
         Raises:
-            InvalidInput: the model has no such head, or images as for `encode`.
+            InvalidInput: the model has no such head, or several attributes, or images as for `encode`.
+        """
+        found = self.tell(images, **how)
+        if len(found) > 1:
+            raise InvalidInput(f"{self.name} tells {', '.join(found)}; take one of them from model.tell(images)")
+        return next(iter(found.values()))
+
+    def tell(self, images: Any, **how: Unpack[How]) -> dict[str, Classes]:
+        """What each image is: for each of `attributes` its most probable value and how probable that is.
+
+        Raises:
+            InvalidInput: the encoder does not tell, or images as for `encode`.
         """
         outputs = self._engine.graph("encoder").outputs
         if "y" not in outputs:
             given = ", ".join(outputs)
             raise InvalidInput(f"{self.manifest.name} does not classify: its encoder gives {given}, expected y too")
-        return most_probable(self.codes(images, **how)["y"], self.manifest.labels)
+        return told(self.codes(images, **how)["y"], self.manifest)
 
     def graph(self, role: str) -> Graph:
         """The open graph of a role, "encoder", "decoder", "prior" or "detector": its session, its names and shapes.
@@ -256,8 +289,9 @@ class Model:
     def decode(self, z: Any, y: Any = None, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """The images of codes z [n, latent], and of classes where the decoder is conditional.
 
-        The classes y are [n, classes], such as an encoder's probabilities, or class numbers, integers [n]. With `out`,
-        an array float32 [n, C, H, W], the images are written into it, and it is given back.
+        The classes y are [n, classes], such as an encoder's probabilities, or class numbers, integers [n]. Of several
+        attributes each has its part of y, in the order of `attributes`, and the numbers are [n, attributes]. With
+        `out`, an array float32 [n, C, H, W], the images are written into it, and it is given back.
 
         Raises:
             InvalidInput: wrong shape or dtype, a value that is not finite, or y missing or not wanted.
@@ -267,13 +301,18 @@ class Model:
         given = None if out is None else {"image": check_output(out, shape)}
         return self._decode(codes, given)["image"]
 
-    def reconstruct(self, images: Any, **how: Unpack[How]) -> NDArray[np.float32]:
+    def reconstruct(
+        self, images: Any, *, attributes: Mapping[str, Values] | None = None, **how: Unpack[How]
+    ) -> NDArray[np.float32]:
         """The images decoded from the codes of `images`.
 
+        With `attributes`, such as {"glasses": "yes"}, they are redrawn with these: of all images or, with a list, of
+        each. The codes, and the other attributes, are kept.
+
         Raises:
-            InvalidInput: as for `encode`.
+            InvalidInput: there are no such attributes, the decoder does not take them, or as for `encode`.
         """
-        return self._reconstruct_job(images, **how).collect()["image"]
+        return self._reconstruct_job(images, attributes=attributes, **how).collect()["image"]
 
     @overload
     def stream(
@@ -282,7 +321,8 @@ class Model:
         count: int,
         *,
         seed: int | None = 0,
-        label: Labels | None = None,
+        label: Values | None = None,
+        attributes: Mapping[str, Values] | None = None,
         temperature: float = 1.0,
         truncation: float = 1.0,
         quasi: bool = False,
@@ -295,7 +335,14 @@ class Model:
     def stream(self, work: Literal["decode"], z: Any, y: Any = None) -> Stream: ...
 
     @overload
-    def stream(self, work: Literal["reconstruct"], images: Any, **how: Unpack[How]) -> Stream: ...
+    def stream(
+        self,
+        work: Literal["reconstruct"],
+        images: Any,
+        *,
+        attributes: Mapping[str, Values] | None = None,
+        **how: Unpack[How],
+    ) -> Stream: ...
 
     def stream(self, work: str, *given: object, **options: object) -> Stream:
         """The result of `sample`, `encode`, `decode` or `reconstruct`, batch by batch while it is asked for.
@@ -307,9 +354,7 @@ class Model:
             InvalidInput: `work` is something else, or as for the work itself.
         """
         jobs: dict[str, Callable[..., Job]] = {
-            "sample": lambda count, seed=0, **chosen: self._engine.sample_job(
-                Draw(self.manifest, count, chosen_seed(seed), **chosen)
-            ),
+            "sample": self._sample_job,
             "encode": lambda images, **chosen: self._engine.encode_job(self._images(images, **chosen)),
             "decode": lambda z, y=None: self.graph("decoder").job(self._checked_codes(z, y)),
             "reconstruct": self._reconstruct_job,
@@ -449,16 +494,23 @@ class Model:
         return Sample(len(images), digests, figures_of(parts, self.manifest.score))
 
     def interpolate(
-        self, images: Any, steps: int = 9, *, spherical: bool = False, **how: Unpack[How]
+        self,
+        images: Any,
+        steps: int = 9,
+        *,
+        spherical: bool = False,
+        attributes: Mapping[str, Values] | None = None,
+        **how: Unpack[How],
     ) -> NDArray[np.float32]:
         """Images along lines in code space, from each image to the next: [(n - 1) * steps, C, H, W].
 
-        Each line has `steps` images, its two ends among them; it is straight, or with `spherical` a great arc.
+        Each line has `steps` images, its two ends among them; it is straight, or with `spherical` a great arc. With
+        `attributes` the images are redrawn with these, as by `reconstruct`.
 
         Raises:
-            InvalidInput: fewer than two images or steps, or images as for `encode`.
+            InvalidInput: fewer than two images or steps, or images and attributes as for `reconstruct`.
         """
-        codes = self._decoder_inputs(images, **how)
+        codes = self._decoder_inputs(images, attributes, **how)
         if len(codes["z"]) < 2 or steps < 2:
             raise InvalidInput(
                 f"interpolate has {len(codes['z'])} images and {steps} steps, expected 2 or more of each"
@@ -466,16 +518,19 @@ class Model:
         walk = {name: (arcs if spherical and name == "z" else lines)(c, steps) for name, c in codes.items()}
         return self._decode(walk)["image"]
 
-    def traverse(self, images: Any, steps: int = 9, **how: Unpack[How]) -> NDArray[np.float32]:
+    def traverse(
+        self, images: Any, steps: int = 9, *, attributes: Mapping[str, Values] | None = None, **how: Unpack[How]
+    ) -> NDArray[np.float32]:
         """What each coordinate of the code does: each image with one at a time moved, [n * latent * steps, C, H, W].
 
-        A coordinate goes in even steps from the first to the 99th percentile of the prior, the others stay.
+        A coordinate goes in even steps from the first to the 99th percentile of the prior, the others stay. With
+        `attributes` the images are redrawn with these, as by `reconstruct`.
 
         Raises:
-            InvalidInput: fewer than two steps, or images as for `encode`.
+            InvalidInput: fewer than two steps, or images and attributes as for `reconstruct`.
         """
         values = self.traversed(steps)
-        codes = self._decoder_inputs(images, **how)
+        codes = self._decoder_inputs(images, attributes, **how)
         walk = {name: np.repeat(c, values.size, axis=0) for name, c in codes.items()}
         walk["z"] = traversals(codes["z"], values)
         return self._decode(walk)["image"]
@@ -524,8 +579,12 @@ class Model:
         polarity = self.manifest.preparation.polarity
         return polarity != "any" and (images.item(0) > 0.5) == (polarity == "dark")
 
-    def _decoder_inputs(self, images: Any, **how: Unpack[How]) -> Arrays:
+    def _decoder_inputs(
+        self, images: Any, attributes: Mapping[str, Values] | None = None, **how: Unpack[How]
+    ) -> Arrays:
         codes = self.codes(images, **how)
+        if asked := self._redrawn(attributes, len(codes["z"])):
+            return {"z": codes["z"], "y": asked.replace(codes.get("y"), slice(None))}
         self._check_class_is_given(codes)
         return self._engine.decoder_inputs(codes)
 
@@ -535,10 +594,20 @@ class Model:
             return graph.run(codes, out)
         return graph.job(codes).collect(out)
 
-    def _reconstruct_job(self, images: Any, **how: Unpack[How]) -> Job:
+    def _reconstruct_job(self, images: Any, attributes: Mapping[str, Values] | None = None, **how: Unpack[How]) -> Job:
         given = self._images(images, **how)
-        self._check_class_is_given(self.graph("encoder").outputs)
-        return self._engine.reconstruct_job(given)
+        asked = self._redrawn(attributes, len(given))
+        if not asked:
+            self._check_class_is_given(self.graph("encoder").outputs)
+        return self._engine.reconstruct_job(given, asked)
+
+    def _redrawn(self, attributes: Mapping[str, Values] | None, count: int) -> Asked | None:
+        """What is asked of images that are redrawn, if anything."""
+        if not attributes:
+            return None
+        asked = Asked(self.manifest, attributes, count)
+        asked.check_redrawn(conditional=self.conditional)
+        return asked
 
     def _check_class_is_given(self, outputs: Collection[str]) -> None:
         """Refuse to decode an encoder's outputs that lack the class y, where the decoder takes it."""
@@ -554,7 +623,7 @@ class Model:
             raise InvalidInput(f"the decoder of {self.manifest.name} takes {takes}, given {given}")
         codes = {"z": check_codes(z, self.manifest.latent, "z")}
         if y is not None:
-            codes["y"] = check_classes(y, len(self.manifest.labels))
+            codes["y"] = check_classes(y, self.manifest.widths)
             if len(codes["y"]) != len(codes["z"]):
                 raise InvalidInput(
                     f"z has {len(codes['z'])} rows and y has {len(codes['y'])}, expected the same number"

@@ -3,6 +3,7 @@
 import io
 import operator
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -61,7 +62,6 @@ def model_html(manifest: Manifest, samples: NDArray[np.float32]) -> str:
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
-    labels, more = manifest.labels[:_MOST_LABELS], len(manifest.labels) - _MOST_LABELS
     figures = {name: manifest.metrics.get(key) for key, name in _FIGURES.items()}
     return {
         "name": f"{manifest.name} {manifest.version}",
@@ -69,11 +69,17 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "description": manifest.description,
         "images": f"{manifest.image}, {manifest.dataset}",
         "code": f"{manifest.latent}-D",
-        "labels": (", ".join(labels) + (f" and {more} more" if more > 0 else "")) or "none",
+        **{attribute.name: _some(attribute.labels) for attribute in manifest.attributes},
+        **({} if manifest.attributes else {"labels": _some(manifest.labels) or "none"}),
         **{name: metric_text(value) for name, value in figures.items() if isinstance(value, int | float)},
         "licence": manifest.licence,
         "licence of the data": manifest.data_licence or "not known",
     }
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = len(labels) - _MOST_LABELS
+    return ", ".join(labels[:_MOST_LABELS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _at_least_1(value: Any, name: str) -> int:

@@ -44,6 +44,12 @@ def _rising(pair: tuple[int, int]) -> tuple[int, int]:
     return pair
 
 
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("attributes", "Input should be names that differ from each other")
+    return names
+
+
 class DataSettings(Settings):
     """[data]: the data set's name, and how many of the last training images are kept for validation.
 
@@ -51,7 +57,8 @@ class DataSettings(Settings):
     may know the labels of `labels` images, as many of each class; -1 is all of them. `size` and `channels` (1 gray,
     3 colour) are what picture files of any shape are made to be, by `fit` (see the runtime's `Preparation`); `range`
     is the pair of raw values that become black and white, for files that use a part of what they can hold. `only` is
-    the number of the one class that the data are taken to consist of: images of the others are left out.
+    the number of the one class that the data are taken to consist of: images of the others are left out. `attributes`
+    are the names of those of the data set that training is told of and that the model's prior chooses.
     """
 
     dataset: PlainName
@@ -62,6 +69,7 @@ class DataSettings(Settings):
     fit: Literal["crop", "pad", "squash", "digit"] = "crop"
     range: Annotated[tuple[int, int], Field(strict=False), AfterValidator(_rising)] | None = None
     only: Annotated[int, Field(ge=0)] | None = None
+    attributes: Annotated[tuple[Line, ...], Field(strict=False), AfterValidator(_different)] = ()
 
     @property
     def prepares(self) -> bool:

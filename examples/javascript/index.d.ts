@@ -15,6 +15,8 @@ export interface Facts {
   readonly labels: readonly string[];
   /** Which number of the noise chooses the class; null where none does. */
   readonly labelCoordinate: number | null;
+  /** What can be asked for at once, in the order of `y`; which number of the noise chooses a value. */
+  readonly attributes?: readonly { readonly name: string; readonly labels: readonly string[]; readonly coordinate: number | null }[];
   /** Whether the model is a detector, which scores images. */
   readonly detects: boolean;
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.export.bundling.source import Source
-from aae_zoo.runtime.bundles.manifest import SCHEMA, FileRecord, ImageShape, Manifest
+from aae_zoo.runtime.bundles.manifest import SCHEMA, Attribute, FileRecord, ImageShape, Manifest
 from aae_zoo.zoo.measure.metrics import measure
 from aae_zoo.zoo.training.provenance import versions
 
@@ -34,6 +34,7 @@ def describe(source: Source) -> Manifest:
         noise=prior.noise,
         labels=source.labels,
         label_coordinate=prior.label_coordinate,
+        attributes=_attributes(source),
         choices=prior.choices,
         graphs=_graphs(source),
         files={},
@@ -41,6 +42,15 @@ def describe(source: Source) -> Manifest:
         detector=source.detector,
         metrics=_metrics(source),
         provenance={**source.provenance, "export_versions": versions()},
+    )
+
+
+def _attributes(source: Source) -> tuple[Attribute, ...]:
+    """What the prior chooses, where it has several attributes: those of the data set."""
+    coordinates = source.prior.coordinates
+    return tuple(
+        Attribute(attribute.name, attribute.labels, coordinate)
+        for attribute, coordinate in zip(source.dataset.attributes if coordinates else (), coordinates, strict=True)
     )
 
 

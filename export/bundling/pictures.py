@@ -1,5 +1,6 @@
 """What a card and a page show of a model: pictures and codes, made with the exported graphs themselves."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from aae_zoo.export.proof.golden import References, save_npz
+from aae_zoo.runtime.bundles.manifest import Attribute
 from aae_zoo.runtime.drawing import comparisons
 from aae_zoo.runtime.drawing.captions import draw_rows
 from aae_zoo.runtime.drawing.grid import grid
@@ -31,8 +33,11 @@ def write_pictures(folder: Path, model: Model, dataset: Dataset, prior: BasePrio
     if model.manifest.noise == 2:
         _shades(grid(model.manifold(20), gap=0)).save(folder / "manifold.png", optimize=True)
     if model.manifest.label_coordinate is not None:
-        rows = comparisons.classes(_every_label(model), model.manifest.labels)
+        rows = comparisons.classes(_every_value(model, *model.manifest.asked, rows=8), model.manifest.labels)
         _shades(draw_rows(rows)).save(folder / "labels.png", optimize=True)
+    if attributes := [each for each in model.manifest.attributes if each.coordinate is not None]:
+        each = [comparisons.classes(_every_value(model, a, rows=3), a.labels, a.name) for a in attributes]
+        _shades(draw_rows([*chain.from_iterable(each)])).save(folder / "attributes.png", optimize=True)
     if model.manifest.latent == 2:
         _codes(model, dataset, prior).save(folder / "codes.png", optimize=True)
 
@@ -42,9 +47,9 @@ def _shades(picture: Image) -> Image:
     return picture.point(lambda value: round(value / 17) * 17).quantize(16) if picture.mode == "L" else picture
 
 
-def _every_label(model: Model, rows: int = 8) -> NDArray[np.float32]:
-    """Samples of every class, class by class along a row; those of a row have all other noise in common."""
-    coordinate, count = model.manifest.label_coordinate, len(model.manifest.labels)
+def _every_value(model: Model, attribute: Attribute, *, rows: int) -> NDArray[np.float32]:
+    """Samples with every value of an attribute along a row; those of a row have all other noise in common."""
+    coordinate, count = attribute.coordinate, len(attribute.labels)
     assert coordinate is not None  # noqa: S101 - as the caller looked
     noise = uniform_noise(rows, model.manifest.noise, seed=0).repeat(count, axis=0)
     for k in range(count):

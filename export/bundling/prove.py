@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,12 +44,12 @@ def write_graphs(folder: Path, source: Source, manifest: Manifest) -> dict[str, 
         content = to_onnx(copy.deepcopy(network), inputs[role], outputs, graph_metadata(manifest, role))
         _check(content, role, manifest)
         (folder / f"{role}.onnx").write_bytes(content)
-        worst = worst_input(network, content, inputs[role])
+        worst = worst_input(network, content, inputs[role], widths=manifest.widths)
         inputs[role] = {name: torch.cat([values, worst.inputs[name]]) for name, values in inputs[role].items()}
         search[role] = {"error": worst.error, "inputs": worst.tried}
     say("comparing them with PyTorch")
     expected = references(networks, inputs)
-    report = gate(folder, expected, networks)
+    report = gate(folder, expected, networks, manifest.widths)
     kept = golden_file(expected)
     if source.lite:
         kept |= _write_lite(folder, source.lite.eval(), networks, inputs, manifest, report)
@@ -90,15 +90,19 @@ def _write_lite(
         (Path(scratch) / "decoder.onnx").write_bytes(content)
         with_lite = {**networks, "decoder": lite}
         expected = references(with_lite, inputs)
-        rows = gate(Path(scratch), expected, with_lite)["rows"]
+        rows = gate(Path(scratch), expected, with_lite, manifest.widths)["rows"]
     report["rows"] += [{**row, "graph": "decoder.lite"} for row in rows if row["graph"] == "decoder"]
     (folder / "decoder.lite.onnx").write_bytes(content)
     names = (*inputs["decoder"], "image")
     return {f"decoder.lite.{name}": expected[f"decoder.{name}"][::_LITE_ROWS] for name in names}
 
 
-def gate(folder: Path, expected: References, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
+def gate(
+    folder: Path, expected: References, networks: Mapping[str, nn.Module], widths: Sequence[int] = ()
+) -> dict[str, Any]:
     """Run the parity gate on a folder of graphs in a process without PyTorch; return its report.
+
+    `widths` are those of the attributes in y, as `problem_with` has them.
 
     Raises:
         ParityError: a comparison did not hold, or the process failed. It names the layer of the network, in
@@ -107,7 +111,7 @@ def gate(folder: Path, expected: References, networks: Mapping[str, nn.Module]) 
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "references.npz"
         save_npz(saved, expected)
-        command = [sys.executable, "-m", "aae_zoo.export.proof.gate", str(folder), str(saved)]
+        command = [sys.executable, "-m", "aae_zoo.export.proof.gate", str(folder), str(saved), *map(str, widths)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode:
         raise ParityError(f"the parity gate could not run: {(result.stderr.splitlines() or ['no message'])[-1]}")

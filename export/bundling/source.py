@@ -16,7 +16,7 @@ from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import Dataset
-from aae_zoo.zoo.data.loading import load_data, validation_images
+from aae_zoo.zoo.data.loading import load_data, validation_images, with_attributes
 from aae_zoo.zoo.measure.measured import Measured, Networks
 from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.recipe import DataSettings, Recipe
@@ -43,7 +43,7 @@ class Source:
     """What a bundle is made from, whatever trained it; networks are in evaluation mode, their weights rounded.
 
     settings    which of the data set's images are for validation, and whether its labels are the classes
-    labels      the names of the classes that the encoder tells or the prior draws
+    labels      the names of the classes that the encoder tells or the prior draws; none where those are attributes
     networks    what each graph is made from, by its role: from inputs by name to outputs by name
     measured    the same, as its figures are measured
     whole       all networks by name, as model.safetensors has them, and its metadata `whole_of`
@@ -78,6 +78,7 @@ def open_source(run: Run, data: Path | Dataset | None, false_alarms: float | Non
     """
     recipe, facts = run.recipe, run.read_json("run.json")
     dataset = data if isinstance(data, Dataset) else load_data(recipe.data, run.data(data))
+    dataset = with_attributes(dataset, recipe.data)
     if dataset.md5s != facts["dataset_md5"]:
         raise DatasetError(
             f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "
@@ -101,7 +102,7 @@ def open_source(run: Run, data: Path | Dataset | None, false_alarms: float | Non
         words=Words(recipe.name, recipe.version, recipe.title, recipe.description, recipe.licence),
         settings=recipe.data,
         dataset=dataset,
-        labels=_labels(recipe, dataset, model.prior.classes),
+        labels=() if model.prior.widths else _labels(recipe, dataset, model.prior.classes),
         networks=networks,
         detector=limits,
         measured=Networks(model),

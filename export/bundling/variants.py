@@ -30,7 +30,7 @@ from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model
 from aae_zoo.zoo.data.dataset import Dataset
-from aae_zoo.zoo.measure.class_error import percent_wrong, probabilities
+from aae_zoo.zoo.measure.class_error import attribute_errors, percent_wrong, probabilities
 from aae_zoo.zoo.measure.measured import Draws
 from aae_zoo.zoo.measure.metrics import match, measure
 from aae_zoo.zoo.measure.samples import in_features
@@ -92,7 +92,9 @@ def quality(bundle: Bundle, dataset: Dataset, precision: str = "fp32") -> dict[s
     manifest = bundle.manifest
     graphs = _AsSampled({r: read_graph(bundle, r, manifest.precision_of(r, precision)) for r in manifest.graphs})
     found = measure(graphs, dataset, _ANY, (match, in_features))
-    if "error" in manifest.metrics:
+    if manifest.attributes:
+        found["error"] = statistics.mean(attribute_errors(graphs, dataset).values())
+    elif "error" in manifest.metrics:
         # With the clusters' published classes, not those that this precision would give them.
         classes = torch.tensor(manifest.metrics.get("clusters", range(len(manifest.labels))))
         found["error"] = percent_wrong(

@@ -27,6 +27,7 @@ def config(manifest: Manifest) -> str:
         "latent": manifest.latent,
         "noise": manifest.noise,
         "labels": manifest.labels,
+        **({"attributes": {each.name: each.labels for each in manifest.attributes}} if manifest.attributes else {}),
         "graphs": manifest.graphs,
     }
     return json.dumps(content, indent=2) + "\n"

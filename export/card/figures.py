@@ -12,6 +12,7 @@ METRIC_NAMES: Final = {
     "mean_image_mse": "squared error per pixel of the mean training image, for scale",
     "sample_spread": "variance of samples, as a share of that of the test images",
     "error": "test images with a wrong class, percent",
+    "attribute_errors": "test images with a wrong value of each attribute, percent",
     "clusters": "the class of each cluster, that of its most certain validation image",
     "parzen": "Parzen log-likelihood of the test images, nats",
     "parzen_error": "its standard error",
@@ -21,6 +22,7 @@ METRIC_NAMES: Final = {
     "precision": "share of samples among the test images, in the classifier's features",
     "recall": "share of the test images among samples",
     "label_agreement": "share of samples that the classifier finds to be what they were drawn for",
+    "attribute_agreement": "that share for each attribute",
     "classifier": "the classifier",
     "false_alarms": "share of the test images that the anomaly score calls anomalous",
     "anomaly_dataset": "images to find by the anomaly score",
@@ -33,6 +35,7 @@ VARIANT_METRICS: Final = ("mse", "error", "frechet", "parzen")
 PICTURES: Final = {
     "samples": "64 samples",
     "labels": "Samples of every class, class by class along a row; those of a row have all other noise in common",
+    "attributes": "Samples with every value of each attribute; those of a row have all else in common",
     "manifold": "The prior's percentiles, from low to high to the right and upwards",
     "codes": "The codes of test images by class, before draws of the prior in gray",
     "reconstructions": "Test images, and below them their reconstructions",

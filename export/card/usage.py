@@ -1,7 +1,7 @@
 """How to use a model, as its card says it: with this package, without it, and in the browser."""
 
-from aae_zoo.runtime.bundles.manifest import Manifest
-from aae_zoo.runtime.escapes import shell_word
+from aae_zoo.runtime.bundles.manifest import Attribute, Manifest
+from aae_zoo.runtime.escapes import markdown, shell_word
 
 
 def usage(manifest: Manifest) -> str:
@@ -16,6 +16,10 @@ def _package(manifest: Manifest) -> str:
         if manifest.label_coordinate is not None
         else ""
     )
+    if manifest.attributes:
+        asked = " ".join(f"--with {shell_word(f'{each.name}={each.labels[-1]}')}" for each in manifest.attributes[:2])
+        of_label = f"\naae-zoo sample {name} -n 64 -o asked.png {asked}"
+        of_label += f"\naae-zoo reconstruct {name} PICTURES -o redrawn.png {asked}"
     return f"""## Use
 
 ```
@@ -52,12 +56,11 @@ The scale is set on {limits.images:,} ordinary images that its networks were not
 
 
 def _onnxruntime(manifest: Manifest) -> str:
-    labels, shape = manifest.labels, ", ".join(map(str, manifest.image.axes))
-    coordinate = manifest.label_coordinate
-    choice = (
-        f"\nCoordinate {coordinate} of `u` chooses class k as (k + uniform) / {len(labels)}."
-        if coordinate is not None
-        else ""
+    shape = ", ".join(map(str, manifest.image.axes))
+    choice = "".join(
+        f"\nCoordinate {a.coordinate} of `u` chooses {_what(a, manifest)} k as (k + uniform) / {len(a.labels)}."
+        for a in manifest.asked
+        if a.coordinate is not None
     )
     return f"""### Without this package
 
@@ -77,6 +80,13 @@ u = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (64, {manifest.noise})).ast
 codes = dict(zip((output.name for output in prior.get_outputs()), prior.run(None, {{"u": u}})))
 (images,) = decoder.run(None, codes)  # float32 [64, {shape}]
 ```"""
+
+
+def _what(attribute: Attribute, manifest: Manifest) -> str:
+    """What a coordinate chooses: a class, or an attribute's value, and which there are."""
+    if not manifest.attributes:
+        return "class"
+    return f"{markdown(attribute.name)} ({', '.join(map(markdown, attribute.labels))})"
 
 
 def _browser(manifest: Manifest) -> str:

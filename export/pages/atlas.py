@@ -1,5 +1,6 @@
 """The pictures that a page shows before its decoder has come: samples worth looking at, and the plane of a 2-D code."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Final, NamedTuple
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime.drawing.grid import to_uint8
+from aae_zoo.runtime.latent.attributes import told
 from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
 from aae_zoo.runtime.model import Model
 
@@ -32,11 +34,14 @@ Figures = NDArray[np.float32]
 
 
 class Samples(NamedTuple):
-    """Samples with their codes: images [n, C, H, W], codes z [n, latent], classes label [n] or None."""
+    """Samples with their codes: images [n, C, H, W], codes z [n, latent], label [n, attributes] or None.
+
+    The label is the number of the value of each attribute, or of the class, which the decoder takes.
+    """
 
     images: Figures
     z: Figures
-    label: NDArray[np.intp] | None
+    label: NDArray[np.int64] | None
 
 
 def draw_codes(model: Model, count: int) -> dict[str, Figures]:
@@ -64,7 +69,8 @@ def choose_samples(model: Model) -> Samples:
     clear = np.argsort(-clearness(images), kind="stable")[: round(_CLEAR * count)]
     first, *others = clear[_farthest(images[clear].reshape(len(clear), -1), ROWS * COLUMNS)]
     order = np.array([first, *np.random.default_rng(0).permutation(others)])
-    return Samples(images[order], codes["z"][order], None if y is None else y[order].argmax(1))
+    label = None if y is None else np.stack([found.numbers for found in told(y[order], model.manifest).values()], 1)
+    return Samples(images[order], codes["z"][order], label)
 
 
 def clearness(images: Figures) -> Figures:
@@ -100,12 +106,12 @@ def sheet(images: Figures, columns: int, most: int | None = None) -> Image.Image
     return picture.resize((width * columns, height * len(rows)), Image.Resampling.LANCZOS)
 
 
-def plane(model: Model, reach: float, label: int | None) -> tuple[Image.Image, int]:
+def plane(model: Model, reach: float, label: Sequence[int] | None) -> tuple[Image.Image, int]:
     """The pictures of a regular grid over the square from -reach to reach of a 2-D code, and how many are in a row."""
     cells = min(_CELLS[1], max(_CELLS[0], _PLANE // max(model.manifest.image.axes[1:])))
     centres = ((np.arange(cells) + 0.5) / cells * 2 - 1) * reach
     z = np.stack(np.meshgrid(centres, -centres), axis=-1).reshape(-1, 2).astype(np.float32)
-    y = None if label is None else np.full(len(z), label)
+    y = None if label is None else np.tile(label, (len(z), 1))
     return sheet(model.decode(z, y), cells, most=_PLANE // cells), cells
 
 

@@ -33,6 +33,7 @@ from aae_zoo.runtime.errors import ModelNotFound
 from aae_zoo.runtime.escapes import html_text, markdown
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.formats.preparation import digit_share
+from aae_zoo.runtime.latent.attributes import parts_of
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior
 from aae_zoo.runtime.model import Model
@@ -187,7 +188,7 @@ def _write_pictures(folder: Path, bundle: Bundle, model: Model) -> dict[str, Any
 
 
 def _write_plane(folder: Path, model: Model, facts: dict[str, Any]) -> dict[str, int]:
-    """Write the pictures of the plane, those of the first sample's class where there are classes: its facts."""
+    """Write the pictures of the plane, those of the first sample's classes where there are some: its facts."""
     label = facts["wall"]["label"]
     picture, cells = atlas.plane(model, facts["plane"]["high"], label and label[0])
     picture.save(folder / "plane.jpg", **_JPEG)
@@ -208,6 +209,7 @@ def _page(manifest: Manifest, root: str, facts: dict[str, Any], address: str | N
         height=manifest.image.height * atlas.ROWS,
         megabytes=f"{facts['bytes'] / 1e6:.1f}",
         board=board,
+        redraws="With every value of each attribute" if manifest.attributes else "In the same hand, with every label",
         preloads="\n  ".join(preloads),
         facts="".join(map(_row, figures(manifest))),
     )
@@ -244,8 +246,7 @@ def page_facts(bundle: Bundle, model: Model) -> dict[str, Any]:
         "preparation": {**asdict(manifest.preparation), "share": _share(manifest)},
         "latent": manifest.latent,
         "noise": manifest.noise,
-        "labels": manifest.labels,
-        "label_coordinate": manifest.label_coordinate,
+        "attributes": [{**asdict(attribute), "first": part.start} for attribute, part in parts_of(manifest)],
         "conditional": model.conditional,
         "score": _score(model),
         "detector": manifest.detector and asdict(manifest.detector),
@@ -326,6 +327,8 @@ def _card(facts: dict[str, Any]) -> str:
 
 def _invitation(facts: dict[str, Any]) -> str:
     """What there is to do on a model's page."""
+    if len(facts["attributes"]) > 1 and facts["conditional"]:
+        return "Open a picture, and see it redrawn with what you ask for."
     if facts["conditional"]:
         return "Draw something, and see it redrawn with every label in your own hand."
     if facts["latent"] == 2:

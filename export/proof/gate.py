@@ -30,10 +30,13 @@ FLOAT64_SLACK: Final = 1e-7
 Engine = tuple[Mapping[str, Sequence[int | str]], Run]
 
 
-def check_graphs(folder: Path, references: Mapping[str, Array]) -> dict[str, Any]:
-    """Compare the graphs <role>.onnx of a folder with references as `export.proof.golden` makes them: the report."""
+def check_graphs(folder: Path, references: Mapping[str, Array], widths: Sequence[int] = ()) -> dict[str, Any]:
+    """Compare the graphs <role>.onnx of a folder with references as `export.proof.golden` makes them: the report.
+
+    `widths` are those of the attributes in y, as `problem_with` has them.
+    """
     roles = [role for role in ALL_ROLES if role in ROLES or f"{role}.image" in references]
-    rows = [row for role in roles for row in _check_graph(folder / f"{role}.onnx", role, references)]
+    rows = [row for role in roles for row in _check_graph(folder / f"{role}.onnx", role, references, widths)]
     import onnx
 
     return {
@@ -73,7 +76,9 @@ def _outputs(role: str, references: Mapping[str, Array]) -> dict[str, Any]:
     }
 
 
-def _check_graph(path: Path, role: str, references: Mapping[str, Array]) -> Iterator[dict[str, Any]]:
+def _check_graph(
+    path: Path, role: str, references: Mapping[str, Array], widths: Sequence[int]
+) -> Iterator[dict[str, Any]]:
     given, expected = golden_of(role, references)
     exact = {name: references[f"{role}.{name}.float64"] for name in expected}
     for name, batches, open_engine in _engines(path):
@@ -85,7 +90,7 @@ def _check_graph(path: Path, role: str, references: Mapping[str, Array]) -> Iter
                 found = problem or replay(run, given, batch)
             except Exception as error:  # whatever an engine raises, the graph does not run there
                 found = f"{type(error).__name__}: {str(error)[:300]}"
-            yield row | (_failed(found) if isinstance(found, str) else _compare(found, expected, exact))
+            yield row | (_failed(found) if isinstance(found, str) else _compare(found, expected, exact, widths))
 
 
 def _undeclared(declared: Mapping[str, Sequence[int | str]], wanted: Mapping[str, Array]) -> str | None:
@@ -124,9 +129,9 @@ def _reference(path: Path) -> Engine:
     return declared, lambda inputs: dict(zip(names, evaluator.run(names, inputs), strict=True))
 
 
-def _compare(found: Arrays, expected: Arrays, exact: Mapping[str, Array]) -> dict[str, Any]:
+def _compare(found: Arrays, expected: Arrays, exact: Mapping[str, Array], widths: Sequence[int]) -> dict[str, Any]:
     """The largest error and distance from float64 over the outputs, and the first that is too large."""
-    if problem := problem_with(found, expected):
+    if problem := problem_with(found, expected, widths=widths):
         return _failed(problem)
     row: dict[str, Any] = {"error": 0.0, "float64": 0.0, "float64_allowed": 0.0, "passed": True}
     for name, reference in expected.items():
@@ -149,6 +154,6 @@ def _failed(problem: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     with np.load(sys.argv[2], allow_pickle=False) as saved:
-        result = check_graphs(Path(sys.argv[1]), dict(saved))
+        result = check_graphs(Path(sys.argv[1]), dict(saved), [*map(int, sys.argv[3:])])
     result["without_torch"] = "torch" not in sys.modules
     sys.stdout.write(json.dumps(result))

@@ -48,7 +48,9 @@ def _codes(prior: BasePrior, generator: torch.Generator) -> dict[str, Tensor]:
     extreme = (2 * torch.rand(14, z.shape[1], generator=generator) - 1) * _SIGMAS * z.std()
     codes["z"] = torch.cat([z[:16], torch.zeros_like(z[:1]), torch.ones_like(z[:1]), extreme])
     if "y" in codes:
-        codes["y"][16:] = torch.randn(16, codes["y"].shape[1], generator=generator).softmax(1)
+        logits = torch.randn(16, codes["y"].shape[1], generator=generator)
+        parts = logits.split([*prior.widths] or logits.shape[1], 1)
+        codes["y"][16:] = torch.cat([part.softmax(1) for part in parts], 1)
     return codes
 
 

@@ -1,6 +1,6 @@
 """A seeded search for the input at which an exported graph differs most from its PyTorch module."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -29,14 +29,16 @@ class Worst(NamedTuple):
 
 
 @torch.no_grad()
-def worst_input(network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], seed: int = 0) -> Worst:
+def worst_input(
+    network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], seed: int = 0, widths: Sequence[int] = ()
+) -> Worst:
     """Climb from the rows of `inputs` to the row at which the graph's outputs differ most from the module's.
 
     64 rows, or fewer of large images, are changed at random, in a few places or in all, by little or much. A
     changed row takes the place of the old one if it differs more, and every 20 rounds the better half replaces the
     other.
     Images stay bytes / 255, noise in the open interval (0, 1), classes probabilities, and codes within the largest of
-    `inputs`.
+    `inputs`. `widths` are how many numbers of y each attribute has, by default all.
     """
     generator = Generator().manual_seed(seed)
     session = open_own(graph)
@@ -57,7 +59,7 @@ def worst_input(network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], 
     rows = {name: values[order] for name, values in inputs.items()}
     best = errors(rows)
     for round_ in range(1, _ROUNDS + 1):
-        changed = {name: _change(name, values, limits[name], generator) for name, values in rows.items()}
+        changed = {name: _change(name, values, limits[name], generator, widths) for name, values in rows.items()}
         found = errors(changed)
         better = found > best
         best = torch.where(better, found, best)
@@ -83,7 +85,7 @@ def _largest(values: Tensor) -> Tensor:
     return values.abs().reshape(len(values), -1).amax(1)
 
 
-def _change(name: str, values: Tensor, limit: float, generator: Generator) -> Tensor:
+def _change(name: str, values: Tensor, limit: float, generator: Generator, widths: Sequence[int]) -> Tensor:
     """Change each row: between all and 1 in 64 of its numbers, by steps of the whole range down to 1/64 of it."""
     share, step = (0.5 ** torch.randint(7, (len(values),), generator=generator) for _ in range(2))
     shape = (-1, *[1] * (values.dim() - 1))
@@ -95,6 +97,6 @@ def _change(name: str, values: Tensor, limit: float, generator: Generator) -> Te
     if name == "u":
         return changed.clamp(_LEAST, 1 - _LEAST)
     if name == "y":
-        positive = changed.clamp(min=0) + _LEAST
-        return positive / positive.sum(1, keepdim=True)
+        positive = (changed.clamp(min=0) + _LEAST).split([*widths] or values.shape[1], 1)
+        return torch.cat([part / part.sum(1, keepdim=True) for part in positive], 1)
     return changed.clamp(-limit, limit)

@@ -11,7 +11,7 @@ from aae_zoo.export.release.marked import with_part
 from aae_zoo.runtime.bundles.graph_operators import OPERATORS
 from aae_zoo.runtime.bundles.manifest import SCHEMA, Manifest
 from aae_zoo.runtime.bundles.names import ALL_ROLES, PRECISIONS, ROLES
-from aae_zoo.runtime.bundles.rules import MOST_TEXT, MOST_TEXTS, Rule, rules_of
+from aae_zoo.runtime.bundles.rules import MOST_RECORDS, MOST_TEXT, MOST_TEXTS, Rule, rules_of
 from aae_zoo.runtime.checks.clauses import CLAUSES
 from aae_zoo.runtime.escapes import CONTROL
 
@@ -92,7 +92,8 @@ def _list(kinds: tuple[Any, ...], rule: Rule) -> Schema:
         return {"type": "array", "items": _value(kinds[0], rule), "minItems": len(kinds), "maxItems": len(kinds)}
     if kinds[0] is str:
         return {"type": "array", "items": {"type": "string", "not": {"pattern": CONTROL}}, "maxItems": MOST_TEXTS}
-    return {"type": "array", "items": _value(kinds[0], rule)}
+    bound = {"maxItems": MOST_RECORDS} if dataclasses.is_dataclass(kinds[0]) else {}
+    return {"type": "array", "items": _value(kinds[0], rule), **bound}
 
 
 def _table(kind: Any, rule: Rule) -> Schema:
@@ -118,6 +119,8 @@ def _rows(schema: Schema, prefix: str) -> list[list[str]]:
         rows.append([f"`{prefix}{name}`", _kind(value) + end, about["description"]])
         if "additionalProperties" in value:
             rows += _rows(value["additionalProperties"], f"{prefix}{name}.*.")
+        elif "properties" in value.get("items", {}):
+            rows += _rows(value["items"], f"{prefix}{name}[].")
         elif name != "graphs":  # whose description says it all
             rows += _rows({"properties": {}, **value}, f"{prefix}{name}.")
     return rows

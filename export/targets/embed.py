@@ -6,6 +6,7 @@ The modules are the checkout's folder examples/, which wheels have as aae_zoo.ex
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
-from aae_zoo.runtime.bundles.manifest import Manifest
+from aae_zoo.runtime.bundles.manifest import Attribute, Manifest
 from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import markdown, markdown_code
@@ -119,6 +120,7 @@ def _facts(manifest: Manifest, decoder: CheckedGraph) -> str:
         "code": {name: manifest.row_shapes[name][0] for name in decoder.inputs},
         "labels": manifest.labels,
         "labelCoordinate": manifest.label_coordinate,
+        **({"attributes": [asdict(each) for each in manifest.attributes]} if manifest.attributes else {}),
         "detects": DETECTOR in manifest.graphs,
     }
     return json.dumps(facts, indent=2)
@@ -146,8 +148,6 @@ def _readme(manifest: Manifest, graphs: Mapping[str, CheckedGraph], language: st
             for role, graph in graphs.items()
         ),
     ]
-    classes = ", ".join(f"{number} {markdown_code(label)}" for number, label in enumerate(manifest.labels))
-    chosen = f"coordinate {manifest.label_coordinate} of `u` chooses one, (number + uniform) / {len(manifest.labels)}"
     paragraphs = [
         f"# {manifest.name} {manifest.version} in your program",
         f"{markdown(manifest.title)}. {markdown(manifest.description)}.",
@@ -155,9 +155,17 @@ def _readme(manifest: Manifest, graphs: Mapping[str, CheckedGraph], language: st
         how[1].rstrip(),
         "All arrays are float32. Images are in [0, 1], the noise `u` is in the open interval (0, 1).",
         "\n".join(rows),
-        *([f"Classes: {classes}; {chosen}."] if manifest.label_coordinate is not None else []),
+        *[_choice(each, manifest) for each in manifest.asked if each.coordinate is not None],
     ]
     return "\n\n".join(paragraphs) + "\n"
+
+
+def _choice(attribute: Attribute, manifest: Manifest) -> str:
+    """How a class, or an attribute's value, is chosen."""
+    name = markdown(attribute.name) if manifest.attributes else "Classes"
+    values = ", ".join(f"{number} {markdown_code(label)}" for number, label in enumerate(attribute.labels))
+    chosen = f"coordinate {attribute.coordinate} of `u` chooses one, (number + uniform) / {len(attribute.labels)}"
+    return f"{name}: {values}; {chosen}."
 
 
 def _tensors(names: tuple[str, ...], manifest: Manifest) -> str:

@@ -1,6 +1,7 @@
 """What each graph says of itself, so that one file is enough for a program that embeds it."""
 
 import json
+from dataclasses import asdict
 from typing import Final
 
 from aae_zoo.runtime.bundles.manifest import Manifest
@@ -19,9 +20,10 @@ def graph_metadata(manifest: Manifest, role: str) -> dict[str, str]:
         "image_shape": json.dumps(manifest.image.axes),
         "latent": str(manifest.latent),
         "noise": str(manifest.noise),
-        "classes": str(len(manifest.labels)),
+        "classes": str(manifest.classes),
         "labels": json.dumps(manifest.labels),
         "label_coordinate": "" if coordinate is None else str(coordinate),
         "dataset": manifest.dataset,
         "licence": manifest.licence,
+        **({"attributes": json.dumps([asdict(each) for each in manifest.attributes])} if manifest.attributes else {}),
     }

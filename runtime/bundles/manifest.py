@@ -15,7 +15,7 @@ from aae_zoo.runtime.bundles.names import (
     PRECISIONS,
     is_plain_name,
 )
-from aae_zoo.runtime.bundles.rules import MOST_TEXT, MOST_TEXTS, SHA256, Rule, rules_of
+from aae_zoo.runtime.bundles.rules import MOST_RECORDS, MOST_TEXT, MOST_TEXTS, SHA256, Rule, rules_of
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.escapes import is_line
@@ -83,6 +83,20 @@ USUAL_PREPARATION: Final = Preparation(fit="crop", ground="white", polarity="any
 
 
 @dataclass(frozen=True)
+class Attribute:
+    """Something that can be asked of a picture, such as glasses, and the values that it has.
+
+    In y the attributes stand one after the other, each with a number for each of its values.
+    """
+
+    name: Annotated[str, Rule("what it is called", pattern="[^=]+", expected="a line of text without =")]
+    labels: Annotated[tuple[str, ...], Rule("the names of its values by number")]
+    coordinate: Annotated[
+        int | None, Rule("the coordinate of u that chooses a value; else none does", 0, _SIZE - 1, optional=True)
+    ]
+
+
+@dataclass(frozen=True)
 class ScoreLimits:
     """What the anomaly score measures against: the 99th percentiles on so many validation `images`.
 
@@ -141,11 +155,15 @@ class Manifest:
     label_coordinate: Annotated[
         int | None, Rule("the coordinate of u that chooses the class; else none does", 0, _SIZE - 1, optional=True)
     ]
+    attributes: Annotated[
+        tuple[Attribute, ...],
+        Rule("what can be asked of a picture, several things at once; else nothing but the labels", optional=True),
+    ]
     choices: Annotated[
         tuple[int, ...],
         Rule(
-            "all coordinates of u that choose a class, a component or a bit instead of spreading codes; else the one "
-            "that chooses the class",
+            "all coordinates of u that choose a value, a component or a bit instead of spreading codes; else those "
+            "that choose the class or the attributes",
             0,
             _SIZE - 1,
             optional=True,
@@ -172,6 +190,8 @@ class Manifest:
     def to_document(self) -> dict[str, Any]:
         """The manifest as its file has it: of its JSON, `parse_manifest` makes the same manifest again."""
         document = asdict(self)
+        if not self.attributes:
+            del document["attributes"]  # earlier manifests are without it
         # The last of the file, and not there where they were not measured.
         last = {name: document.pop(name) for name in ("score", "detector")}
         if last["score"] and last["score"]["false_alarms"] == FALSE_ALARMS:
@@ -183,6 +203,23 @@ class Manifest:
         """The bytes of all files but the manifest itself."""
         return sum(record.size for record in self.files.values())
 
+    @cached_property
+    def asked(self) -> tuple[Attribute, ...]:
+        """What can be asked of a picture, in the order of y: the attributes, or the labels as one called "label"."""
+        if self.attributes or not self.labels:
+            return self.attributes
+        return (Attribute("label", self.labels, self.label_coordinate),)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many values each of `asked` has."""
+        return tuple(len(attribute.labels) for attribute in self.asked)
+
+    @property
+    def classes(self) -> int:
+        """How many numbers y has: one for each value of each of `asked`."""
+        return sum(self.widths)
+
     @property
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of a row of each input and output that a graph of the bundle may have, by name."""
@@ -191,7 +228,7 @@ class Manifest:
             "image": self.image.axes,
             "z": (self.latent,),
             "log_var": (self.latent,),
-            "y": (len(self.labels),),
+            "y": (self.classes,),
             "u": (self.noise,),
             **(of_detector if DETECTOR in self.graphs else {}),
         }
@@ -255,6 +292,12 @@ class _Fields:
         if not isinstance(document, dict):
             raise InvalidBundle(f"{where} holds {type(document).__name__}, expected a JSON object")
         self.document: dict[str, Any] = document
+
+    def records(self, key: str, record: type) -> "list[_Fields]":
+        values: list[object] = self._get(key, list, "a list of objects")
+        if len(values) > MOST_RECORDS:
+            raise self.wrong(key, f"at most {MOST_RECORDS} objects")
+        return [_Fields(value, f"{self.where}: {key}[{number}]", record) for number, value in enumerate(values)]
 
     def _get(self, key: str, kind: type | tuple[type, ...], expected: str) -> Any:
         value = self.document.get(key)
@@ -321,6 +364,9 @@ def _manifest(fields: _Fields) -> Manifest:
     if (DETECTOR in graphs) == fields.lacks(DETECTOR):
         raise fields.wrong(DETECTOR, "an object where graphs has a detector, and nowhere else")
     coordinate = None if fields.lacks("label_coordinate") else fields.integer("label_coordinate", noise - 1)
+    labels, attributes = fields.texts("labels"), _attributes(fields, noise)
+    if attributes and (labels or coordinate is not None):
+        raise fields.wrong("attributes", "none beside labels")
     return Manifest(
         schema=SCHEMA,
         name=fields.text("name"),
@@ -336,9 +382,10 @@ def _manifest(fields: _Fields) -> Manifest:
         else _preparation(fields.fields("preparation", Preparation)),
         latent=fields.integer("latent"),
         noise=noise,
-        labels=fields.texts("labels"),
+        labels=labels,
         label_coordinate=coordinate,
-        choices=_choices(fields, noise, coordinate),
+        attributes=attributes,
+        choices=_choices(fields, noise, (coordinate, *(attribute.coordinate for attribute in attributes))),
         graphs=graphs,
         files=files,
         score=None if fields.lacks("score") else _score(fields.fields("score", ScoreLimits)),
@@ -348,10 +395,23 @@ def _manifest(fields: _Fields) -> Manifest:
     )
 
 
-def _choices(fields: _Fields, noise: int, label_coordinate: int | None) -> tuple[int, ...]:
-    """The coordinates that choose; where the manifest does not say, the one that chooses the class."""
+def _attributes(fields: _Fields, noise: int) -> tuple[Attribute, ...]:
+    if fields.lacks("attributes"):
+        return ()
+    return tuple(
+        Attribute(
+            name=entry.text("name"),
+            labels=entry.texts("labels"),
+            coordinate=None if entry.lacks("coordinate") else entry.integer("coordinate", noise - 1),
+        )
+        for entry in fields.records("attributes", Attribute)
+    )
+
+
+def _choices(fields: _Fields, noise: int, values: tuple[int | None, ...]) -> tuple[int, ...]:
+    """The coordinates that choose; where the manifest does not say, those that choose classes or attributes' values."""
     if fields.lacks("choices"):
-        return () if label_coordinate is None else (label_coordinate,)
+        return tuple(coordinate for coordinate in values if coordinate is not None)
     values = fields.document["choices"]
     if not isinstance(values, list) or not all(type(v) is int and 0 <= v < noise for v in values):
         raise fields.wrong("choices", f"a list of whole numbers from 0 to {noise - 1}")

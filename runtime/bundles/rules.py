@@ -7,6 +7,8 @@ SHA256: Final = "[0-9a-f]{64}"
 # The most characters of a text, and the most texts of a list.
 MOST_TEXT: Final = 10_000
 MOST_TEXTS: Final = 100_000
+# The most objects of a list.
+MOST_RECORDS: Final = 100
 
 
 class Rule(NamedTuple):

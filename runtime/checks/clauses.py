@@ -7,7 +7,7 @@ or ParityError on the way is one more.
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -17,7 +17,7 @@ import numpy as np
 from aae_zoo.runtime.bundles.bundle import leads_outside
 from aae_zoo.runtime.bundles.graph_check import check_graph, check_interface
 from aae_zoo.runtime.bundles.graph_metadata import METADATA_PREFIX, graph_metadata
-from aae_zoo.runtime.bundles.manifest import SCHEMA
+from aae_zoo.runtime.bundles.manifest import SCHEMA, Attribute
 from aae_zoo.runtime.bundles.names import MANIFEST, MAX_MANIFEST_BYTES, SIGNATURE
 from aae_zoo.runtime.bundles.signature import OF_GIT, compare, contents, read_signature, signed_files
 from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, problem_with
@@ -26,6 +26,7 @@ from aae_zoo.runtime.checks.subject import Subject
 from aae_zoo.runtime.checks.verify import GATES, verify
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.latent.attributes import parts_of
 from aae_zoo.runtime.latent.noise import uniform_noise
 
 OPSET: Final = 18
@@ -39,7 +40,7 @@ _DRAWS: Final = 64
 _WITHIN: Final = (0.01, 0.5, 0.99)
 _NEAR: Final = 1e-6
 # The keys whose values are JSON, in which blanks say nothing.
-_JSON: Final = ("image_shape", "labels")
+_JSON: Final = ("image_shape", "labels", "attributes")
 
 Check = Callable[[Subject], Iterator[str]]
 
@@ -103,9 +104,10 @@ def _manifest_version(subject: Subject) -> Iterator[str]:
 @_clause(
     "manifest-fields",
     "It has every field of the table below that is not optional, each of its type and within its range. Whole "
-    "numbers are written without a point or an exponent. `label_coordinate` and every one of `choices` are below "
-    "`noise`. Every role has a graph in `fp32`, and every graph's file is among `files`. `detector` is there "
-    "where `graphs` has a detector, and nowhere else. Names of files differ in more than capitals.",
+    "numbers are written without a point or an exponent. `label_coordinate`, every `coordinate` of an attribute and "
+    "every one of `choices` are below `noise`. A model has `labels` or `attributes`, not both. Every role has a graph "
+    "in `fp32`, and every graph's file is among `files`. `detector` is there where `graphs` has a detector, and "
+    "nowhere else. Names of files differ in more than capitals.",
     "manifest-version",
 )
 def _manifest_fields(subject: Subject) -> Iterator[str]:
@@ -115,18 +117,28 @@ def _manifest_fields(subject: Subject) -> Iterator[str]:
 
 @_clause(
     "labels",
-    "Names of classes differ from each other. Where there is a `label_coordinate` there are at least two, and "
-    "`choices` has that coordinate.",
+    "Names of classes differ from each other, as do those of attributes and of the values of each. Where there is a "
+    "`label_coordinate`, or a `coordinate` of an attribute, it chooses among at least two, no other attribute has it, "
+    "and it is one of `choices`.",
     "manifest-fields",
 )
 def _labels(subject: Subject) -> Iterator[str]:
-    labels, coordinate = subject.manifest.labels, subject.manifest.label_coordinate
-    if twice := [label for label, count in Counter(labels).items() if count > 1]:
-        yield f"labels has {', '.join(twice)!r:.80} more than once"
-    if coordinate is not None and len(labels) < 2:
-        yield f"label_coordinate is {coordinate}, but labels has {len(labels)} names"
-    if coordinate is not None and coordinate not in subject.manifest.choices:
-        yield f"label_coordinate is {coordinate}, which is not among choices"
+    manifest = subject.manifest
+    yield from _twice("attributes", [attribute.name for attribute in manifest.attributes])
+    yield from _twice("coordinate", [str(a.coordinate) for a in manifest.attributes if a.coordinate is not None])
+    choosing = [("labels", "label_coordinate", manifest.labels, manifest.label_coordinate)]
+    choosing += [(f"{a.name}: labels", f"{a.name}: coordinate", a.labels, a.coordinate) for a in manifest.attributes]
+    for names, place, labels, coordinate in choosing:
+        yield from _twice(names, labels)
+        if coordinate is not None and len(labels) < 2:
+            yield f"{place} is {coordinate}, but {names} has {len(labels)} names"
+        if coordinate is not None and coordinate not in manifest.choices:
+            yield f"{place} is {coordinate}, which is not among choices"
+
+
+def _twice(what: str, names: Iterable[str]) -> Iterator[str]:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        yield f"{what} has {', '.join(twice)!r:.80} more than once"
 
 
 @_clause(
@@ -271,31 +283,36 @@ def _graph_draws(subject: Subject) -> Iterator[str]:
     for start in range(0, len(noise), decoder.batch):  # images may be huge
         codes = prior.run({"u": noise[start : start + decoder.batch]})
         for role, found in (("prior", codes), ("decoder", decoder.run(codes))):
-            if problem := problem_with(found, found):
+            if problem := problem_with(found, found, widths=subject.manifest.widths):
                 yield f"the {role}: {problem}"
                 return
 
 
 @_clause(
     "graph-classes",
-    "u = (k + v) / classes in `label_coordinate`, with v in (0, 1), chooses class k: a prior that gives `y` gives 1 "
-    "for that class and 0 for the others.",
+    "u = (k + v) / classes in `label_coordinate`, with v in (0, 1), chooses class k, and in the `coordinate` of an "
+    "attribute its value k of so many: a prior that gives `y` gives 1 for it and 0 for the others.",
     "labels",
     "graph-draws",
 )
 def _graph_classes(subject: Subject) -> Iterator[str]:
-    manifest, prior = subject.manifest, subject.engine.graph("prior")
-    coordinate, count = manifest.label_coordinate, len(manifest.labels)
-    if coordinate is None or "y" not in prior.outputs:
-        return
+    if "y" in subject.engine.graph("prior").outputs:
+        for attribute, part in parts_of(subject.manifest):
+            yield from _wrong_values(subject, attribute, part)
+
+
+def _wrong_values(subject: Subject, attribute: Attribute, part: slice) -> Iterator[str]:
+    """The values of an attribute, whose part of y this is, that the prior does not give where they are chosen."""
+    count = len(attribute.labels) if attribute.coordinate is not None else 0
     for first in range(0, count, _DRAWS):  # there may be very many
         chosen = np.arange(first, min(first + _DRAWS, count)).repeat(len(_WITHIN))
-        noise = uniform_noise(len(chosen), manifest.noise, 0)
-        noise[:, coordinate] = (chosen + np.resize(_WITHIN, len(chosen))) / count
-        y = prior.run({"u": noise})["y"]
+        noise = uniform_noise(len(chosen), subject.manifest.noise, 0)
+        noise[:, attribute.coordinate] = (chosen + np.resize(_WITHIN, len(chosen))) / count
+        y = subject.engine.graph("prior").run({"u": noise})["y"][:, part]
         y[np.arange(len(chosen)), chosen] -= 1
+        what = "class" if subject.manifest.labels else attribute.name
         for number in dict.fromkeys(chosen[np.abs(y).max(1) > _NEAR].tolist()):
-            yield f"the prior does not give class {manifest.labels[number]!r:.80} where its coordinate chooses that"
+            yield f"the prior does not give {what} {attribute.labels[number]!r:.80} where its coordinate chooses that"
 
 
 @_clause(
@@ -313,7 +330,7 @@ def _golden_file(subject: Subject) -> Iterator[str]:
     "golden-arrays",
     "It has every input and output of every graph, of the same number of rows, at least one, in the manifest's "
     "sizes; float32, or bytes, which mean byte / 255; `u` is in (0, 1), `image` in [0, 1], `map` not below 0, and a "
-    "row of `y` sums to 1.",
+    "row of `y`, or each attribute's part of it, sums to 1.",
     "golden-file",
     "graph-interface",
 )
@@ -333,7 +350,7 @@ def _array_problems(arrays: Arrays, subject: Subject) -> Iterator[str]:
     for name, values in arrays.items():
         if values.shape[1:] != shapes[name]:
             yield f"{name} has rows of {list(values.shape[1:])[:8]}, expected {list(shapes[name])}"
-        elif problem := problem_with({name: values}, {name: values}):
+        elif problem := problem_with({name: values}, {name: values}, widths=subject.manifest.widths):
             yield problem
         elif name == "u" and not 0 < values.min() <= values.max() < 1:
             yield f"u has values from {values.min():g} to {values.max():g}, expected (0, 1)"

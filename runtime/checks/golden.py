@@ -31,7 +31,7 @@ def read_golden(bundle: Bundle) -> Arrays:
             such arrays take.
     """
     m = bundle.manifest
-    most = min(_MOST, _MOST_BYTES * (math.prod(m.image.axes) + m.latent + m.noise + len(m.labels)))
+    most = min(_MOST, _MOST_BYTES * (math.prod(m.image.axes) + m.latent + m.noise + m.classes))
     content = bundle.read(GOLDEN, _MOST)
     try:
         npz = Npz(io.BytesIO(content), most)

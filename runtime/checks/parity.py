@@ -1,7 +1,7 @@
 """How a graph's outputs are compared with PyTorch's golden ones: the same for the export's gate and for `verify`."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -44,10 +44,13 @@ def replay(run: Run, inputs: Arrays, batch: int) -> Arrays | str:
     return {name: np.concatenate([part[name] for part in parts])[:rows] for name in parts[0]}
 
 
-def problem_with(found: Mapping[str, Array], expected: Mapping[str, Array], slack: float = 0.0) -> str | None:
+def problem_with(
+    found: Mapping[str, Array], expected: Mapping[str, Array], slack: float = 0.0, widths: Sequence[int] = ()
+) -> str | None:
     """What is wrong with outputs apart from their values: names, shapes, dtypes, ranges; None if nothing is.
 
-    `slack` is how far rounding may carry an image or a probability out of its range.
+    `slack` is how far rounding may carry an image or a probability out of its range. `widths` are how many numbers of
+    y, whose sum is 1, each attribute has, by default all.
     """
     if sorted(found) != sorted(expected):
         return f"its outputs are {sorted(found)}, expected {sorted(expected)}"
@@ -61,9 +64,15 @@ def problem_with(found: Mapping[str, Array], expected: Mapping[str, Array], slac
             return f"{name} has values from {values.min():g} to {values.max():g}, expected [0, 1]"
         if name == "map" and not values.min() >= -slack:
             return f"{name} has values from {values.min():g}, expected none below 0"
-        if name == "y" and (worst := np.abs(values.sum(1, dtype=np.float64) - 1).max()) > 1e-3 + 10 * slack:
+        if name == "y" and (worst := _off(values, widths)) > 1e-3 + 10 * slack:
             return f"{name} has rows whose sum is {worst:.3g} off, expected probabilities that sum to 1"
     return None
+
+
+def _off(y: Array, widths: Sequence[int]) -> float:
+    """How far from 1 the probabilities y [n, classes] of an attribute sum at most."""
+    parts = np.split(y, np.cumsum(widths[:-1], dtype=np.intp), axis=1)
+    return max(float(np.abs(part.sum(1, dtype=np.float64) - 1).max()) for part in parts)
 
 
 def relative_error(found: Array, reference: Array) -> float:

@@ -82,7 +82,7 @@ def verify(name: str, *, device: str = "auto", precision: str | None = None, iso
         comparison
         for role, which in graphs_of(bundle, precision)
         for run, where in _runs(bundle, role, which, device, isolate=isolate)
-        for comparison in _verify(run, golden_of(role, golden, which), (role, which, where))
+        for comparison in _verify(run, golden_of(role, golden, which), (role, which, where), bundle.manifest.widths)
     ]
 
 
@@ -124,17 +124,21 @@ def _named(names: Sequence[str], run: Callable[[Any, Any], Sequence[Any]]) -> Ru
     return lambda inputs: dict(zip(names, run(names, inputs), strict=True))
 
 
-def _verify(run: Run, golden: tuple[Arrays, Arrays], place: tuple[str, str, str]) -> Iterator[Comparison]:
+def _verify(
+    run: Run, golden: tuple[Arrays, Arrays], place: tuple[str, str, str], widths: Sequence[int]
+) -> Iterator[Comparison]:
     for batch in COMPARED_BATCHES:
-        yield _compare(run, *golden, (*place, batch))
+        yield _compare(run, *golden, (*place, batch), widths)
 
 
-def _compare(run: Run, given: Arrays, expected: Arrays, place: tuple[str, str, str, int]) -> Comparison:
+def _compare(
+    run: Run, given: Arrays, expected: Arrays, place: tuple[str, str, str, int], widths: Sequence[int]
+) -> Comparison:
     role, precision, device, batch = place
     measure, gate, slack = GATES[device, precision]
     try:
         found = replay(run, given, batch)
-        problem = found if isinstance(found, str) else problem_with(found, expected, slack)
+        problem = found if isinstance(found, str) else problem_with(found, expected, slack, widths)
     except Exception as error:  # any error of ONNX Runtime's means that the graph does not run here
         found = problem = " ".join(str(error).split())[:300]
     if problem or isinstance(found, str):

@@ -59,7 +59,10 @@ def neighbours(
     return rows
 
 
-def classes(images: Array, labels: Sequence[str]) -> list[Row]:
-    """Images [rows * labels, C, H, W], class by class along each row, with the names of the classes below the last."""
+def classes(images: Array, labels: Sequence[str], name: str = "") -> list[Row]:
+    """Images [rows * labels, C, H, W], class by class along each row, with the names of the classes below the last.
+
+    What they are classes of is said by `name`.
+    """
     each = images.reshape(-1, len(labels), *images.shape[1:])
-    return [*(Row("", row) for row in each[:-1]), Row("", each[-1], [(label,) for label in labels])]
+    return [*(Row(name, row) for row in each[:-1]), Row(name, each[-1], [(label,) for label in labels])]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from aae_zoo.runtime.engine.session import open_session, pool_is_shared
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.formats.stream import Job
+from aae_zoo.runtime.latent.attributes import Asked
 from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.runtime.latent.maps import local_error
 from aae_zoo.runtime.latent.noise import uniform_noise
@@ -131,9 +133,16 @@ class Engine:
             len(images), graph.batch, graph.outputs, lambda part, out: graph.run({"image": images.rows(part)}, out)
         )
 
-    def reconstruct_job(self, images: Images) -> Job:
-        """Images of the codes of images, of an encoder that gives all that the decoder takes."""
+    def reconstruct_job(self, images: Images, asked: Asked | None = None) -> Job:
+        """Images of the codes of images, with what is asked for in place of their own attributes.
+
+        Encoder and `asked` give all that the decoder takes.
+        """
         encoder, decoder = self.graph("encoder"), self.graph("decoder")
+        if asked:
+            return self._images(
+                len(images), lambda part, out: decoder.run(self.redrawn(images.rows(part), asked, part), out)
+            )
         names = sorted(decoder.inputs)
         return self._images(
             len(images), lambda part, out: decoder.run(encoder.keep({"image": images.rows(part)}, names), out)
@@ -176,6 +185,11 @@ class Engine:
             return found
 
         return Job(len(images), batch, outputs, step)
+
+    def redrawn(self, images: NDArray[np.float32], asked: Asked, part: slice) -> Arrays:
+        """The decoder's inputs for images, which are the rows `part` of those that something is asked for."""
+        codes = self.graph("encoder").run({"image": images})
+        return {"z": codes["z"], "y": asked.replace(codes.get("y"), part)}
 
     @property
     def kept_codes(self) -> KeptCodes | None:
@@ -226,12 +240,15 @@ class Engine:
         return found
 
     def _readings(self, codes: Arrays) -> Iterator[Arrays]:
-        """The decoder's inputs for codes: one set, or one for each class where the encoder does not give the class."""
+        """The decoder's inputs for codes: one set, or one for each class where the encoder does not give the class.
+
+        Of several attributes, each with each.
+        """
         if not self.conditional or "y" in codes:
             yield self.decoder_inputs(codes)
             return
-        for row in np.eye(len(self.manifest.labels), dtype=np.float32):
-            yield {"z": codes["z"], "y": np.tile(row, (len(codes["z"]), 1))}
+        for rows in product(*(np.eye(width, dtype=np.float32) for width in self.manifest.widths)):
+            yield {"z": codes["z"], "y": np.tile(np.concatenate(rows), (len(codes["z"]), 1))}
 
 
 def _worker(bundle: Bundle, device: Device, threads: int | None, precision: str) -> "Worker":

@@ -1,5 +1,6 @@
 """Arrays that users give: of any library, as numpy's; codes and classes, checked where a mistake was made."""
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any, Final
 
@@ -74,18 +75,25 @@ def check_noise(values: Any, size: int) -> NDArray[np.float32]:
     return noise
 
 
-def check_classes(values: Any, classes: int) -> NDArray[np.float32]:
-    """Classes as contiguous float32 [n, classes]: class numbers, integers [n], become one-hot rows.
+def check_classes(values: Any, widths: Sequence[int]) -> NDArray[np.float32]:
+    """Classes as contiguous float32 [n, classes], those of each attribute after those of the one before it.
+
+    `widths` are how many values each attribute has. Their numbers, integers [n, attributes], become one-hot rows, as
+    do those of one attribute [n].
 
     Raises:
         InvalidInput: a number that is not a class, or as for `check_codes`.
     """
     array = as_array(values, "y")
-    if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:
-        return check_codes(array, classes, "y")
-    if array.min() < 0 or array.max() >= classes:
-        raise InvalidInput(f"y holds the classes {array.min()} to {array.max()}, expected 0 to {classes - 1}")
-    return np.asarray(np.eye(classes, dtype=np.float32)[array])
+    numbers = array[:, None] if array.ndim == 1 else array
+    are_numbers = array.dtype.kind in "iu" and numbers.shape[1:] == (len(widths),) and len(numbers) > 0
+    if not are_numbers or array.shape[1:] == (sum(widths),):
+        return check_codes(array, sum(widths), "y")
+    for column, classes in zip(numbers.T, widths, strict=True):
+        if column.min() < 0 or column.max() >= classes:
+            raise InvalidInput(f"y holds the classes {column.min()} to {column.max()}, expected 0 to {classes - 1}")
+    each = zip(numbers.T, widths, strict=True)
+    return np.concatenate([np.eye(classes, dtype=np.float32)[column] for column, classes in each], axis=1)
 
 
 def check_output(out: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:

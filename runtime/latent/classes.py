@@ -21,10 +21,10 @@ class Classes(NamedTuple):
         names = ", ".join(self.names[:_SHOWN]) + (", ..." if len(self.names) > _SHOWN else "")
         return f"<Classes [{len(self.names)}]: {names}>"
 
-    def counts(self) -> dict[str, list[Any]]:
-        """How many images each class has that has any, in the order of the classes: columns label and images."""
+    def counts(self, name: str = "label") -> dict[str, list[Any]]:
+        """How many images each class has that has any, in the order of the classes: columns `name` and images."""
         counts = Counter(name for _, name in sorted(zip(self.numbers.tolist(), self.names, strict=True)))
-        return {"label": list(counts), "images": list(counts.values())}
+        return {name: list(counts), "images": list(counts.values())}
 
 
 def most_probable(y: NDArray[np.float32], labels: Sequence[str]) -> Classes:

@@ -37,13 +37,24 @@ _JSON_TEXT: Final = {True: 3, False: 10}
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
+class Told(BaseModel):
+    """The most probable value of an attribute for each image, and how probable it is."""
+
+    value: list[str]
+    probability: list[float]
+
+
 class Encoded(BaseModel):
-    """The codes of images, row by row; log_var, y and the classes' names where the model gives them."""
+    """The codes of images, row by row; log_var, y and the classes' names where the model gives them.
+
+    Of a model with several attributes, each has its values and how probable they are.
+    """
 
     z: list[list[float]]
     log_var: list[list[float]] | None = None
     y: list[list[float]] | None = None
     label: list[str] | None = None
+    attributes: dict[str, Told] | None = None
 
 
 class Scored(BaseModel):
@@ -64,7 +75,7 @@ def codes_model(manifest: Manifest, *, conditional: bool) -> type[BaseModel]:
     """What a request to decode says in JSON: z, and where the decoder is conditional, y too."""
     size = Field(min_length=1, max_length=ROWS)
     z_row = Annotated[list[Number], Field(min_length=manifest.latent, max_length=manifest.latent)]
-    classes = len(manifest.labels)
+    classes = manifest.classes
     y_row = Annotated[list[Number], Field(min_length=classes, max_length=classes)]
     number = Annotated[int, Field(ge=0, le=max(0, classes - 1))]
 
@@ -75,7 +86,12 @@ def codes_model(manifest: Manifest, *, conditional: bool) -> type[BaseModel]:
     class CodesAndClasses(Codes):
         y: Annotated[list[number], size] | Annotated[list[y_row], size]
 
-    return CodesAndClasses if conditional else Codes
+    class CodesAndAttributes(Codes):
+        y: Annotated[list[y_row], size]
+
+    if not conditional:
+        return Codes
+    return CodesAndAttributes if manifest.attributes else CodesAndClasses
 
 
 def check_json(body: bytes) -> None:

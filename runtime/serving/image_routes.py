@@ -12,15 +12,15 @@ from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ValidationError, WithJsonSchema
 
-from aae_zoo.runtime.bundles.manifest import ScoreLimits
+from aae_zoo.runtime.bundles.manifest import Manifest, ScoreLimits
 from aae_zoo.runtime.drawing.maps import Maps
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.formats.images import Images, check_images, from_pixels
 from aae_zoo.runtime.formats.pictures import measure, read_picture
 from aae_zoo.runtime.formats.plan import How, Invert, Notices, Plan, parse_range
-from aae_zoo.runtime.latent.classes import most_probable
-from aae_zoo.runtime.latent.noise import choose_label, uniform_noise
+from aae_zoo.runtime.latent.attributes import LABEL, Asked, parse_attributes, told
+from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, Scores, contrast_of, judge, judge_detected
 from aae_zoo.runtime.serving import bodies, refusals
 from aae_zoo.runtime.serving.batching import ROWS
@@ -55,6 +55,25 @@ async def _prepared(resize: bool = False, invert: Invert = "auto", range: str | 
 Prepared = Annotated[How, Depends(_prepared)]
 
 
+def _known(manifest: Manifest) -> AfterValidator:
+    """Refuses what cannot be asked of the model, as NAME=VALUE."""
+
+    def check(texts: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            Asked(manifest, parse_attributes(texts), 1)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+        return texts
+
+    return AfterValidator(check)
+
+
+def _all(manifest: Manifest) -> WithJsonSchema:
+    """All that can be asked of the model, as NAME=VALUE."""
+    every = [f"{attribute.name}={label}" for attribute in manifest.asked for label in attribute.labels]
+    return WithJsonSchema({"type": "array", "items": {"type": "string", "enum": every}})
+
+
 def add_sample(app: FastAPI, service: Service) -> None:
     """GET /sample."""
     manifest = service.manifest
@@ -75,13 +94,20 @@ def add_sample(app: FastAPI, service: Service) -> None:
             WithJsonSchema({"type": "string", "enum": list(manifest.labels)}),
             Query(include_in_schema=manifest.label_coordinate is not None),
         ] = None,
+        with_: Annotated[
+            tuple[str, ...],
+            _known(manifest),
+            _all(manifest),
+            Query(alias="with", include_in_schema=bool(manifest.asked)),
+        ] = (),
         format: Literal["png", "npy"] = "png",  # noqa: A002 - the parameter's name
     ) -> Response:
         """New images: a .png with all of them, or an .npy array float32 [n, C, H, W]. A seed gives the same again."""
         await share_of(request).take(service.cost(n), f"{n} images")
+        asked = Asked(manifest, {**parse_attributes(with_), **({} if label is None else {LABEL: label})}, n)
+        asked.check_drawn()
         noise = uniform_noise(n, manifest.noise, seed)
-        if label is not None and manifest.label_coordinate is not None:
-            choose_label(noise, manifest.label_coordinate, manifest.labels.index(label), len(manifest.labels))
+        asked.choose(noise, slice(None))
         return await _image_response((await service.run("draw", {"u": noise}))["image"], format)
 
 
@@ -109,8 +135,11 @@ def add_encode(app: FastAPI, service: Service) -> None:
         said = _said(notices)
         if format == "npy":
             return Response(bodies.npy(codes["z"]), media_type=bodies.NPY, headers=said)
-        if "y" in codes:
-            codes["label"] = most_probable(codes["y"], manifest.labels).names
+        found = told(codes["y"], manifest) if "y" in codes else {}
+        if manifest.attributes:
+            codes["attributes"] = {n: {"value": c.names, "probability": c.probabilities} for n, c in found.items()}
+        elif found:
+            codes["label"] = found[LABEL].names
         return Response(bodies.json(codes), media_type=_JSON, headers=said)
 
 
@@ -141,6 +170,7 @@ def add_decode(app: FastAPI, service: Service) -> None:
 
 def add_reconstruct(app: FastAPI, service: Service) -> None:
     """POST /reconstruct."""
+    manifest = service.manifest
 
     @app.post(
         "/reconstruct",
@@ -148,12 +178,29 @@ def add_reconstruct(app: FastAPI, service: Service) -> None:
         responses={**refusals.BODY, **_IMAGES},
         openapi_extra=_IMAGES_IN,
     )
-    async def reconstruct(request: Request, how: Prepared, format: Literal["png", "npy"] = "png") -> Response:  # noqa: A002
-        """What the model makes of images, given as for /encode: decoded from their codes."""
+    async def reconstruct(
+        request: Request,
+        how: Prepared,
+        with_: Annotated[
+            tuple[str, ...],
+            _known(manifest),
+            _all(manifest),
+            Query(alias="with", include_in_schema=service.conditional),
+        ] = (),
+        format: Literal["png", "npy"] = "png",  # noqa: A002 - the parameter's name
+    ) -> Response:
+        """What the model makes of images, given as for /encode: decoded from their codes, or redrawn with others."""
         notices = Notices(quiet=True)
         images = await _images(request, service, how, notices)
-        again = (await service.run("reconstruct", {"image": images}))["image"]
-        return await _image_response(again, format, _said(notices))
+        if with_:
+            asked = Asked(manifest, parse_attributes(with_), len(images))
+            asked.check_redrawn(conditional=service.conditional)
+            codes = await service.run("encode", {"image": images})
+            y = asked.replace(codes.get("y"), slice(None))
+            again = await service.run("decode", {"z": codes["z"], "y": y})
+        else:
+            again = await service.run("reconstruct", {"image": images})
+        return await _image_response(again["image"], format, _said(notices))
 
 
 def add_score(app: FastAPI, service: Service) -> None:

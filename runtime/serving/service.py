@@ -113,7 +113,7 @@ class Service:
         checks: dict[str, Callable[[Any], NDArray[np.float32]]] = {
             "image": lambda values: check_images(values, Plan.of(self.manifest, {"invert": "no"})),
             "z": lambda values: check_codes(values, self.manifest.latent, "z"),
-            "y": lambda values: check_classes(values, len(self.manifest.labels)),
+            "y": lambda values: check_classes(values, self.manifest.widths),
             "u": lambda values: check_noise(values, self.manifest.noise),
         }
         return {name: checks[name](values) for name, values in inputs.items()}

@@ -207,7 +207,7 @@ def test_the_plane_of_a_model_with_labels_is_that_of_the_chosen_one(
 ) -> None:
     found, model = desktop(seen, "labelled"), load(labelled_bundle(encoder_tells=False))
     plane = json.loads((site / "labelled" / "model.json").read_text())["plane"]
-    picture, cells = atlas.plane(model, plane["high"], label=1)
+    picture, cells = atlas.plane(model, plane["high"], label=[1])
     assert cells == plane["cells"]
     assert found["label"]["y"] == [0, 1, 0]
     assert np.abs(array(found["map"]).reshape(picture.size) - np.asarray(picture)).max() <= 1

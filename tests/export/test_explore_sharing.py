@@ -143,7 +143,7 @@ def test_the_wall_has_the_samples_of_its_codes(site: Path, page: str, name: str)
 
 
 def test_the_wall_of_a_model_with_labels_has_them_all(site: Path) -> None:
-    assert set(facts(site, "noise")["wall"]["label"]) == set(range(10))
+    assert set(map(tuple, facts(site, "noise")["wall"]["label"])) == {(k,) for k in range(10)}
 
 
 # ---- bits
@@ -193,7 +193,8 @@ def modules(tmp_path: Path) -> Callable[..., Seen]:
     return run
 
 
-CONDITIONAL = {"latent": 8, "labels": [str(k) for k in range(10)], "conditional": True}
+DIGITS = [{"name": "label", "labels": [str(k) for k in range(10)], "coordinate": 8, "first": 0}]
+CONDITIONAL = {"latent": 8, "attributes": DIGITS, "conditional": True}
 
 
 def test_whatever_else_a_fragment_has_is_no_code(modules: Callable[..., Seen]) -> None:
@@ -215,6 +216,20 @@ def test_the_address_of_a_code_leads_to_it(modules: Callable[..., Seen], drawn: 
             assert code["y"][int(np.argmax(read["y"]))] >= 1 - 1e-4
         else:
             assert np.allclose(read["y"], code["y"], atol=1e-4)
+
+
+def test_the_address_has_the_number_of_each_attributes_value(modules: Callable[..., Seen]) -> None:
+    several = [
+        {"name": "glasses", "labels": ["no", "yes"], "coordinate": 8, "first": 0},
+        {"name": "hair", "labels": ["red", "brown", "gray"], "coordinate": 9, "first": 2},
+    ]
+    model, z = {**CONDITIONAL, "attributes": several}, [0.5] * 8
+    codes = [{"z": z, "y": y} for y in ([0, 1, 0, 0, 1], [0.5, 0.5, 0, 0, 1])]
+    written = modules(model=model, codes=codes)["written"]
+    assert [each.partition("&")[2] for each in written] == ["label=1,2", "y=0.5,0.5,0,0,1"]
+    assert [each["y"] for each in modules(model=model, fragments=written)["read"]] == [each["y"] for each in codes]
+    wrong = [f"{CODE}&label={label}" for label in ("1", "1,3", "2,0", "1,2,0", "1,-1", "", "1,")]
+    assert modules(model=model, fragments=wrong)["read"] == [None] * len(wrong)
 
 
 # ---- animations

@@ -83,6 +83,7 @@ PRIORS: dict[str, dict[str, Any]] = {
     "clusters": {"kind": "categorical", "size": 2, "classes": 6, "scale": 2.0},
     "heads": {"kind": "heads", "size": 2, "classes": 10, "std": 1.0, "distance": 6.0},
     "fitted": {"kind": "fitted", "size": 3, "components": 4},
+    "attributes": {"kind": "attributes", "size": 2, "classes": [2, 2]},
 }
 # Every objective with a prior that it is for: (objective, prior, labels it knows).
 LINES = [
@@ -92,6 +93,7 @@ LINES = [
     *(("aae-informed", "swissroll", 500), ("supervised", "categorical", -1), ("semi", "categorical", 100)),
     *(("cluster", "clusters", 0), ("semi", "heads", 100), ("oneclass", "gaussian", 0)),
     *(("aae-images", "gaussian", 0), ("supervised-images", "categorical", -1)),
+    ("supervised", "attributes", 0),
 ]
 # Those whose graphs differ from those of all others.
 GRAPHS = {
@@ -144,7 +146,8 @@ def test_every_kind_of_prior_is_here(kind: str) -> None:
     names = {name for name, settings in PRIORS.items() if settings["kind"] == kind}
     assert names, f"add settings of the prior {kind} to PRIORS"
     assert names & {prior for _, prior, _ in LINES}, f"add a line that trains with the prior {kind} to LINES"
-    assert names & {prior for _, prior in GRAPHS}, f"add the line with the prior {kind} to GRAPHS"
+    exported = {prior for _, prior in GRAPHS} | {"attributes"}  # tests/test_attributes.py exports it
+    assert names & exported, f"add the line with the prior {kind} to GRAPHS"
 
 
 @pytest.mark.parametrize("kind", kinds("networks"))
@@ -167,6 +170,9 @@ def test_every_objective_learns(objective: str, prior: str, labels: int, network
     label = torch.arange(4).repeat(16) if labels else None
     trained.train()
     batch = batch_of(x, label, known=8 if labels > 0 else 0)
+    if prior == "attributes":
+        numbers = torch.arange(4).repeat(16)
+        batch = batch._replace(attributes=torch.stack([numbers // 2, numbers % 2], 1))
     losses = [float(trained.step(batch, generator)["reconstruction"]) for _ in range(150)]
     assert all(math.isfinite(loss) for loss in losses)
     assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:10])
@@ -235,6 +241,24 @@ def test_with_an_adversary_on_images_whatever_is_drawn_looks_real() -> None:
         return float((drawn - real).flatten(1).norm(dim=1).mean())
 
     assert distance("aae-images") < 0.5 * distance("aae")
+
+
+def test_every_attribute_is_to_be_named() -> None:
+    """The loss is the sum of the cross-entropies of all of them, and each conditions the decoder."""
+    torch.manual_seed(0)
+    model, trained = build(recipe("supervised", "attributes"), (1, 12, 12))
+    trained.eval()  # no dropout
+    x, told = torch.rand(8, 1, 12, 12), torch.randint(2, (8, 2))
+    y = torch.cat([torch.eye(2)[told[:, 0]], torch.eye(2)[told[:, 1]]], 1)
+    with torch.no_grad():
+        codes = model.encoder(x)
+        images = model.decoder.logits(codes["z"], y).sigmoid()
+        again = torch.nn.functional.binary_cross_entropy(images, x, reduction="sum") / 8
+        chances = codes["y"].reshape(8, 2, 2).softmax(2).gather(2, told[:, :, None])
+        named = -chances.log().mean(0).sum()
+    losses = trained.step(batch_of(x)._replace(attributes=told), torch.Generator().manual_seed(0))
+    assert float(losses["label"]) == pytest.approx(float(named), rel=1e-5)
+    assert float(losses["reconstruction"]) == pytest.approx(float(again), rel=1e-5)
 
 
 class TestPosteriors:

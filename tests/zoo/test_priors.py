@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import kinds
-from aae_zoo.zoo.priors import BasePrior, bits, categorical, fitted, heads, mixture, one_hot, open_uniform, swissroll
+from aae_zoo.zoo.priors import (
+    BasePrior,
+    attributes,
+    bits,
+    categorical,
+    fitted,
+    heads,
+    mixture,
+    one_hot,
+    open_uniform,
+    swissroll,
+)
 from aae_zoo.zoo.priors.gaussian import Prior, Settings
 
 
@@ -83,6 +94,7 @@ def of_every_kind() -> dict[str, BasePrior]:
     return {
         **of_classes(),
         "gaussian": Prior(Settings(kind="gaussian", size=3)),
+        "attributes": attributes.Prior(attributes.Settings(kind="attributes", size=2, classes=(2, 3))),
         "bits": bits.Prior(bits.Settings(kind="bits", size=8)),
         "fitted": fitted.Prior(fitted.Settings(kind="fitted", size=2, components=3)),
     }
@@ -127,6 +139,28 @@ def test_draws_of_a_class_are_of_that_class_and_others_of_all(kind: str, generat
     assert wrong <= (0.02 if kind == "mixture" else 0)  # the feet of neighbouring rays touch
     shares = found[~known].bincount(minlength=CLASSES) / int((~known).sum())
     assert float((shares - 1 / CLASSES).abs().max()) < 0.025
+
+
+@given(st.lists(st.integers(2, 9), min_size=1, max_size=4), st.data())
+def test_each_attribute_has_a_coordinate_that_chooses_its_value(widths: list[int], data: st.DataObject) -> None:
+    """Its one-hot part of y stands after those of the attributes before it, and no other coordinate changes it."""
+    prior = attributes.Prior(attributes.Settings(kind="attributes", size=2, classes=tuple(widths), std=1.5))
+    chosen = [data.draw(st.integers(0, width - 1)) for width in widths]
+    u = open_uniform(64, prior.noise, torch.Generator().manual_seed(data.draw(st.integers(0, 99))))
+    style = u[:, :2]
+    for coordinate, k, width in zip(prior.choices, chosen, widths, strict=True):
+        u[:, coordinate] = (k + u[:, coordinate]) / width
+    drawn = prior(u)
+    assert torch.equal(drawn["z"], 1.5 * normal_quantile(style))
+    assert [part.argmax(1).unique().tolist() for part in drawn["y"].split(widths, 1)] == [[k] for k in chosen]
+    assert torch.equal(drawn["y"].sum(1), torch.full((64,), float(len(widths))))
+
+
+def test_attributes_are_drawn_alike_and_independently(generator: torch.Generator) -> None:
+    prior = attributes.Prior(attributes.Settings(kind="attributes", size=1, classes=(2, 3)))
+    first, second = (part.argmax(1) for part in prior.draw(COUNT, generator)["y"].split([2, 3], 1))
+    shares = (3 * first + second).bincount(minlength=6) / COUNT
+    assert float((shares - 1 / 6).abs().max()) < 0.01
 
 
 def class_of(prior: BasePrior, z: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """A bundle's networks as PyTorch modules."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,23 +153,23 @@ def take_weights(state: Mapping[str, Tensor], needed: Iterable[str], weights: Ma
 @torch.no_grad()
 def _check_outputs(networks: BundleNetworks) -> None:
     """Refuse networks that do not give the golden outputs, as their graphs have to."""
-    name, golden = networks.bundle.manifest.name, read_golden(networks.bundle)
+    manifest, golden = networks.bundle.manifest, read_golden(networks.bundle)
     for role in ROLES:
         given, expected = golden_of(role, golden)
-        if problem := _difference(getattr(networks, role), given, expected):
+        if problem := _difference(getattr(networks, role), given, expected, manifest.widths):
             raise InvalidBundle(
-                f"PyTorch's {role} of {name} is not that of the bundle: {problem}; its recipe or its weights may be "
-                "those of another version of aae-zoo"
+                f"PyTorch's {role} of {manifest.name} is not that of the bundle: {problem}; its recipe or its weights "
+                "may be those of another version of aae-zoo"
             )
 
 
-def _difference(network: nn.Module, given: Arrays, expected: Arrays) -> str | None:
+def _difference(network: nn.Module, given: Arrays, expected: Arrays, widths: Sequence[int]) -> str | None:
     """How a network's outputs differ from the expected ones, if they do."""
     try:
         found = {n: v.numpy() for n, v in network(**{n: torch.from_numpy(v) for n, v in given.items()}).items()}
     except Exception as error:  # PyTorch raises whatever it meets first in inputs of other shapes
         return " ".join(str(error).split())[:200]
-    if problem := problem_with(found, expected):
+    if problem := problem_with(found, expected, widths=widths):
         return problem
     worst = max(relative_error(np.asarray(found[n]), reference) for n, reference in expected.items())
     gate = GATES["cpu", "fp32"].limit

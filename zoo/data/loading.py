@@ -31,10 +31,31 @@ def load_data(settings: DataSettings, place: Path | None = None) -> Dataset:
     Raises:
         DatasetError: it is nowhere and cannot be downloaded, or a file is damaged or not the canonical one.
         InvalidRecipe: size and channels are given for a data set that has its own, or missing for one that needs them;
-            or it has no class data.only.
+            or it has no class data.only, or not all of data.attributes.
     """
-    dataset = _load_all(settings, place)
+    dataset = with_attributes(_load_all(settings, place), settings)
     return dataset if settings.only is None else one_class(dataset, settings.only)
+
+
+def with_attributes(dataset: Dataset, settings: DataSettings) -> Dataset:
+    """The data set with the attributes that a recipe names, in that order, where it names any.
+
+    Raises:
+        InvalidRecipe: the data set does not have one of them.
+    """
+    known = [attribute.name for attribute in dataset.attributes]
+    if missing := [name for name in settings.attributes if name not in known]:
+        has = f"one of {', '.join(nearest_first(missing[0], known))}" if known else "none, as it tells nothing"
+        raise InvalidRecipe(f"data.attributes has {missing[0]!r}, which {dataset.name} does not tell, expected {has}")
+    if not settings.attributes or dataset.train_attributes is None or dataset.test_attributes is None:
+        return dataset
+    places = [known.index(name) for name in settings.attributes]
+    return replace(
+        dataset,
+        attributes=tuple(dataset.attributes[place] for place in places),
+        train_attributes=dataset.train_attributes[:, places],
+        test_attributes=dataset.test_attributes[:, places],
+    )
 
 
 def one_class(dataset: Dataset, label: int) -> Dataset:
@@ -55,6 +76,8 @@ def one_class(dataset: Dataset, label: int) -> Dataset:
         test_images=dataset.test_images[test],
         test_labels=dataset.test_labels[test],
         left_out=dataset.test_images[~test],
+        train_attributes=None if dataset.train_attributes is None else dataset.train_attributes[training],
+        test_attributes=None if dataset.test_attributes is None else dataset.test_attributes[test],
     )
 
 

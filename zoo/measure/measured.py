@@ -50,4 +50,5 @@ class Networks:
         """`count` draws of the prior."""
         prior = self.model.prior
         u = open_uniform(count, prior.noise, generator)
-        return Draws(prior(u), (u[:, prior.label_coordinate] * prior.classes).long() if prior.classes else None)
+        at = prior.label_coordinate
+        return Draws(prior(u), None if at is None else (u[:, at] * prior.classes).long())

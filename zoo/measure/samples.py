@@ -1,13 +1,14 @@
 """How good samples are: Fréchet distance and score in a classifier's features, and Parzen log-likelihood."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import mean
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from aae_zoo.zoo.data.dataset import Dataset, as_float
+from aae_zoo.zoo.data.dataset import Attribute, Dataset, as_float
 from aae_zoo.zoo.data.loading import validation_images
 from aae_zoo.zoo.measure.classifier import Classifier, load_classifier
 from aae_zoo.zoo.measure.likeness import likeness
@@ -54,7 +55,8 @@ def in_features(model: Measured, dataset: Dataset, settings: DataSettings) -> di
     attributes, the values of the first); `class_entropy`, of the classes drawn, in nats; `precision` and `recall` as
     `likeness` has them, of as many samples as there are test images; `classifier`, which one it was; and where the
     prior's classes are the data set's, `label_agreement`, the share of samples that the classifier finds to be of the
-    class they were drawn for.
+    class they were drawn for. Of a model of several attributes `attribute_agreement` has that share of each by its
+    name, and `label_agreement` is their mean.
     """
     loaded = load_classifier(dataset.name)
     if loaded is None:
@@ -73,7 +75,16 @@ def in_features(model: Measured, dataset: Dataset, settings: DataSettings) -> di
     if settings.labels and samples.draws.label is not None:
         found = classifier.classes(features).argmax(1)
         metrics["label_agreement"] = float((found == samples.draws.label).float().mean())
+    if settings.attributes:
+        shares = _agreement(classifier.logits(features), samples.draws.codes["y"], dataset.attributes)
+        metrics |= {"label_agreement": mean(shares.values()), "attribute_agreement": shares}
     return metrics
+
+
+def _agreement(found: Mapping[str, Tensor], y: Tensor, attributes: Sequence[Attribute]) -> dict[str, float]:
+    """How often the classifier's logits [n, labels] of each attribute are greatest for the value that y [n] has."""
+    parts = zip(attributes, y.split([len(attribute.labels) for attribute in attributes], 1), strict=True)
+    return {a.name: float((found[a.name].argmax(1) == part.argmax(1)).float().mean()) for a, part in parts}
 
 
 def features_of(classifier: Classifier, images: Tensor) -> Tensor:

@@ -20,13 +20,15 @@ Reconstruction = Literal["bce", "mse"]
 class Batch(NamedTuple):
     """Images [n, C, H, W] in [0, 1] and their labels int64 [n], -1 where training may not know them.
 
-    Where only some labels may be known, `known_image` and `known_label` are a batch of those that are.
+    Where only some labels may be known, `known_image` and `known_label` are a batch of those that are. `attributes`
+    are the numbers of the values of each attribute that training is told of, int64 [n, attributes].
     """
 
     image: Tensor
     label: Tensor
     known_image: Tensor
     known_label: Tensor
+    attributes: Tensor | None = None
 
 
 class BaseObjective(nn.Module, ABC):

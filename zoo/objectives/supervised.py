@@ -3,7 +3,8 @@
 The decoder gets the label with the code, so the code does not have to tell the class and keeps the style. The paper
 stops there; here the encoder learns to name the class as well (cross-entropy), so that an image without a label can
 be reconstructed too, and the discriminator sees the label with the code: in every class, not only over all of them,
-codes have to be the prior's, or a code drawn for one class would be drawn as another.
+codes have to be the prior's, or a code drawn for one class would be drawn as another. Of several attributes the
+decoder gets each, and the encoder learns to name each.
 """
 
 from typing import Final, Literal
@@ -43,7 +44,7 @@ class Objective(BaseObjective):
     def __init__(self, settings: Settings, autoencoder: Autoencoder, learning_rate: float) -> None:
         super().__init__()
         if not autoencoder.prior.conditional:
-            raise InvalidRecipe("objective.kind = 'supervised' needs prior.kind = 'categorical', for its classes")
+            raise InvalidRecipe("objective.kind = 'supervised' needs prior.kind = 'categorical' or 'attributes'")
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         self.discriminator = mlp.Discriminator(settings.discriminator, self.prior.latent + self.prior.classes)
@@ -53,21 +54,23 @@ class Objective(BaseObjective):
         self.images = self.add_image_adversary(settings.images, autoencoder)
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """One batch, every image of which has a label."""
+        """One batch, every image of which has a label, or a value of every attribute."""
         x, Q, P, D = batch.image, self.encoder, self.decoder, self.discriminator
         z, y_logits = Q(x).values()
-        y = F.one_hot(batch.label, self.prior.classes).to(z.dtype)
+        labels = [batch.label] if batch.attributes is None else batch.attributes.unbind(1)
+        widths = self.prior.widths or (self.prior.classes,)
+        y = torch.cat([F.one_hot(k, width) for k, width in zip(labels, widths, strict=True)], 1).to(z.dtype)
 
         # Discriminator:  min_D  -E log D(z', y)  -  E log(1 - D(z, y)),    z' ~ p(z)
         z_prior = self.prior.draw(len(x), generator)["z"]
         loss_D = discriminator_loss(D, torch.cat([z_prior, y], 1), torch.cat([z, y], 1))
         self.update("discriminator", loss_D)
 
-        # min_Q,P  -E log P(x | z, y)  -  weight * E log D(z, y)  -  weight * E log Q(y | x)
+        # min_Q,P  -E log P(x | z, y)  -  weight * E log D(z, y)  -  weight * E log Q(y | x), summed over attributes
         losses = {
             "reconstruction": reconstruction_loss(P.logits(z, y), x, self.settings.reconstruction),
             "generator": generator_loss(D, torch.cat([z, y], 1)),
-            "label": F.cross_entropy(y_logits, batch.label),
+            "label": torch.stack([*map(F.cross_entropy, y_logits.split(widths, 1), labels)]).sum(),
         }
         loss = losses["reconstruction"] + self.settings.adversarial_weight * losses["generator"]
         loss = loss + self.settings.label_weight * losses["label"]

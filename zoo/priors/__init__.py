@@ -15,15 +15,18 @@ class BasePrior(nn.Module, ABC):
     """A distribution of codes: forward maps noise u [n, noise] in the open interval (0, 1) to z [n, latent].
 
     Where `classes` is not 0 the prior knows classes, and coordinate `label_coordinate` of the noise chooses one:
-    class k is u = (k + uniform) / classes. `choices` are all coordinates that choose, a class, a component or a bit,
-    instead of spreading the codes. Where `conditional` is true the decoder gets the class too, as y. Where
-    `fitted` is true the prior is fitted to codes of training images after every epoch.
+    class k is u = (k + uniform) / classes. `widths` are how many of the classes each attribute has, where several can
+    be asked for at once, and `coordinates` choose them alike. `choices` are all coordinates that choose, a class, a
+    component or a bit, instead of spreading the codes. Where `conditional` is true the decoder gets the class too, as
+    y. Where `fitted` is true the prior is fitted to codes of training images after every epoch.
     """
 
     noise: int
     latent: int
     classes: int = 0
     label_coordinate: int | None = None
+    widths: tuple[int, ...] = ()
+    coordinates: tuple[int, ...] = ()
     conditional: bool = False
     fitted: bool = False
 

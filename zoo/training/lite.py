@@ -44,7 +44,7 @@ _COMPONENTS_FROM: Final = 4000
 _SEED: Final = 0
 _OF_DECODER: Final = (
     *("mse", "bce", "parzen", "parzen_error", "frechet"),
-    *("classifier_score", "class_entropy", "label_agreement"),
+    *("classifier_score", "class_entropy", "label_agreement", "attribute_agreement"),
 )
 
 

@@ -14,14 +14,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aae_zoo.runtime.engine.cpus import available_cpus
-from aae_zoo.runtime.errors import CheckpointError, Interrupted, TrainingError
+from aae_zoo.runtime.errors import CheckpointError, Interrupted, InvalidRecipe, TrainingError
 from aae_zoo.runtime.store.pull import pull
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.bundled.networks import load_networks
 from aae_zoo.zoo.bundled.start import begin_with
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.known_labels import known_labels
-from aae_zoo.zoo.data.loading import load_data
+from aae_zoo.zoo.data.loading import load_data, with_attributes
 from aae_zoo.zoo.measure.measured import Networks
 from aae_zoo.zoo.measure.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import Batch
@@ -114,7 +114,7 @@ class Trainer:
     ) -> None:
         self.run = Run(out, recipe)
         self.settings = recipe.training
-        self.dataset = dataset
+        self.dataset = dataset = with_attributes(dataset, recipe.data)
         self.data = data
         self.begin = begin
         self.began_with: dict[str, Any] | None = None
@@ -133,6 +133,7 @@ class Trainer:
         self.some_known = 0 < len(self.known) < len(self.images)
         self.labels = torch.full((len(self.images),), -1)
         self.labels[self.known] = dataset.train_labels[self.known]
+        self.attributes = dataset.train_attributes if recipe.data.attributes else None
         self.steps_per_epoch = self.settings.passes * len(self.images) // self.settings.batch
         self._check_shares()
 
@@ -145,6 +146,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         self.order = torch.Generator().manual_seed(self.settings.seed)
         self.model, self.objective = build(recipe, dataset.image_shape)
+        self._check_attributes()
         self.objective.to(processes.device)
         self.base_rates = [group["lr"] for group in self._parameter_groups()]
         self.noise = self._own_noise()
@@ -157,6 +159,17 @@ class Trainer:
             raise TrainingError(
                 f"{self.dataset.name} has {total} training images, of which {kept} are for validation: "
                 f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
+            )
+
+    def _check_attributes(self) -> None:
+        """The prior has to choose among as many values as each attribute has."""
+        told = self.dataset.attributes if self.attributes is not None else ()
+        counts = [len(attribute.labels) for attribute in told]
+        if counts != [*self.model.prior.widths]:
+            mend = f"set prior.kind = 'attributes' and prior.classes = {counts}" if told else "name them there"
+            raise InvalidRecipe(
+                f"the prior has attributes with {[*self.model.prior.widths]} values, but those that data.attributes "
+                f"names have {counts}; {mend}"
             )
 
     def _check_shares(self) -> None:
@@ -271,12 +284,18 @@ class Trainer:
             if self.some_known:
                 chosen = torch.randint(len(self.known), (self.settings.labelled_batch,), generator=self.order)
                 known = self.known[chosen]
-            yield Batch(*self._look_up(some), *self._look_up(known))
+            yield Batch(*self._look_up(some), *self._look_up(known), self._told(some))
 
     def _look_up(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """This process's share of some images, float32 [n, C, H, W] in [0, 1], and their labels."""
         own, device = self.processes.share(indices), self.processes.device
         return to_float(self.images[own].to(device)), self.labels[own].to(device)
+
+    def _told(self, indices: Tensor) -> Tensor | None:
+        """The values of attributes of this process's share of some images, int64 [n, attributes]."""
+        if self.attributes is None:
+            return None
+        return self.attributes[self.processes.share(indices)].to(self.processes.device)
 
     def _train_step(self, batch: Batch) -> dict[str, float]:
         """One step of every optimiser; the losses before it, each the mean over all processes."""

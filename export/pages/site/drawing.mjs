@@ -1,5 +1,6 @@
-// A picture in: its code, its reconstruction, its anomaly score, and the same hand with every label.
-import { channels, decode, detect, encode, height, inPlane, loadEncoder, model, mostProbable, oneHot, priorDraws, size, width, withEachLabel } from "./model.mjs";
+// A picture in: its code, its reconstruction, its anomaly score, and the same hand with every value of every attribute.
+import { ask, called, forget } from "./attributes.mjs";
+import { channels, decode, detect, encode, height, inPlane, loadEncoder, model, mostProbable, priorDraws, size, width, withEachValue } from "./model.mjs";
 import { $, make, newest, paint, paintHeat, say, text } from "./pictures.mjs";
 import { paintPlane } from "./plane.mjs";
 import { pixelsOf, prepare } from "./preparation.mjs";
@@ -16,22 +17,27 @@ const read = newest(async (image, said = "") => {
   encodes = true;
   const { z, y: classes } = await encode(image);
   const y = model.conditional ? (classes ?? shown.y) : null;
-  $("label").value = "";
+  forget();
   await show(z, y);
   const again = await decode(z, y);
   paint($("given"), image);
   paint($("again"), again);
-  const everyLabel = model.conditional ? await withEachLabel(z) : [];
-  tellRedraws(z, everyLabel);
+  const redraws = model.conditional ? await withEachValue(z, y) : [];
+  tellRedraws(z, redraws);
   // Where the encoder reads no class, the score is that of the class that reconstructs the picture best.
-  const errors = (model.conditional && !classes ? everyLabel : [again]).map((each) => squaredError(each, image));
-  const best = classes ? mostProbable(classes) : null;
-  const classed = classes ? ` Class: ${model.labels[best]}, ${Math.round(100 * classes[best])} %.` : "";
+  const drawn = model.conditional && !classes ? redraws.map((one) => one.image) : [again];
+  const errors = drawn.map((each) => squaredError(each, image));
+  const classed = classes ? mostProbable(classes).map((k, i) => told(model.attributes[i], k, classes)).join("") : "";
   if (model.detector) await tellDetected(image);
   else tellScore(image, Math.min(...errors), z);
   tellReading(`Encoded: code ${text(z)}. Squared error per pixel: ${squaredError(again, image).toFixed(4)}.${classed}${said}`);
   if (inPlane && y) paintPlane(y);
 });
+
+function told(attribute, k, classes) {
+  const name = attribute.name === "label" ? "Class" : called(attribute);
+  return ` ${name}: ${attribute.labels[k]}, ${Math.round(100 * classes[attribute.first + k])} %.`;
+}
 
 function tellReading(words) {
   $("reading").textContent = words;
@@ -67,22 +73,26 @@ function tellScore(image, error, z) {
     `The code is farther from what the model draws than ${percentileOf(distance, distances)} % of its own samples are.`;
 }
 
-function tellRedraws(z, images) {
-  $("redraws-box").hidden = !images.length;
+function tellRedraws(z, redraws) {
+  $("redraws-box").hidden = !redraws.length;
   $("redraws").replaceChildren(
-    ...images.map((image, k) => {
+    ...redraws.map(({ i, k, y, image }) => {
+      const { name, labels } = model.attributes[i];
       const canvas = make("canvas");
       paint(canvas, image);
       canvas.setAttribute("aria-hidden", "true");
-      const button = make("button", {}, canvas, make("span", { textContent: model.labels[k] }));
+      const button = make("button", {}, canvas, make("span", { textContent: written(model.attributes[i], k) }));
       button.addEventListener("click", () => {
-        $("label").value = k;
-        show(z, oneHot(k), `Redrawn with label ${model.labels[k]}.`);
+        ask(i, k);
+        show(z, y, `Redrawn with ${name} ${labels[k]}.`);
       });
       return make("li", {}, button);
     }),
   );
 }
+
+/** A value as a button says it: with its attribute, where there are several. */
+const written = ({ name, labels }, k) => (model.attributes.length > 1 ? `${name}: ${labels[k]}` : labels[k]);
 
 /** What a picture drawn by `draw` into a context of the model's size is to the encoder, in [0, 1]; gray is ITU-R 601's. */
 function rasterise(draw) {
@@ -117,7 +127,8 @@ function fromPad() {
 export function setUpDrawing(whenLive) {
   live = whenLive;
   for (const id of ["given", "again"]) paint($(id), new Float32Array(size));
-  $("redraws").style.setProperty("--letters", Math.max(0, ...model.labels.map((label) => label.length)));
+  const letters = model.attributes.flatMap((attribute) => attribute.labels.map((_, k) => written(attribute, k).length));
+  $("redraws").style.setProperty("--letters", Math.max(0, ...letters));
   setUpPad();
   $("file").addEventListener("change", () => $("file").files[0] && readFile($("file").files[0]));
   const zone = $("encode");

@@ -4,9 +4,20 @@ export const model = await (await fetched("model.json")).json();
 export const [channels, height, width] = model.image;
 export const size = channels * height * width;
 export const inPlane = model.latent === 2;
-/** The class k as a conditional decoder takes it. */
-export const oneHot = (k) => Float32Array.from(model.labels, (_, i) => Number(i === k));
-export const mostProbable = (y) => y.indexOf(Math.max(...y));
+/** How many numbers y has: those of each attribute begin at its `first`. */
+export const classes = model.attributes.reduce((sum, { labels }) => sum + labels.length, 0);
+/** The classes y with the value k of an attribute in place of its own. */
+export const withValue = (y, { first, labels }, k) =>
+  Float32Array.from(y, (p, i) => (i < first || i >= first + labels.length ? p : Number(i === first + k)));
+/** The classes as a conditional decoder takes them, of the number of each attribute's value. */
+export const oneHot = (numbers) =>
+  model.attributes.reduce((y, attribute, i) => withValue(y, attribute, numbers[i]), new Float32Array(classes));
+/** The number of each attribute's most probable value. */
+export const mostProbable = (y) =>
+  model.attributes.map(({ first, labels }) => {
+    const part = y.slice(first, first + labels.length);
+    return part.indexOf(Math.max(...part));
+  });
 
 let ort, prior, decoder, encoder, detector, draws;
 
@@ -79,9 +90,9 @@ export async function drawPrior(noise) {
 export async function decode(z, y) {
   const inputs = { z: tensor(z, model.latent) };
   if (y) {
-    const all = new Float32Array((z.length / model.latent) * model.labels.length);
+    const all = new Float32Array((z.length / model.latent) * classes);
     for (let i = 0; i < all.length; i++) all[i] = y[i % y.length];
-    inputs.y = tensor(all, model.labels.length);
+    inputs.y = tensor(all, classes);
   }
   return (await run(decoder, inputs)).image.data;
 }
@@ -98,11 +109,12 @@ export async function detect(image) {
   return { score: score.data[0], map: map.data };
 }
 
-/** The images of one code with every class in turn. */
-export async function withEachLabel(z) {
-  const codes = Float32Array.from({ length: model.labels.length * z.length }, (_, i) => z[i % z.length]);
-  const images = await decode(codes, Float32Array.from(model.labels.flatMap((_, k) => [...oneHot(k)])));
-  return model.labels.map((_, k) => images.subarray(k * size, (k + 1) * size));
+/** One code redrawn with every value of every attribute in turn: { i, k, y, image } for value k of attribute i. */
+export async function withEachValue(z, y) {
+  const each = model.attributes.flatMap((attribute, i) => attribute.labels.map((_, k) => ({ i, k, y: withValue(y, attribute, k) })));
+  const codes = Float32Array.from({ length: each.length * z.length }, (_, j) => z[j % z.length]);
+  const images = await decode(codes, Float32Array.from(each.flatMap((one) => [...one.y])));
+  return each.map((one, j) => ({ ...one, image: images.subarray(j * size, (j + 1) * size) }));
 }
 
 /** The draws of the prior [n * latent] that the anomaly score measures distances from; there once the encoder is. */

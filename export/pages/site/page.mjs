@@ -1,8 +1,9 @@
 // The page of one model, from its first picture to its last control.
+import { asked, called, enableAttributes, setUpAttributes } from "./attributes.mjs";
 import { setUpDrawing } from "./drawing.mjs";
 import { fail } from "./fail.mjs";
 import { codeOf, fragmentOf } from "./link.mjs";
-import { drawPrior, inPlane, load, loadEncoder, model, oneHot } from "./model.mjs";
+import { drawPrior, inPlane, load, loadEncoder, model, withValue } from "./model.mjs";
 import { $, enlarged, saveFile, say } from "./pictures.mjs";
 import { paintPlane, setUpPlane } from "./plane.mjs";
 import { enableSliders, setUpSliders } from "./sliders.mjs";
@@ -12,8 +13,6 @@ import { setUpWall } from "./wall.mjs";
 
 const SIDE = 560; // pixels of a picture that is saved, about
 const SETTLED = 300; // milliseconds after which a code is written into the address
-
-const chooses = model.label_coordinate;
 
 /** Shows the first picture, and comes back once the model decodes. */
 export async function start() {
@@ -25,7 +24,7 @@ export async function start() {
   performance.mark("first picture");
   setUpWall();
   setUpWalk();
-  setUpLabels();
+  setUpAttributes((i) => askedOther(i).catch(fail));
   setUpLink();
   $("random").addEventListener("click", random);
   $("save").addEventListener("click", save);
@@ -35,7 +34,8 @@ export async function start() {
   await loaded;
   performance.mark("live");
   $("loading").hidden = true;
-  for (const id of ["label", "test", "set-a", "set-b"]) $(id).disabled = false;
+  for (const id of ["test", "set-a", "set-b"]) $(id).disabled = false;
+  enableAttributes();
   if (!inPlane) enableSliders();
   await loadEncoder();
   performance.mark("encoder");
@@ -46,30 +46,26 @@ function tellProgress(come) {
   $("progress").value = Math.min(come, model.bytes);
 }
 
-// ---- labels and chance
+// ---- attributes and chance
 
-const chosen = () => ($("label").value === "" ? null : Number($("label").value));
-
-function setUpLabels() {
-  if (chooses === null) return;
-  model.labels.forEach((name, k) => $("label").add(new Option(name, k)));
-  $("label").parentElement.hidden = false;
-  $("label").addEventListener("change", () => labelChanged().catch(fail));
-}
-
-async function labelChanged() {
-  const k = chosen();
-  const said = k === null ? "Any label." : `Label ${model.labels[k]}.`;
+async function askedOther(i) {
+  const attribute = model.attributes[i];
+  const k = asked()[i];
+  const said = k === null ? `Any ${attribute.name}.` : `${called(attribute)} ${attribute.labels[k]}.`;
   if (shown.y && k !== null) { // the code keeps the style
-    await show(shown.z, oneHot(k), said);
-    if (inPlane) paintPlane(oneHot(k));
+    const y = withValue(shown.y, attribute, k);
+    await show(shown.z, y, said);
+    if (inPlane) paintPlane(y);
   } else if (k !== null) {
     await showNoise(new Float32Array(model.noise).fill(0.5), said);
   }
 }
 
 async function showNoise(u, said) {
-  if (chosen() !== null) u[chooses] = (chosen() + u[chooses]) / model.labels.length;
+  asked().forEach((k, i) => {
+    const { coordinate, labels } = model.attributes[i];
+    if (k !== null) u[coordinate] = (k + u[coordinate]) / labels.length;
+  });
   const { z, y } = await drawPrior(u);
   await show(z, y, said);
 }
@@ -93,14 +89,14 @@ function setUpLink() {
   let settled;
   whenShown((code) => {
     clearTimeout(settled);
-    settled = setTimeout(() => history.replaceState(null, "", `#${fragmentOf(code)}`), SETTLED);
+    settled = setTimeout(() => history.replaceState(null, "", `#${fragmentOf(code, model)}`), SETTLED);
   });
   addEventListener("hashchange", () => {
     const code = codeOf(location.hash, model);
     if (code) show(code.z, code.y, "The code of the address.");
   });
   $("link").addEventListener("click", async () => {
-    history.replaceState(null, "", `#${fragmentOf(shown)}`);
+    history.replaceState(null, "", `#${fragmentOf(shown, model)}`);
     const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
     $("where").textContent = copied ? "A link to this picture is copied." : "The address above is the link to this picture.";
     say($("where").textContent);

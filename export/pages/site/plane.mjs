@@ -1,4 +1,5 @@
 // The plane of a 2-D code: its pictures, codes of test images, and a point that is dragged.
+import { forget } from "./attributes.mjs";
 import { decode, height, model, size, width } from "./model.mjs";
 import { $, make, newest, pixels, text } from "./pictures.mjs";
 import { show, shown, whenShown } from "./stage.mjs";
@@ -19,7 +20,7 @@ function placePoint({ z }) {
 }
 
 function moveTo(x, y) {
-  if (!shown.y) $("label").value = ""; // it was the code's class that was chosen
+  if (!shown.y) forget(); // it was the code's class that was chosen
   show(Float32Array.of(inside(x), inside(y)), shown.y);
 }
 

@@ -3,7 +3,7 @@
 import { decode, height, inPlane, model, mostProbable, oneHot, width } from "./model.mjs";
 import { $, newest, paint, say, text } from "./pictures.mjs";
 
-/** { z, y, image }: the code, the class that a conditional decoder takes or null, the picture. */
+/** { z, y, image }: the code, the classes that a conditional decoder takes or null, the picture. */
 export let shown = null;
 let live = false;
 const listeners = [];
@@ -48,7 +48,8 @@ function paintFromAtlas(code) {
 function nearestSample({ z, y }) {
   const { z: codes, label } = model.wall;
   const wanted = y ? mostProbable(y) : null;
-  const distance = (code, k) => code.reduce((sum, value, i) => sum + (value - z[i]) ** 2, y && label[k] !== wanted ? 1e6 : 0);
+  const other = (k) => (y ? label[k].filter((value, i) => value !== wanted[i]).length : 0);
+  const distance = (code, k) => code.reduce((sum, value, i) => sum + (value - z[i]) ** 2, 1e6 * other(k));
   const distances = codes.map(distance);
   return distances.indexOf(Math.min(...distances));
 }

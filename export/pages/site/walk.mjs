@@ -1,4 +1,5 @@
 // Between two points: a row of pictures, a slider, and an animation to save.
+import { forget } from "./attributes.mjs";
 import { gif } from "./gif.mjs";
 import { decode, model, size } from "./model.mjs";
 import { $, enlarged, newest, paint, saveFile, say, text } from "./pictures.mjs";
@@ -20,7 +21,7 @@ export function setUpWalk() {
   $("set-a").addEventListener("click", () => setEnd("a"));
   $("set-b").addEventListener("click", () => setEnd("b"));
   $("between").addEventListener("input", () => {
-    $("label").value = "";
+    forget();
     show(...along($("between").valueAsNumber / 100));
   });
   $("animate").addEventListener("click", saveWalk);

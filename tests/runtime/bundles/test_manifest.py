@@ -1,9 +1,10 @@
 """The manifest: what is written is what is read, and its JSON Schema and docs/bundle.md say the same of it."""
 
+import copy
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +23,7 @@ from aae_zoo.runtime.bundles.manifest import (
     GROUNDS,
     POLARITIES,
     SCHEMA,
+    Attribute,
     DetectorLimits,
     FileRecord,
     ImageShape,
@@ -38,6 +40,8 @@ NAMES = [entry.name for entry in list_models() if entry.shipped]
 
 plain_names = st.sampled_from(["small", "1.0.0", "A.b_c-9", "x" * 100])
 texts = st.text(st.characters(exclude_categories=["C"]), max_size=20)
+names = texts.map(lambda text: text.replace("=", "") or "x")
+values_of = st.lists(texts, max_size=3).map(tuple)
 sizes = st.integers(1, 1 << 16)
 limits = st.floats(1e-9, 1e9)
 records = st.builds(FileRecord, sha256=st.binary(min_size=32, max_size=32).map(bytes.hex), size=st.integers(0, 1 << 30))
@@ -60,6 +64,12 @@ def manifests(draw: st.DrawFn) -> Manifest:
     """Any manifest that `parse_manifest` takes."""
     noise, detector = draw(sizes), draw(st.none() | detector_limits)
     coordinates = st.integers(0, noise - 1)
+    labels, attributes = draw(
+        st.one_of(
+            st.tuples(st.lists(texts, max_size=4), st.just([])),
+            st.tuples(st.just([]), st.lists(st.builds(Attribute, names, values_of, st.none() | coordinates))),
+        )
+    )
     graphs = {
         role: {
             precision: f"{role}.{precision}.onnx"
@@ -81,8 +91,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
         preparation=draw(preparations),
         latent=draw(sizes),
         noise=noise,
-        labels=tuple(draw(st.lists(texts, max_size=4))),
-        label_coordinate=draw(st.none() | coordinates),
+        labels=tuple(labels),
+        label_coordinate=None if attributes else draw(st.none() | coordinates),
+        attributes=tuple(attributes),
         choices=tuple(draw(st.lists(coordinates, max_size=3))),
         graphs=graphs,
         files=graph_files | {"README.md": draw(records)},
@@ -112,7 +123,7 @@ ODD: tuple[Any, ...] = (
     *([], {}, [1, 2], ["x"], {"x": [1]}),
 )
 # What only the parser can say: what holds between fields.
-BETWEEN = r"is not among the manifest's files|has one name twice|from 0 to 8$|where graphs has a detector"
+BETWEEN = r"is not among the manifest's files|has one name twice|from 0 to 8$|where graphs has a detector|beside labels"
 
 
 def every_place(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -133,9 +144,17 @@ def whole() -> Any:
     return {**document, "metrics": {}, "provenance": {}, "labels": ["a", "b"]}
 
 
-def changed(place: tuple[Any, ...], change: Callable[[Any, Any], object]) -> Any:
-    """The document with all that is optional, changed at a place."""
-    inside = document = whole()
+def of_attributes() -> Any:
+    """The same with attributes in place of labels, and less of the rest."""
+    document = whole() | {"labels": [], "attributes": [{"name": "glasses", "labels": ["no", "yes"], "coordinate": 8}]}
+    del document["label_coordinate"], document["score"], document["detector"], document["preparation"]
+    del document["graphs"]["detector"]
+    return document
+
+
+def changed(document: Any, place: tuple[Any, ...], change: Callable[[Any, Any], object]) -> Any:
+    """The document, changed at a place."""
+    inside = document = copy.deepcopy(document)
     for step in place[:-1]:
         inside = inside[step]
     change(inside, place[-1])
@@ -175,9 +194,10 @@ class TestSchema:
     def test_it_refuses_what_the_parser_refuses(self) -> None:
         """Every value of a manifest, taken away and replaced by each of what does not belong there."""
         documents = []
-        for place in every_place(whole()):
-            documents.append(changed(place, dict.pop if isinstance(place[-1], str) else list.pop))
-            documents += [changed(place, partial(put, odd=odd)) for odd in ODD]
+        for document in (whole(), of_attributes()):
+            for place in every_place(document):
+                documents.append(changed(document, place, dict.pop if isinstance(place[-1], str) else list.pop))
+                documents += [changed(document, place, partial(put, odd=odd)) for odd in ODD]
         said = [refusal(document) for document in documents]
         for document, reason in zip(documents, said, strict=True):
             if reason is None or not re.search(BETWEEN, reason):
@@ -193,7 +213,8 @@ def test_the_document_names_every_field() -> None:
 
 def test_the_document_names_every_key_of_the_graphs_metadata() -> None:
     table = (ROOT / "docs" / "bundle.md").read_text("utf-8").split("### The graphs' metadata")[1].split("\n## ")[0]
-    metadata = graph_metadata(open_bundle(SHIPPED / "mnist-style").manifest, "prior")
+    manifest = open_bundle(SHIPPED / "mnist-style").manifest
+    metadata = graph_metadata(replace(manifest, attributes=(Attribute("glasses", ("no", "yes"), 8),)), "prior")
     assert sorted(re.findall(r"`aae_zoo\.(\w+)`", table)) == sorted(metadata)
 
 

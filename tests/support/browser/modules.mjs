@@ -12,7 +12,7 @@ const plain = (code) => code && { z: [...code.z], y: code.y && [...code.y] };
 console.log(
   JSON.stringify({
     read: fragments.map((fragment) => plain(codeOf(fragment, model))),
-    written: codes.map(({ z, y }) => fragmentOf({ z: Float32Array.from(z), y: y && Float32Array.from(y) })),
+    written: codes.map(({ z, y }) => fragmentOf({ z: Float32Array.from(z), y: y && Float32Array.from(y) }, model)),
     animations: animations.map(([frames, ...rest]) =>
       Buffer.from(gif(frames.map((frame) => Uint8ClampedArray.from(frame)), ...rest)).toString("base64"),
     ),
