@@ -30,6 +30,7 @@ class OrientedGradients(nn.Module):
     """
 
     edges: Tensor
+    threshold: Tensor
 
     def __init__(self, image: Sequence[int]) -> None:
         super().__init__()
@@ -39,6 +40,7 @@ class OrientedGradients(nn.Module):
         self.grids = [(_cells(height, down), _cells(width, across)) for down, across in self.strides]
         self.size = _DIRECTIONS * sum(map(math.prod, self.grids))
         self.register_buffer("edges", _edges(), persistent=False)
+        self.register_buffer("threshold", torch.full((_DIRECTIONS,), -_NO_EDGE), persistent=False)
         for number, (down, across) in enumerate(self.strides):
             window = (_ramp(down)[:, None] * _ramp(across)).repeat(_DIRECTIONS, 1, 1, 1)
             self.register_buffer(f"window{number}", window, persistent=False)
@@ -46,7 +48,7 @@ class OrientedGradients(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """The square roots of every cell's normalised strengths of edges, by direction."""
         planes = image.reshape(-1, 1, *image.shape[2:])
-        strengths = (F.conv2d(planes, self.edges, padding=1) - _NO_EDGE).relu()
+        strengths = F.conv2d(planes, self.edges, self.threshold, padding=1).relu()
         if self.channels > 1:
             strengths = strengths.reshape(-1, self.channels, *strengths.shape[1:]).sum(1)
         return torch.cat([self._gathered(strengths, number).flatten(1) for number in range(len(self.grids))], dim=1)
