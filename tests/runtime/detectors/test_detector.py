@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import AaeZoo, replace_graph, rewrite
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from aae_zoo.export.bundling.detector import scaled
@@ -18,6 +19,7 @@ from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, load
 from aae_zoo.runtime.bundles.graph_check import only, read_graph
 from aae_zoo.runtime.checks.check import check
 from aae_zoo.runtime.checks.verify import verify
+from aae_zoo.runtime.drawing.grid import to_uint8
 from aae_zoo.runtime.store.catalogue import find_model
 from aae_zoo.zoo.data.loading import load_dataset
 
@@ -129,6 +131,16 @@ class TestScoreAlone:
         graph = read_graph(find_model("mnist-oneclass"), "detector")
         with pytest.raises(InvalidBundle, match=r"detector.onnx has no output heat; it has score, map"):
             only(graph, "heat")
+
+
+class TestFiles:
+    def test_a_picture_of_16_bits_scores_as_that_of_8_it_was_made_of(self, tmp_path: Path) -> None:
+        digits = to_uint8(load("mnist-gauss").sample(20, seed=0))[:, 0]
+        for number, digit in enumerate(digits):
+            Image.fromarray(digit).save(tmp_path / f"{number:02}-8.png")
+            Image.fromarray(digit.astype(np.uint16) * 257).save(tmp_path / f"{number:02}-16.png")
+        score = load("mnist-oneclass").score(tmp_path).score
+        assert np.array_equal(score[::2], score[1::2])
 
 
 class TestProof:
