@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--custom-compile-command 'make lock'
 
 .PHONY: sample lock sbom install install-engines engines docs notebooks test lint bench bench-newcomer bench-serve \
-	bench-attacks bench-drift bench-explore bench-oneclass bench-own fuzz variants zoo generated screenshots clean
+	bench-attacks bench-detectors bench-drift bench-explore bench-oneclass bench-own fuzz variants zoo generated screenshots clean
 
 sample:
 	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
@@ -115,6 +115,10 @@ bench-own: install-engines
 # Rewrites the table of alarms in docs/drift.md; needs MNIST and Fashion-MNIST (see docs/training.md).
 bench-drift: install
 	$(BIN)/python tests/benchmarks/drift.py docs/drift.md
+
+# Rewrites the tables of docs/detector.md; makes a detector on the way, and needs MNIST and Fashion-MNIST.
+bench-detectors: install
+	$(BIN)/python tests/benchmarks/detectors.py docs/detector.md
 
 # Rewrites the table of attacks in docs/serving.md, and fails where what it says does not hold.
 bench-attacks: install

@@ -373,6 +373,8 @@ class Model:
         Raises:
             InvalidInput: the bundle has no anomaly score, or images as for `encode`.
         """
+        if self._engine.detects and not maps and not how and self._is_one(images):
+            return self._judged(self._engine.detect(check_range(images)))
         given = self._images(images, **how)
         return self._scores(self._score_job(given, maps=maps).collect(), given)
 
@@ -394,17 +396,19 @@ class Model:
 
     def _scores(self, parts: Arrays, images: Images, start: int = 0) -> Scores:
         """The scores of images from what their job gives; `start` is the number of the first."""
-        limits = self.manifest.score
-        if self._engine.detects:
-            scores, unit = judge_detected(parts["score"], parts["contrast"], limits.contrast if limits else 0.0), 1.0
-        else:
-            scores = judge(parts["error"], parts["distance"], parts["contrast"], self.score_limits)
-            unit = LOCAL * self.score_limits.reconstruction
+        scores = self._judged(parts)
         if "map" in parts:
             from aae_zoo.runtime.drawing.maps import Maps  # imports Pillow, which most scores do not need
 
+            unit = 1.0 if self._engine.detects else LOCAL * self.score_limits.reconstruction
             scores.maps = Maps(parts["map"] / np.float32(unit), images, start)
         return scores
+
+    def _judged(self, parts: Arrays) -> Scores:
+        if not self._engine.detects:
+            return judge(parts["error"], parts["distance"], parts["contrast"], self.score_limits)
+        limits = self.manifest.score
+        return judge_detected(parts["score"], parts["contrast"], limits.contrast if limits else 0.0)
 
     @property
     def threshold(self) -> float:
@@ -569,10 +573,14 @@ class Model:
 
     def _images(self, images: Any, **how: Unpack[How]) -> Images:
         # Planning one image would take as long as scoring it.
-        one = not how and is_plain(images, self.manifest.image.axes) and len(images) == 1
-        if one and not self._seems_inverted(images):
+        if not how and self._is_one(images):
             return one_image(images)
         return as_images(images, Plan.of(self.manifest, how))
+
+    def _is_one(self, images: Any) -> bool:
+        """Whether that is one image that needs no conversion."""
+        one = is_plain(images, self.manifest.image.axes) and len(images) == 1
+        return one and not self._seems_inverted(images)
 
     def _seems_inverted(self, images: NDArray[np.float32]) -> bool:
         """Whether the first pixel calls for a look at the images' grounds: to look at more would show at batch 1."""

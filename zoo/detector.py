@@ -39,41 +39,39 @@ class Detector(nn.Module):
     A map's values are multiples of what is usual at that place. The model's encoder and decoder are of the kind "hog".
     """
 
-    spread: Tensor
     mean: Tensor
-    usual_error: Tensor
-    usual_distance: Tensor
-    usual_cells: Tensor
-    usual_pixels: Tensor
+    per_error: Tensor
+    per_distance: Tensor
+    per_cell: Tensor
+    per_pixel: Tensor
 
     def __init__(self, model: Autoencoder, image: Sequence[int]) -> None:
         super().__init__()
         if not isinstance(model.encoder, hog.Encoder) or not isinstance(model.decoder, hog.Decoder):
             raise InvalidRecipe("a detector needs a model with encoder.kind and decoder.kind = 'hog'")
         self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
-        spread = model.encoder.hog.spread()
-        self.register_buffer("spread", spread, persistent=False)
         self.register_buffer("mean", torch.zeros(model.encoder.hog.size))
-        self.register_buffer("usual_cells", torch.ones(len(spread)))
-        self.register_buffer("usual_pixels", torch.ones(1, 1, *image[1:]))
-        for name in ("usual_error", "usual_distance"):
-            self.register_buffer(name, torch.ones([]))
+        # What the four differences are multiplied by. Few operations are left for the graph: each costs more than what
+        # it computes of one image.
+        self.register_buffer("per_error", torch.ones([]))
+        self.register_buffer("per_distance", torch.ones([]))
+        self.register_buffer("per_cell", model.encoder.hog.spread())
+        self.register_buffer("per_pixel", torch.ones(1, 1, *image[1:]))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The score of each image, and where it is odd."""
         errors, distance, pixels = self._differences(image)
-        weighted = errors.sum(1) / self.usual_error + _MEAN_WEIGHT * distance / self.usual_distance
-        cells = errors / self.usual_cells
-        where = (cells @ self.spread).reshape(pixels.shape) + pixels / self.usual_pixels
-        return weighted / (1 + _MEAN_WEIGHT), where / 2
+        score = errors.sum(1) * self.per_error + distance * self.per_distance
+        cells = self.encoder.hog.by_cell(errors) @ self.per_cell
+        return score, cells.reshape(pixels.shape) + pixels * self.per_pixel
 
     def _differences(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Squared errors of cells [n, cells], distances from the mean [n], squared errors of pixels [n, 1, H, W]."""
+        """Squared errors of histograms [n, size], distances from the mean [n], errors of pixels [n, 1, H, W]."""
         h = self.encoder.hog(image)
         z = self.prior.codes({"z": self.encoder.outputs_of(h)})["z"]
-        errors = self.encoder.hog.by_cell((h - self.decoder.restore(z)).square())
         # A sum, as some engines know only the mean of older opsets.
-        pixels = (image - self.decoder(z)["image"]).square().sum(1, keepdim=True) / image.shape[1]
+        pixels = (image - self.decoder(z)["image"]).square().sum(1, keepdim=True)
+        errors = (h - self.decoder.restore(z)).square()
         return errors, (h - self.mean).square().sum(1), F.avg_pool2d(pixels, 3, stride=1, padding=1)
 
     def fit(self, training: Tensor, validation: Tensor) -> None:
@@ -87,10 +85,11 @@ class Detector(nn.Module):
             self.mean.copy_(h.mean(0))
             parts = [self._differences(as_float(part)) for part in validation.split(_PART)]
             errors, distance, pixels = (torch.cat(each) for each in zip(*parts, strict=True))
-            self.usual_error.copy_(errors.sum(1).mean())
-            self.usual_distance.copy_(distance.mean())
-            self.usual_cells.copy_(_floored(errors.mean(0)))
-            self.usual_pixels.copy_(_floored(pixels.mean(0, keepdim=True)))
+            self.per_error.copy_(1 / (1 + _MEAN_WEIGHT) / errors.sum(1).mean())
+            self.per_distance.copy_(_MEAN_WEIGHT / (1 + _MEAN_WEIGHT) / distance.mean())
+            cells = _floored(self.encoder.hog.by_cell(errors).mean(0))
+            self.per_cell.copy_(self.encoder.hog.spread() / 2 / cells[:, None])
+            self.per_pixel.copy_(1 / 2 / _floored(pixels.mean(0, keepdim=True)))
 
 
 def fit_detector(model: Autoencoder, training: Tensor, validation: Tensor) -> Detector:

@@ -4,7 +4,6 @@ The numbers of the scale are measured on validation images, on none of which the
 part of the graph: whoever runs it needs no threshold.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 import torch
@@ -27,26 +26,31 @@ class Scaled(nn.Module):
     somewhere in as many of them as have a score above 1. What is clearly flatter than all of them has a score above 1.
     """
 
-    usual: Tensor
-    width: Tensor
-    heat: Tensor
-    contrast: Tensor
+    start: Tensor
+    slope: Tensor
+    per_heat: Tensor
+    per_contrast: Tensor
 
-    def __init__(self, detector: nn.Module, scale: Mapping[str, float]) -> None:
+    def __init__(self, detector: nn.Module, *, usual: float, width: float, heat: float, contrast: float) -> None:
         super().__init__()
         self.detector = detector
-        for name, value in scale.items():
+        # As few operations for the graph as can be.
+        for name, value in {
+            "start": -usual / width,
+            "slope": 1 / width,
+            "per_heat": 1 / heat,
+            "per_contrast": _STEEPNESS / contrast,
+        }.items():
             self.register_buffer(name, torch.tensor(value))
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The score [n] and the map [n, 1, H, W] of images [n, C, H, W] in [0, 1]."""
         score, heat = self.detector(image)
-        score = (score - self.usual) / self.width
         pixels = image.flatten(1)
-        size = pixels.shape[1]  # sums and sizes instead of means, as some engines know only those of older opsets
-        contrast = ((pixels - pixels.sum(1, keepdim=True) / size).square().sum(1) / size).sqrt()
-        flatness = 1 + _STEEPNESS * (1 - contrast / self.contrast)
-        return {"score": torch.maximum(score, flatness), "map": heat / self.heat}
+        share = 1 / pixels.shape[1]  # with sums instead of means, as some engines know only those of older opsets
+        contrast = (((pixels - pixels.sum(1, keepdim=True) * share).square().sum(1)) * share).sqrt()
+        flatness = 1 + _STEEPNESS - contrast * self.per_contrast
+        return {"score": torch.maximum(score * self.slope + self.start, flatness), "map": heat * self.per_heat}
 
 
 @torch.no_grad()
@@ -68,7 +72,7 @@ def scaled(
         "heat": max(limit(heat.numpy(), false_alarms), _SMALLEST),
         "contrast": max(float(contrast.min()) * CLEARLY_FLAT, _SMALLEST),
     }
-    return Scaled(detector, scale).eval(), DetectorLimits(max(false_alarms, 1 / (count + 1)), images=count)
+    return Scaled(detector, **scale).eval(), DetectorLimits(max(false_alarms, 1 / (count + 1)), images=count)
 
 
 def _figures(detector: nn.Module, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

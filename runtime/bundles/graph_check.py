@@ -7,8 +7,8 @@ bounded.
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import InitVar, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, replace
 from typing import Final, NamedTuple, final
 
 from aae_zoo.runtime.bundles.bundle import Bundle
@@ -31,7 +31,7 @@ from aae_zoo.runtime.bundles.graph_fields import (
 from aae_zoo.runtime.bundles.graph_memory import NUMBER, VALUE, Constant, Known, Memory, Node
 from aae_zoo.runtime.bundles.graph_operators import GROWING, OPERATORS
 from aae_zoo.runtime.bundles.manifest import Manifest
-from aae_zoo.runtime.bundles.protobuf import Fields, Value, integers, read_message, text
+from aae_zoo.runtime.bundles.protobuf import Field, Fields, Value, field, integers, read_message, text
 from aae_zoo.runtime.errors import InvalidBundle
 
 # What PyTorch's exporter and the tools that rewrite graphs call values; an operator's optional input has no name.
@@ -141,6 +141,27 @@ def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> Che
     return CheckedGraph(content, name, takes, gives, operators, seal=_SEAL)
 
 
+def only(graph: CheckedGraph, output: str) -> CheckedGraph:
+    """A checked graph without the other outputs and the nodes that only those need, which ONNX Runtime would run.
+
+    Raises:
+        InvalidBundle: the graph has no such output.
+    """
+    model, fields = _messages(graph.content, graph.name)
+    if output not in graph.outputs:
+        raise InvalidBundle(f"{graph.name} has no output {output}; it has {', '.join(graph.outputs)}")
+    nodes, needed = list[Value](), {output}
+    for data in reversed(fields["node"]):  # each stands behind those whose values it takes
+        node = read_message(_view(data), NODE_FIELDS, graph.name)
+        if needed.isdisjoint(text([value], graph.name) for value in node["output"]):
+            continue
+        needed.update(text([value], graph.name) for value in node["input"])
+        nodes.insert(0, data)
+    ends = [value for value in fields["output"] if _declared(_view(value), graph.name).name == output]
+    content = _written({**model, "graph": [_written({**fields, "node": nodes, "output": ends}, GRAPH)]}, MODEL)
+    return replace(graph, content=content, outputs=(output,), seal=_SEAL)
+
+
 def read_head(content: bytes, name: str) -> Head:
     """What the bytes of a graph file, `name` in errors, say of it; nothing is checked but that they can be read.
 
@@ -158,6 +179,11 @@ def read_head(content: bytes, name: str) -> Head:
         inputs,
         outputs,
     )
+
+
+def _written(message: Mapping[str, Sequence[Value | bytes]], kinds: Mapping[int, Field]) -> bytes:
+    """The bytes of a message, of whose fields `kinds` has the numbers."""
+    return b"".join(field(number, value) for number, kind in kinds.items() for value in message[kind.name])
 
 
 def _messages(content: bytes, name: str) -> tuple[Fields, Fields]:

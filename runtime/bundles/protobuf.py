@@ -131,8 +131,8 @@ def varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def field(number: int, value: int | bytes) -> bytes:
+def field(number: int, value: Value | bytes) -> bytes:
     """The wire form of one field."""
     if isinstance(value, int):
         return varint(number << 3 | VARINT) + varint(value)
-    return varint(number << 3 | BYTES) + varint(len(value)) + value
+    return b"".join((varint(number << 3 | BYTES), varint(len(value)), value))

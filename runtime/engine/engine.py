@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.graph_check import read_graph
+from aae_zoo.runtime.bundles.graph_check import CheckedGraph, only, read_graph
 from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.forks import call_after_forks, never_free
@@ -32,6 +32,10 @@ from aae_zoo.runtime.latent.score import DRAWS, contrast_of, distance_from_prior
 
 if TYPE_CHECKING:
     from aae_zoo.runtime.engine.isolated import Worker
+
+
+# The part of a detector that gives the score: half of it is for the map.
+_SCORE: Final = "score"
 
 
 class Engine:
@@ -80,7 +84,7 @@ class Engine:
                 self._worker.close()
 
     def graph(self, role: str) -> Graph:
-        """The open graph of a role.
+        """The open graph of a role, or of what gives the score alone.
 
         Raises:
             InvalidBundle: its file is not the manifest's, or it is not what the manifest says.
@@ -94,13 +98,18 @@ class Engine:
         return graph
 
     def _open(self, role: str) -> Graph:
-        checked = read_graph(self._bundle, role, self.manifest.precision_of(role, self._precision))
+        checked = self._checked(role)
         if self._worker:
             return Graph(self._worker.session(role), self.manifest, checked)
         # The prior is a few sums a row: a pool of threads for it would only wait.
         threads = 1 if role == "prior" and not pool_is_shared() else self._threads
         session = open_session(checked, device=self.device, threads=threads, tf32=self._tf32)
         return Graph(session, self.manifest, checked)
+
+    def _checked(self, role: str) -> CheckedGraph:
+        if role == _SCORE:
+            return only(self._checked(DETECTOR), "score")
+        return read_graph(self._bundle, role, self.manifest.precision_of(role, self._precision))
 
     @property
     def conditional(self) -> bool:
@@ -161,10 +170,16 @@ class Engine:
         shapes = {"z": (self.manifest.latent,), "error": (), "distance": (), "contrast": (), "brightness": ()}
         return self._figures(images, self.batch, shapes, self._score, maps=maps)
 
+    def detect(self, images: NDArray[np.float32], maps: bool = False) -> Arrays:
+        """What the detector gives for as many images as its batch, or fewer."""
+        graph = self.graph(DETECTOR if maps else _SCORE)
+        return {**graph.run({"image": images}), "contrast": contrast_of(images)}
+
     def detect_job(self, images: Images, *, maps: bool = False) -> Job:
         """The detector's score, the contrast, and with `maps` the detector's map."""
         shapes: dict[str, tuple[int, ...]] = {"score": (), "contrast": ()}
-        return self._figures(images, self.graph(DETECTOR).batch, shapes, self._detect, maps=maps)
+        batch = self.graph(DETECTOR if maps else _SCORE).batch
+        return self._figures(images, batch, shapes, self.detect, maps=maps)
 
     def _figures(
         self,
@@ -216,10 +231,6 @@ class Engine:
         codes, middle = prior.run({"u": noise}), prior.run({"u": draw.middle(noise)})["z"]
         z = middle + np.float32(draw.temperature) * (codes["z"] - middle)
         return self.graph("decoder").run(codes | {"z": z}, out)
-
-    def _detect(self, images: NDArray[np.float32], maps: bool) -> Arrays:
-        found = self.graph(DETECTOR).run({"image": images})
-        return {"score": found["score"], "contrast": contrast_of(images)} | ({"map": found["map"]} if maps else {})
 
     def _score(self, images: NDArray[np.float32], maps: bool) -> Arrays:
         codes = self.graph("encoder").run({"image": images})

@@ -13,6 +13,7 @@ anomalous, and the more so the flatter it is.
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ _QUANTILE: Final = 0.99
 _SMALLEST: Final = 1e-6
 # Of the smallest contrast of validation images: one ordinary image in n + 1 has less than n of them.
 CLEARLY_FLAT: Final = 0.5
+_NAN: Final = np.float32(np.nan)
 # How many rows a notebook shows.
 _SHOWN: Final = 20
 
@@ -89,7 +91,17 @@ def distance_from_prior(z: NDArray[np.float32], draws: NDArray[np.float32]) -> F
 
 def contrast_of(images: Figures) -> Figures:
     """The standard deviations [n] of the pixels of images [n, C, H, W]: 0 for a flat one."""
-    return np.asarray(images.reshape(len(images), -1).std(axis=1), np.float32)
+    pixels = images.reshape(len(images), -1)
+    # As numpy's std, which takes a quarter as long as to score an image.
+    shares = _shares(pixels.shape[1])
+    apart = pixels - (pixels @ shares)[:, None]
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", apart, apart) * shares[0]))
+
+
+@cache
+def _shares(size: int) -> Figures:
+    """What each of so many values counts for in their mean."""
+    return np.full(size, 1 / size, np.float32)
 
 
 def score_limits(
@@ -131,7 +143,7 @@ def judge_detected(score: Figures, contrast: Figures, smallest: float) -> Scores
 
     `smallest` is the least contrast of validation images.
     """
-    none = np.full(len(score), np.nan, np.float32)
+    none = score * _NAN
     return Scores(score, none, none, score > 1, contrast < np.float32(max(smallest, _SMALLEST)))
 
 

@@ -115,6 +115,17 @@ class TestOrientedGradients:
         inside = OrientedGradients((1, 28, 28))(edges)[:, : 8 * 7 * 7].unflatten(1, (8, 7, 7))[..., 2:5, 2:5]
         assert inside.sum((2, 3)).argmax(1).tolist() == [0, 2, 4, 6]
 
+    def test_an_edge_that_is_too_weak_is_none(self) -> None:
+        """Ripples of two levels, as JPEG makes them on flat parts: the root would make much of them."""
+        flat, rippled = torch.full((2, 1, 28, 28), 0.5)
+        rippled[:, torch.arange(28) % 4 < 2] += 2 / 255
+        fine, coarse = (OrientedGradients((1, 28, 28), least_edge=least) for least in (0.001, 0.012))
+        both = torch.stack([flat, rippled])
+        # Beyond the border all is black, which makes an edge of the picture's own gray.
+        inside = [hog(both)[:, : 8 * 7 * 7].unflatten(1, (8, 7, 7))[..., 2:5, 2:5] for hog in (fine, coarse)]
+        assert (inside[0][1] - inside[0][0]).abs().max() > 0.1
+        assert torch.equal(inside[1][1], inside[1][0])
+
     def test_contrast_changes_less_than_the_shape(self) -> None:
         hog, (image, other) = OrientedGradients((1, 28, 28)), torch.rand(2, 5, 1, 28, 28)
         pale = (hog(image) - hog(image * 0.7)).square().sum(1)

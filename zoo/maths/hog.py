@@ -17,7 +17,7 @@ _DIRECTIONS: Final = 8
 # About how many cells a side of the image has, on the fine grid and on the coarse one.
 _GRIDS: Final = (7, 4)
 # What is weaker is no edge of a picture of 8 bits, but rounding, in which engines differ on flat parts.
-_NO_EDGE: Final = 1e-3
+LEAST_EDGE: Final = 1e-3
 # Edges weaker than this count as noise of the flat parts of a picture; and what keeps the root smooth at 0.
 _WEAK, _SMOOTH = 1e-3, 1e-4
 
@@ -26,12 +26,14 @@ class OrientedGradients(nn.Module):
     """Images [n, C, H, W] in [0, 1] to their oriented gradients [n, size], each from 0.01 to 1.74.
 
     They stand grid by grid; on each, direction by direction; `grids` are the grids' heights and widths. Of colours,
-    the gradients are added. Made of plain operators, so that it can be a part of a graph.
+    the gradients are added; one below `least_edge`, of at most 1, is none. Made of plain operators, so that it can be a
+    part of a graph.
     """
 
     edges: Tensor
+    threshold: Tensor
 
-    def __init__(self, image: Sequence[int]) -> None:
+    def __init__(self, image: Sequence[int], least_edge: float = LEAST_EDGE) -> None:
         super().__init__()
         self.channels, height, width = image
         self.side = (height, width)
@@ -39,6 +41,7 @@ class OrientedGradients(nn.Module):
         self.grids = [(_cells(height, down), _cells(width, across)) for down, across in self.strides]
         self.size = _DIRECTIONS * sum(map(math.prod, self.grids))
         self.register_buffer("edges", _edges(), persistent=False)
+        self.register_buffer("threshold", torch.full((_DIRECTIONS,), -least_edge), persistent=False)
         for number, (down, across) in enumerate(self.strides):
             window = (_ramp(down)[:, None] * _ramp(across)).repeat(_DIRECTIONS, 1, 1, 1)
             self.register_buffer(f"window{number}", window, persistent=False)
@@ -46,7 +49,7 @@ class OrientedGradients(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """The square roots of every cell's normalised strengths of edges, by direction."""
         planes = image.reshape(-1, 1, *image.shape[2:])
-        strengths = (F.conv2d(planes, self.edges, padding=1) - _NO_EDGE).relu()
+        strengths = F.conv2d(planes, self.edges, self.threshold, padding=1).relu()
         if self.channels > 1:
             strengths = strengths.reshape(-1, self.channels, *strengths.shape[1:]).sum(1)
         return torch.cat([self._gathered(strengths, number).flatten(1) for number in range(len(self.grids))], dim=1)

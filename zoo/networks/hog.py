@@ -2,20 +2,25 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
-from aae_zoo.zoo.maths.hog import OrientedGradients
+from aae_zoo.zoo.maths.hog import LEAST_EDGE, OrientedGradients
 from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
 from aae_zoo.zoo.parts import PartSettings, Size
 
 
 class Settings(PartSettings):
-    """The width of the two hidden layers of each perceptron."""
+    """The width of the two hidden layers of each perceptron, and of an encoder below which gradient there is no edge.
+
+    A step has half its height as gradient. JPEG of quality 90 makes some of 0.01 where there are none.
+    """
 
     kind: Literal["hog"]
     hidden: Size
+    least_edge: Annotated[float, Field(gt=0, lt=1)] = LEAST_EDGE
 
 
 class Encoder(BaseEncoder):
@@ -23,7 +28,7 @@ class Encoder(BaseEncoder):
 
     def __init__(self, settings: Settings, image: Sequence[int], heads: Mapping[str, int]) -> None:
         super().__init__(heads)
-        self.hog = OrientedGradients(image)
+        self.hog = OrientedGradients(image, settings.least_edge)
         self.layers = _perceptron(self.hog.size, settings.hidden, sum(heads.values()))
 
     def outputs(self, image: Tensor) -> Tensor:

@@ -11,12 +11,16 @@ import pytest
 import torch
 from conftest import AaeZoo, replace_graph, rewrite
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from aae_zoo.export.bundling.detector import scaled
 from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, load
+from aae_zoo.runtime.bundles.graph_check import only, read_graph
 from aae_zoo.runtime.checks.check import check
 from aae_zoo.runtime.checks.verify import verify
+from aae_zoo.runtime.drawing.grid import to_uint8
+from aae_zoo.runtime.store.catalogue import find_model
 from aae_zoo.zoo.data.loading import load_dataset
 
 Pixels = NDArray[np.uint8]
@@ -87,6 +91,58 @@ class TestModel:
             assert np.allclose(isolated.score(images[:3]).score, model.score(images[:3]).score, atol=1e-5)
 
 
+class TestScoreAlone:
+    """Without maps only what the score needs is run."""
+
+    def test_it_is_the_score_that_comes_with_maps(self, model: Model, images: Pixels) -> None:
+        alone, mapped = model.score(images[:50]), model.score(images[:50], maps=True)
+        for name, values in alone.columns().items():
+            assert np.allclose(values, mapped.columns()[name], atol=1e-6), name
+        assert alone.maps is None
+
+    def test_one_image_is_scored_as_among_others(self, model: Model, images: Pixels) -> None:
+        floats = images[:9].astype(np.float32) / 255
+        floats[1, 0, 0, 0] = 1  # on what might be a light ground
+        together = model.score(floats)
+        for number, image in enumerate(floats):
+            one = model.score(image[None])
+            assert one.score[0] == pytest.approx(together.score[number], abs=1e-5)
+            assert (one.anomalous[0], one.flat[0]) == (together.anomalous[number], together.flat[number])
+
+    def test_one_image_is_checked_as_others_are(self, model: Model, images: Pixels) -> None:
+        with pytest.raises(InvalidInput, match=r"values from 0 to 2, expected \[0, 1\]"):
+            model.score(np.linspace(0, 2, 14 * 14, dtype=np.float32).reshape(1, 1, 14, 14))
+
+    def test_the_nodes_of_the_map_are_gone(self) -> None:
+        whole = read_graph(find_model("mnist-oneclass"), "detector")
+        part = onnx.load_from_string(only(whole, "score").content)
+        onnx.checker.check_model(part, full_check=True)
+        assert [value.name for value in part.graph.output] == ["score"]
+        assert not self.restored(part, 28 * 28)
+        assert self.restored(onnx.load_from_string(whole.content), 28 * 28)
+
+    @staticmethod
+    def restored(model: onnx.ModelProto, pixels: int) -> list[str]:
+        """The layers of a model that give as many numbers as an image has pixels."""
+        sizes = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if len(tensor.dims) == 1}
+        return [node.name for node in model.graph.node if node.op_type == "Gemm" and sizes[node.input[2]] == pixels]
+
+    def test_an_output_that_is_not_there(self) -> None:
+        graph = read_graph(find_model("mnist-oneclass"), "detector")
+        with pytest.raises(InvalidBundle, match=r"detector.onnx has no output heat; it has score, map"):
+            only(graph, "heat")
+
+
+class TestFiles:
+    def test_a_picture_of_16_bits_scores_as_that_of_8_it_was_made_of(self, tmp_path: Path) -> None:
+        digits = to_uint8(load("mnist-gauss").sample(20, seed=0))[:, 0]
+        for number, digit in enumerate(digits):
+            Image.fromarray(digit).save(tmp_path / f"{number:02}-8.png")
+            Image.fromarray(digit.astype(np.uint16) * 257).save(tmp_path / f"{number:02}-16.png")
+        score = load("mnist-oneclass").score(tmp_path).score
+        assert np.array_equal(score[::2], score[1::2])
+
+
 class TestProof:
     def test_the_gate_compared_it_and_verify_does_again(self, detector_bundle: Path) -> None:
         report = json.loads((detector_bundle / "parity.json").read_text())
@@ -102,8 +158,8 @@ class TestProof:
     def test_another_threshold_in_the_graph_is_found(self, bundle: Path) -> None:
         """The scale is a part of the graph: who changes it changes what it gives for the golden images."""
         graph = onnx.load(bundle / "detector.onnx")
-        [width] = [tensor for tensor in graph.graph.initializer if tensor.name == "width"]
-        width.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(width) * np.float32(1.5), "width"))
+        [slope] = [tensor for tensor in graph.graph.initializer if tensor.name == "slope"]
+        slope.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(slope) * np.float32(1.5), "slope"))
         replace_graph(bundle, "detector.onnx", graph.SerializeToString())
         assert not all(comparison.passed for comparison in verify(str(bundle)) if comparison.graph == "detector")
 
