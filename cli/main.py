@@ -39,7 +39,7 @@ _GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "score": "images",
         "drift": "images",
     },
-    "Train": dict.fromkeys(("train", "evaluate", "judge", "distil", "export", "detector"), "training"),
+    "Train": dict.fromkeys(("make", "detector", "train", "evaluate", "judge", "distil", "export"), "training"),
     "Ship": {
         "explore": "programs",
         "embed": "programs",
@@ -55,11 +55,11 @@ class _Groups(TyperGroup):
     """Shows the commands in their groups."""
 
     def get_params(self, ctx: Any) -> Any:
-        """The options, with a text of one line for that of which typer's takes two."""
+        """The options; that of those who install the completion by hand is not shown: all has to fit on one screen."""
         parameters = super().get_params(ctx)
         for parameter in parameters:
             if parameter.name == "show_completion":
-                vars(parameter)["help"] = "Show it, to copy it or to change it."
+                vars(parameter)["hidden"] = True
         return parameters
 
     def format_help_text(self, ctx: object, formatter: Any) -> None:  # noqa: ARG002 - typer gives both

@@ -33,7 +33,7 @@ from aae_zoo.zoo import parts
 FLOORS = {
     "": "cli | export | zoo | runtime",
     "cli": "main | checks hub images models programs training | options | completion printing viewing",
-    "export": "release | own detecting | bundling targets | pages | card proof",
+    "export": "release | making | own detecting | bundling targets | pages | card proof",
     "zoo": "training | bundled | measure build | objectives | detector | autoencoder | networks priors datasets"
     " | data maths | recipe | parts processes",
     "runtime": "serving checks frozen | model | showing | store engine | drawing | formats | latent | bundles | files"

@@ -28,6 +28,7 @@ from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes, leave
 from aae_zoo.zoo.recipe import Recipe
 from aae_zoo.zoo.training.checkpoint import Checkpoint
+from aae_zoo.zoo.training.estimate import estimate
 from aae_zoo.zoo.training.log import Log, NoLog
 from aae_zoo.zoo.training.memory import keep_memory
 from aae_zoo.zoo.training.pictures import loss_curves, model_pictures
@@ -133,7 +134,7 @@ class Trainer:
         self.some_known = 0 < len(self.known) < len(self.images)
         self.labels = torch.full((len(self.images),), -1)
         self.labels[self.known] = dataset.train_labels[self.known]
-        self.steps_per_epoch = self.settings.passes * len(self.images) // self.settings.batch
+        self.steps_per_epoch = self.settings.steps_per_epoch(len(self.images))
         self._check_shares()
 
         # This process's part of the machine.
@@ -153,7 +154,7 @@ class Trainer:
     def _check_enough(self, kept: int) -> None:
         """Of an epoch's training images, less the `kept` ones for validation, there has to be one batch."""
         total = len(self.dataset.train_images)
-        if self.settings.passes * (total - kept) < self.settings.batch:
+        if total <= kept or not self.settings.steps_per_epoch(total - kept):
             raise TrainingError(
                 f"{self.dataset.name} has {total} training images, of which {kept} are for validation: "
                 f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
@@ -239,6 +240,7 @@ class Trainer:
         with tqdm(total=total, initial=self.step, unit="step", desc=self.run.recipe.name, disable=hidden) as bar:
             torch.set_flush_denormal(True)  # dead units' vanishing gradients would slow every product on some CPUs
             try:
+                self._say_beforehand(total - self.step)
                 while self.epoch < self.settings.epochs:
                     self._train_epoch(bar)
             except KeyboardInterrupt:
@@ -246,6 +248,13 @@ class Trainer:
             finally:
                 torch.set_flush_denormal(False)  # the whole process would keep it
                 self.log.close()
+
+    def _say_beforehand(self, steps: int) -> None:
+        """About how long the steps will take: of several processes none can make any without the others."""
+        if steps and self.processes.count == 1:
+            found = estimate(self.run.recipe, self.dataset.image_shape, self._any_batch())
+            took = f"{steps:,} steps of {1000 * found.step:.3g} ms, and about {found.bytes / 1e9:.1f} GB of memory"
+            tqdm.write(f"training takes about {duration(steps * found.step)}: {took}", file=sys.stderr)
 
     def _train_epoch(self, bar: "tqdm[Any]") -> None:
         """One pass over the training images; then the main process measures, reports, draws and keeps."""
@@ -265,13 +274,22 @@ class Trainer:
 
     def batches(self) -> Iterator[Batch]:
         """This process's shares of one epoch's batches, in random order: look-ups in one tensor in memory."""
-        passes = [torch.randperm(len(self.images), generator=self.order) for _ in range(self.settings.passes)]
+        count = -(-self.steps_per_epoch * self.settings.batch // len(self.images))
+        passes = [
+            torch.randperm(len(self.images), generator=self.order) for _ in range(max(count, self.settings.passes))
+        ]
         for some in torch.cat(passes).split(self.settings.batch)[: self.steps_per_epoch]:
             known = self.known[:0]
             if self.some_known:
                 chosen = torch.randint(len(self.known), (self.settings.labelled_batch,), generator=self.order)
                 known = self.known[chosen]
             yield Batch(*self._look_up(some), *self._look_up(known))
+
+    def _any_batch(self) -> Batch:
+        """A batch of the usual size, which takes nothing from the random order."""
+        known = torch.arange(self.settings.labelled_batch if self.some_known else 0)
+        first = torch.arange(self.settings.batch) % len(self.images)
+        return Batch(*self._look_up(first), *self._look_up(self.known[known % max(1, len(self.known))]))
 
     def _look_up(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """This process's share of some images, float32 [n, C, H, W] in [0, 1], and their labels."""
