@@ -47,7 +47,7 @@ class Autoencoder(HasEncoder):
     ) -> None:
         super().__init__()
         self.prior = load_part("priors", recipe.prior.kind).Prior(recipe.prior)
-        self.noisy = noisy
+        self.noisy, self.image = noisy, tuple(image)
         encoder, decoder = load_part("networks", recipe.encoder.kind), load_part("networks", recipe.decoder.kind)
         seen = (image[0] + noisy, *image[1:])
         self.encoder = encoder.Encoder(recipe.encoder, seen, {**self.prior.heads(), **heads(self.prior)})

@@ -27,8 +27,8 @@ from aae_zoo.zoo.training.run import Run
 from aae_zoo.zoo.training.trainer import train
 
 # Models with more than the graphs of float32: those with a lite decoder, and those with graphs of other precisions.
-LITE: Final = ("mnist-gauss",)
-VARIANTS: Final[Mapping[str, Sequence[str]]] = {"mnist-gauss8": ("int8",)}
+LITE: Final = ("mnist-plane",)
+VARIANTS: Final[Mapping[str, Sequence[str]]] = {"mnist-gauss": ("int8",), "mnist-gauss8": ("int8",)}
 
 
 def make(recipes: Sequence[Recipe], runs: Path, models: Path) -> bool:

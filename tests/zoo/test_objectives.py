@@ -24,6 +24,12 @@ from aae_zoo.zoo.parts import kinds, load_part
 from aae_zoo.zoo.recipe import Recipe, parse_recipe
 from aae_zoo.zoo.training.trainer import train
 
+IMAGES: dict[str, Any] = {
+    "weight": 4.0,
+    "learning_rate": 0.001,
+    "noise": 0.2,
+    "discriminator": {"kind": "conv", "channels": [8, 16], "hidden": 32},
+}
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "aae": tomllib.loads(RECIPE)["objective"],
     "vae": {"kind": "vae", "reconstruction": "bce"},
@@ -37,6 +43,8 @@ OBJECTIVES |= {
     "aae-universal": {**OBJECTIVES["aae"], "posterior": "universal"},
     "aae-informed": {**OBJECTIVES["aae"], "label_informed": True},
     "supervised": {**OBJECTIVES["aae"], "kind": "supervised", "label_weight": 10.0},
+    "aae-images": {**OBJECTIVES["aae"], "images": IMAGES},
+    "supervised-images": {**OBJECTIVES["aae"], "kind": "supervised", "label_weight": 10.0, "images": IMAGES},
     "oneclass": {**OBJECTIVES["aae"], "kind": "oneclass", "hog_weight": 10.0, "corruption": 0.1},
     "semi": {
         "temperature": 0.5,
@@ -83,6 +91,7 @@ LINES = [
     *(("aae-gaussian", "gaussian", 0), ("aae-universal", "gaussian", 0), ("aae-informed", "mixture", 500)),
     *(("aae-informed", "swissroll", 500), ("supervised", "categorical", -1), ("semi", "categorical", 100)),
     *(("cluster", "clusters", 0), ("semi", "heads", 100), ("oneclass", "gaussian", 0)),
+    *(("aae-images", "gaussian", 0), ("supervised-images", "categorical", -1)),
 ]
 # Those whose graphs differ from those of all others.
 GRAPHS = {

@@ -6,17 +6,15 @@ from typing import Any, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
+from aae_zoo.zoo.adversary import ImageAdversary, ImageSettings
 from aae_zoo.zoo.autoencoder import Autoencoder
+from aae_zoo.zoo.maths.optimiser import adam
 from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.processes import average_gradients
 
 Reconstruction = Literal["bce", "mse"]
-
-# Adam's usual memory of 0.9 makes the two players of an adversarial game overshoot each other, and a plain
-# autoencoder of few epochs learns faster with a shorter one too.
-ADAM_BETAS = (0.5, 0.99)
 
 
 class Batch(NamedTuple):
@@ -59,6 +57,20 @@ class BaseObjective(nn.Module, ABC):
         """
         return None
 
+    def add_image_adversary(self, settings: ImageSettings | None, autoencoder: Autoencoder) -> ImageAdversary | None:
+        """The adversary on images that a recipe asks for, with its optimiser among the others; None if for none."""
+        if settings is None:
+            return None
+        adversary = ImageAdversary(settings, autoencoder.image)
+        self.optimisers["images"] = adversary.optimiser
+        return adversary
+
+    def play(self, adversary: ImageAdversary, x: Tensor, drawn: Tensor, generator: Generator) -> dict[str, Tensor]:
+        """The adversary on images learns; its loss, and then the decoder's for the images that it drew, by name."""
+        loss = adversary.discriminator_loss(x, drawn, generator)
+        self.update("images", loss)
+        return {"image_discriminator": loss, "image_generator": adversary.generator_loss(drawn, generator)}
+
     def update(self, name: str, loss: Tensor) -> None:
         """One step of an optimiser down the gradient of a loss, and of nothing that another loss left.
 
@@ -75,11 +87,6 @@ def two_players(
     autoencoder: Iterable[nn.Module], learning_rate: float, judges: Iterable[nn.Module], judges_rate: float
 ) -> dict[str, Optimizer]:
     """The optimisers of an adversarial game: "autoencoder" for the judged, "discriminator" for the judges."""
-
-    def adam(players: Iterable[nn.Module], rate: float) -> Optimizer:
-        parameters = [parameter for network in players for parameter in network.parameters()]
-        return Adam(parameters, rate, betas=ADAM_BETAS, fused=True)
-
     return {"autoencoder": adam(autoencoder, learning_rate), "discriminator": adam(judges, judges_rate)}
 
 

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveFloat
 from torch import Generator, Tensor
 
 from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.zoo.adversary import ImageSettings
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.maths.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.networks import mlp
@@ -33,7 +34,8 @@ class Settings(PartSettings):
     `posterior` (section 2): "deterministic", z = f(x); "gaussian", whose mean and variance the encoder gives; or
     "universal", z = f(x, noise), the universal approximator. `entropy_weight` is that of a Gaussian posterior's
     entropy (section 2.1: the bound's middle term). Without it the variance goes to 0, which is easier to decode;
-    with it codes take only as much room as tells images apart, and the decoder draws well between them.
+    with it codes take only as much room as tells images apart, and the decoder draws well between them. `images` is an
+    adversary on images beside the one on codes.
     """
 
     kind: Literal["aae"]
@@ -41,6 +43,7 @@ class Settings(PartSettings):
     adversarial_weight: PositiveFloat
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
+    images: ImageSettings | None = None
     posterior: Literal["deterministic", "gaussian", "universal"] = "deterministic"
     entropy_weight: Annotated[float, Field(ge=0)] = 0.0
     label_informed: bool = False
@@ -65,6 +68,7 @@ class Objective(BaseObjective):
         self.optimisers = two_players(
             [self.encoder, self.decoder], learning_rate, [self.discriminator], settings.discriminator_learning_rate
         )
+        self.images = self.add_image_adversary(settings.images, autoencoder)
 
     @staticmethod
     def heads(settings: Settings, prior: BasePrior) -> dict[str, int]:
@@ -94,6 +98,9 @@ class Objective(BaseObjective):
         loss_generator = generator_loss(D, self._seen(z, label))
         loss = loss_reconstruction + self.settings.adversarial_weight * loss_generator
         losses = {"reconstruction": loss_reconstruction, "discriminator": loss_D, "generator": loss_generator}
+        if self.images:
+            losses |= self.play(self.images, x, P.logits(z_prior).sigmoid(), generator)
+            loss = loss + self.images.settings.weight * losses["image_generator"]
         if entropy is not None:
             loss = loss - self.settings.entropy_weight * entropy
             losses["entropy"] = entropy

@@ -8,10 +8,10 @@ from typing import Annotated, Final, Literal
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
-from torch.optim import Adam
 
 from aae_zoo.zoo.autoencoder import Autoencoder
-from aae_zoo.zoo.objectives import ADAM_BETAS, BaseObjective, Batch, Reconstruction, reconstruction_loss
+from aae_zoo.zoo.maths.optimiser import adam
+from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
 from aae_zoo.zoo.parts import PartSettings
 
 # The papers of the method are not on arXiv.
@@ -33,8 +33,7 @@ class Objective(BaseObjective):
         super().__init__()
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
-        both = [*self.encoder.parameters(), *self.decoder.parameters()]
-        self.optimisers = {"autoencoder": Adam(both, learning_rate, betas=ADAM_BETAS, fused=True)}
+        self.optimisers = {"autoencoder": adam([self.encoder, self.decoder], learning_rate)}
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch."""

@@ -14,6 +14,7 @@ from pydantic import PositiveFloat
 from torch import Generator, Tensor
 
 from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.zoo.adversary import ImageSettings
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.maths.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.networks import mlp
@@ -25,7 +26,7 @@ ARXIV: Final = "1511.05644"
 
 
 class Settings(PartSettings):
-    """The reconstruction loss, the weights of the other losses, and the discriminator."""
+    """The reconstruction loss, the weights of the other losses, the discriminator, and an adversary on images."""
 
     kind: Literal["supervised"]
     reconstruction: Reconstruction
@@ -33,6 +34,7 @@ class Settings(PartSettings):
     label_weight: PositiveFloat
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
+    images: ImageSettings | None = None
 
 
 class Objective(BaseObjective):
@@ -48,6 +50,7 @@ class Objective(BaseObjective):
         self.optimisers = two_players(
             [self.encoder, self.decoder], learning_rate, [self.discriminator], settings.discriminator_learning_rate
         )
+        self.images = self.add_image_adversary(settings.images, autoencoder)
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch, every image of which has a label."""
@@ -66,8 +69,10 @@ class Objective(BaseObjective):
             "generator": generator_loss(D, torch.cat([z, y], 1)),
             "label": F.cross_entropy(y_logits, batch.label),
         }
-        adversarial = self.settings.adversarial_weight * losses["generator"]
-        self.update(
-            "autoencoder", losses["reconstruction"] + adversarial + self.settings.label_weight * losses["label"]
-        )
+        loss = losses["reconstruction"] + self.settings.adversarial_weight * losses["generator"]
+        loss = loss + self.settings.label_weight * losses["label"]
+        if self.images:
+            losses |= self.play(self.images, x, P.logits(z_prior, y).sigmoid(), generator)
+            loss = loss + self.images.settings.weight * losses["image_generator"]
+        self.update("autoencoder", loss)
         return {name: loss.detach() for name, loss in {**losses, "discriminator": loss_D}.items()}
