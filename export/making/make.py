@@ -173,7 +173,7 @@ def lines(made: Made) -> list[str]:
         f"{made.manifest.name}: draws pictures like those of {made.pictures['learned']:,} that it learned from, "
         f"{made.manifest.size / 1e6:.1f} MB, in {made.bundle}",
         *opinion(made.metrics),
-        f"to draw: aae-zoo sample {bundle} -n 64 --show",
+        f"to draw: aae-zoo sample {bundle} -n 64",
         f"to publish the model: aae-zoo publish {bundle} --repo {name} --private",
         *(shown if made.page else []),
     ]
