@@ -53,7 +53,8 @@ def make_detector(
     check_share(false_alarms)
     places = Places(Path(pictures), None if odd is None else Path(odd), Path(out))
     places.check(replace=replace)
-    asked = [*look(find(places.pictures, places.odd)[0]), *settings]
+    size, channels = look(find(places.pictures, places.odd)[0])
+    asked = [f"data.size={size}", f"data.channels={channels}", *settings]
     normal, strange, warnings = read_both(places, load_recipe(_RECIPE, asked).data)
     warn(warnings)
     recipe = _recipe(places, len(normal.files), asked)

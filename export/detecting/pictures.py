@@ -104,8 +104,8 @@ def _is_in(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def look(paths: list[Path]) -> list[str]:
-    """What pictures are like, as settings of a recipe: their size, and gray if they all are.
+def look(paths: list[Path]) -> tuple[int, int]:
+    """What suits pictures: the size and channels to be cut to, 1 if all are gray.
 
     It looks at some of them. What cannot be read says nothing here.
     """
@@ -121,7 +121,7 @@ def look(paths: list[Path]) -> list[str]:
     pixels = read_pictures(some, _SIZES[0], 3, failed=failed).int()
     is_gray = bool((pixels.amax(1) - pixels.amin(1) <= _GRAY).all())
     is_small = statistics.median(sides or [0]) < _SMALL
-    return [f"data.size={_SIZES[not is_small]}", f"data.channels={1 if is_gray else 3}"]
+    return _SIZES[not is_small], 1 if is_gray else 3
 
 
 def read(root: Path, settings: DataSettings, besides: Path | None = None) -> Pictures:

@@ -22,7 +22,8 @@ from aae_zoo.zoo.measure.health import opinion, problems
 from aae_zoo.zoo.recipe import Recipe, load_recipe, plain
 from aae_zoo.zoo.training.run import Run
 
-_RECIPE: Final = "folder-gauss"
+# By the size that suits the pictures.
+_RECIPES: Final = {32: "folder-small", 64: "folder-gauss"}
 _SITE: Final = "site"  # what explore marks its folders as
 # A tenth of the pictures is held out, on which the model is measured; more than so many say no more.
 _SHARE: Final = 10
@@ -70,7 +71,8 @@ def make_model(
     """Make a model of the pictures of a folder, and of all folders in it.
 
     The bundle is `out`, with `out`-page beside it, a page that draws with it in the browser, and `out`-run, which
-    training keeps: the same call goes on after an interruption. `settings` override those of the recipe folder-gauss.
+    training keeps: the same call goes on after an interruption. `settings` override those of the
+    recipe: folder-small where the pictures are small, else folder-gauss.
     A model that failed is made all the same, so that people can look at it; `warnings` say in what. What goes on is
     said on stderr.
 
@@ -86,13 +88,13 @@ def make_model(
     exported = not replace and _is_exported(places)
     places.check(replace=replace, bundle=not exported)
     no_page = _why_no_page(node_modules)
-    asked = [*look(find(places.pictures)[0]), *settings]
-    found = read(places.pictures, load_recipe(_RECIPE, asked).data)
+    size, channels = look(find(places.pictures)[0])
+    recipe = load_recipe(_RECIPES[size], [f"data.channels={channels}", *settings])
+    recipe = recipe.for_data(places.pictures, name=plain(places.out.resolve().name) or "pictures")
+    found = read(places.pictures, recipe.data)
     check_enough(found, _NEED)
     warnings = [*left_out(found), *no_page]
     warn(warnings)
-    name = plain(places.out.resolve().name) or "pictures"
-    recipe = load_recipe(_RECIPE, asked).for_data(places.pictures, name=name)
     dataset = as_dataset(found, recipe.data, min(len(found.files) // _SHARE, _MOST))
     counts = _count(found, dataset, recipe)
     _say_beforehand(counts, dataset, places.run)

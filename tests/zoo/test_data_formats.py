@@ -361,6 +361,7 @@ class TestFolder:
     def test_from_a_folder_to_pictures(self, pictures: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
         run, bundle = tmp_path / "run", tmp_path / "bundle"
         small = [*SMALL_NETWORKS, "--set", "data.size=16", "--set", "data.dataset=pets"]
+        small += ["--set", "training.steps=5", "--set", "objective.images.discriminator.channels=[8]"]
         assert aae_zoo("train", "folder-gauss", "--data", pictures, "--out", run, *small).status == 0
         assert aae_zoo("evaluate", run, "--data", pictures).status == 0
         assert aae_zoo("export", run, "-o", bundle, "--anyway").status == 0
