@@ -28,7 +28,7 @@ from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes, leave
 from aae_zoo.zoo.recipe import Recipe
 from aae_zoo.zoo.training.checkpoint import Checkpoint
-from aae_zoo.zoo.training.estimate import estimate
+from aae_zoo.zoo.estimate import estimate
 from aae_zoo.zoo.training.log import Log, NoLog
 from aae_zoo.zoo.training.memory import keep_memory
 from aae_zoo.zoo.training.pictures import loss_curves, model_pictures
