@@ -22,13 +22,13 @@ from aae_zoo.zoo.bundled.start import begin_with
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.known_labels import known_labels
 from aae_zoo.zoo.data.loading import load_data
+from aae_zoo.zoo.estimate import estimate
 from aae_zoo.zoo.measure.measured import Networks
 from aae_zoo.zoo.measure.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes, leave
 from aae_zoo.zoo.recipe import Recipe
 from aae_zoo.zoo.training.checkpoint import Checkpoint
-from aae_zoo.zoo.estimate import estimate
 from aae_zoo.zoo.training.log import Log, NoLog
 from aae_zoo.zoo.training.memory import keep_memory
 from aae_zoo.zoo.training.pictures import loss_curves, model_pictures
