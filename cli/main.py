@@ -39,7 +39,7 @@ _GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "score": "images",
         "drift": "images",
     },
-    "Train": dict.fromkeys(("data", "train", "evaluate", "judge", "distil", "export", "detector"), "training"),
+    "Train": dict.fromkeys(("make", "detector", "data", "train", "evaluate", "judge", "distil", "export"), "training"),
     "Ship": {
         "explore": "programs",
         "embed": "programs",
@@ -66,6 +66,13 @@ class _Groups(TyperGroup):
         """What aae-zoo is, right under the usage: all commands have to fit on one screen."""
         with formatter.indentation():
             formatter.write_text(self.help)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options, without a blank line above them, and the commands."""
+        formatter.write_heading("Options")
+        with formatter.indentation():
+            formatter.write_dl(list(filter(None, (option.get_help_record(ctx) for option in self.get_params(ctx)))))
+        self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: object, formatter: Any) -> None:  # noqa: ARG002 - typer gives both
         width = max(map(len, self.commands))

@@ -41,6 +41,10 @@ Precision = Annotated[
 Isolate = Annotated[
     bool, typer.Option("--isolate", help="Run the graphs in a process with bounds on memory and time; slow.")
 ]
+NodeModules = Annotated[
+    Path | None,
+    typer.Option(help="A node_modules folder with onnxruntime-web [default: fetched once with npm, then cached]."),
+]
 ImagesIn = Annotated[
     Path, typer.Argument(metavar="INPUT", help="A picture, a folder of pictures, or an .npy, .npz, idx or .csv file.")
 ]

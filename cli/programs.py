@@ -7,14 +7,9 @@ from typing import Annotated
 import typer
 
 from aae_zoo.cli import completion
-from aae_zoo.cli.options import Device, Isolate, Name, Threads
+from aae_zoo.cli.options import Device, Isolate, Name, NodeModules, Threads
 from aae_zoo.cli.printing import note, say
 from aae_zoo.runtime.errors import MissingBackend
-
-NodeModules = Annotated[
-    Path | None,
-    typer.Option(help="A node_modules folder with onnxruntime-web [default: fetched once with npm, then cached]."),
-]
 
 
 def embed(

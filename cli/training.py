@@ -1,4 +1,4 @@
-"""aae-zoo data to detector: from a recipe, or a folder of pictures, to a bundle. These need the extra `train`."""
+"""aae-zoo make to export: from a folder of pictures, or a recipe, to a bundle. These need the extra `train`."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aae_zoo.cli.options import ImagesIn, Invert, Json, Range, Resize, Threads
+from aae_zoo.cli.options import ImagesIn, Invert, Json, NodeModules, Range, Resize, Threads
 from aae_zoo.cli.printing import note, print_json, print_table, say
 from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.errors import InvalidInput
@@ -177,6 +177,36 @@ def export(
     )
 
 
+def make(
+    pictures: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of pictures, of any size.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a model and its page that are there, if aae-zoo wrote them.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of its recipe.")
+    ] = None,
+    threads: Threads = None,
+    node_modules: NodeModules = None,
+    json: Json = False,
+) -> None:
+    """Make a model of a folder of pictures, and its page.
+
+    It draws pictures like those of the folder. Beside the bundle it writes BUNDLE-page, which draws with it in the
+    browser, and BUNDLE-run, with which the same command goes on where it was interrupted.
+    """
+    from aae_zoo.export.making.make import lines, make_model
+
+    made = make_model(
+        pictures, output, settings=set_ or (), threads=threads, node_modules=node_modules, replace=replace
+    )
+    if json:
+        print_json(made.to_document())
+        return
+    for text in lines(made):
+        say(text)
+
+
 def detector(
     pictures: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of normal pictures, of any size.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
@@ -221,8 +251,8 @@ def detector(
 
 
 def _print_result(run: "Run", metrics: dict[str, Any], json: bool) -> None:
-    """Print a training's result in five lines, or all metrics as JSON; and on stderr in what it failed, if it did."""
-    from aae_zoo.zoo.measure.health import problems
+    """Print a training's result in six lines, or all metrics as JSON; and on stderr in what it failed, if it did."""
+    from aae_zoo.zoo.measure.health import opinion, problems
 
     failed = problems(metrics)
     for problem in failed:
@@ -230,7 +260,7 @@ def _print_result(run: "Run", metrics: dict[str, Any], json: bool) -> None:
     if json:
         print_json(metrics)
     else:
-        for text in (_trained(run), *_how_good(metrics), f"run: {run.folder}", f"next: {_next(run, bool(failed))}"):
+        for text in (_trained(run), *opinion(metrics), f"run: {run.folder}", f"next: {_next(run, bool(failed))}"):
             say(text)
 
 
@@ -243,17 +273,6 @@ def _trained(run: "Run") -> str:
     facts = run.read_json("run.json")
     data = facts.get("data") or run.recipe.data.dataset
     return f"{name}: trained on {data} for {epochs} epochs, in {duration(facts['training_seconds'])}"
-
-
-def _how_good(metrics: dict[str, Any]) -> list[str]:
-    kept = max(0.0, 1 - metrics["mse"] / max(metrics["mean_image_mse"], 1e-12))
-    wrong = f", {metrics['error']:.2g} % of the classes are wrong" if "error" in metrics else ""
-    return [
-        f"reconstructions: {kept:.0%} of what tells test images apart is kept (squared error {metrics['mse']:.2g} per "
-        f"pixel){wrong}",
-        f"samples: they vary {metrics['sample_spread'] ** 0.5:.2g} times as much as test images; the codes differ from "
-        f"the prior by an MMD² of {metrics['mmd2']:.2g}, the prior's own draws by {metrics['mmd2_prior']:.2g}",
-    ]
 
 
 def _next(run: "Run", failed: bool) -> str:

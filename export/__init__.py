@@ -15,6 +15,7 @@ import aae_zoo.zoo  # noqa: F401 - and what OpenMP reads
 if TYPE_CHECKING:
     from aae_zoo.export.detecting.detector import make_detector
     from aae_zoo.export.detecting.findings import Detector
+    from aae_zoo.export.making.make import Made, make_model
     from aae_zoo.export.own.export import export_modules
     from aae_zoo.export.own.modules import Facts, Modules
     from aae_zoo.export.own.pythae import from_pythae
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 _HOME = {
     "Detector": "detecting.findings",
     "Facts": "own.modules",
+    "Made": "making.make",
     "Modules": "own.modules",
     "export_modules": "own.export",
     "from_pythae": "own.pythae",
     "make_detector": "detecting.detector",
+    "make_model": "making.make",
 }
-__all__ = ["Detector", "Facts", "Modules", "export_modules", "from_pythae", "make_detector"]
+__all__ = ["Detector", "Facts", "Made", "Modules", "export_modules", "from_pythae", "make_detector", "make_model"]
 
 
 if not TYPE_CHECKING:  # to type checkers, a module with __getattr__ has every name

@@ -33,8 +33,8 @@ from aae_zoo.zoo import parts
 FLOORS = {
     "": "cli | export | zoo | runtime",
     "cli": "main | checks hub images models programs training | options | completion printing viewing",
-    "export": "release | own detecting | bundling targets | pages | card proof",
-    "zoo": "training | bundled | measure build drawings | objectives | adversary detector | autoencoder"
+    "export": "release | making | own detecting | bundling targets | pages | card proof",
+    "zoo": "training | bundled estimate | measure build drawings | objectives | adversary detector | autoencoder"
     " | networks priors datasets | data maths | recipe | parts processes",
     "runtime": "serving checks frozen | model | showing | store engine | drawing | formats | latent | bundles | files"
     " | ownership | documents errors notebook | escapes",

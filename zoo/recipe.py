@@ -99,11 +99,13 @@ class TrainingSettings(Settings):
     """[training]: Adam with a rate that rises linearly over `warmup` of all steps, then falls as a cosine to zero.
 
     Where training may know only some labels, every batch comes with `labelled_batch` images whose labels it knows. An
-    epoch is `passes` passes over the training images: of a few images one is over before it is measured and kept.
+    epoch is `passes` passes over the training images: of a few images one is over before it is measured and kept. It
+    has `steps` steps at least, with as many more passes as these take: then few images are trained on as long as many.
     """
 
     epochs: Count
     passes: Count = 1
+    steps: Annotated[int, Field(ge=0)] = 0
     batch: Count
     labelled_batch: Count = 100
     seed: Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -111,6 +113,10 @@ class TrainingSettings(Settings):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     log_every: Count = 50
     pictures_every: Count = 5
+
+    def steps_per_epoch(self, images: int) -> int:
+        """How many steps an epoch has with so many training images."""
+        return max(self.steps, self.passes * images // self.batch)
 
 
 class PaperSettings(Settings):

@@ -11,6 +11,7 @@ METRIC_NAMES: Final = {
     "mmd2_prior": "MMD² of two sets of prior draws, for scale",
     "mean_image_mse": "squared error per pixel of the mean training image, for scale",
     "sample_spread": "variance of samples, as a share of that of the test images",
+    "sample_sharpness": "how strong the edges of samples are, as a share of those of the test images",
     "error": "test images with a wrong class, percent",
     "attribute_errors": "test images with a wrong value of each attribute, percent",
     "clusters": "the class of each cluster, that of its most certain validation image",

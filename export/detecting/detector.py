@@ -7,19 +7,17 @@ from typing import Final
 
 from aae_zoo.export.bundling.anomaly import Odd
 from aae_zoo.export.bundling.bundle import export_bundle
-from aae_zoo.export.detecting.estimate import estimate
 from aae_zoo.export.detecting.findings import Detector, Scored, doubts, learned_nothing
-from aae_zoo.export.detecting.given import Places, read_both, say
+from aae_zoo.export.detecting.given import Places, read_both, say, warn
 from aae_zoo.export.detecting.page import write_page
 from aae_zoo.export.detecting.pictures import Pictures, as_dataset, find, kept, look
 from aae_zoo.export.detecting.promise import check_share
+from aae_zoo.export.detecting.training import train_or_go_on
 from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, ImageShape, Manifest
-from aae_zoo.runtime.errors import CheckpointError, Interrupted
 from aae_zoo.runtime.model import load
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.recipe import Recipe, load_recipe, plain
 from aae_zoo.zoo.training.run import Run
-from aae_zoo.zoo.training.trainer import duration, train
 
 _RECIPE: Final = "detector"
 # How many steps an epoch has at least, after which there is a checkpoint, and about how many a training has at most.
@@ -55,13 +53,14 @@ def make_detector(
     check_share(false_alarms)
     places = Places(Path(pictures), None if odd is None else Path(odd), Path(out))
     places.check(replace=replace)
-    asked = [*look(find(places.pictures, places.odd)[0]), *settings]
+    size, channels = look(find(places.pictures, places.odd)[0])
+    asked = [f"data.size={size}", f"data.channels={channels}", *settings]
     normal, strange, warnings = read_both(places, load_recipe(_RECIPE, asked).data)
-    _warn(warnings)
+    warn(warnings)
     recipe = _recipe(places, len(normal.files), asked)
-    dataset = as_dataset(normal, recipe.data)
-    _say_beforehand(recipe, dataset, places.run, threads)
-    _train(recipe, dataset, places.run, threads)
+    dataset = as_dataset(normal, recipe.data, kept(len(normal.files)))
+    _say_beforehand(recipe, dataset, places.run)
+    train_or_go_on(recipe, dataset, places.run, threads)
     manifest = export_bundle(
         places.run,
         places.out,
@@ -89,8 +88,8 @@ def _recipe(places: Places, count: int, asked: Sequence[str]) -> Recipe:
     return load_recipe(_RECIPE, [*sized, *asked]).for_data(places.pictures, name=name)
 
 
-def _say_beforehand(recipe: Recipe, dataset: Dataset, run: Path, threads: int | None) -> None:
-    """What will be done, and about how long it takes and how much memory."""
+def _say_beforehand(recipe: Recipe, dataset: Dataset, run: Path) -> None:
+    """What will be done; training says how long that takes."""
     known, held_out = len(dataset.train_images), len(dataset.test_images)
     validation = recipe.data.validation_count(known)
     say(
@@ -100,23 +99,7 @@ def _say_beforehand(recipe: Recipe, dataset: Dataset, run: Path, threads: int | 
     if (run / "run.json").exists():
         say(f"the training in {run} has ended already")
         return
-    found = estimate(recipe, dataset, threads=threads)
-    say(
-        f"training takes about {duration(found.seconds)} and the proof of its graphs half a minute, with about "
-        f"{found.bytes / 1e9:.1f} GB of memory"
-    )
-
-
-def _train(recipe: Recipe, dataset: Dataset, run: Path, threads: int | None) -> None:
-    """Train, or go on with what is there; what stops it says what goes on with it."""
-    try:
-        resume = Run(run, recipe).state.exists()
-        train(recipe, run, data=dataset, resume=resume, threads=threads, tracker="none")
-    except Interrupted as error:
-        what = str(error).partition(";")[0]
-        raise Interrupted(f"{what}; give the same command to go on from the last whole epoch, in {run}") from None
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}; or remove {run} to begin again") from None
+    say("after the training, the proof of its graphs takes half a minute")
 
 
 def _findings(
@@ -124,7 +107,7 @@ def _findings(
 ) -> Detector:
     held_out, validation = scored.alarms(scored.held_out), len(scored.validation)
     found = [*doubts(held_out, validation, promised), *learned_nothing(manifest)]
-    _warn(found)
+    warn(found)
     return Detector(
         bundle=places.out,
         page=places.page,
@@ -146,8 +129,3 @@ def _findings(
         auroc=manifest.metrics.get("anomaly_auroc"),
         warnings=warnings + found,
     )
-
-
-def _warn(warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        say(f"warning: {warning}")

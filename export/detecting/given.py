@@ -1,12 +1,12 @@
 """What a detector is made from and where it goes: checked before minutes of training, and read."""
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.export.detecting.pictures import Pictures, apart, check_enough, read
+from aae_zoo.export.detecting.pictures import NORMAL, Pictures, apart, check_enough, read
 from aae_zoo.runtime.errors import DatasetError, OutputError
 from aae_zoo.runtime.escapes import line
 from aae_zoo.runtime.files import check_free
@@ -20,11 +20,15 @@ _LISTED: Final = 20
 
 @dataclass(frozen=True)
 class Places:
-    """The folders of normal and of odd pictures, and the bundle's, which the page's and the run's are beside."""
+    """The folders of normal and of odd pictures, and the bundle's, which the page's and the run's are beside.
+
+    The page's is marked as of the `kind`.
+    """
 
     pictures: Path
     odd: Path | None
     out: Path
+    kind: str = PAGE
 
     @property
     def run(self) -> Path:
@@ -40,8 +44,10 @@ class Places:
         out = self.out.resolve() if self.out.name in ("", "..") else self.out
         return out.with_name(f"{out.name}-{what}")
 
-    def check(self, *, replace: bool) -> None:
+    def check(self, *, replace: bool, bundle: bool = True) -> None:
         """Refuse now what would be refused when all is done, or would have odd pictures or outputs learned from.
+
+        Without `bundle`, that of a bundle is not asked.
 
         Raises:
             OutputError: an output stands already, or is in a folder of pictures.
@@ -52,8 +58,9 @@ class Places:
                 raise OutputError(f"{self.out} is in {given}, all of which is read; give an output elsewhere")
         if self.odd and self.pictures.resolve().is_relative_to(self.odd.resolve()):
             raise DatasetError(f"{self.pictures} is in {self.odd}, all of which is odd; give another folder")
-        check_free(self.out, BUNDLE if replace else None)
-        check_free(self.page, PAGE if replace else None)
+        if bundle:
+            check_free(self.out, BUNDLE if replace else None)
+        check_free(self.page, self.kind if replace else None)
 
 
 def read_both(places: Places, data: DataSettings) -> tuple[Pictures, Pictures | None, list[str]]:
@@ -64,18 +71,18 @@ def read_both(places: Places, data: DataSettings) -> tuple[Pictures, Pictures | 
     """
     normal = read(places.pictures, data, places.odd)
     odd = read(places.odd, data) if places.odd else None
-    warnings = [*_left_out(normal), *(_left_out(odd) if odd else [])]
+    warnings = [*left_out(normal), *(left_out(odd) if odd else [])]
     if odd:
         normal, odd, both = apart(normal, odd)
         if not odd.files:
             raise DatasetError(f"every picture of {odd.root} is in {normal.root} too; give others as odd ones")
         if both:
             warnings.append(f"left out, as {normal.root} has the same: {_pictures(both)} of {odd.root}: {named(both)}")
-    check_enough(normal)
+    check_enough(normal, NORMAL)
     return normal, odd, warnings
 
 
-def _left_out(pictures: Pictures) -> list[str]:
+def left_out(pictures: Pictures) -> list[str]:
     """What of a folder is left out; why files cannot be read is listed on stderr."""
     for reason in list(pictures.failed.values())[:_LISTED]:
         say(f"error: {reason}")
@@ -94,3 +101,9 @@ def _pictures(files: Collection[object]) -> str:
 def say(text: str) -> None:
     """One line on stderr."""
     sys.stderr.write(f"{line(text)}\n")
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Each warning as a line on stderr."""
+    for warning in warnings:
+        say(f"warning: {warning}")

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.pictures import read_pictures
 from aae_zoo.zoo.recipe import DataSettings, plain
 
-LEAST: Final = 100
 # A fifth of the pictures sets the limit, and a fifth is held out to measure it; more than so many say no more.
 _SHARE: Final = 5
 _MOST: Final = 10_000
@@ -33,6 +32,23 @@ _GRAY: Final = 8
 # Pictures whose shorter side is mostly below this lose nothing at the smaller of the two sizes.
 _SMALL: Final = 48
 _SIZES: Final = (32, 64)
+
+
+class Need(NamedTuple):
+    """How many pictures it takes at least, what these and who learns from them are called, and what is better."""
+
+    least: int
+    what: str
+    who: str
+    better: str
+
+
+NORMAL: Final = Need(
+    100,
+    "normal picture",
+    "a detector",
+    "better some hundreds: three fifths are learned from, a fifth sets the limit and a fifth measures it",
+)
 
 
 @dataclass(frozen=True)
@@ -88,8 +104,8 @@ def _is_in(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def look(paths: list[Path]) -> list[str]:
-    """What pictures are like, as settings of a recipe: their size, and gray if they all are.
+def look(paths: list[Path]) -> tuple[int, int]:
+    """What suits pictures: the size and channels to be cut to, 1 if all are gray.
 
     It looks at some of them. What cannot be read says nothing here.
     """
@@ -105,7 +121,7 @@ def look(paths: list[Path]) -> list[str]:
     pixels = read_pictures(some, _SIZES[0], 3, failed=failed).int()
     is_gray = bool((pixels.amax(1) - pixels.amin(1) <= _GRAY).all())
     is_small = statistics.median(sides or [0]) < _SMALL
-    return [f"data.size={_SIZES[not is_small]}", f"data.channels={1 if is_gray else 3}"]
+    return _SIZES[not is_small], 1 if is_gray else 3
 
 
 def read(root: Path, settings: DataSettings, besides: Path | None = None) -> Pictures:
@@ -134,24 +150,23 @@ def read(root: Path, settings: DataSettings, besides: Path | None = None) -> Pic
     return Pictures(root, [paths[row] for row in order], digests, pixels[order], failed, copies, note)
 
 
-def check_enough(pictures: Pictures) -> None:
+def check_enough(pictures: Pictures, need: Need) -> None:
     """Refuse too few pictures to learn from, or nothing but copies of one.
 
     Raises:
-        DatasetError: they are fewer than LEAST.
+        DatasetError: they are fewer than is needed.
     """
-    count, files = len(pictures.files), len(pictures.files) + len(pictures.copies)
+    count, files, least = len(pictures.files), len(pictures.files) + len(pictures.copies), need.least
     if count == 1 and files > 1:
         raise DatasetError(
-            f"the {files} pictures in {pictures.root} are all the same, expected {LEAST} or more that differ: how "
-            "normal pictures differ is what a detector learns"
+            f"the {files} pictures in {pictures.root} are all the same, expected {least} or more that differ: how "
+            f"{need.what}s differ is what {need.who} learns"
         )
-    if count < LEAST:
+    if count < least:
         differ = f" that differ, of {files}" if pictures.copies else ""
         raise DatasetError(
-            f"there {'is' if count == 1 else 'are'} {count or 'no'} normal picture{'s' * (count != 1)} in "
-            f"{pictures.root}{differ}, expected {LEAST} or more, better some hundreds: three fifths are learned from, "
-            "a fifth sets the limit and a fifth measures it"
+            f"there {'is' if count == 1 else 'are'} {count or 'no'} {need.what}{'s' * (count != 1)} in "
+            f"{pictures.root}{differ}, expected {least} or more, {need.better}"
         )
 
 
@@ -160,12 +175,11 @@ def kept(count: int) -> int:
     return min(count // _SHARE, _MOST)
 
 
-def as_dataset(pictures: Pictures, settings: DataSettings) -> Dataset:
-    """Normal pictures as a data set: the last ones are held out, as its test images.
+def as_dataset(pictures: Pictures, settings: DataSettings, held_out: int) -> Dataset:
+    """Pictures as a data set: the last ones are held out, as its test images.
 
-    A picture on another ground than theirs is odd, so that no ground is said, from which others would be inverted.
+    No ground is said that they are on, so that pictures on another one are not inverted to be like them.
     """
-    held_out = kept(len(pictures.files))
     labels = torch.full((len(pictures.files),), -1)
     contents = "\n".join(pictures.digests).encode()
     return Dataset(

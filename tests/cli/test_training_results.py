@@ -1,4 +1,4 @@
-"""What people see of a training: five lines, and a command that works as it is printed."""
+"""What people see of a training: six lines, and a command that works as it is printed."""
 
 import json
 import os
@@ -19,6 +19,7 @@ from aae_zoo.zoo.recipe import load_recipe
 QUICK = [
     *("--set", "data.size=16", "--set", "encoder.channels=[8, 8]", "--set", "encoder.hidden=16"),
     *("--set", "decoder.channels=[8, 8]", "--set", "decoder.hidden=16"),
+    *("--set", "objective.images.discriminator.channels=[8]", "--set", "training.steps=5"),
     *("--set", "training.epochs=2", "--set", "training.batch=10"),
 ]
 
@@ -42,13 +43,15 @@ def test_from_own_pictures_to_samples_by_the_commands_that_are_printed(
 ) -> None:
     trained = aae_zoo("train", "folder-gauss", "--data", "my cats", "--out", "my runs/first one", *QUICK)
     assert trained.status == 0
-    what, reconstructions, samples, run, following = trained.out.splitlines()
+    what, reconstructions, samples, better, run, following = trained.out.splitlines()
     assert what.startswith(f"my-cats: trained on {cats} for 2 epochs, in ")
     assert reconstructions.startswith("reconstructions: ")
-    assert samples.startswith("samples: they vary ")
+    assert "and they vary " in samples
+    assert better.startswith("to do better: ")
     assert run == "run: my runs/first one"
+    assert "training takes about " in trained.err
     assert "1 epochs are left: about " in trained.err
-    assert len(trained.out) < 800
+    assert len(trained.out) < 1000
 
     exported = aae_zoo(*shlex.split(following)[2:])
     assert exported.status == 0, exported
@@ -66,7 +69,7 @@ def test_from_own_pictures_to_samples_by_the_commands_that_are_printed(
     assert str(tmp_path) not in whole  # where somebody's pictures lie is nobody's business
 
     evaluated = aae_zoo("evaluate", "my runs/first one")
-    assert evaluated.out.splitlines()[1:4] == [reconstructions, samples, run]
+    assert evaluated.out.splitlines()[1:5] == [reconstructions, samples, better, run]
     assert json.loads(aae_zoo("evaluate", "my runs/first one", "--json").out)["mse"] > 0
 
 

@@ -73,16 +73,16 @@ def fours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestPictures:
     def test_colours_and_sizes_are_as_the_pictures_are(self, zeros: Path, tmp_path: Path) -> None:
-        assert look([*zeros.rglob("*.png")]) == ["data.size=32", "data.channels=1"]
+        assert look([*zeros.rglob("*.png")]) == (32, 1)
         for number in range(20):
             Image.new("RGB", (200, 300), (number, 60, 90)).save(tmp_path / f"{number}.png")
-        assert look([*tmp_path.iterdir()]) == ["data.size=64", "data.channels=3"]
+        assert look([*tmp_path.iterdir()]) == (64, 3)
 
     def test_copies_count_once_and_are_never_on_two_sides(self, zeros: Path) -> None:
         found = read(zeros, SETTINGS)
         assert {path.name for path in found.copies} == {EVIL, "again.bmp"} or EVIL in {p.name for p in found.files}
         assert len(found.copies) == 2
-        dataset = as_dataset(found, SETTINGS)
+        dataset = as_dataset(found, SETTINGS, kept(len(found.files)))
         parts = [{image.numpy().tobytes() for image in part} for part in (dataset.train_images, dataset.test_images)]
         assert len(parts[0]) + len(parts[1]) == len(found.files)
         assert not parts[0] & parts[1]
@@ -91,7 +91,7 @@ class TestPictures:
         for number, path in enumerate(sorted(zeros.rglob("*.png"), reverse=True)):
             if path.name != "broken.png":
                 shutil.copy(path, tmp_path / f"{number}.png")
-        ours, theirs = (as_dataset(read(folder, SETTINGS), SETTINGS) for folder in (zeros, tmp_path))
+        ours, theirs = (as_dataset(read(folder, SETTINGS), SETTINGS, 30) for folder in (zeros, tmp_path))
         assert ours.md5s == theirs.md5s
         assert torch.equal(ours.test_images, theirs.test_images)
 
@@ -115,7 +115,7 @@ class TestPictures:
         assert not [path for path in normal.files if "odd" in path.parts]
 
     def test_what_has_another_ground_is_not_inverted_to_be_normal(self, zeros: Path) -> None:
-        assert as_dataset(read(zeros, SETTINGS), SETTINGS).preparation.polarity == "any"
+        assert as_dataset(read(zeros, SETTINGS), SETTINGS, 30).preparation.polarity == "any"
 
 
 class TestPromise:

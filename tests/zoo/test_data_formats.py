@@ -398,12 +398,14 @@ class TestFolder:
         Image.new("L", (9, 9)).save(tmp_path / "one.png")
         message = refused("train", "folder-gauss", "--data", tmp_path, "--out", tmp_path / "run")
         assert "of the 1 pictures in" in message
-        message = refused("train", "folder-gauss", "--data", pictures, "--out", tmp_path / "run")
+        whole = ["--set", "training.steps=0", "--set", "training.batch=64"]
+        message = refused("train", "folder-gauss", "--data", pictures, "--out", tmp_path / "run", *whole)
         assert "too few for a batch of 64; set data.validation or training.batch lower" in message
 
     def test_from_a_folder_to_pictures(self, pictures: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
         run, bundle = tmp_path / "run", tmp_path / "bundle"
         small = [*SMALL_NETWORKS, "--set", "data.size=16", "--set", "data.dataset=pets"]
+        small += ["--set", "training.steps=5", "--set", "objective.images.discriminator.channels=[8]"]
         assert aae_zoo("train", "folder-gauss", "--data", pictures, "--out", run, *small).status == 0
         assert aae_zoo("evaluate", run, "--data", pictures).status == 0
         assert aae_zoo("export", run, "-o", bundle, "--anyway").status == 0

@@ -68,6 +68,17 @@ def test_gaussian_draws_have_its_moments() -> None:
     assert torch.allclose(torch.cov(z.T), 4 * torch.eye(3), atol=0.06)
 
 
+def test_normalised_codes_have_the_priors_moments_from_the_first_batch_on() -> None:
+    prior = Prior(Settings(kind="gaussian", size=3, std=2.0, normalised=True))
+    outputs = torch.tensor([0.01, 1.0, 50.0]) * torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) + 7
+    codes = prior.codes({"z": outputs, "log_var": outputs})
+    assert codes["z"].mean(0).abs().max() < 1e-3
+    assert torch.allclose(codes["z"].std(0, correction=0), torch.full((3,), 2.0), atol=0.1)
+    assert codes["log_var"] is outputs
+    one = prior.eval().codes({"z": outputs[:1]})["z"]  # by what training has seen, not by what it comes with
+    assert torch.equal(one, prior.codes({"z": outputs})["z"][:1])
+
+
 CLASSES = 10
 COUNT = 50_000
 

@@ -1,4 +1,7 @@
-"""Whether a training succeeded at all: the three ways to fail of an autoencoder whose prior is drawn from."""
+"""Whether a training succeeded at all, and how well, in plain words.
+
+There are three ways to fail for an autoencoder whose prior is drawn from; one that did not may still draw badly.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -22,6 +25,15 @@ ALIKE: Final = 0.01
 # The mean picture is what a decoder learns that ignores its code; a twentieth less is no more than how bright a picture
 # is. The worst of a recipe that comes with aae-zoo, in two dimensions, is 0.67.
 BETTER: Final = 0.95
+# How much of what tells images apart a good reconstruction keeps, and one that is worth looking at.
+CLOSE: Final = 0.8
+ROUGH: Final = 0.3
+# How strong edges of samples are that people see as blurred or noisy, and how much those vary that seem as varied.
+BLURRED: Final = 0.75
+NOISY: Final = 1.25
+VARIED: Final = 0.8
+# How far from the prior codes may be whose samples are as good as any: in the shipped models it is at most this.
+NEAR: Final = 0.05
 # What to change in the recipe.
 _OF_TRAINING: Final = {
     "far": "train for more epochs, or give the prior more weight in [objective]",
@@ -34,8 +46,9 @@ _OF_TRAINING: Final = {
 def references(model: Measured, dataset: Dataset, _: DataSettings) -> dict[str, Any]:
     """What says whether other figures are good.
 
-    `mean_image_mse` is the squared error per pixel of the mean training image on the test set, and `sample_spread`
-    the variance of a pixel over samples in that over test images.
+    `mean_image_mse` is the squared error per pixel of the mean training image on the test set, `sample_spread`
+    the variance of a pixel over samples in that over test images, and `sample_sharpness` the root of the mean squared
+    difference of neighbouring pixels of samples in that of test images.
     """
     test, mean = dataset.test_images, _mean(dataset.train_images)
     squared = sum(float((to_float(part) - mean).square().sum()) for part in test.split(batch_size(test)))
@@ -44,7 +57,8 @@ def references(model: Measured, dataset: Dataset, _: DataSettings) -> dict[str, 
     batches = [{k: v[start : start + size] for k, v in codes.items()} for start in range(0, _SAMPLES, size)]
     samples = torch.cat([(model.decode(batch).sigmoid() * 255).round().byte() for batch in batches])
     spread = _variance(samples) / max(_variance(test), 1e-12)
-    return {"mean_image_mse": squared / test.numel(), "sample_spread": spread}
+    sharpness = (_roughness(samples) / max(_roughness(test), 1e-12)) ** 0.5
+    return {"mean_image_mse": squared / test.numel(), "sample_spread": spread, "sample_sharpness": sharpness}
 
 
 def _mean(images: Tensor) -> Tensor:
@@ -57,6 +71,54 @@ def _variance(images: Tensor) -> float:
     """The variance of a pixel over images, uint8 [n, C, H, W], on average."""
     mean, parts = _mean(images), images.split(batch_size(images))
     return sum(float((to_float(part) - mean).square().sum()) for part in parts) / images.numel()
+
+
+def _roughness(images: Tensor) -> float:
+    """The mean squared difference of neighbouring pixels of images, uint8 [n, C, H, W]."""
+    total = 0.0
+    for part in images.split(batch_size(images)):
+        x = to_float(part)
+        total += float(x.diff(dim=2).square().sum() + x.diff(dim=3).square().sum())
+    return total / images.numel()
+
+
+def opinion(metrics: Mapping[str, Any]) -> list[str]:
+    """What a model of any pictures thinks of itself, in three lines: how it restores, how it draws, what to change.
+
+    `metrics` are those of `metrics.measure`.
+    """
+    kept = max(0.0, 1 - metrics["mse"] / max(metrics["mean_image_mse"], 1e-12))
+    wrong = f", {metrics['error']:.2g} % of the classes are wrong" if "error" in metrics else ""
+    sharpness, spread = metrics["sample_sharpness"], metrics["sample_spread"] ** 0.5
+    return [
+        f"reconstructions: {_restored(kept)}: {kept:.0%} of what tells test images apart is kept (squared error "
+        f"{metrics['mse']:.2g} per pixel){wrong}",
+        f"samples: {_drawn(sharpness, spread)}: edges are {sharpness:.2g} times as strong as in test images, and they "
+        f"vary {spread:.2g} times as much; the codes differ from the prior by an MMD² of {metrics['mmd2']:.2g}, the "
+        f"prior's own draws by {metrics['mmd2_prior']:.2g}",
+        f"to do better: {_change(metrics, kept, sharpness)}",
+    ]
+
+
+def _restored(kept: float) -> str:
+    words = {CLOSE: "close to the pictures", ROUGH: "shapes and colours, few details", 0.0: "hardly anything"}
+    return next(word for least, word in words.items() if kept >= least)
+
+
+def _drawn(sharpness: float, spread: float) -> str:
+    sharp = "blurred" if sharpness < BLURRED else "noisy" if sharpness > NOISY else "as sharp as the pictures"
+    return f"{sharp}, {'less varied' if spread < VARIED else 'as varied'}"
+
+
+def _change(metrics: Mapping[str, Any], kept: float, sharpness: float) -> str:
+    """The one thing that is most worth a try."""
+    if metrics["mmd2"] - metrics["mmd2_prior"] > NEAR:
+        return "draws are of codes that few pictures have; train for more epochs, --set training.epochs=..."
+    if kept < CLOSE:
+        return "train for more epochs, or with a larger prior.size; of a few hundred pictures, give more"
+    if sharpness < BLURRED:
+        return "train for more epochs, or give more pictures that are alike"
+    return "look at the samples: by these figures nothing is amiss, and more epochs or pictures are all that may help"
 
 
 def problems(metrics: Mapping[str, Any], mends: Mapping[str, str] = _OF_TRAINING) -> list[str]:

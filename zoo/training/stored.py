@@ -67,6 +67,7 @@ class _Metrics(_Document):
     parzen: float = 0.0
     mean_image_mse: float = 0.0
     sample_spread: float = 0.0
+    sample_sharpness: float = 0.0
 
 
 class _Row(_Document):

@@ -22,6 +22,7 @@ from aae_zoo.zoo.bundled.start import begin_with
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.known_labels import known_labels
 from aae_zoo.zoo.data.loading import load_data, with_attributes
+from aae_zoo.zoo.estimate import estimate
 from aae_zoo.zoo.measure.measured import Networks
 from aae_zoo.zoo.measure.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import Batch
@@ -134,7 +135,7 @@ class Trainer:
         self.labels = torch.full((len(self.images),), -1)
         self.labels[self.known] = dataset.train_labels[self.known]
         self.attributes = dataset.train_attributes if recipe.data.attributes else None
-        self.steps_per_epoch = self.settings.passes * len(self.images) // self.settings.batch
+        self.steps_per_epoch = self.settings.steps_per_epoch(len(self.images))
         self._check_shares()
 
         # This process's part of the machine.
@@ -155,7 +156,7 @@ class Trainer:
     def _check_enough(self, kept: int) -> None:
         """Of an epoch's training images, less the `kept` ones for validation, there has to be one batch."""
         total = len(self.dataset.train_images)
-        if self.settings.passes * (total - kept) < self.settings.batch:
+        if total <= kept or not self.settings.steps_per_epoch(total - kept):
             raise TrainingError(
                 f"{self.dataset.name} has {total} training images, of which {kept} are for validation: "
                 f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
@@ -252,6 +253,7 @@ class Trainer:
         with tqdm(total=total, initial=self.step, unit="step", desc=self.run.recipe.name, disable=hidden) as bar:
             torch.set_flush_denormal(True)  # dead units' vanishing gradients would slow every product on some CPUs
             try:
+                self._say_beforehand(total - self.step)
                 while self.epoch < self.settings.epochs:
                     self._train_epoch(bar)
             except KeyboardInterrupt:
@@ -259,6 +261,13 @@ class Trainer:
             finally:
                 torch.set_flush_denormal(False)  # the whole process would keep it
                 self.log.close()
+
+    def _say_beforehand(self, steps: int) -> None:
+        """About how long the steps will take: of several processes none can make any without the others."""
+        if steps and self.processes.count == 1:
+            found = estimate(self.run.recipe, self.dataset.image_shape, self._any_batch())
+            took = f"{steps:,} steps of {1000 * found.step:.3g} ms, and about {found.bytes / 1e9:.1f} GB of memory"
+            tqdm.write(f"training takes about {duration(steps * found.step)}: {took}", file=sys.stderr)
 
     def _train_epoch(self, bar: "tqdm[Any]") -> None:
         """One pass over the training images; then the main process measures, reports, draws and keeps."""
@@ -278,13 +287,26 @@ class Trainer:
 
     def batches(self) -> Iterator[Batch]:
         """This process's shares of one epoch's batches, in random order: look-ups in one tensor in memory."""
-        passes = [torch.randperm(len(self.images), generator=self.order) for _ in range(self.settings.passes)]
+        count = -(-self.steps_per_epoch * self.settings.batch // len(self.images))
+        passes = [
+            torch.randperm(len(self.images), generator=self.order) for _ in range(max(count, self.settings.passes))
+        ]
         for some in torch.cat(passes).split(self.settings.batch)[: self.steps_per_epoch]:
             known = self.known[:0]
             if self.some_known:
                 chosen = torch.randint(len(self.known), (self.settings.labelled_batch,), generator=self.order)
                 known = self.known[chosen]
-            yield Batch(*self._look_up(some), *self._look_up(known), self._told(some))
+            yield self._batch(some, known)
+
+    def _any_batch(self) -> Batch:
+        """A batch of the usual size, which takes nothing from the random order."""
+        known = torch.arange(self.settings.labelled_batch if self.some_known else 0)
+        first = torch.arange(self.settings.batch) % len(self.images)
+        return self._batch(first, self.known[known % max(1, len(self.known))])
+
+    def _batch(self, some: Tensor, known: Tensor) -> Batch:
+        """This process's shares of some images, and of those whose labels training knows."""
+        return Batch(*self._look_up(some), *self._look_up(known), self._told(some))
 
     def _look_up(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """This process's share of some images, float32 [n, C, H, W] in [0, 1], and their labels."""

@@ -215,6 +215,33 @@ def test_an_epoch_is_as_many_passes_as_the_recipe_says(small_recipe: Path, small
     assert all(2 * once[image] <= seen[image] for image in once)  # only the last batch may have been left out
 
 
+def test_an_epoch_has_as_many_steps_as_the_recipe_says_at_least(
+    small_recipe: Path, small_data: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(str(small_recipe), ["training.steps=50", "training.batch=100"])
+    trainer = Trainer(recipe, load_data(recipe.data, small_data), tmp_path / "run", Processes())
+    batches = list(trainer.batches())
+    assert len(batches) == 50 > len(trainer.images) // 100
+    assert all(len(batch.image) == 100 for batch in batches)
+    seen = Counter(image.numpy().tobytes() for batch in batches for image in batch.image)
+    once = Counter(image.float().div(255).numpy().tobytes() for image in trainer.images)
+    passes = -(-5000 // len(trainer.images))
+    assert all((passes - 1) * once[image] <= seen[image] <= passes * once[image] for image in once)
+    many = load_recipe(str(small_recipe), ["training.steps=2", "training.batch=10"]).training
+    assert many.steps_per_epoch(1000) == 100
+
+
+def test_saying_beforehand_how_long_it_takes_changes_nothing(
+    small_recipe: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(str(small_recipe), ["training.epochs=1"])
+    train(recipe, tmp_path / "said", data=small_data)
+    monkeypatch.setattr(Trainer, "_say_beforehand", lambda *_: None)
+    train(recipe, tmp_path / "unsaid", data=small_data)
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("said", "unsaid"))
+    assert first == second
+
+
 class TestDamagedRuns:
     """What evaluate and export say of a run that is not whole."""
 

@@ -1,0 +1,26 @@
+"""The training of what is made from a folder: begun, or gone on with where it was interrupted."""
+
+from pathlib import Path
+
+from aae_zoo.runtime.errors import CheckpointError, Interrupted
+from aae_zoo.zoo.data.dataset import Dataset
+from aae_zoo.zoo.recipe import Recipe
+from aae_zoo.zoo.training.run import Run
+from aae_zoo.zoo.training.trainer import train
+
+
+def train_or_go_on(recipe: Recipe, dataset: Dataset, run: Path, threads: int | None) -> None:
+    """Train, or go on with what is there; what stops it says what goes on with it.
+
+    Raises:
+        CheckpointError: the run is of other pictures or settings, or damaged.
+        Interrupted, OutputError, TrainingError: as for `train`.
+    """
+    try:
+        resume = Run(run, recipe).state.exists()
+        train(recipe, run, data=dataset, resume=resume, threads=threads, tracker="none")
+    except Interrupted as error:
+        what = str(error).partition(";")[0]
+        raise Interrupted(f"{what}; give the same command to go on from the last whole epoch, in {run}") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; or remove {run} to begin again") from None
