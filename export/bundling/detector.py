@@ -46,11 +46,18 @@ class Scaled(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The score [n] and the map [n, 1, H, W] of images [n, C, H, W] in [0, 1]."""
         score, heat = self.detector(image)
-        pixels = image.flatten(1)
-        share = 1 / pixels.shape[1]  # with sums instead of means, as some engines know only those of older opsets
-        contrast = (((pixels - pixels.sum(1, keepdim=True) * share).square().sum(1)) * share).sqrt()
-        flatness = 1 + _STEEPNESS - contrast * self.per_contrast
+        flatness = 1 + _STEEPNESS - _contrast(image) * self.per_contrast
         return {"score": torch.maximum(score * self.slope + self.start, flatness), "map": heat * self.per_heat}
+
+
+def _contrast(image: Tensor) -> Tensor:
+    """The standard deviation [n] of the pixels of images."""
+    rows = image.flatten(1, 2)
+    # Sums and a size instead of means, as some engines know only those of older opsets.
+    size = rows.shape[1] * rows.shape[2]
+    # Row by row: some engines add numbers up one after the other, and of a thousand the rounding would show.
+    apart = rows - rows.sum(2, keepdim=True).sum(1, keepdim=True) / size
+    return (apart.square().sum(2).sum(1) / size).sqrt()
 
 
 @torch.no_grad()

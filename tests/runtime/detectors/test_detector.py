@@ -1,5 +1,6 @@
 """A bundle with a detector: its graph gives the score and the map, and everything else knows of it."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aae_zoo.export.bundling.detector import scaled
+from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, load
 from aae_zoo.runtime.bundles.graph_check import only, read_graph
 from aae_zoo.runtime.checks.check import check
@@ -192,6 +194,12 @@ class TestScale:
         def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
             return image.mean((1, 2, 3)), image.mean(1, keepdim=True)
 
+    class Nothing(nn.Module):
+        """No image is odder than another, but for how flat it is."""
+
+        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+            return 0 * image.sum((1, 2, 3)), 0 * image.sum(1, keepdim=True)
+
     @staticmethod
     def dots(count: int, seed: int) -> Tensor:
         """Images of a dot on black, of any brightness."""
@@ -212,6 +220,17 @@ class TestScale:
         found, limits = scaled(self.Brightness(), self.dots(19, 0), false_alarms=0.005)
         assert limits.false_alarms == 1 / 20
         assert float(found(self.dots(19, 0).float() / 255)["score"].max()) == pytest.approx(1)
+
+    def test_how_flat_a_bright_image_is_does_not_depend_on_the_order_of_its_pixels(self) -> None:
+        """The flatness is a difference of numbers that are nearly the same: sums must be nearer than it looks."""
+        dark = torch.rand(16, 1, 64, 64, generator=torch.Generator().manual_seed(0)) < 0.3
+        detector, _ = scaled(self.Nothing(), (255 * (0.95 - 0.8 * dark)).byte())
+        images = 0.95 - 0.4 * dark
+        exact = copy.deepcopy(detector).double()(images.double())["score"].numpy()
+        graph = to_onnx(detector, {"image": images}, ["score", "map"], {})
+        [score] = ort.InferenceSession(graph).run(["score"], {"image": images.numpy()})
+        assert exact.min() > 0.5
+        assert np.abs(score - exact).max() < 2e-6
 
 
 class TestCommand:
