@@ -31,7 +31,7 @@ from aae_zoo.zoo.recipe import load_recipe, parse_toml
 # The checkout's own bundles have PyTorch's weights, which an installed package leaves out.
 MODELS = ROOT / "runtime" / "models"
 BUNDLE_BUDGET = 16 * 2**20
-WHOLE_BUDGET = 70 * 2**20
+WHOLE_BUDGET = 90 * 10**6
 NAMES = [entry.name for entry in list_models() if entry.shipped]
 
 
@@ -103,14 +103,15 @@ class TestEveryShippedModel:
     def test_its_anomaly_score_is_set_on_its_validation_images(self, name: str) -> None:
         model = load(name)
         assert model.score_limits.images == load_recipe(name).data.validation
-        assert model.manifest.metrics["false_alarms"] == pytest.approx(0.01, abs=0.005)
+        few = name == "digits-gauss"  # 360 test images, of which two standard errors are a percentage point
+        assert model.manifest.metrics["false_alarms"] == pytest.approx(0.01, abs=0.0105 if few else 0.005)
 
 
 def test_all_shipped_models_together_keep_the_budget() -> None:
     assert sum(map(size, NAMES)) <= WHOLE_BUDGET
 
 
-class TestMnistGauss:
+class TestMnistPlane:
     """The targets of mnist-plane, measured again through ONNX Runtime."""
 
     def test_reconstruction(self, shipped: Model, mnist: Dataset) -> None:
