@@ -173,6 +173,6 @@ def _one_of(given: object, known: Iterable[str]) -> str:
     import difflib  # slow to import, and only a mistake needs it
 
     names = list(known)
-    meant = difflib.get_close_matches(str(given), names, n=1)
+    meant = [] if str(given).isdigit() else difflib.get_close_matches(str(given), names, n=1)
     others = [name for name in names if name not in meant]
     return ("one of " if len(names) > 1 else "") + ", ".join(meant + others)
