@@ -84,8 +84,8 @@ def write_codes(folder: Path, model: Model, dataset: Dataset, most: int = 1000) 
 
 
 def _one_of_each(dataset: Dataset) -> torch.Tensor:
-    """The first test image of each class, at most ten, or the first ten images if there are no classes."""
-    if not dataset.label_names:
+    """The first test image of each class, at most ten, or the first ten images if there are no classes or several."""
+    if not dataset.label_names or dataset.attributes:
         return dataset.test_images[:_RECONSTRUCTIONS]
     first = [int((dataset.test_labels == label).nonzero()[0]) for label in dataset.test_labels.unique()]
     return dataset.test_images[first[:_RECONSTRUCTIONS]]

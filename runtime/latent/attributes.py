@@ -68,14 +68,25 @@ class Asked:
             raise InvalidInput(
                 f"{attribute.name} has {len(value)} entries, expected one, or one for each of {self.count} images"
             )
-        return np.broadcast_to([_number(self.manifest.name, attribute, each) for each in value], self.count)
+        return np.broadcast_to(self._numbers_of(attribute, value), self.count)
+
+    def _numbers_of(self, attribute: Attribute, values: Sequence[Any]) -> list[int]:
+        """The numbers of values that are given by their names or numbers, of which a name comes first."""
+        known = {str(number): number for number in range(len(attribute.labels))}
+        names = known | {label: number for number, label in reversed([*enumerate(attribute.labels)])}
+        found = []
+        for value in values:
+            number = names.get(value) if isinstance(value, str) else known.get(str(value))
+            if number is None:
+                raise InvalidInput(
+                    f"{self.manifest.name} has no {attribute.name} {value!r}, expected "
+                    f"{_one_of(value, attribute.labels)}"
+                )
+            found.append(number)
+        return found
 
     def choose(self, noise: Array, part: slice) -> None:
-        """Move rows of noise [rows, noise], which are those of `part`, to where the values are drawn.
-
-        Raises:
-            InvalidInput: no coordinate of the noise chooses an attribute that is asked for.
-        """
+        """Move rows of noise [rows, noise], which are those of `part`, to where the values are drawn."""
         for attribute, _, numbers in self.choices:
             assert attribute.coordinate is not None  # noqa: S101 - see `check_drawn`
             choose_label(noise, attribute.coordinate, numbers[part], len(attribute.labels))
@@ -157,22 +168,11 @@ def parse_attributes(texts: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def _number(model: str, attribute: Attribute, value: object) -> int:
-    """The number of a value that is given by its name or number."""
-    labels = attribute.labels
-    if isinstance(value, str) and value in labels:
-        return labels.index(value)
-    numbers = {str(number): number for number in range(len(labels))}
-    if str(value) not in numbers:
-        raise InvalidInput(f"{model} has no {attribute.name} {value!r}, expected {_one_of(value, labels)}")
-    return numbers[str(value)]
-
-
 def _one_of(given: object, known: Iterable[str]) -> str:
     """All names that are known, for a message about another one; what was probably meant comes first."""
     import difflib  # slow to import, and only a mistake needs it
 
     names = list(known)
-    meant = difflib.get_close_matches(str(given), names, n=1)
+    meant = [] if str(given).isdigit() else difflib.get_close_matches(str(given), names, n=1)
     others = [name for name in names if name not in meant]
     return ("one of " if len(names) > 1 else "") + ", ".join(meant + others)

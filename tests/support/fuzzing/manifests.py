@@ -19,7 +19,9 @@ REFUSAL: Final = InvalidBundle
 def manifests() -> list[bytes]:
     """The manifests that cases are made from, without their longest texts."""
     texts = [(SHIPPED / name / "manifest.json").read_text("utf-8") for name in ("mnist-bits", "digits-gauss")]
-    return [json.dumps(json.loads(text) | {"metrics": {}, "provenance": {}}).encode() for text in texts]
+    documents = [json.loads(text) | {"metrics": {}, "provenance": {}} for text in texts]
+    attributes = [{"name": "glasses", "labels": ["no", "yes"], "coordinate": 1}, {"name": "hair", "labels": ["red"]}]
+    return [json.dumps(document).encode() for document in (*documents, documents[-1] | {"attributes": attributes})]
 
 
 def case(random: Random) -> None:
@@ -36,5 +38,7 @@ def case(random: Random) -> None:
     assert all(is_plain_name(name) and "/" not in name and name != ".." for name in found.files), content
     assert all(0 <= record.size <= MAX_FILE_BYTES for record in found.files.values()), content
     assert all(name in found.files for graph in found.graphs.values() for name in graph.values()), content
-    assert not any("\x1b" in text for text in (found.name, found.title, *found.labels)), content
+    asked = [text for attribute in found.asked for text in (attribute.name, *attribute.labels)]
+    assert not any("\x1b" in text for text in (found.name, found.title, *asked)), content
+    assert all(a.coordinate is None or 0 <= a.coordinate < found.noise for a in found.asked), content
     assert 1 <= min(found.latent, found.noise) <= max(found.latent, found.noise) <= 1 << 16, content
