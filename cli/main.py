@@ -39,7 +39,7 @@ _GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "score": "images",
         "drift": "images",
     },
-    "Train": dict.fromkeys(("make", "detector", "train", "evaluate", "judge", "distil", "export"), "training"),
+    "Train": dict.fromkeys(("make", "detector", "data", "train", "evaluate", "judge", "distil", "export"), "training"),
     "Ship": {
         "explore": "programs",
         "embed": "programs",
@@ -55,7 +55,7 @@ class _Groups(TyperGroup):
     """Shows the commands in their groups."""
 
     def get_params(self, ctx: Any) -> Any:
-        """The options; that of those who install the completion by hand is not shown: all has to fit on one screen."""
+        """The options; --show-completion works, and leaves its line of the help to a command."""
         parameters = super().get_params(ctx)
         for parameter in parameters:
             if parameter.name == "show_completion":
@@ -66,6 +66,13 @@ class _Groups(TyperGroup):
         """What aae-zoo is, right under the usage: all commands have to fit on one screen."""
         with formatter.indentation():
             formatter.write_text(self.help)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options, with no empty line before them, and the commands."""
+        formatter.write_heading("Options")
+        with formatter.indentation():
+            formatter.write_dl([record for each in self.get_params(ctx) if (record := each.get_help_record(ctx))])
+        self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: object, formatter: Any) -> None:  # noqa: ARG002 - typer gives both
         width = max(map(len, self.commands))

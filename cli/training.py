@@ -20,6 +20,26 @@ Data = Annotated[Path | None, typer.Option(help="The data set's folder [default:
 DataOfRun = Annotated[Path | None, typer.Option(help="The data set's folder [default: as the run was trained with].")]
 
 
+def data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="avatars or emoji.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Its folder [default: where it is looked for, in the cache]."
+        ),
+    ] = None,
+) -> None:
+    """Build a data set of drawings in colour.
+
+    It is made of packages that npm fetches: avatars are 60,000 drawn faces, which need Node.js and some minutes, and
+    emoji are those of two vendors. What was interrupted goes on.
+    """
+    from aae_zoo.zoo.drawings.building import build
+
+    path = build(name, output)
+    say(f"{name}, {path.stat().st_size / 1e6:.0f} MB, in {path}")
+
+
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe that comes with aae-zoo, or a .toml file.")],
     data: Data = None,

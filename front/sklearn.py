@@ -3,7 +3,7 @@
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
 from aae_zoo.sklearn import Encoder
-clusters = make_pipeline(Encoder("mnist-gauss8"), KMeans(10)).fit_predict(images)
+clusters = make_pipeline(Encoder("mnist-gauss"), KMeans(10)).fit_predict(images)
 """
 
 from typing import Any, Literal, Self
@@ -30,7 +30,7 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        model: str = "mnist-gauss8",
+        model: str = "mnist-gauss",
         *,
         device: str = "auto",
         resize: bool = False,

@@ -320,7 +320,7 @@ def small(small_bundle: Path) -> Model:
 
 @pytest.fixture(scope="session")
 def shipped() -> Model:
-    return load("mnist-gauss")
+    return load("mnist-plane")
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_draws_the_same_digits_without_torch(python: Path, shipped: Model, tmp_path: Path) -> None:
     command: list[str | Path] = [python.with_name("aae-zoo"), "sample", "-n", "64", "-o", "digits.npy"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert result.stdout == f"64 images of mnist-gauss in {tmp_path / 'digits.npy'}\n"
+    assert result.stdout == f"64 images of mnist-plane in {tmp_path / 'digits.npy'}\n"
     assert np.allclose(np.load(tmp_path / "digits.npy"), shipped.sample(64, seed=0), atol=1e-5)
     names = ("torch", "onnx", "pydantic")
     program = f"import importlib.util as u; print([n for n in {names} if u.find_spec(n)])"
@@ -82,12 +82,12 @@ def test_the_wheel_embeds_and_explores_what_a_checkout_does(wheel: Path, python:
     with zipfile.ZipFile(wheel) as archive:
         for name in tracked.stdout.split():
             assert archive.read(f"aae_zoo/{name}") == (ROOT / name).read_bytes()
-    command: list[str | Path] = [python.with_name("aae-zoo"), "embed", "mnist-gauss", "--lang", "python", "-o", "out"]
+    command: list[str | Path] = [python.with_name("aae-zoo"), "embed", "mnist-plane", "--lang", "python", "-o", "out"]
     subprocess.run(command, cwd=tmp_path, check=True)
     subprocess.run([python, "draw.py"], cwd=tmp_path / "out", check=True)
     assert (tmp_path / "out" / "picture.png").is_file()
     # npm's folder is not there: what is missing is said, and nothing else is missed
-    page: list[str | Path] = [python.with_name("aae-zoo"), "explore", "mnist-gauss", "--node-modules", "none"]
+    page: list[str | Path] = [python.with_name("aae-zoo"), "explore", "mnist-plane", "--node-modules", "none"]
     result = subprocess.run(page, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "npm install onnxruntime-web" in result.stderr
 
@@ -96,7 +96,7 @@ def test_every_model_of_the_wheel_is_whole_without_its_weights(python: Path, tmp
     aae_zoo = python.with_name("aae-zoo")
     pull = subprocess.run([aae_zoo, "pull", "--all"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert pull.stdout.count(f"is shipped, every file as it should be (without {WEIGHTS})") == len(list_models())
-    info = subprocess.run([aae_zoo, "info", "mnist-gauss"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    info = subprocess.run([aae_zoo, "info", "mnist-plane"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "bytes, left out here" in info.stdout
 
 
@@ -231,7 +231,7 @@ def test_every_shipped_model_goes_to_the_hub_and_comes_back(
 
 
 def test_training_there_says_what_to_install(python: Path, tmp_path: Path) -> None:
-    command: list[str | Path] = [python.with_name("aae-zoo"), "train", "mnist-gauss"]
+    command: list[str | Path] = [python.with_name("aae-zoo"), "train", "mnist-plane"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "pip install 'aae-zoo[cpu,train]'" in result.stderr

@@ -37,9 +37,9 @@ class Mortal(ray_encode.Encoder):
 
 alone = {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "log_to_driver": False}
 ray.init(num_cpus=4, object_store_memory=10**8, **alone)
-ray_encode.encode("mnist-gauss", folder / "parquet", folder / "from_parquet", batch=16)
+ray_encode.encode("mnist-plane", folder / "parquet", folder / "from_parquet", batch=16)
 ray_encode.Encoder = Mortal
-ray_encode.encode("mnist-gauss", folder / "pictures", folder / "from_pictures", batch=4)
+ray_encode.encode("mnist-plane", folder / "pictures", folder / "from_pictures", batch=4)
 """
 
 

@@ -51,7 +51,7 @@ def program(text: str) -> str:
 
 def draw_pictures(folder: Path) -> None:
     folder.mkdir()
-    for number, image in enumerate(aae_zoo.load("mnist-gauss8").sample(8)):
+    for number, image in enumerate(aae_zoo.load("mnist-gauss").sample(8)):
         Image.fromarray(np.rint(image[0] * 255).astype(np.uint8)).save(folder / f"{number}.png")
 
 

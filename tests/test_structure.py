@@ -34,7 +34,7 @@ FLOORS = {
     "": "cli | export | zoo | runtime",
     "cli": "main | checks hub images models programs training | options | completion printing viewing",
     "export": "release | making | own detecting | bundling targets | pages | card proof",
-    "zoo": "training | bundled estimate | measure build | objectives | adversary detector | autoencoder"
+    "zoo": "training | bundled estimate | measure build drawings | objectives | adversary detector | autoencoder"
     " | networks priors datasets | data maths | recipe | parts processes",
     "runtime": "serving checks frozen | model | showing | store engine | drawing | formats | latent | bundles | files"
     " | ownership | documents errors notebook | escapes",
@@ -146,7 +146,7 @@ print("\\n" + " ".join(sys.modules))
     return set(output.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["info", "mnist-gauss"], ["sample", "--help"], ["bogus"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["info", "mnist-plane"], ["sample", "--help"], ["bogus"]])
 def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
     assert not {"numpy", "onnxruntime", "PIL", "torch", "onnx", "huggingface_hub", "pydantic"} & loaded_by(*arguments)
 

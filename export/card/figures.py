@@ -19,6 +19,8 @@ METRIC_NAMES: Final = {
     "frechet": "Fréchet distance of samples, in a classifier's features",
     "classifier_score": "classifier score of samples",
     "class_entropy": "entropy of the samples' classes, nats",
+    "precision": "share of samples among the test images, in the classifier's features",
+    "recall": "share of the test images among samples",
     "label_agreement": "share of samples that the classifier finds to be what they were drawn for",
     "classifier": "the classifier",
     "false_alarms": "share of the test images that the anomaly score calls anomalous",

@@ -1,9 +1,6 @@
 """ONNX Runtime for browsers: files of the npm package onnxruntime-web, too large (14 MB) for the repository."""
 
-import base64
 import hashlib
-import os
-import subprocess
 import tarfile
 import tempfile
 import warnings
@@ -11,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.runtime.errors import InvalidInput, MissingBackend
+from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.store.cache import cache_folder
+from aae_zoo.runtime.store.npm import Package, fetch_packages
 
 PACKAGE: Final = "onnxruntime-web"
 VERSION: Final = "1.30.0"
@@ -82,10 +80,7 @@ def _cached(folder: Path, files: Mapping[str, str]) -> dict[str, bytes] | None:
 def _fetch(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
     """Fetch the package into the cache: the files."""
     with tempfile.TemporaryDirectory() as scratch:
-        archive = _pack(Path(scratch))
-        found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-        if found != SHA512:
-            raise MissingBackend(f"npm fetched {PACKAGE} {VERSION} with SHA-512 {found}, expected {SHA512}; {_MEND}")
+        (archive,) = fetch_packages([Package(PACKAGE, VERSION, SHA512)], Path(scratch) / "archives", _MEND)
         with tarfile.open(archive) as package:
             contents = {name: _member(package, f"package/dist/{name}") for name in names}
     for name, content in contents.items():  # what else is in the cache's folder is not touched
@@ -98,22 +93,3 @@ def _member(package: tarfile.TarFile, name: str) -> bytes:
     member = package.extractfile(name)
     assert member is not None  # noqa: S101 - the archive is the one whose files are known
     return member.read()
-
-
-def _pack(scratch: Path) -> Path:
-    """Let npm fetch the package's archive into a folder."""
-    command = ["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}", "--pack-destination", str(scratch)]
-    environment = {"HOME": str(scratch), **os.environ}  # npm wants one, and not every user has it
-    try:
-        result = subprocess.run(  # noqa: S603
-            command, capture_output=True, encoding="utf-8", errors="replace", env=environment, check=False
-        )
-    except FileNotFoundError:
-        raise MissingBackend(
-            f"{PACKAGE} {VERSION} is needed, and npm, which fetches it, is not installed; {_MEND}"
-        ) from None
-    archive = next(scratch.glob("*.tgz"), None)
-    if result.returncode or archive is None:
-        reason = " ".join(result.stderr.split())[:200] or "it says nothing"
-        raise MissingBackend(f"npm could not fetch {PACKAGE} {VERSION} ({reason}); {_MEND}")
-    return archive

@@ -12,7 +12,7 @@ from aae_zoo.runtime.drawing.grid import grid
 
 # The banner in tiles: the project's name in clothes, on digits.
 _ROWS, _COLUMNS = 11, 46
-_DIGITS, _CLOTHES = "mnist-gauss8", "fashion-gauss8"
+_DIGITS, _CLOTHES = "mnist-gauss", "fashion-gauss8"
 _SEED = 1
 _SIDE: Final = 28
 # Another processor may round a gray level the other way, which its colour follows.

@@ -25,7 +25,7 @@ INSTALL = f"pip wheel --quiet --no-deps --wheel-dir dist {ROOT} && pip install -
 # What a newcomer wants, the commands that give it, and the file that is there then.
 STEPS = {
     "the first picture": (f"{INSTALL} 'aae-zoo[cpu]' && aae-zoo sample -n 64", "samples.png"),
-    "a score for a picture of one's own": ("aae-zoo score mnist-gauss8 seven.png --resize -o scores.csv", "scores.csv"),
+    "a score for a picture of one's own": ("aae-zoo score mnist-gauss seven.png --resize -o scores.csv", "scores.csv"),
     "a model and a page of one's own pictures": (
         "pip install --quiet --find-links dist 'aae-zoo[cpu,train]' && aae-zoo train folder-small --data pictures/ && "
         "aae-zoo export runs/pictures -o mine && aae-zoo explore ./mine",

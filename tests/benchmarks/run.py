@@ -44,7 +44,7 @@ from aae_zoo.zoo.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 # A checkout's own bundle has PyTorch's weights too.
-BUNDLE = ROOT / "runtime" / "models" / "mnist-gauss"
+BUNDLE = ROOT / "runtime" / "models" / "mnist-plane"
 
 Array = NDArray[np.float32]
 Engine = Callable[[Array], Array]
@@ -98,15 +98,15 @@ def whole_process() -> Iterator[Row]:
         result = compare(lambda: run([*ours]), lambda: run([*bare]), 41)
         yield row("`aae-zoo sample -n 64`, whole process, against a bare script", result, "<= 1.25")
         aae_zoo = str(ours[0])
-        for command in (["list"], ["info", "mnist-gauss"], ["--help"]):
+        for command in (["list"], ["info", "mnist-plane"], ["--help"]):
             nothing = partial(run, [sys.executable, "-c", "pass"])
             result = compare(partial(run, [aae_zoo, *command]), nothing, 21)
             yield row(f"`aae-zoo {' '.join(command)}`, whole process, against `python -c pass`", result, "< 250 ms")
 
 
 def calls() -> Iterator[Row]:
-    """What `aae-zoo bench mnist-gauss` measures: start, decode and encode against a bare `InferenceSession.run`."""
-    for t in bench("mnist-gauss", device="cpu"):
+    """What `aae-zoo bench mnist-plane` measures: start, decode and encode against a bare `InferenceSession.run`."""
+    for t in bench("mnist-plane", device="cpu"):
         if t.bare is None or t.ratio is None:
             print(f"{t.what}: {t.seconds * 1e3:.1f} ms")
             yield Row(t.what, f"{t.seconds * 1e3:.1f} ms", "", "", "")
@@ -118,7 +118,7 @@ def calls() -> Iterator[Row]:
 
 def engines() -> Iterator[Row]:
     """`decode` against other engines on the same graph, each with as many threads: those that are installed."""
-    model = load("mnist-gauss", device="cpu")
+    model = load("mnist-plane", device="cpu")
     for name, make in (("PyTorch eager", _eager), ("OpenVINO", _openvino), ("OpenCV", _opencv)):
         try:
             other = make()
@@ -135,7 +135,7 @@ def engines() -> Iterator[Row]:
 
 def _eager() -> Engine:
     """The decoder as a PyTorch model, with the bundle's own weights."""
-    network, _ = build(load_recipe("mnist-gauss"), (1, 28, 28))
+    network, _ = build(load_recipe("mnist-plane"), (1, 28, 28))
     weights = load_file(BUNDLE / "model.safetensors")
     network.load_state_dict({name: value.float() for name, value in weights.items()}, strict=False)
     network.eval()
@@ -175,7 +175,7 @@ def peak() -> Iterator[Row]:
     The peak is the most floating-point operations a second of any of numpy's, PyTorch's and ONNX Runtime's own products
     of square matrices.
     """
-    model = load("mnist-gauss", device="cpu")
+    model = load("mnist-plane", device="cpu")
     z = model.encode(model.sample(1024))
     operations = 2 * 1024 * sum(rows * columns for rows, columns in _matrices(BUNDLE / "decoder.onnx"))
     products = [(2 * size**3, product) for size in (1024, 2048) for product in _products(size)]
@@ -220,7 +220,7 @@ def callers() -> Iterator[Row]:
     By default a call takes all CPUs, so that more callers can only keep up; with one thread each they add up.
     """
     for threads in (None, 1):
-        model = load("mnist-gauss", device="cpu", threads=threads)
+        model = load("mnist-plane", device="cpu", threads=threads)
         for batch, number in itertools.product((1, 64), (1, 2, 4, 8)):
             z = model.encode(model.sample(batch))
             rates = [(_rate(model, z, number), _rate(model, z, 1)) for _ in range(7)]
@@ -248,7 +248,7 @@ def training() -> Iterator[Row]:
     """One training step against the tutorial's, data loading included, at its batch of 100."""
     with tempfile.TemporaryDirectory() as folder:
         _write_torchvision_mnist(Path(folder))
-        recipe = load_recipe("mnist-gauss", ["training.batch=100"])
+        recipe = load_recipe("mnist-plane", ["training.batch=100"])
         trainer = Trainer(recipe, load_dataset("mnist"), Path(folder) / "run", Processes())
         trainer.start(resume=False)
         trainer.objective.train()

@@ -40,13 +40,13 @@ def two_digits(digits: NDArray[np.float32], tmp_path: Path) -> Path:
     return folder
 
 
-def test_sample_writes_a_grid_and_says_where(shipped: Model, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+def test_sample_writes_a_grid_and_says_where(aae_zoo: AaeZoo, tmp_path: Path) -> None:
     output = tmp_path / "new folder" / "samples.png"
     result = aae_zoo("sample", "-n", 64, "-o", output)
     assert (result.status, result.err) == (0, "")
     assert result.out == f"64 images of mnist-gauss in {output}\n"
     with Image.open(output) as picture:
-        assert np.array_equal(np.asarray(picture), np.asarray(grid(shipped.sample(64, seed=0))))
+        assert np.array_equal(np.asarray(picture), np.asarray(grid(load("mnist-gauss").sample(64, seed=0))))
 
 
 def test_sample_is_what_the_card_shows(aae_zoo: AaeZoo, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_sample_to_a_folder_arrays_and_stdout(small_bundle: Path, small: Model, 
 def test_encode_decode_reconstruct_interpolate_manifold(
     shipped: Model, digits: NDArray[np.float32], two_digits: Path, aae_zoo: AaeZoo, tmp_path: Path
 ) -> None:
-    name = "mnist-gauss"
+    name = "mnist-plane"
     assert aae_zoo("encode", name, two_digits, "-o", tmp_path / "z.npz").out.startswith("codes [2, 2] in ")
     codes = np.load(tmp_path / "z.npz")["z"]
     assert np.allclose(codes, shipped.encode(digits[:2]), atol=1e-5)
@@ -95,23 +95,23 @@ def test_encode_decode_reconstruct_interpolate_manifold(
 
 
 def test_encode_to_stdout_is_an_array_and_nothing_else(two_digits: Path) -> None:
-    command: list[str | Path] = [AAE_ZOO, "encode", "mnist-gauss", two_digits, "-o", "-"]
+    command: list[str | Path] = [AAE_ZOO, "encode", "mnist-plane", two_digits, "-o", "-"]
     result = subprocess.run(command, check=True, capture_output=True)
     assert np.load(BytesIO(result.stdout)).shape == (2, 2)
     assert result.stderr.decode() == "codes [2, 2]\n"
 
 
 def test_list_info_and_pull(aae_zoo: AaeZoo) -> None:
-    assert re.search(r"^mnist-gauss +shipped", aae_zoo("list").out, re.MULTILINE)
-    assert re.search(r"^mnist-gauss +shipped +16.8 MB +0.0353 +178.2 +Draws ", aae_zoo("list").out, re.MULTILINE)
+    assert re.search(r"^mnist-plane +shipped", aae_zoo("list").out, re.MULTILINE)
+    assert re.search(r"^mnist-plane +shipped +16.8 MB +0.0352 +180.5 +Draws ", aae_zoo("list").out, re.MULTILINE)
     entries = json.loads(aae_zoo("list", "--json").out)
-    assert "mnist-gauss" in [entry["name"] for entry in entries]
-    text = aae_zoo("info", "mnist-gauss").out
+    assert "mnist-plane" in [entry["name"] for entry in entries]
+    text = aae_zoo("info", "mnist-plane").out
     assert "1 x 28 x 28" in text
-    assert "aae-zoo train mnist-gauss" in text
-    assert json.loads(aae_zoo("info", "mnist-gauss", "--json").out)["latent"] == 2
-    assert "mnist-gauss 1.0.0 is shipped, every file as it should be" in aae_zoo("pull", "mnist-gauss").out
-    assert json.loads(aae_zoo("pull", "mnist-gauss", "--json").out)["where"] == "shipped"
+    assert "aae-zoo train mnist-plane" in text
+    assert json.loads(aae_zoo("info", "mnist-plane", "--json").out)["latent"] == 2
+    assert "mnist-plane 1.0.0 is shipped, every file as it should be" in aae_zoo("pull", "mnist-plane").out
+    assert json.loads(aae_zoo("pull", "mnist-plane", "--json").out)["where"] == "shipped"
 
 
 def test_models_are_listed_by_a_pattern_of_their_names(aae_zoo: AaeZoo, refused: Callable[..., str]) -> None:
@@ -127,7 +127,7 @@ def test_models_are_listed_by_a_pattern_of_their_names(aae_zoo: AaeZoo, refused:
 def test_doctor_of_a_sound_installation(aae_zoo: AaeZoo) -> None:
     result = aae_zoo("doctor")
     assert result.status == 0, result.out
-    for words in ("ONNX Runtime", "device cpu", "model mnist-gauss", "cache", "torch"):
+    for words in ("ONNX Runtime", "device cpu", "model mnist-plane", "cache", "torch"):
         assert words in result.out
     assert all(finding["mend"] is None for finding in json.loads(aae_zoo("doctor", "--json").out))
 
@@ -194,7 +194,7 @@ def test_samples_by_every_choice(aae_zoo: AaeZoo, tmp_path: Path) -> None:
 def test_traverse_nearest_and_great_arcs(
     shipped: Model, digits: NDArray[np.float32], two_digits: Path, aae_zoo: AaeZoo, tmp_path: Path
 ) -> None:
-    name = "mnist-gauss"
+    name = "mnist-plane"
     result = aae_zoo("traverse", name, two_digits, "--steps", 3, "-o", tmp_path / "x.npy")
     assert result.out == f"4 traversals of 3 images in {tmp_path / 'x.npy'}\n"
     pixels = np.round(digits[:2] * 255).astype(np.uint8)
@@ -211,8 +211,8 @@ def test_traverse_nearest_and_great_arcs(
 
 def test_arrays_are_resized_too(aae_zoo: AaeZoo, refused: Callable[..., str], tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((2, 50, 40, 3), np.uint8))
-    assert "or resize=True" in refused("encode", "mnist-gauss", tmp_path / "x.npy", "-o", tmp_path / "z.npy")
-    assert aae_zoo("encode", "mnist-gauss", tmp_path / "x.npy", "-o", tmp_path / "z.npy", "--resize").status == 0
+    assert "or resize=True" in refused("encode", "mnist-plane", tmp_path / "x.npy", "-o", tmp_path / "z.npy")
+    assert aae_zoo("encode", "mnist-plane", tmp_path / "x.npy", "-o", tmp_path / "z.npy", "--resize").status == 0
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def test_arrays_are_resized_too(aae_zoo: AaeZoo, refused: Callable[..., str], tm
         ["sample", "-n", "seven"],
         ["sample", "--seed", "-1"],
         ["sample", "--bogus"],
-        ["interpolate", "mnist-gauss", ".", "-o", "x.png", "--steps", "1"],
-        ["encode", "mnist-gauss", "x.png"],
+        ["interpolate", "mnist-plane", ".", "-o", "x.png", "--steps", "1"],
+        ["encode", "mnist-plane", "x.png"],
         ["bogus"],
     ],
 )
@@ -241,7 +241,7 @@ def test_an_output_of_no_known_kind(output: str, refused: Callable[..., str], no
 
 
 def test_codes_are_not_written_as_a_picture(two_digits: Path, refused: Callable[..., str], no_leftovers: Path) -> None:
-    message = refused("encode", "mnist-gauss", two_digits, "-o", no_leftovers / "codes.png")
+    message = refused("encode", "mnist-plane", two_digits, "-o", no_leftovers / "codes.png")
     assert "ends in .png, expected .npy, .npz or -" in message
 
 

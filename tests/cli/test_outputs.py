@@ -66,9 +66,9 @@ def test_any_other_file_is_left_unless_forced(
     [
         (["sample", "-n", 1], "x.npy"),
         (["sample", "-n", 1], "x.npz"),
-        (["encode", "mnist-gauss", "INPUT"], "x.npz"),
-        (["score", "mnist-gauss", "INPUT"], "x.csv"),
-        (["nearest", "mnist-gauss", "INPUT", "INPUT"], "x.json"),
+        (["encode", "mnist-plane", "INPUT"], "x.npz"),
+        (["score", "mnist-plane", "INPUT"], "x.csv"),
+        (["nearest", "mnist-plane", "INPUT", "INPUT"], "x.json"),
     ],
 )
 def test_arrays_and_tables_cannot_say_whose_they_are(
@@ -87,7 +87,7 @@ def test_an_input_is_never_written_over(arrays: Path, refused: Callable[..., str
     (tmp_path / "link.npy").symlink_to(arrays)
     for output in (arrays, tmp_path / "link.npy", tmp_path / "no" / ".." / "digits.npy"):
         (tmp_path / "no").mkdir(exist_ok=True)
-        assert "is an input of this command" in refused("reconstruct", "mnist-gauss", arrays, "-o", output, "--force")
+        assert "is an input of this command" in refused("reconstruct", "mnist-plane", arrays, "-o", output, "--force")
     assert arrays.read_bytes() == before
 
 
@@ -97,7 +97,7 @@ def test_a_picture_of_a_folder_of_inputs_is_an_input(
     assert aae_zoo("sample", "-n", 2, "-o", f"{tmp_path}/set/").status == 0
     picture = next((tmp_path / "set").iterdir())
     before = picture.read_bytes()
-    for command in (["reconstruct", "mnist-gauss"], ["nearest", "mnist-gauss", shutil.copy(picture, tmp_path)]):
+    for command in (["reconstruct", "mnist-plane"], ["nearest", "mnist-plane", shutil.copy(picture, tmp_path)]):
         message = refused(*command, tmp_path / "set", "-o", picture, "--force")
         assert "is an input of this command, which is never written over" in message
     assert picture.read_bytes() == before

@@ -54,7 +54,7 @@ class TestUserWithoutHome:
         with pytest.warns(RuntimeWarning, match="no home"):
             result = aae_zoo("cache")
         assert (result.status, result.out) == (0, f"0 in the cache {temporary}, 0.0 MB\n")
-        assert aae_zoo("list").status == aae_zoo("info", "mnist-gauss").status == aae_zoo("doctor").status == 0
+        assert aae_zoo("list").status == aae_zoo("info", "mnist-plane").status == aae_zoo("doctor").status == 0
         pulled = aae_zoo("pull", "digits-gauss", "--from", SHIPPED, "--force")
         assert pulled.status == 0, pulled
 
@@ -133,7 +133,7 @@ class TestNamesAndEncodings:
     @pytest.fixture
     def pictures(self, tmp_path: Path) -> Path:
         (tmp_path / "in").mkdir()
-        image = (load("mnist-gauss").sample(1)[0, 0] * 255).astype(np.uint8)
+        image = (load("mnist-plane").sample(1)[0, 0] * 255).astype(np.uint8)
         Image.fromarray(image).save(tmp_path / "in" / "七.png")
         shutil.copy(os.fsencode(tmp_path / "in" / "七.png"), os.fsencode(tmp_path / "in") + b"/\xff.png")
         return tmp_path / "in"
@@ -149,16 +149,16 @@ class TestNamesAndEncodings:
         ids=str,
     )
     def test_results_are_printed_and_json_is_valid(self, environment: dict[str, str], pictures: Path) -> None:
-        result = run("score", "mnist-gauss", pictures, **environment)
+        result = run("score", "mnist-plane", pictures, **environment)
         assert (result.returncode, result.stderr) == (0, b"")
         assert b"\\udcff.png" in result.stdout
-        result = run("score", "mnist-gauss", pictures, "--json", **environment)
+        result = run("score", "mnist-plane", pictures, "--json", **environment)
         names = [row["image"].encode("utf-8", "surrogateescape") for row in json.loads(result.stdout)["images"]]
         assert names == ["七.png".encode(), b"\xff.png"]
-        assert run("info", "mnist-gauss", **environment).returncode == 0
+        assert run("info", "mnist-plane", **environment).returncode == 0
 
     def test_an_error_is_one_sentence(self) -> None:
-        result = run("encode", "mnist-gauss", b"\xff/\xd0.png", "-o", "z.npy", PYTHONIOENCODING="ascii")
+        result = run("encode", "mnist-plane", b"\xff/\xd0.png", "-o", "z.npy", PYTHONIOENCODING="ascii")
         assert result.returncode == 1
         assert result.stderr.startswith(b"error: there is no file \\udcff/\\udcd0.png")
         assert result.stderr.count(b"\n") == 1
@@ -166,7 +166,7 @@ class TestNamesAndEncodings:
     @pytest.mark.parametrize("suffix", [".csv", ".json", ".npz"])
     def test_tables_have_every_name(self, suffix: str, pictures: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
         output = tmp_path / f"scores{suffix}"
-        assert aae_zoo("score", "mnist-gauss", pictures, "-o", output).status == 0
+        assert aae_zoo("score", "mnist-plane", pictures, "-o", output).status == 0
         if suffix == ".csv":
             names = [row["image"] for row in csv.DictReader(output.read_text("utf-8").splitlines())]
             assert names == ["七.png", "\\udcff.png"]
@@ -179,29 +179,29 @@ class TestNamesAndEncodings:
 class TestFoldersCalledAsModelsAre:
     @pytest.fixture(autouse=True)
     def namesake(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A bundle of another model in a folder mnist-gauss, where the command runs."""
+        """A bundle of another model in a folder mnist-plane, where the command runs."""
         monkeypatch.chdir(tmp_path)
         names = shutil.ignore_patterns("model.safetensors")
-        return Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "mnist-gauss", ignore=names))
+        return Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "mnist-plane", ignore=names))
 
     def test_the_name_is_the_catalogues_and_that_is_said(self, aae_zoo: AaeZoo) -> None:
-        with pytest.warns(RuntimeWarning, match="mnist-gauss is the model of the catalogue; give ./mnist-gauss for"):
-            assert load("mnist-gauss").manifest.name == "mnist-gauss"
-        assert load("./mnist-gauss").manifest.name == "digits-gauss"
+        with pytest.warns(RuntimeWarning, match="mnist-plane is the model of the catalogue; give ./mnist-plane for"):
+            assert load("mnist-plane").manifest.name == "mnist-plane"
+        assert load("./mnist-plane").manifest.name == "digits-gauss"
 
     def test_it_is_said_once_on_stderr(self) -> None:
-        result = run("info", "mnist-gauss")
+        result = run("info", "mnist-plane")
         assert (result.returncode, result.stderr.count(b"\n")) == (0, 1)
-        assert result.stderr.startswith(b"warning: mnist-gauss is the model of the catalogue; give ./mnist-gauss")
+        assert result.stderr.startswith(b"warning: mnist-plane is the model of the catalogue; give ./mnist-plane")
 
     def test_where_there_is_no_other_nothing_is_said(
         self, namesake: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         shutil.rmtree(namesake)
         namesake.mkdir()
-        assert load("mnist-gauss").manifest.name == "mnist-gauss"
+        assert load("mnist-plane").manifest.name == "mnist-plane"
         monkeypatch.chdir(SHIPPED)
-        assert load("mnist-gauss").manifest.name == "mnist-gauss"
+        assert load("mnist-plane").manifest.name == "mnist-plane"
 
     @pytest.mark.parametrize("command", [("publish", "--repo", "org/x"), ("sign", "--key", "key.pem")])
     def test_a_bundle_without_pytorchs_weights_is_not_published(
@@ -209,16 +209,16 @@ class TestFoldersCalledAsModelsAre:
     ) -> None:
         """As wheels have the shipped ones."""
         (tmp_path / "key.pem").write_text("")
-        message = refused(command[0], "mnist-gauss", *command[1:])
-        assert "mnist-gauss/model.safetensors is missing: PyTorch's weights are not in the wheels of aae-zoo" in message
+        message = refused(command[0], "mnist-plane", *command[1:])
+        assert "mnist-plane/model.safetensors is missing: PyTorch's weights are not in the wheels of aae-zoo" in message
         assert "take the bundle from a checkout, or export the run again" in message
 
 
 class TestRecipesOfOtherEditors:
     def test_a_byte_order_mark_is_no_part_of_a_recipe(self, tmp_path: Path) -> None:
-        text = (RECIPES / "mnist-gauss.toml").read_text("utf-8").replace("\n", "\r\n")
+        text = (RECIPES / "mnist-plane.toml").read_text("utf-8").replace("\n", "\r\n")
         (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
-        assert load_recipe(str(tmp_path / "mine.toml")).sha256 == load_recipe("mnist-gauss").sha256
+        assert load_recipe(str(tmp_path / "mine.toml")).sha256 == load_recipe("mnist-plane").sha256
 
     def test_another_encoding_is_refused(self, refused: Callable[..., str], tmp_path: Path) -> None:
         (tmp_path / "mine.toml").write_text('name = "mine"\n', "utf-16")

@@ -100,7 +100,7 @@ def test_a_model_is_called_as_its_data_are(folder: str, name: str, title: str, t
 
 
 def test_a_recipe_with_texts_of_its_own_keeps_them(tmp_path: Path) -> None:
-    recipe = load_recipe("mnist-gauss")
+    recipe = load_recipe("mnist-plane")
     assert recipe.for_data(tmp_path / "cats").to_toml() == recipe.to_toml()
 
 

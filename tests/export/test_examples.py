@@ -162,7 +162,7 @@ def test_the_page_prints_the_same_numbers_without_asking_another_host(
 
 
 @pytest.mark.parametrize("language", ["python", "node", "c", "cpp"])
-@pytest.mark.parametrize(("name", "label"), [("mnist-gauss", 3), ("mnist-style", 10)])
+@pytest.mark.parametrize(("name", "label"), [("mnist-plane", 3), ("mnist-style", 10)])
 def test_a_label_that_is_not_there_is_an_error(
     run: Callable[..., tuple[str, Path]], language: str, name: str, label: int
 ) -> None:

@@ -28,7 +28,7 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.drawing.maps import Maps
 from aae_zoo.runtime.store.cache import cache_folder
 
-PLANE, NOISE = "mnist-gauss", "mnist-style"
+PLANE, NOISE = "mnist-plane", "mnist-style"
 Seen = dict[str, Any]
 
 
@@ -348,9 +348,9 @@ def test_all_of_the_catalogue_are_cards(aae_zoo: AaeZoo, tmp_path: Path) -> None
 
 
 def test_a_name_and_all_are_too_much(aae_zoo: AaeZoo) -> None:
-    result = aae_zoo("explore", "mnist-gauss", "--all")
+    result = aae_zoo("explore", "mnist-plane", "--all")
     assert result.status == 2
-    assert "either the model mnist-gauss or --all" in result.err
+    assert "either the model mnist-plane or --all" in result.err
 
 
 @pytest.mark.parametrize("option", ["--serve", "--open"])
@@ -478,7 +478,7 @@ def test_a_package_that_does_not_come_or_is_another_leaves_nothing(
     npm: Callable[[str], Path], refused: Callable[..., str], no_leftovers: Path, line: str, expected: str
 ) -> None:
     npm(line)
-    said = refused("explore", "mnist-gauss", "-o", no_leftovers / "site")
+    said = refused("explore", "mnist-plane", "-o", no_leftovers / "site")
     assert expected in said
     assert "--node-modules node_modules" in said
 
@@ -487,16 +487,16 @@ def test_without_npm(
     refused: Callable[..., str], no_leftovers: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "npm, which fetches" in refused("embed", "mnist-gauss", "--lang", "browser", "-o", no_leftovers / "page")
+    assert "npm, which fetches" in refused("embed", "mnist-plane", "--lang", "browser", "-o", no_leftovers / "page")
 
 
 def test_a_node_modules_folder_without_the_package(refused: Callable[..., str], no_leftovers: Path) -> None:
-    said = refused("explore", "mnist-gauss", "-o", no_leftovers / "site", "--node-modules", no_leftovers)
+    said = refused("explore", "mnist-plane", "-o", no_leftovers / "site", "--node-modules", no_leftovers)
     assert "npm install onnxruntime-web" in said
 
 
 def test_embed_knows_its_languages(refused: Callable[..., str], no_leftovers: Path) -> None:
-    said = refused("embed", "mnist-gauss", "--lang", "cobol", "-o", no_leftovers / "x")
+    said = refused("embed", "mnist-plane", "--lang", "cobol", "-o", no_leftovers / "x")
     assert "expected one of python, node, browser, c, cpp" in said
 
 

@@ -24,7 +24,7 @@ from aae_zoo.export.pages import explore as pages
 from aae_zoo.export.pages.address import link_tags, site_address
 from aae_zoo.runtime import InvalidInput, list_models, load
 
-PLANE, NOISE, BITS = "mnist-gauss", "mnist-style", "mnist-bits"
+PLANE, NOISE, BITS = "mnist-plane", "mnist-style", "mnist-bits"
 MODULES = Path(pages.__file__).parent / "site"
 CODE = "z=0.5,-1.25,0,0,1,2,-3,0.0625"
 # Fragments that are no code of the page with eight numbers and ten labels.

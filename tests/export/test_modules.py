@@ -151,10 +151,10 @@ def test_npm_installs_a_typed_package_that_equals_the_runtime(
 
 
 def test_npm_packs_what_the_package_needs(application: Path) -> None:
-    embed("mnist-gauss", "node", application / "digits")
+    embed("mnist-plane", "node", application / "digits")
     npm(application / "digits", "pack", "--pack-destination", str(application))
-    npm(application, "install", str(application / "mnist-gauss-1.0.0.tgz"))
-    installed = {path.name for path in (application / "node_modules" / "mnist-gauss").iterdir()}
+    npm(application, "install", str(application / "mnist-plane-1.0.0.tgz"))
+    installed = {path.name for path in (application / "node_modules" / "mnist-plane").iterdir()}
     modules = {"index.js", "index.d.ts", "facts.js", "node.js", "web.js", "package.json", "README.md"}
     assert installed == modules | {f"{role}.onnx" for role in ("prior", "decoder", "encoder")}
 

@@ -276,7 +276,7 @@ def test_a_precision_that_is_not_there(small_bundle: Path) -> None:
 
 def test_unknown_models_and_the_nearest_name(refused: Callable[..., str], no_leftovers: Path) -> None:
     output = no_leftovers / "x.png"
-    assert "there is no model 'mnist-gaus'; did you mean mnist-gauss?" in refused("sample", "mnist-gaus", "-o", output)
+    assert "there is no model 'mnist-gaus'; did you mean mnist-plane?" in refused("sample", "mnist-gaus", "-o", output)
     assert "there is no model 'zzz'; there are: digits-gauss, " in refused("info", "zzz")
     assert "there is no folder ./nowhere" in refused("info", "./nowhere")
     assert "org/nowhere is not in the cache" in refused("info", "org/nowhere")
@@ -292,18 +292,18 @@ def test_a_shipped_manifest_must_be_the_catalogues(monkeypatch: pytest.MonkeyPat
 
     copy = Path(shutil.copytree(catalogue.SHIPPED, tmp_path / "models"))
     monkeypatch.setattr(catalogue, "SHIPPED", copy)
-    assert load("mnist-gauss").manifest.name == "mnist-gauss"
-    rewrite(copy / "mnist-gauss", lambda d: d.update(title="another"))
+    assert load("mnist-plane").manifest.name == "mnist-plane"
+    rewrite(copy / "mnist-plane", lambda d: d.update(title="another"))
     with pytest.raises(InvalidBundle, match=r"has SHA-256 .*, expected .*; pip install --force-reinstall aae-zoo"):
-        load("mnist-gauss")
+        load("mnist-plane")
     in_cache = shutil.copytree(
-        SHIPPED / "mnist-gauss", model_folder(open_bundle(SHIPPED / "mnist-gauss").manifest_sha256)
+        SHIPPED / "mnist-plane", model_folder(open_bundle(SHIPPED / "mnist-plane").manifest_sha256)
     )
-    shutil.rmtree(copy / "mnist-gauss")
-    assert load("mnist-gauss").manifest.name == "mnist-gauss"
+    shutil.rmtree(copy / "mnist-plane")
+    assert load("mnist-plane").manifest.name == "mnist-plane"
     shutil.rmtree(in_cache)
-    with pytest.raises(ModelNotFound, match="mnist-gauss is not shipped with this package, not in the cache .* ORG"):
-        load("mnist-gauss")
+    with pytest.raises(ModelNotFound, match="mnist-plane is not shipped with this package, not in the cache .* ORG"):
+        load("mnist-plane")
     (copy / "catalogue.json").write_text("{")
     with pytest.raises(InvalidBundle, match="the catalogue .* is missing or damaged"):
         list_models()

@@ -113,7 +113,7 @@ class TestCommands:
 
     def test_reconstruct(self, shipped: Model, folder: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
         output = tmp_path / "again.png"
-        assert aae_zoo("reconstruct", "mnist-gauss", folder, "-o", output).status == 0
+        assert aae_zoo("reconstruct", "mnist-plane", folder, "-o", output).status == 0
         given = shipped.read_images(folder)
         images = given.rows(slice(0, 2))
         expected = comparisons.reconstructions(images, shipped.reconstruct(images), given.names)
@@ -122,11 +122,11 @@ class TestCommands:
         assert expected[0].below == [("7.png",), ("七.png",)]
         error = np.square(shipped.reconstruct(images[:1]) - images[:1]).mean()
         assert expected[1].below[0] == (f"mse {error:.4f}",)
-        assert aae_zoo("reconstruct", "mnist-gauss", folder, "-o", output).status == 0  # over its own
+        assert aae_zoo("reconstruct", "mnist-plane", folder, "-o", output).status == 0  # over its own
 
     def test_traverse(self, shipped: Model, folder: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
         output = tmp_path / "walks.png"
-        result = aae_zoo("traverse", "mnist-gauss", folder, "--steps", 3, "-o", output)
+        result = aae_zoo("traverse", "mnist-plane", folder, "--steps", 3, "-o", output)
         assert result.out == f"4 traversals of 3 images in {output}\n"
         given = shipped.read_images(folder)
         images, values = given.rows(slice(0, 2)), shipped.traversed(3)
@@ -141,7 +141,7 @@ class TestCommands:
     ) -> None:
         output = tmp_path / "near.png"
         np.save(tmp_path / "all.npy", digits)
-        result = aae_zoo("nearest", "mnist-gauss", folder / "7.png", tmp_path / "all.npy", "-k", 9, "-o", output)
+        result = aae_zoo("nearest", "mnist-plane", folder / "7.png", tmp_path / "all.npy", "-k", 9, "-o", output)
         assert result.out == f"9 neighbours in {output}\n"
         picture, found = saved(output), shipped.nearest(digits[:1], digits, 9)
         numbers = found.numbers.ravel().tolist()

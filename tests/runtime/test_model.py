@@ -23,7 +23,7 @@ def test_sample_gives_images_of_the_models_shape(shipped: Model) -> None:
     assert 0 <= images.min() <= images.max() <= 1
 
 
-@pytest.mark.parametrize(("name", "inputs"), [("mnist-gauss", {"z"}), ("mnist-style", {"z", "y"})])
+@pytest.mark.parametrize(("name", "inputs"), [("mnist-plane", {"z"}), ("mnist-style", {"z", "y"})])
 def test_the_codes_of_noise_are_those_that_samples_are_decoded_from(name: str, inputs: set[str]) -> None:
     model = load(name)
     noise = np.random.default_rng(0).uniform(0.01, 0.99, (BATCH + 3, model.manifest.noise))
@@ -147,4 +147,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def test_loading_by_path_and_by_name_is_the_same(shipped: Model) -> None:
     from aae_zoo.runtime.store.catalogue import SHIPPED
 
-    assert load(SHIPPED / "mnist-gauss").manifest == shipped.manifest
+    assert load(SHIPPED / "mnist-plane").manifest == shipped.manifest

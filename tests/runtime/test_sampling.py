@@ -112,7 +112,7 @@ def test_a_label_with_all_the_rest(mixture: Model) -> None:
 def test_a_discrete_prior_has_neither(shipped: Model) -> None:
     discrete = replace(shipped.manifest, choices=(0, 1))
     for options in ({"temperature": 0.5}, {"truncation": 0.5}):
-        with pytest.raises(InvalidInput, match="mnist-gauss has a discrete prior, all of whose noise chooses"):
+        with pytest.raises(InvalidInput, match="mnist-plane has a discrete prior, all of whose noise chooses"):
             Draw(discrete, 4, **options)  # type: ignore[arg-type]
     assert Draw(discrete, 4).noise(slice(0, 4)).shape == (4, 2)
 
@@ -199,5 +199,5 @@ def test_labels_that_are_not_those_of_the_images(mixture: Model, labels: Any, me
 
 
 def test_a_model_without_labels_takes_no_list_of_them_either(shipped: Model) -> None:
-    with pytest.raises(InvalidInput, match="mnist-gauss has no labels to choose from; sample it without one"):
+    with pytest.raises(InvalidInput, match="mnist-plane has no labels to choose from; sample it without one"):
         shipped.sample(2, label=["1", "2"])

@@ -133,7 +133,7 @@ def test_a_batch_is_what_fits(small: Model, image: tuple[int, int, int], work: s
     assert _batch_rows(manifest, work) == rows
 
 
-@pytest.mark.parametrize(("name", "rows"), [("mnist-gauss", 1024), ("mnist-gauss8", 256)])
+@pytest.mark.parametrize(("name", "rows"), [("mnist-plane", 1024), ("mnist-gauss8", 256)])
 def test_matrix_products_are_given_more_rows_at_a_time_than_convolutions(name: str, rows: int) -> None:
     with load(name) as model:
         assert model.batch == rows

@@ -23,6 +23,7 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.errors import DatasetError, InvalidRecipe
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.data.pictures import read_pictures
+from aae_zoo.zoo.data.stored import Contents, store
 from aae_zoo.zoo.parts import kinds, load_part
 
 SMALL_NETWORKS = [
@@ -100,6 +101,35 @@ def celeba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Path]:
+    """Writes 20 training and 10 test images as a data set that aae-zoo builds; its file is told their md5s."""
+
+    def write(declared: Any) -> Path:
+        contents = {}
+        for split, rows in (("train", 20), ("test", 10)):
+            values = [[row % len(one.labels) for one in declared.ATTRIBUTES] for row in range(rows)]
+            contents[f"{split}_images"] = noise(rows, 64, 64, 3, seed=rows)
+            contents[f"{split}_attributes"] = np.array(values, np.uint8)
+        md5s = {name: hashlib.md5(array.tobytes()).hexdigest() for name, array in contents.items()}  # noqa: S324
+        monkeypatch.setattr(declared, "MD5S", md5s)
+        rows_of = {name: Contents(array.shape, [array[:7], array[7:]]) for name, array in contents.items()}
+        store(tmp_path / f"{declared.NAME}.npz", rows_of, md5s)
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture
+def avatars(drawings: Callable[[Any], Path]) -> Path:
+    return drawings(load_part("datasets", "avatars"))
+
+
+@pytest.fixture
+def emoji(drawings: Callable[[Any], Path]) -> Path:
+    return drawings(load_part("datasets", "emoji"))
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty real picture files of two classes, of many formats, modes and sizes."""
@@ -116,7 +146,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Every data set with what its tests load: a fixture that makes a small one in its format, or None for the real one.
-SMALL = {"celeba": "celeba", "cifar10": "cifar10", "digits": None, "fashion-mnist": None, "mnist": None, "svhn": "svhn"}
+SMALL = {
+    **{name: name for name in ("avatars", "celeba", "cifar10", "emoji", "svhn")},
+    **dict.fromkeys(("digits", "fashion-mnist", "mnist")),
+}
 
 
 @pytest.mark.parametrize("kind", kinds("datasets"))
@@ -136,6 +169,16 @@ def test_every_data_set_is_what_it_declares(kind: str, request: pytest.FixtureRe
         assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
         assert len(images) == len(labels)
         assert set(labels.tolist()) == (set(range(len(dataset.label_names))) or {-1})
+    for attributes, labels in (
+        (dataset.train_attributes, dataset.train_labels),
+        (dataset.test_attributes, dataset.test_labels),
+    ):
+        if attributes is None:
+            assert dataset.attributes == ()
+        else:
+            assert (attributes.dtype, attributes.shape) == (torch.int64, (len(labels), len(dataset.attributes)))
+            assert attributes[:, 0].tolist() == labels.tolist()  # the first attribute are the classes
+            assert (attributes.amax(0) < torch.tensor([len(one.labels) for one in dataset.attributes])).all()
 
 
 class TestDigits:

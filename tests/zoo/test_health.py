@@ -63,7 +63,7 @@ def figures(dataset: Dataset) -> Figures:
 
     @functools.cache
     def measured(move: float = 0.0, *, ignore: bool = False) -> dict[str, Any]:
-        model, settings = Linear(move, ignore=ignore), load_recipe("mnist-gauss").data
+        model, settings = Linear(move, ignore=ignore), load_recipe("mnist-plane").data
         return {**match(model, dataset, settings), **references(model, dataset, settings)}
 
     return measured
@@ -106,7 +106,7 @@ def test_what_a_model_of_strange_codes_thinks_of_itself(figures: Figures) -> Non
     assert opinion(figures(move=0.1))[2].startswith("to do better: draws are of codes that few pictures have")
 
 
-@pytest.mark.parametrize("name", ["mnist-gauss", "mnist-gauss8"])
+@pytest.mark.parametrize("name", ["mnist-plane", "mnist-gauss8"])
 def test_the_bound_is_half_a_standard_deviation_in_every_coordinate(name: str) -> None:
     prior = build(load_recipe(name), (1, 28, 28))[0].prior
     generator = Generator().manual_seed(0)

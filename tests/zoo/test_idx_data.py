@@ -82,7 +82,7 @@ def test_kaggles_names(suffix: str, small_data: Path, tmp_path: Path) -> None:
         (tmp_path / kaggles).write_bytes(gzip.compress(content) if suffix else content)
     assert (tmp_path / f"train-images.idx3-ubyte{suffix}").is_file()
     assert load_dataset("small", tmp_path).md5s == load_dataset("small", small_data).md5s
-    images = load("mnist-gauss").encode(read_idx(tmp_path / f"t10k-images.idx3-ubyte{suffix}"), resize=True)
+    images = load("mnist-plane").encode(read_idx(tmp_path / f"t10k-images.idx3-ubyte{suffix}"), resize=True)
     assert len(images) == len(load_dataset("small", small_data).test_images)
 
 
@@ -154,7 +154,7 @@ class TestDownload:
 
     def test_a_mirror_with_other_bytes(self, served: Path, aae_zoo: AaeZoo) -> None:
         (served / f"{FILES[1]}.gz").write_bytes(b"other bytes")
-        result = aae_zoo("train", "mnist-gauss")
+        result = aae_zoo("train", "mnist-plane")
         assert (result.status, result.out) == (1, "")
         *_progress, message = result.err.splitlines()  # torchvision's progress bars go to stderr too
         assert message.startswith("error: mnist is not in ")
@@ -164,7 +164,7 @@ class TestDownload:
         from torchvision.datasets import MNIST
 
         monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])  # the discard port: nobody listens
-        assert "cannot be downloaded" in refused("train", "mnist-gauss")
+        assert "cannot be downloaded" in refused("train", "mnist-plane")
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

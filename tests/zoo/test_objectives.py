@@ -220,6 +220,23 @@ def test_one_class_is_learnt_by_networks_that_restore_histograms() -> None:
         build(wanted.model_copy(update={"decoder": recipe("aae").decoder}), (1, 14, 14))
 
 
+def test_with_an_adversary_on_images_whatever_is_drawn_looks_real() -> None:
+    """Of one image there is one code: what is drawn from all others is nothing that squared error sees."""
+    real = torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0)).round()
+
+    def distance(objective: str) -> float:
+        torch.manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
+        model, trained = build(recipe(objective, network="conv"), (1, 12, 12))
+        for _ in range(200):
+            trained.step(batch_of(real.repeat(32, 1, 1, 1)), generator)
+        with torch.no_grad():
+            drawn = model.logits(model.prior.draw(500, generator)).sigmoid()
+        return float((drawn - real).flatten(1).norm(dim=1).mean())
+
+    assert distance("aae-images") < 0.5 * distance("aae")
+
+
 class TestPosteriors:
     """Draws of Q(z|x) for 4,000 copies of one image."""
 

@@ -14,12 +14,12 @@ from aae_zoo.zoo.recipe import RECIPES, Recipe, load_recipe, parse_recipe
 
 def test_every_recipe_of_the_package_is_valid() -> None:
     names = [path.stem for path in RECIPES.glob("*.toml")]
-    assert "mnist-gauss" in names
+    assert "mnist-plane" in names
     assert [load_recipe(name).name for name in names] == names
 
 
 def test_mnist_gauss_has_the_tutorials_networks() -> None:
-    recipe = load_recipe("mnist-gauss").model_dump()
+    recipe = load_recipe("mnist-plane").model_dump()
     for network in (recipe["encoder"], recipe["decoder"], recipe["objective"]["discriminator"]):
         assert (network["kind"], network["hidden"]) == ("mlp", [1000, 1000])
     assert (recipe["prior"]["kind"], recipe["prior"]["size"]) == ("gaussian", 2)
@@ -88,7 +88,7 @@ def test_the_fingerprint_is_of_what_decides_the_weights(small_recipe: Path) -> N
 
 def test_unknown_and_unreadable_recipes(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "there is no recipe nothing" in refused("train", "nothing")
-    assert "one of mnist-gauss, celeba-gauss, " in refused("train", "minst-gauss")
+    assert "one of mnist-plane, celeba-gauss, " in refused("train", "minst-gauss")
     broken = tmp_path / "broken.toml"
     broken.write_text("name = ")
     assert "is not TOML" in refused("train", broken)

@@ -1,13 +1,15 @@
 """The metrics of samples: each is its definition, and tells good samples from bad ones."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from aae_zoo.zoo.data.dataset import Dataset, to_float
-from aae_zoo.zoo.data.loading import load_dataset
+from aae_zoo.zoo.data.dataset import Attribute, Dataset, to_float
+from aae_zoo.zoo.data.loading import declarations, load_dataset
+from aae_zoo.zoo.measure import classifier as classifiers
 from aae_zoo.zoo.measure.classifier import load_classifier, train_classifier
 from aae_zoo.zoo.measure.samples import batch_size, frechet_distance, parzen_log_likelihood
 
@@ -72,12 +74,47 @@ class TestClassifier:
         assert frechet_distance(a, b) < 0.05 * frechet_distance(a, noise)
 
     def test_one_is_trained_for_any_data_set(self, small_data: Path, tmp_path: Path) -> None:
-        from aae_zoo.zoo.measure import classifier
-
         dataset = load_dataset("small", small_data)
         assert 0.1 < train_classifier(dataset, tmp_path) <= 1
         assert (tmp_path / "small.safetensors").exists()
-        assert classifier.load_classifier("nothing") is None
+        assert load_classifier("nothing") is None
+
+    @torch.no_grad()
+    def test_it_tells_each_attribute(self, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of digits: which it is, and whether it is odd."""
+        dataset = load_dataset("small", small_data)
+        told = replace(
+            dataset,
+            name="told",
+            attributes=(Attribute("digit", tuple("0123456789")), Attribute("odd", ("no", "yes"))),
+            train_attributes=torch.stack([dataset.train_labels, dataset.train_labels % 2], 1),
+            test_attributes=torch.stack([dataset.test_labels, dataset.test_labels % 2], 1),
+        )
+        mean = train_classifier(told, tmp_path, epochs=60)
+        monkeypatch.setattr(classifiers, "CLASSIFIERS", tmp_path)
+        found = load_classifier("told")
+        assert found
+        classifier, facts = found
+        assert classifier.attributes == told.attributes
+        features = classifier.features(to_float(told.test_images))
+        logits = classifier.logits(features)
+        right = {
+            name: float((logits[name].argmax(1) == truth).double().mean())
+            for name, truth in (("digit", told.test_labels), ("odd", told.test_labels % 2))
+        }
+        assert facts["accuracies"] == pytest.approx(right)
+        assert facts["accuracy"] == mean == pytest.approx(sum(right.values()) / 2)
+        assert right["digit"] > 0.8 and right["odd"] > 0.8
+        assert torch.equal(classifier(to_float(told.test_images)), logits["digit"])
+
+    @pytest.mark.parametrize("name", sorted(path.stem for path in classifiers.CLASSIFIERS.iterdir()))
+    def test_those_that_come_with_the_package_know_what_their_data_sets_declare(self, name: str) -> None:
+        found = load_classifier(name)
+        assert found
+        declared = declarations()[name]
+        assert found[0].features(torch.zeros(1, *declared.IMAGE_SHAPE or ())).shape == (1, classifiers.FEATURES)
+        assert found[0].attributes == getattr(declared, "ATTRIBUTES", found[0].attributes)
+        assert (classifiers.CLASSIFIERS / f"{name}.safetensors").stat().st_size < 1.1e6
 
 
 def test_parzen_keeps_a_part_of_large_images_in_memory_at_a_time() -> None:

@@ -17,12 +17,21 @@ from aae_zoo.zoo.recipe import DataSettings
 
 
 @dataclass(frozen=True)
+class Attribute:
+    """One thing that is said of every image, such as its hair's colour, and the values that it has."""
+
+    name: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Images as uint8 [n, C, H, W] and labels as int64 [n], in memory, with the md5 of each file they came from.
 
     A data set without labels has no `label_names`, and every label is -1. `licence` is empty where nobody has said;
     `preparation` is how a picture becomes an image like those here. Of one class alone, `left_out` are the test images
-    of the others.
+    of the others. `train_attributes` and `test_attributes` are int64 [n, len(attributes)]: which of its labels each
+    attribute has on each image.
     """
 
     name: str
@@ -35,6 +44,9 @@ class Dataset:
     licence: str = ""
     preparation: Preparation = USUAL_PREPARATION
     left_out: Tensor | None = None
+    attributes: tuple[Attribute, ...] = ()
+    train_attributes: Tensor | None = None
+    test_attributes: Tensor | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -54,8 +54,8 @@ def likeness(real: Tensor, fake: Tensor, neighbours: int = 5) -> Likeness:
 
 def radii(points: Tensor, neighbours: int) -> Tensor:
     """How far from each of the points [n, d] its so-manieth neighbour is, [n]."""
-    found = [_exact(part, points).kthvalue(neighbours + 1).values for part in points.split(_ROWS)]
-    return torch.cat(found)  # the nearest is the point itself
+    nearest = [_exact(part, points).topk(neighbours + 1, largest=False).values for part in points.split(_ROWS)]
+    return torch.cat(nearest)[:, -1]  # the first is the point itself
 
 
 def _exact(a: Tensor, b: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from aae_zoo.zoo.data.dataset import Dataset, as_float
 from aae_zoo.zoo.data.loading import validation_images
 from aae_zoo.zoo.measure.classifier import Classifier, load_classifier
+from aae_zoo.zoo.measure.likeness import likeness
 from aae_zoo.zoo.measure.measured import Measured
 from aae_zoo.zoo.recipe import DataSettings
 
@@ -49,10 +50,11 @@ def likelihood(model: Measured, dataset: Dataset, settings: DataSettings) -> dic
 def in_features(model: Measured, dataset: Dataset, settings: DataSettings) -> dict[str, Any]:
     """The metrics of 10,000 samples in the features of a classifier, where the package has one of the data set.
 
-    `frechet` is the distance from the test images; `classifier_score`, from 1 to the number of classes;
-    `class_entropy`, of the classes drawn, in nats; `classifier`, which one it was; and where the prior's classes are
-    the data set's, `label_agreement`, the share of samples that the classifier finds to be of the class they were
-    drawn for.
+    `frechet` is the distance from the test images; `classifier_score`, from 1 to the number of classes (of several
+    attributes, the values of the first); `class_entropy`, of the classes drawn, in nats; `precision` and `recall` as
+    `likeness` has them, of as many samples as there are test images; `classifier`, which one it was; and where the
+    prior's classes are the data set's, `label_agreement`, the share of samples that the classifier finds to be of the
+    class they were drawn for.
     """
     loaded = load_classifier(dataset.name)
     if loaded is None:
@@ -60,9 +62,16 @@ def in_features(model: Measured, dataset: Dataset, settings: DataSettings) -> di
     classifier, facts = loaded
     samples = _Samples(model, batch_size(dataset.test_images))
     features = torch.cat([classifier.features(images) for images in samples])
-    metrics = {**quality(classifier, features, features_of(classifier, dataset.test_images)), "classifier": facts}
+    real = features_of(classifier, dataset.test_images)
+    near = likeness(real[:_SAMPLES], features[: len(real)])
+    metrics = {
+        **quality(classifier, features, real),
+        "precision": near.precision,
+        "recall": near.recall,
+        "classifier": facts,
+    }
     if settings.labels and samples.draws.label is not None:
-        found = classifier.output(features).argmax(1)
+        found = classifier.classes(features).argmax(1)
         metrics["label_agreement"] = float((found == samples.draws.label).float().mean())
     return metrics
 
@@ -77,7 +86,7 @@ def quality(classifier: Classifier, features: Tensor, real: Tensor) -> dict[str,
 
     See `in_features`.
     """
-    probabilities = classifier.output(features).double().softmax(1)
+    probabilities = classifier.classes(features).double().softmax(1)
     marginal = probabilities.mean(0)
     divergence = (probabilities * (probabilities.clamp(min=1e-30) / marginal).log()).sum(1).mean()
     return {

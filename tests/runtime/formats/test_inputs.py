@@ -234,7 +234,7 @@ def test_codes_that_are_refused(codes: Any, message: str) -> None:
     ],
 )
 def test_codes_may_be_lists_and_whole_numbers(codes: Any) -> None:
-    model = load("mnist-gauss")
+    model = load("mnist-plane")
     assert np.array_equal(model.decode(codes), model.decode(np.array([[1, -2], [0, 1]], np.float32)))
 
 

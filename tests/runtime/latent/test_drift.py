@@ -191,7 +191,7 @@ class TestModel:
 
     def test_without_a_reference_it_is_the_codes_that_the_bundle_keeps(self, shipped: Model, new: Pixels) -> None:
         found = shipped.drift(new)
-        with np.load(SHIPPED / "mnist-gauss" / "codes.npz") as saved:
+        with np.load(SHIPPED / "mnist-plane" / "codes.npz") as saved:
             assert np.array_equal(shipped.kept_codes, saved["z"])
         assert (found.reference, found.shared) == (1000, 150)  # those of the first 1,000 test images, these among them
         assert found == shipped.drift(new, shipped.kept_codes)
@@ -230,9 +230,9 @@ class TestModel:
             load(bundle).drift(new)
 
     def test_damaged_codes_are_refused(self, copy_of: Callable[[str], Path], new: Pixels) -> None:
-        bundle = copy_of("mnist-gauss")
+        bundle = copy_of("mnist-plane")
         replace_graph(bundle, "codes.npz", b"PK")
-        with pytest.raises(InvalidBundle, match=r"codes.npz of mnist-gauss is damaged .*; export the model again"):
+        with pytest.raises(InvalidBundle, match=r"codes.npz of mnist-plane is damaged .*; export the model again"):
             load(bundle).drift(new)
 
     def test_a_notebook_shows_the_verdict_and_the_facts(self, model: Model, new: Pixels, old: Pixels) -> None:

@@ -25,7 +25,7 @@ from aae_zoo.runtime.serving.edge import connections, logs
 from aae_zoo.runtime.serving.edge.connections import MAX_FIELDS, MAX_HEAD
 from aae_zoo.runtime.serving.limits import MAX_BODY
 
-MODEL = "mnist-gauss"
+MODEL = "mnist-plane"
 HEAD = b"POST /encode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\n"
 GET = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n"
 # Ten times what is needed here; those who wait for ever wait longer.

@@ -304,8 +304,8 @@ def test_a_resumed_run_names_the_command_that_trains_it_whole(
     (run_folder / "run.json").unlink()
     assert aae_zoo("train", small_recipe, "--data", small_data, "--out", run_folder, "--resume").status == 0
     assert json.loads((run_folder / "run.json").read_text())["command"] == "aae-zoo train recipe.toml"
-    assert load_recipe("mnist-gauss").command == "aae-zoo train mnist-gauss"
-    assert load_recipe("mnist-gauss", ["training.epochs=1"]).command == "aae-zoo train recipe.toml"
+    assert load_recipe("mnist-plane").command == "aae-zoo train mnist-plane"
+    assert load_recipe("mnist-plane", ["training.epochs=1"]).command == "aae-zoo train recipe.toml"
 
 
 def test_too_little_data_for_a_batch(

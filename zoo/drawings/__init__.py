@@ -1,0 +1,1 @@
+"""What `aae-zoo data` builds: data sets of drawings, out of packages of the npm registry."""
