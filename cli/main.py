@@ -68,10 +68,10 @@ class _Groups(TyperGroup):
             formatter.write_text(self.help)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """The options, without a blank line above them, and the commands."""
+        """The options, with no empty line before them, and the commands."""
         formatter.write_heading("Options")
         with formatter.indentation():
-            formatter.write_dl(list(filter(None, (option.get_help_record(ctx) for option in self.get_params(ctx)))))
+            formatter.write_dl([record for each in self.get_params(ctx) if (record := each.get_help_record(ctx))])
         self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: object, formatter: Any) -> None:  # noqa: ARG002 - typer gives both

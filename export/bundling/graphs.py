@@ -5,6 +5,7 @@ metadata that a program needs to embed it, and nothing about the machine that wr
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from aae_zoo.export.bundling.untraceable import check_traced, quiet, why_not
 from aae_zoo.runtime.bundles.graph_metadata import METADATA_PREFIX
@@ -43,6 +45,41 @@ def round_weights(module: nn.Module) -> None:
                     "ends; train again with a lower training.learning_rate"
                 )
             parameter.copy_(rounded)
+
+
+@torch.no_grad()
+def fold_normalisations(module: nn.Module) -> None:
+    """Take batch normalisations into the convolutions before them, and have them do nothing any more.
+
+    Whoever makes the graph would do so, after which it rounds otherwise than PyTorch: where a channel hardly varies,
+    the normalisation magnifies that beyond what the gate lets through.
+    """
+    for layers in [each for each in module.modules() if isinstance(each, nn.Sequential)]:
+        for convolution, norm in pairwise(layers):
+            if isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+                _fold(convolution, norm)
+
+
+def _fold(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> None:
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None  # noqa: S101 - ours track them
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        mean,
+        variance,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose=isinstance(convolution, nn.ConvTranspose2d),
+    )
+    convolution.weight.copy_(weight)
+    if convolution.bias is not None:
+        convolution.bias.copy_(bias)
+    mean.zero_()
+    variance.fill_(1 - norm.eps)
+    norm.weight.fill_(1)
+    norm.bias.zero_()
 
 
 def to_onnx(

@@ -31,7 +31,7 @@ def write_pictures(folder: Path, model: Model, dataset: Dataset, prior: BasePrio
     both = np.concatenate([images, model.reconstruct(images)])
     grid(both, len(images)).save(folder / "reconstructions.png", optimize=True)
     if model.manifest.noise == 2:
-        _shades(grid(model.manifold(20), gap=0)).save(folder / "manifold.png", optimize=True)
+        _shades(grid(model.manifold(20), gap=0), 12).save(folder / "manifold.png", optimize=True)
     if model.manifest.label_coordinate is not None:
         rows = comparisons.classes(_every_value(model, *model.manifest.asked, rows=8), model.manifest.labels)
         _shades(draw_rows(rows)).save(folder / "labels.png", optimize=True)
@@ -39,12 +39,15 @@ def write_pictures(folder: Path, model: Model, dataset: Dataset, prior: BasePrio
         each = [comparisons.classes(_every_value(model, a, rows=3), a.labels, a.name) for a in attributes]
         _shades(draw_rows([*chain.from_iterable(each)])).save(folder / "attributes.png", optimize=True)
     if model.manifest.latent == 2:
-        _codes(model, dataset, prior).save(folder / "codes.png", optimize=True)
+        _codes(model, dataset, prior).quantize(32).save(folder / "codes.png", optimize=True)
 
 
-def _shades(picture: Image) -> Image:
-    """A gray picture in 16 shades, which halves the largest pictures of a bundle."""
-    return picture.point(lambda value: round(value / 17) * 17).quantize(16) if picture.mode == "L" else picture
+def _shades(picture: Image, count: int = 16) -> Image:
+    """A gray picture in a few shades, which halves the largest pictures of a bundle."""
+    step = 255 / (count - 1)
+    if picture.mode != "L":
+        return picture
+    return picture.point(lambda value: round(round(value / step) * step)).quantize(count)
 
 
 def _every_value(model: Model, attribute: Attribute, *, rows: int) -> NDArray[np.float32]:

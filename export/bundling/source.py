@@ -10,7 +10,7 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from aae_zoo.export.bundling.detector import scaled
-from aae_zoo.export.bundling.graphs import round_weights
+from aae_zoo.export.bundling.graphs import fold_normalisations, round_weights
 from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, DetectorLimits
 from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.errors import DatasetError
@@ -86,6 +86,7 @@ def open_source(run: Run, data: Path | Dataset | None, false_alarms: float | Non
             "give it with --data"
         )
     model, objective = load_model(run, dataset.image_shape)
+    fold_normalisations(objective)
     round_weights(objective)
     if lite := load_lite(run, dataset.image_shape):
         round_weights(lite)

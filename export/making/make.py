@@ -71,10 +71,9 @@ def make_model(
     """Make a model of the pictures of a folder, and of all folders in it.
 
     The bundle is `out`, with `out`-page beside it, a page that draws with it in the browser, and `out`-run, which
-    training keeps: the same call goes on after an interruption. `settings` override those of the
-    recipe: folder-small where the pictures are small, else folder-gauss.
-    A model that failed is made all the same, so that people can look at it; `warnings` say in what. What goes on is
-    said on stderr.
+    training keeps: the same call goes on after an interruption. `settings` override those of the recipe, folder-small
+    where the pictures are small, else folder-gauss. A model that failed is made all the same, so that people can look
+    at it; `warnings` say in what. What goes on is said on stderr.
 
     Raises:
         DatasetError: the folder is missing or empty, or there are too few pictures that differ.
@@ -88,11 +87,7 @@ def make_model(
     exported = not replace and _is_exported(places)
     places.check(replace=replace, bundle=not exported)
     no_page = _why_no_page(node_modules)
-    size, channels = look(find(places.pictures)[0])
-    recipe = load_recipe(_RECIPES[size], [f"data.channels={channels}", *settings])
-    recipe = recipe.for_data(places.pictures, name=plain(places.out.resolve().name) or "pictures")
-    found = read(places.pictures, recipe.data)
-    check_enough(found, _NEED)
+    recipe, found = _read(places, settings)
     warnings = [*left_out(found), *no_page]
     warn(warnings)
     dataset = as_dataset(found, recipe.data, min(len(found.files) // _SHARE, _MOST))
@@ -103,13 +98,28 @@ def make_model(
         export_bundle(places.run, places.out, data=dataset, replace=replace, anyway=True)
     if not no_page:
         explore(str(places.out.resolve()), places.page, node_modules=node_modules, replace=replace)
+    return _judged(places, counts, warnings, page=not no_page)
+
+
+def _read(places: Places, settings: Sequence[str]) -> tuple[Recipe, Pictures]:
+    """The recipe that suits the pictures, and the pictures as it wants them."""
+    size, channels = look(find(places.pictures)[0])
+    recipe = load_recipe(_RECIPES[size], [f"data.channels={channels}", *settings])
+    recipe = recipe.for_data(places.pictures, name=plain(places.out.resolve().name) or "pictures")
+    found = read(places.pictures, recipe.data)
+    check_enough(found, _NEED)
+    return recipe, found
+
+
+def _judged(places: Places, counts: dict[str, int], warnings: list[str], *, page: bool) -> Made:
+    """What was made, and in what it failed, which is said too."""
     run = Run.open(places.run)
     metrics = run.read_json("metrics.json")
     failed = problems(metrics)
     warn(failed)
     return Made(
         bundle=places.out,
-        page=None if no_page else places.page,
+        page=places.page if page else None,
         run=places.run,
         manifest=open_bundle(places.out).manifest,
         seconds=run.read_json("run.json")["training_seconds"],

@@ -52,8 +52,8 @@ class Graphs:
         return self.run("encoder", {"image": image})
 
     def decode(self, codes: Codes) -> Tensor:
-        """The images of codes, back from the sigmoid."""
-        return self.run("decoder", codes)["image"].logit()
+        """The images of codes, back from the sigmoid, of which ONNX Runtime's may be a rounding beyond 0 and 1."""
+        return self.run("decoder", codes)["image"].clamp(0, 1).logit()
 
     def draw(self, count: int, generator: Generator) -> Draws:
         """`count` draws of the prior, without the classes that they were drawn for."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from aae_zoo.export.bundling import prove
 from aae_zoo.export.bundling.bundle import export_bundle
-from aae_zoo.export.bundling.graphs import round_weights, to_onnx
+from aae_zoo.export.bundling.graphs import fold_normalisations, round_weights, to_onnx
 from aae_zoo.export.bundling.pictures import write_pictures
 from aae_zoo.export.bundling.prove import gate
 from aae_zoo.export.card.card import model_card
@@ -29,7 +29,7 @@ from aae_zoo.export.card.config import config
 from aae_zoo.export.proof.gate import GATE, check_graphs, failures, float64_gate
 from aae_zoo.export.proof.golden import golden_inputs, references
 from aae_zoo.export.proof.layers import first_difference
-from aae_zoo.export.proof.metrics import compare_metrics
+from aae_zoo.export.proof.metrics import Graphs, compare_metrics
 from aae_zoo.export.proof.search import worst_input
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.names import ROLES
@@ -41,6 +41,7 @@ from aae_zoo.runtime.model import Model, load
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.loading import load_dataset
+from aae_zoo.zoo.networks import conv
 from aae_zoo.zoo.recipe import load_recipe, parse_toml
 from aae_zoo.zoo.training.run import Run, load_model
 
@@ -508,3 +509,32 @@ class TestBundle:
         (tmp_path / "file").write_text("")
         message = refused("export", small_run, "--anyway", "--data", small_data, "-o", tmp_path / "file" / "bundle")
         assert "cannot write" in message
+
+
+def test_folded_normalisations_change_nothing_but_their_place() -> None:
+    generator = torch.Generator().manual_seed(0)
+    settings = conv.Settings(kind="conv", channels=[4, 8], hidden=16, normalised=True)
+    networks = nn.ModuleList([conv.Encoder(settings, (3, 16, 16), {"z": 5}), conv.Decoder(settings, 5, (3, 16, 16))])
+    norms = [each for each in networks.modules() if isinstance(each, nn.BatchNorm2d)]
+    assert len(norms) == 3
+    for norm in norms:
+        for values in norm.state_dict().values():
+            if values.is_floating_point():
+                values.copy_(torch.rand(values.shape, generator=generator) + 0.01)
+    given = [torch.rand(6, 3, 16, 16, generator=generator), torch.randn(6, 5, generator=generator)]
+    networks.eval()
+    with torch.no_grad():
+        before = [network.outputs(x) for network, x in zip(networks, given, strict=True)]  # type: ignore[operator]
+        fold_normalisations(networks)
+        after = [network.outputs(x) for network, x in zip(networks, given, strict=True)]  # type: ignore[operator]
+    for one, other in zip(before, after, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+    content = to_onnx(networks[0], {"image": given[0]}, ["z"], {})
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load_from_string(content).graph.node}
+
+
+def test_what_a_sigmoid_rounds_beyond_its_range_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = torch.tensor([[[[1.0000001, -1e-9, 0.25]]]])
+    monkeypatch.setattr(Graphs, "run", lambda *_: {"image": image})
+    found = Graphs({}).decode({}).sigmoid()
+    assert torch.allclose(found, torch.tensor([1.0, 0.0, 0.25]))

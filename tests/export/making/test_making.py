@@ -111,7 +111,7 @@ def test_it_says_what_it_thinks_of_itself_and_how_to_use_and_publish_it(
 
 
 def test_without_npm_there_is_a_model_and_later_its_page(attempts: list[Result], place: Path) -> None:
-    assert "warning: there will be no page: onnxruntime-web " in attempts[0].err
+    assert "warning: there will be no page: npm, which fetches onnxruntime-web" in attempts[0].err
     made = json.loads(attempts[1].out)
     assert made["page"] == str(place / "mine-page")
     assert (place / "mine-page" / "index.html").is_file()
