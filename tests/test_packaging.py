@@ -15,7 +15,7 @@ from conftest import ROOT, AaeZoo
 from hub import Hub
 from packaging.requirements import Requirement
 
-from aae_zoo.export.release.generated import TIMINGS
+from aae_zoo.export.release.timing import TIMINGS
 from aae_zoo.runtime import Model, list_models
 from aae_zoo.runtime.bundles.names import WEIGHTS
 

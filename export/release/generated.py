@@ -21,6 +21,7 @@ from aae_zoo.export.card.figures import FIGURES, METRIC_NAMES, PICTURES, spread
 from aae_zoo.export.release.marked import with_part
 from aae_zoo.export.release.pictures import is_drawn, pictures
 from aae_zoo.export.release.specification import specification
+from aae_zoo.export.release.timing import training_times
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.manifest import FileRecord, Manifest
 from aae_zoo.runtime.bundles.names import MANIFEST, metric_text
@@ -29,17 +30,9 @@ from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.files import atomic_file
 
 _GALLERY = "Written by `make generated` from the shipped bundles; the figures are those of the test images."
-TIMINGS = "timings.json"
 _HEADLINE = ("mse", "mmd2", "frechet", "parzen")
 
 Column = Callable[[Bundle], str]
-
-
-def training_seconds(models: Path) -> dict[str, float]:
-    """How long the training of each shipped model took: beside the bundles, because no two runs take as long."""
-    path = models / TIMINGS
-    seconds: dict[str, float] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return seconds
 
 
 def generate(root: Path) -> dict[Path, str]:
@@ -186,9 +179,12 @@ def _trained_anew(metrics: Mapping[str, Any]) -> str:
 
 
 def _training(bundle: Bundle) -> str:
-    threads = bundle.manifest.provenance["threads"]
-    seconds = training_seconds(bundle.folder.parent).get(bundle.manifest.name)
-    return "-" if seconds is None else f"{seconds / 60:.1f} min on {threads} thread{'s' if threads > 1 else ''}"
+    time = training_times(bundle.folder.parent).get(bundle.manifest.name)
+    return (
+        "-"
+        if time is None
+        else f"{time.seconds / 60:.1f} min on {time.threads} thread{'s' if time.threads > 1 else ''}"
+    )
 
 
 def _parameters(counts: Mapping[str, int]) -> str:

@@ -6,7 +6,6 @@ run from the root of a checkout, trains into runs/ and exports into runtime/mode
 .toml files; by default all recipes that are shipped. A run whose recipe has changed is reported and not overwritten.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Final
 from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.export.bundling.source import lasting
 from aae_zoo.export.card.figures import FIGURES
-from aae_zoo.export.release.generated import TIMINGS, training_seconds
+from aae_zoo.export.release.timing import note_time
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.errors import AaeZooError, Interrupted
-from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.recipe import RECIPES, Recipe, load_recipe, parse_toml
 from aae_zoo.zoo.training.lite import FILE as LITE_FILE
 from aae_zoo.zoo.training.lite import distil
@@ -73,20 +71,12 @@ def _make(recipe: Recipe, folder: Path, bundle: Path) -> str:
     if not _is_exported(run, bundle, len(others)):
         variants = VARIANTS.get(recipe.name, ())
         export_bundle(folder, bundle, replace=True, seeds=[other.folder for other in others], variants=variants)
-        _note_seconds(bundle, run)
+        note_time(bundle.parent, run)
         done.append("exported")
     metrics = open_bundle(bundle).manifest.metrics
     figures = [f"{name} {metric_text(metrics[name])}" for name in FIGURES if name in metrics]
     minutes = f"{run.read_json('run.json')['training_seconds'] / 60:.1f} min of training"
     return ", ".join([" and ".join(done) or "done already", minutes, *figures])
-
-
-def _note_seconds(bundle: Path, run: Run) -> None:
-    """Write how long the training took beside the bundles, whose own bytes say only what another run repeats."""
-    path = bundle.parent / TIMINGS
-    seconds = {**training_seconds(bundle.parent), bundle.name: run.read_json("run.json")["training_seconds"]}
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(dict(sorted(seconds.items())), indent=2) + "\n", "utf-8")
 
 
 def _train(run: Run) -> list[str]:
