@@ -116,7 +116,8 @@ def test_without_npm_there_is_a_model_and_later_its_page(attempts: list[Result],
     assert made["page"] == str(place / "mine-page")
     assert (place / "mine-page" / "index.html").is_file()
     assert made["pictures"] == {"learned": 49, "validation": 5, "held_out": 6, "copies": 1, "unreadable": 1}
-    assert made["metrics"]["mse"] == load(place / "mine").manifest.metrics["mse"]
+    rounded = load(place / "mine").manifest.metrics["mse"]  # of the weights as the bundle has them
+    assert made["metrics"]["mse"] == pytest.approx(rounded, rel=0.01)
 
 
 def test_the_bundle_holds_to_its_format_and_tells_nothing_of_this_machine(
