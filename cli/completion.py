@@ -8,14 +8,17 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import typer
 
-from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import PRECISIONS
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.store.cache import cached_models
 from aae_zoo.runtime.store.catalogue import find_model, list_models
+
+if TYPE_CHECKING:
+    from aae_zoo.runtime.bundles.manifest import Manifest
 
 
 def models() -> list[str]:
@@ -42,7 +45,7 @@ def attributes(context: typer.Context) -> list[str]:
     return _of_model(context, lambda manifest: [f"{a.name}={label}" for a in manifest.asked for label in a.labels])
 
 
-def _of_model(context: typer.Context, names: Callable[[Manifest], Iterable[str]]) -> list[str]:
+def _of_model(context: typer.Context, names: "Callable[[Manifest], Iterable[str]]") -> list[str]:
     """Names that a model's manifest has; its own is in `args` where the line is not whole yet."""
     with suppress(AaeZooError):
         found = names(find_model(next(iter(context.args), context.params["name"])).manifest)

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -277,7 +278,7 @@ def test_a_link_to_a_page_has_a_title_words_a_picture_and_an_icon(site: Path, pa
     manifest = load(PLANE if page == "plane" else NOISE).manifest
     tags = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]*)">', html))
     assert tags["title"] == manifest.description
-    assert manifest.title in tags["description"]
+    assert manifest.title in unescape(tags["description"])
     for name, size in ((tags["image"], (1200, 630)), ("icon.png", (112, 112))):
         with Image.open(site / page / name) as picture:
             assert picture.size == size

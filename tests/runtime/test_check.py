@@ -112,7 +112,7 @@ class TestABundleWrittenWithoutThisPackage:
         with serving(written) as server:
             assert server.ask("/v2/models/from-nothing").status == 200
         others = {"drift", "sign", "publish", "pull", "serve", "cache", "list", "doctor"}
-        makes = {"train", "evaluate", "judge", "distil", "export", "detector"}
+        makes = {"make", "data", "train", "evaluate", "judge", "distil", "export", "detector"}
         assert {*commands, *others, *makes} == every_command(aae_zoo)
 
 

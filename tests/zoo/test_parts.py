@@ -78,7 +78,7 @@ def test_an_unknown_kind_names_the_kinds(table: str, wrong: str, meant: str | No
 
 
 @pytest.mark.parametrize(
-    ("wrong", "first"), [("minst", "mnist"), ("fashion_mnist", "fashion-mnist"), ("usps", "celeba")]
+    ("wrong", "first"), [("minst", "mnist"), ("fashion_mnist", "fashion-mnist"), ("usps", "avatars")]
 )
 def test_an_unknown_data_set_names_the_data_sets(wrong: str, first: str) -> None:
     with pytest.raises(DatasetError) as error:

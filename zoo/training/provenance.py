@@ -23,10 +23,14 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this code runs from, "-dirty" where tracked files differ, None elsewhere."""
+    """The commit of the checkout that this code runs from, "-dirty" where tracked files differ, None elsewhere.
+
+    Shipped models are no part of it: `make zoo` writes one after another.
+    """
     try:
         _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails where the repository around us is another's
-        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)runtime/models")
+        return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

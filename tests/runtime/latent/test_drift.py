@@ -193,7 +193,7 @@ class TestModel:
         found = shipped.drift(new)
         with np.load(SHIPPED / "mnist-plane" / "codes.npz") as saved:
             assert np.array_equal(shipped.kept_codes, saved["z"])
-        assert (found.reference, found.shared) == (1000, 150)  # those of the first 1,000 test images, these among them
+        assert (found.reference, found.shared) == (1000, 14)  # any 1,000 test images, with 14 of these
         assert found == shipped.drift(new, shipped.kept_codes)
         assert shipped.drift(1 - new / 255, invert="no").drifted
 

@@ -64,7 +64,7 @@ def is_healthy(port: int) -> bool:
 
 def test_it_serves_is_found_healthy_and_writes_nothing(service: subprocess.Popen[str], port: int) -> None:
     assert service.stdout is not None
-    assert service.stdout.readline().startswith(f"serving mnist-plane on http://0.0.0.0:{port}")
+    assert service.stdout.readline().startswith(f"serving mnist-gauss on http://0.0.0.0:{port}")
     assert is_healthy(port)
     service.terminate()
     assert service.wait(timeout=60) == 0
