@@ -126,16 +126,7 @@ class Trainer:
         self.seconds = 0.0
         self._said = False
 
-        # Data: the last training images are for validation, and of the others some labels may be known.
-        kept = recipe.data.validation_count(len(dataset.train_images))
-        self._check_enough(kept)
-        self.images, self.validation = dataset.train_images[:-kept], dataset.train_images[-kept:]
-        self.known = known_labels(dataset, recipe)
-        self.some_known = 0 < len(self.known) < len(self.images)
-        self.labels = torch.full((len(self.images),), -1)
-        self.labels[self.known] = dataset.train_labels[self.known]
-        self.attributes = dataset.train_attributes if recipe.data.attributes else None
-        self.steps_per_epoch = self.settings.steps_per_epoch(len(self.images))
+        self._take_data(recipe)
         self._check_shares()
 
         # This process's part of the machine.
@@ -152,6 +143,19 @@ class Trainer:
         self.base_rates = [group["lr"] for group in self._parameter_groups()]
         self.noise = self._own_noise()
         self.checkpoint = Checkpoint(self.run, self.objective, self.order, self.noise, processes)
+
+    def _take_data(self, recipe: Recipe) -> None:
+        """The last training images are for validation, and of the others some labels may be known."""
+        dataset = self.dataset
+        kept = recipe.data.validation_count(len(dataset.train_images))
+        self._check_enough(kept)
+        self.images, self.validation = dataset.train_images[:-kept], dataset.train_images[-kept:]
+        self.known = known_labels(dataset, recipe)
+        self.some_known = 0 < len(self.known) < len(self.images)
+        self.labels = torch.full((len(self.images),), -1)
+        self.labels[self.known] = dataset.train_labels[self.known]
+        self.attributes = dataset.train_attributes if recipe.data.attributes else None
+        self.steps_per_epoch = self.settings.steps_per_epoch(len(self.images))
 
     def _check_enough(self, kept: int) -> None:
         """Of an epoch's training images, less the `kept` ones for validation, there has to be one batch."""
