@@ -180,11 +180,9 @@ def _trained_anew(metrics: Mapping[str, Any]) -> str:
 
 def _training(bundle: Bundle) -> str:
     time = training_times(bundle.folder.parent).get(bundle.manifest.name)
-    return (
-        "-"
-        if time is None
-        else f"{time.seconds / 60:.1f} min on {time.threads} thread{'s' if time.threads > 1 else ''}"
-    )
+    if time is None:
+        return "-"
+    return f"{time.seconds / 60:.1f} min on {time.threads} thread{'s' if time.threads > 1 else ''}"
 
 
 def _parameters(counts: Mapping[str, int]) -> str:

@@ -9,13 +9,16 @@ with other work is too much; this is for a machine that has nothing else to do.
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.recipe import load_recipe
-from aae_zoo.zoo.training.run import Run
-from aae_zoo.zoo.training.trainer import train
+
+if TYPE_CHECKING:
+    from aae_zoo.zoo.training.run import Run
 
 TIMINGS: Final = "timings.json"
 _EPOCHS: Final = 2
@@ -34,7 +37,7 @@ def training_times(models: Path) -> dict[str, Time]:
     return {n: Time(**time) for n, time in json.loads(path.read_text("utf-8")).items()} if path.exists() else {}
 
 
-def note_time(models: Path, run: Run, share: float = 1.0) -> None:
+def note_time(models: Path, run: "Run", share: float = 1.0) -> None:
     """Write how long a run took, which made such a share of the model's epochs."""
     facts = run.read_json("run.json")
     time = Time(round(facts["training_seconds"] / share, 1), facts["threads"])
@@ -44,9 +47,21 @@ def note_time(models: Path, run: Run, share: float = 1.0) -> None:
         temporary.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
 
 
-def main() -> None:
-    """Time the recipes that are named."""
-    for name in sys.argv[1:]:
+def main() -> int:
+    """The command: status 1 where a recipe cannot be timed."""
+    try:
+        _time(sys.argv[1:])
+    except AaeZooError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _time(names: Sequence[str]) -> None:
+    from aae_zoo.zoo.training.run import Run  # these import PyTorch, which reading the times does not need
+    from aae_zoo.zoo.training.trainer import train
+
+    for name in names:
         whole = load_recipe(name).training.epochs
         recipe = load_recipe(name, [f"training.epochs={_EPOCHS}"])
         with tempfile.TemporaryDirectory() as folder:
@@ -55,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
