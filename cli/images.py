@@ -84,9 +84,11 @@ def encode(
         print_json({"name": model.manifest.name, "codes": str(Path(output).resolve()), "images": records})
         return
     if found and output != "-":
-        tables = [rows(classes.counts(name)) for name, classes in found.items()]
-        for table in [records] if len(records) <= FEW else tables:
-            print_records(table)
+        if len(records) <= FEW:
+            print_records(records)
+        else:
+            for name, classes in found.items():
+                print_records(rows(classes.counts(name)))
     _say(f"codes {list(codes['z'].shape)}", output)
 
 

@@ -70,7 +70,7 @@ class Sample(NamedTuple):
 
 
 def check_enough(count: int, what: str) -> None:
-    """Check that there are enough images; `what` is what they are called.
+    """Refuse too few images; `what` names them in the message.
 
     Raises:
         InvalidInput: there are fewer than 20.
