@@ -41,6 +41,8 @@ def load(
     precision: str = "auto",
     tf32: bool = False,
     isolate: bool = False,
+    deterministic: bool = False,
+    arrays: Literal["host", "device"] = "host",
 ) -> "Model":
     """Load a model by catalogue name, bundle folder, or Hub repository "org/repo[@revision]".
 
@@ -52,7 +54,11 @@ def load(
     `precision` is "fp32", which "auto" is too, or another that the bundle has, "fp16", "int8" or "lite": a graph that
     does not come in that precision is run in fp32. `tf32` lets CUDA compute with fewer digits. `isolate` runs the
     graphs of a bundle that nobody trusts in a process of their own, on the CPU, with bounds on memory and time
-    (docs/hostile-bundles.md).
+    (docs/hostile-bundles.md). `deterministic` gives the same bits for the same call each time on one GPU, for which
+    CUDA's convolutions do without the fastest algorithms; the CPU does so anyway. With `arrays="device"` images and
+    codes that a model gives are `DeviceArray`s where it runs, which torch.from_dlpack, cupy.from_dlpack and
+    jax.dlpack.from_dlpack take without a copy; they are not looked at for NaN. Tensors on the card of the model are
+    taken as they lie there in either case: contiguous float32, images from 0 to 1, which is not checked there either.
 
     A model that is neither shipped nor in the cache is pulled: its graphs of that precision. A model that is there is
     used as it was pulled, without a network. Graphs are read, checked against their SHA-256 and opened on first use.
@@ -67,7 +73,16 @@ def load(
     bundle = shipped_or_folder(text) or _obtain(text, precision)
     for role in bundle.manifest.graphs:
         bundle.manifest.precision_of(role, precision)
-    return Model(bundle, device=device, threads=threads, precision=precision, tf32=tf32, isolate=isolate)
+    return Model(
+        bundle,
+        device=device,
+        threads=threads,
+        precision=precision,
+        tf32=tf32,
+        isolate=isolate,
+        deterministic=deterministic,
+        arrays=arrays,
+    )
 
 
 def _obtain(text: str, precision: str) -> Bundle:
@@ -95,9 +110,20 @@ class Model:
         precision: str,
         tf32: bool = False,
         isolate: bool = False,
+        deterministic: bool = False,
+        arrays: Literal["host", "device"] = "host",
     ) -> None:
         self.manifest: Manifest = bundle.manifest
-        self._engine = Engine(bundle, device=device, threads=threads, precision=precision, tf32=tf32, isolate=isolate)
+        self._engine = Engine(
+            bundle,
+            device=device,
+            threads=threads,
+            precision=precision,
+            tf32=tf32,
+            isolate=isolate,
+            deterministic=deterministic,
+            arrays=arrays,
+        )
 
     @property
     def name(self) -> str:
@@ -194,7 +220,11 @@ class Model:
         Raises:
             InvalidInput: wrong shape or dtype, or a number outside (0, 1).
         """
-        return self._engine.noise_job(check_noise(noise, self.manifest.noise)).collect()["image"]
+        return self._engine.noise_job(self._noise(noise)).collect()["image"]
+
+    def _noise(self, noise: Any) -> NDArray[np.float32]:
+        lent: Any = self._engine.lent("prior", noise, "u", (self.manifest.noise,))
+        return check_noise(noise, self.manifest.noise) if lent is None else lent
 
     def codes_of(self, noise: Any) -> Arrays:
         """The prior's codes of given noise [n, noise] by name: z, and y where the model draws classes too.
@@ -202,7 +232,7 @@ class Model:
         Raises:
             InvalidInput: as for `sample_from`.
         """
-        return self.graph("prior").job({"u": check_noise(noise, self.manifest.noise)}).collect()
+        return self._engine.job(self.graph("prior"), {"u": self._noise(noise)}).collect()
 
     def read_images(
         self, path: str | os.PathLike[str], *, strict: bool = False, pick: Pick | None = None, **how: Unpack[How]
@@ -236,8 +266,8 @@ class Model:
         # A batch of what needs no conversion is run at once: planning it counts beside a run of 0.06 ms.
         plain = not how and is_plain(images, self.manifest.image.axes) and len(images) <= graph.batch
         if plain and not self._seems_inverted(images):
-            return graph.run({"image": check_range(images)})
-        return self._engine.encode_job(self._images(images, **how)).collect()
+            return self._engine.run(graph, {"image": check_range(images)})
+        return self._engine.encode_job(self._given(images, **how)).collect()
 
     def classify(self, images: Any, **how: Unpack[How]) -> Classes:
         """The most probable class of each image, by the encoder's categorical head.
@@ -260,7 +290,7 @@ class Model:
         if "y" not in outputs:
             given = ", ".join(outputs)
             raise InvalidInput(f"{self.manifest.name} does not classify: its encoder gives {given}, expected y too")
-        return told(self.codes(images, **how)["y"], self.manifest)
+        return told(np.asarray(self.codes(images, **how)["y"]), self.manifest)
 
     def graph(self, role: str) -> Graph:
         """The open graph of a role, "encoder", "decoder", "prior" or "detector": its session, its names and shapes.
@@ -355,8 +385,8 @@ class Model:
         """
         jobs: dict[str, Callable[..., Job]] = {
             "sample": self._sample_job,
-            "encode": lambda images, **chosen: self._engine.encode_job(self._images(images, **chosen)),
-            "decode": lambda z, y=None: self.graph("decoder").job(self._checked_codes(z, y)),
+            "encode": lambda images, **chosen: self._engine.encode_job(self._given(images, **chosen)),
+            "decode": lambda z, y=None: self._engine.job(self.graph("decoder"), self._checked_codes(z, y)),
             "reconstruct": self._reconstruct_job,
         }
         if work not in jobs:
@@ -577,6 +607,11 @@ class Model:
             return one_image(images)
         return as_images(images, Plan.of(self.manifest, how))
 
+    def _given(self, images: Any, **how: Unpack[How]) -> Any:
+        """Images for a graph: those that lie on the model's card as they lie there, where nothing is to be prepared."""
+        lent = None if how else self._engine.lent("encoder", images, "image", self.manifest.image.axes)
+        return self._images(images, **how) if lent is None else lent
+
     def _is_one(self, images: Any) -> bool:
         """Whether that is one image that needs no conversion."""
         one = is_plain(images, self.manifest.image.axes) and len(images) == 1
@@ -590,7 +625,7 @@ class Model:
     def _decoder_inputs(
         self, images: Any, attributes: Mapping[str, Values] | None = None, **how: Unpack[How]
     ) -> Arrays:
-        codes = self.codes(images, **how)
+        codes = {name: np.asarray(values) for name, values in self.codes(images, **how).items()}
         if asked := self._redrawn(attributes, len(codes["z"])):
             return {"z": codes["z"], "y": asked.replace(codes.get("y"), slice(None))}
         self._check_class_is_given(codes)
@@ -599,11 +634,11 @@ class Model:
     def _decode(self, codes: Arrays, out: Arrays | None = None) -> Arrays:
         graph = self._engine.graph("decoder")
         if len(codes["z"]) <= graph.batch:  # at once, as in `codes`
-            return graph.run(codes, out)
-        return graph.job(codes).collect(out)
+            return self._engine.run(graph, codes, out)
+        return self._engine.job(graph, codes).collect(out)
 
     def _reconstruct_job(self, images: Any, attributes: Mapping[str, Values] | None = None, **how: Unpack[How]) -> Job:
-        given = self._images(images, **how)
+        given = self._given(images, **how)
         asked = self._redrawn(attributes, len(given))
         if not asked:
             self._check_class_is_given(self.graph("encoder").outputs)
@@ -629,9 +664,12 @@ class Model:
         if (y is not None) != self._engine.conditional:
             takes, given = ("z, y", "z") if y is None else ("z", "z, y")
             raise InvalidInput(f"the decoder of {self.manifest.name} takes {takes}, given {given}")
-        codes = {"z": check_codes(z, self.manifest.latent, "z")}
+        lent: Any = self._engine.lent("decoder", z, "z", (self.manifest.latent,))
+        codes = {"z": check_codes(z, self.manifest.latent, "z") if lent is None else lent}
         if y is not None:
-            codes["y"] = check_classes(y, self.manifest.widths)
+            is_float = str(getattr(y, "dtype", "")).endswith("float32")  # class numbers become rows of them on the host
+            lent = self._engine.lent("decoder", y, "y", (self.manifest.classes,)) if is_float else None
+            codes["y"] = check_classes(y, self.manifest.widths) if lent is None else lent
             if len(codes["y"]) != len(codes["z"]):
                 raise InvalidInput(
                     f"z has {len(codes['z'])} rows and y has {len(codes['y'])}, expected the same number"
@@ -641,4 +679,4 @@ class Model:
     def _as_codes(self, given: Any, **how: Unpack[How]) -> NDArray[np.float32]:
         if getattr(given, "ndim", 0) == 2:
             return check_codes(given, self.manifest.latent, "z")
-        return self.encode(given, **how)
+        return np.asarray(self.encode(given, **how))

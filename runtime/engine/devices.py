@@ -36,12 +36,15 @@ MENDS: Final[Mapping[str, str]] = {
 DEVICES: Final = ("auto", *PROVIDERS)
 
 
-def wanted_providers(ort: ModuleType, device: Device, *, tf32: bool = False) -> list[Provider]:
+def wanted_providers(
+    ort: ModuleType, device: Device, *, tf32: bool = False, deterministic: bool = False
+) -> list[Provider]:
     """The providers and options of a device: "auto", "cpu", "cuda[:n]" and so on, or a list of providers.
 
     "auto" is "cuda" where ONNX Runtime has it, else "cpu": the others may compute in fewer digits, and are asked for
     by name. `tf32` lets CUDA round the inputs of matrix products to ten bits; TensorRT, which has no such option,
-    does so unless NVIDIA_TF32_OVERRIDE=0 is set.
+    does so unless NVIDIA_TF32_OVERRIDE=0 is set. `deterministic` keeps CUDA from trying which of a convolution's
+    algorithms is fastest, as some of them add in another order each time.
 
     Raises:
         InvalidInput: there is no such device or provider.
@@ -49,7 +52,7 @@ def wanted_providers(ort: ModuleType, device: Device, *, tf32: bool = False) -> 
     """
     available = ort.get_available_providers()
     if not isinstance(device, str):
-        return _listed(device, available, tf32)
+        return _listed(device, available, tf32, deterministic)
     name, _, number = device.partition(":")
     if name == "auto":
         name = "cuda" if CUDA in available else "cpu"
@@ -60,7 +63,11 @@ def wanted_providers(ort: ModuleType, device: Device, *, tf32: bool = False) -> 
             f"device {device} was asked for, but this ONNX Runtime {ort.__version__} is built without it; {MENDS[name]}"
         )
     options = {"device_id": number} if number else {}
-    return [(p, _defaults(p, tf32) | (options if p != CPU else {})) for p in PROVIDERS[name] if p in available]
+    return [
+        (p, _defaults(p, tf32, deterministic) | (options if p != CPU else {}))
+        for p in PROVIDERS[name]
+        if p in available
+    ]
 
 
 def missing_providers(session: "InferenceSession", wanted: Sequence[Provider]) -> str:
@@ -80,7 +87,7 @@ def memory_of(session: "InferenceSession") -> tuple[str, int]:
     return ("cuda", int(options[CUDA].get("device_id", 0))) if CUDA in options else ("cpu", 0)
 
 
-def _listed(device: Sequence[Any], available: Sequence[str], tf32: bool) -> list[Provider]:
+def _listed(device: Sequence[Any], available: Sequence[str], tf32: bool, deterministic: bool) -> list[Provider]:
     """The providers of a list; its options override ours."""
     wanted: list[Provider] = []
     for entry in device:
@@ -89,11 +96,13 @@ def _listed(device: Sequence[Any], available: Sequence[str], tf32: bool) -> list
             raise DeviceUnavailable(
                 f"the provider {name!r} was asked for, but this ONNX Runtime has {', '.join(available)}"
             )
-        wanted.append((name, _defaults(name, tf32) | dict(options)))
+        wanted.append((name, _defaults(name, tf32, deterministic) | dict(options)))
     if not wanted:
         raise InvalidInput("device is an empty list, expected at least one of " + ", ".join(available))
     return wanted
 
 
-def _defaults(provider: str, tf32: bool) -> dict[str, Any]:
-    return {"use_tf32": str(int(tf32))} if provider == CUDA else {}
+def _defaults(provider: str, tf32: bool, deterministic: bool) -> dict[str, Any]:
+    if provider != CUDA:
+        return {}
+    return {"use_tf32": str(int(tf32))} | ({"cudnn_conv_algo_search": "DEFAULT"} if deterministic else {})

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, only, read_graph
 from aae_zoo.runtime.bundles.names import DETECTOR
-from aae_zoo.runtime.engine.devices import Device
+from aae_zoo.runtime.engine.devices import Device, memory_of
 from aae_zoo.runtime.engine.forks import call_after_forks, never_free
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.engine.kept import KeptCodes, read_kept_codes
 from aae_zoo.runtime.engine.session import open_session, pool_is_shared
-from aae_zoo.runtime.formats.arrays import Arrays
+from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.formats.arrays import Arrays, lies_on_card
 from aae_zoo.runtime.formats.images import Images
-from aae_zoo.runtime.formats.stream import Job
+from aae_zoo.runtime.formats.stream import Finish, Job
 from aae_zoo.runtime.latent.attributes import Asked
 from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.runtime.latent.maps import local_error
@@ -31,9 +32,12 @@ from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, contrast_of, distance_from_prior
 
 if TYPE_CHECKING:
+    from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
+    from aae_zoo.runtime.engine.cuda.card import Card
     from aae_zoo.runtime.engine.isolated import Worker
 
-
+# Where results are: numpy's, or where the model runs.
+ARRAYS: Final = ("host", "device")
 # The part of a detector that gives the score: half of it is for the map.
 _SCORE: Final = "score"
 
@@ -50,36 +54,52 @@ class Engine:
         precision: str,
         tf32: bool = False,
         isolate: bool = False,
+        deterministic: bool = False,
+        arrays: str = "host",
     ) -> None:
+        if arrays not in ARRAYS:
+            raise InvalidInput(f"arrays is {arrays!r}, expected {' or '.join(ARRAYS)}")
         self.manifest = bundle.manifest
-        self.device = device
+        self.device, self.arrays = device, arrays
         self._bundle = bundle
-        self._threads, self._precision, self._tf32 = threads, precision, tf32
+        self._threads, self._precision, self._tf32, self._deterministic = threads, precision, tf32, deterministic
+        self._card: Card | None = None
         self._worker = _worker(bundle, device, threads, precision) if isolate else None
         self._graphs: dict[str, Graph] = {}
         self._lock = threading.Lock()
         call_after_forks(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("manifest", "device", "_bundle", "_threads", "_precision", "_tf32", "_worker")
+        kept = (
+            "manifest",
+            "device",
+            "arrays",
+            "_bundle",
+            "_threads",
+            "_precision",
+            "_tf32",
+            "_deterministic",
+            "_worker",
+        )
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._graphs, self._lock = {}, threading.Lock()
+        self._graphs, self._lock, self._card = {}, threading.Lock(), None
         call_after_forks(self)
 
     def after_fork(self) -> None:
         """In a forked child: forget the parent's sessions, whose threads do not exist here."""
         for graph in self._graphs.values():
             never_free(graph.session)
+        self._card = None
         self._graphs, self._lock = {}, threading.Lock()  # another thread of the parent may have held the lock
         self._worker = copy(self._worker)  # with a process of its own
 
     def close(self) -> None:
         """Free the sessions; a graph that is needed again is opened again."""
         with self._lock:
-            self._graphs = {}
+            self._graphs, self._card = {}, None
             if self._worker:
                 self._worker.close()
 
@@ -103,8 +123,28 @@ class Engine:
             return Graph(self._worker.session(role), self.manifest, checked)
         # The prior is a few sums a row: a pool of threads for it would only wait.
         threads = 1 if role == "prior" and not pool_is_shared() else self._threads
-        session = open_session(checked, device=self.device, threads=threads, tf32=self._tf32)
+        session = open_session(
+            checked,
+            device=self.device,
+            threads=threads,
+            tf32=self._tf32,
+            deterministic=self._deterministic,
+            stream=self._stream,
+        )
+        if self._card and memory_of(session) == ("cuda", self._card.number):
+            from aae_zoo.runtime.engine.cuda.graph import CardGraph  # the CPU does not need it
+
+            return CardGraph(session, self.manifest, checked, self._card)
+        self._card = None
         return Graph(session, self.manifest, checked)
+
+    def _stream(self, number: int) -> int:
+        """The stream that all graphs compute on, where they do so on the card of that number."""
+        from aae_zoo.runtime.engine.cuda.card import Card  # the CPU does not need it
+
+        if self._card is None:
+            self._card = Card(number)
+        return self._card.stream
 
     def _checked(self, role: str) -> CheckedGraph:
         if role == _SCORE:
@@ -120,6 +160,36 @@ class Engine:
     def batch(self) -> int:
         """How many images are worked on at a time."""
         return self.graph("decoder").batch
+
+    def lent(self, role: str, values: Any, name: str, shape: tuple[int, ...]) -> "DeviceArray | None":
+        """An input [n, *shape] of a graph that lies on the card of the model, as it lies there; None for all that goes to numpy.
+
+        Raises:
+            InvalidInput: it is on another card, of another shape, not float32 or not contiguous.
+        """
+        if not lies_on_card(values) or (card := self.graph(role).card) is None:
+            return None
+        return card.borrow(values, name, shape)
+
+    def job(self, graph: Graph, inputs: Arrays) -> Job:
+        """A graph's outputs for inputs of any number of rows, placed where this model's results are."""
+        return graph.job(inputs)._replace(room=self._room)
+
+    def run(self, graph: Graph, inputs: Arrays, out: Arrays | None = None) -> Arrays:
+        """The same for as many rows as the graph works on at a time, or fewer."""
+        if out is None and self.arrays == "device":
+            out = self._room(len(next(iter(inputs.values()))), graph.outputs)
+        return graph.run(inputs, out)
+
+    def _room(self, rows: int, outputs: Mapping[str, tuple[int, ...]]) -> Any:
+        """Arrays for results, where they are not to be numpy's."""
+        if self.arrays == "host":
+            return None
+        from aae_zoo.runtime.engine.cuda.arrays import host_array
+
+        card = self._card  # of the graph that has been opened for this
+        shapes = {name: (rows, *shape) for name, shape in outputs.items()}
+        return {name: card.new(shape) if card else host_array(shape) for name, shape in shapes.items()}
 
     @cached_property
     def prior_draws(self) -> NDArray[np.float32]:
@@ -139,7 +209,12 @@ class Engine:
         """Every output of the encoder."""
         graph = self.graph("encoder")
         return Job(
-            len(images), graph.batch, graph.outputs, lambda part, out: graph.run({"image": images.rows(part)}, out)
+            len(images),
+            graph.batch,
+            graph.outputs,
+            lambda part, out: graph.begin({"image": images.rows(part)}, out),
+            graph.ahead,
+            self._room,
         )
 
     def reconstruct_job(self, images: Images, asked: Asked | None = None) -> Job:
@@ -150,11 +225,11 @@ class Engine:
         encoder, decoder = self.graph("encoder"), self.graph("decoder")
         if asked:
             return self._images(
-                len(images), lambda part, out: decoder.run(self.redrawn(images.rows(part), asked, part), out)
+                len(images), lambda part, out: decoder.begin(self.redrawn(images.rows(part), asked, part), out)
             )
         names = sorted(decoder.inputs)
         return self._images(
-            len(images), lambda part, out: decoder.run(encoder.keep({"image": images.rows(part)}, names), out)
+            len(images), lambda part, out: decoder.begin(encoder.keep({"image": images.rows(part)}, names), out)
         )
 
     @property
@@ -193,13 +268,13 @@ class Engine:
         """Figures of images by name, and their map if there is to be one."""
         outputs = {**shapes, "map": (1, *self.manifest.image.axes[1:])} if maps else shapes
 
-        def step(part: slice, out: Arrays | None) -> Arrays:
+        def begin(part: slice, out: Arrays | None) -> Finish:
             found = work(images.rows(part), maps)
             for name, values in (out or {}).items():
                 values[:] = found[name]
-            return found
+            return lambda: found
 
-        return Job(len(images), batch, outputs, step)
+        return Job(len(images), batch, outputs, begin)
 
     def redrawn(self, images: NDArray[np.float32], asked: Asked, part: slice) -> Arrays:
         """The decoder's inputs for images, which are the rows `part` of those that something is asked for."""
@@ -215,22 +290,22 @@ class Engine:
         """What the decoder takes of the encoder's outputs."""
         return {name: codes[name] for name in self.graph("decoder").inputs}
 
-    def _images(self, count: int, step: Callable[[slice, Arrays | None], Arrays]) -> Job:
+    def _images(self, count: int, begin: Callable[[slice, Arrays | None], Finish]) -> Job:
         decoder = self.graph("decoder")
-        return Job(count, decoder.batch, decoder.outputs, step)
+        return Job(count, decoder.batch, decoder.outputs, begin, decoder.ahead, self._room)
 
-    def _decode_noise(self, noise: NDArray[np.float32], out: Arrays | None) -> Arrays:
+    def _decode_noise(self, noise: NDArray[np.float32], out: Arrays | None) -> Finish:
         decoder = self.graph("decoder")
-        return decoder.run(self.graph("prior").keep({"u": noise}, sorted(decoder.inputs)), out)
+        return decoder.begin(self.graph("prior").keep({"u": noise}, sorted(decoder.inputs)), out)
 
-    def _decode_draw(self, draw: Draw, part: slice, out: Arrays | None) -> Arrays:
+    def _decode_draw(self, draw: Draw, part: slice, out: Arrays | None) -> Finish:
         noise = draw.noise(part)
         if draw.temperature == 1:
             return self._decode_noise(noise, out)
         prior = self.graph("prior")
         codes, middle = prior.run({"u": noise}), prior.run({"u": draw.middle(noise)})["z"]
         z = middle + np.float32(draw.temperature) * (codes["z"] - middle)
-        return self.graph("decoder").run(codes | {"z": z}, out)
+        return self.graph("decoder").begin(codes | {"z": z}, out)
 
     def _score(self, images: NDArray[np.float32], maps: bool) -> Arrays:
         codes = self.graph("encoder").run({"image": images})

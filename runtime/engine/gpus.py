@@ -27,7 +27,7 @@ def nvidia_gpus() -> list[Gpu]:
 
     https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
     """
-    driver, count = _driver(), ctypes.c_int()
+    driver, count = driver_library(), ctypes.c_int()
     if driver is None or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
         return []
     return [_gpu(driver, number) for number in range(count.value)]
@@ -46,7 +46,8 @@ def check_gpu(number: int) -> None:
         raise DeviceUnavailable(f"there {there} here, {listed}")
 
 
-def _driver() -> ctypes.CDLL | None:
+def driver_library() -> ctypes.CDLL | None:
+    """NVIDIA's driver, or None where there is none."""
     for name in _DRIVER:
         try:
             return ctypes.CDLL(name)

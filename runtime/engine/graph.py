@@ -12,15 +12,17 @@ from aae_zoo.runtime.engine.devices import CPU, memory_of
 from aae_zoo.runtime.engine.session import reason_of
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.formats.arrays import Arrays, is_finite
-from aae_zoo.runtime.formats.stream import Job
+from aae_zoo.runtime.formats.stream import Finish, Job
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding, OrtValue
 
+    from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
+    from aae_zoo.runtime.engine.cuda.card import Card
     from aae_zoo.runtime.engine.isolated import IsolatedSession
 
-# Arrays of numpy, or values where the session computes: ONNX Runtime takes either.
-Values = Mapping[str, "NDArray[np.float32] | OrtValue"]
+# Arrays of numpy, or values where the session computes.
+Values = Mapping[str, "NDArray[np.float32] | OrtValue | DeviceArray"]
 
 # Work is cut into batches of images that take this many bytes, or fewer. On a CPU what a convolution makes of them then
 # stays in its caches, while matrix products get faster the more rows share one reading of the weights; a GPU needs more
@@ -39,8 +41,15 @@ class Graph:
     """A session and what the manifest promises of it: its inputs' names, its outputs' names and shapes of a row.
 
     `batch` is how many rows are worked on at a time. `binds` says whether arrays go in and out by I/O binding, as they
-    do on a GPU; where the session uses the CPU's memory, plain runs are as good and do less.
+    do on a GPU; where the session uses the CPU's memory, plain runs are as good and do less. `captures` are the numbers
+    of rows whose work a card starts as one CUDA graph, `uncaptured` says why it cannot, and `ahead` is how many batches
+    are begun before one is finished: on a card there are more of each (`cuda.graph.CardGraph`).
     """
+
+    card: "Card | None" = None
+    captures: Sequence[int] = ()
+    uncaptured: str = ""
+    ahead: int = 0
 
     def __init__(
         self, session: "InferenceSession | IsolatedSession", manifest: Manifest, checked: CheckedGraph
@@ -68,6 +77,8 @@ class Graph:
             InvalidBundle: ONNX Runtime cannot run the graph, or an output is not of the manifest's shape, with one row
                 for each of the inputs', or not finite.
         """
+        if out is not None and type(next(iter(out.values()))) is not np.ndarray:
+            return self._run_placed(inputs, out, finite)
         noise = inputs.get("u")
         if isinstance(noise, np.ndarray) and len(noise) % _TOGETHER:
             return self._run_in_fours(noise, out)
@@ -86,20 +97,28 @@ class Graph:
             if values.shape != (rows, *shape):
                 raise self._misshapen(name, values.shape, rows)
             if finite and not is_finite(values):
-                raise InvalidBundle(
-                    f"{self._where} gives numbers for {name} that are not finite; "
-                    "give inputs such as the model's own, or do not trust this bundle"
-                )
+                raise self._not_finite(name)
         if out is None or found is out:
             return found
         for name, values in found.items():
             out[name][:] = values
         return out
 
+    def begin(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True) -> Finish:
+        """Start a run; what is returned gives the outputs, as `run` does. On the CPU all is done at once."""
+        found = self.run(inputs, out, finite=finite)
+        return lambda: found
+
     def job(self, inputs: Arrays, *, finite: bool = True) -> Job:
         """The outputs for inputs of any number of rows, batch by batch; `finite` is that of `run`."""
         rows = len(next(iter(inputs.values())))
-        return Job(rows, self.batch, self.outputs, lambda part, out: self.run(_part(inputs, part), out, finite=finite))
+        return Job(
+            rows,
+            self.batch,
+            self.outputs,
+            lambda part, out: self.begin(_part(inputs, part), out, finite=finite),
+            self.ahead,
+        )
 
     def keep(self, inputs: Values, names: Sequence[str]) -> Values:
         """The outputs `names`, left where the session computes, for the next graph of the same device.
@@ -123,6 +142,12 @@ class Graph:
                 raise self._misshapen(name, value.shape(), rows)
         return kept
 
+    def _run_placed(self, inputs: Values, out: Any, finite: bool) -> Arrays:
+        """A run whose outputs go into `DeviceArray`s on the host."""
+        self.run(inputs, {name: values.on_host() for name, values in out.items()}, finite=finite)
+        placed: Arrays = out
+        return placed
+
     def _empty(self, rows: int) -> Arrays:
         return {name: np.empty((rows, *shape), np.float32) for name, shape in self.outputs.items()}
 
@@ -143,7 +168,13 @@ class Graph:
             values[:] = found[name]
         return out or found
 
-    def _failed(self, error: Exception) -> InvalidBundle:
+    def _not_finite(self, name: str) -> InvalidBundle:
+        return InvalidBundle(
+            f"{self._where} gives numbers for {name} that are not finite; "
+            "give inputs such as the model's own, or do not trust this bundle"
+        )
+
+    def _failed(self, error: Exception) -> AaeZooError:
         return InvalidBundle(f"ONNX Runtime cannot run {self._where}: {reason_of(error)}; do not trust this bundle")
 
     def _misshapen(self, name: str, shape: Sequence[int], rows: int) -> InvalidBundle:

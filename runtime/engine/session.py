@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from io import StringIO
 from types import ModuleType
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.engine.cpus import available_cpus
-from aae_zoo.runtime.engine.devices import CPU, NVIDIA, Device, Provider, missing_providers, wanted_providers
+from aae_zoo.runtime.engine.devices import CPU, CUDA, NVIDIA, Device, Provider, missing_providers, wanted_providers
 from aae_zoo.runtime.errors import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, reinstalling
 
 if TYPE_CHECKING:
@@ -27,12 +27,20 @@ _auto_is_cpu = False
 
 
 def open_session(
-    graph: CheckedGraph, *, device: Device = "auto", threads: int | None = None, tf32: bool = False
+    graph: CheckedGraph,
+    *,
+    device: Device = "auto",
+    threads: int | None = None,
+    tf32: bool = False,
+    deterministic: bool = False,
+    stream: Callable[[int], int] | None = None,
 ) -> "InferenceSession":
     """Make a session for a graph.
 
     `threads` is how many threads one operator uses: by default as many as the CPUs that this process may use, or
-    the pool that `share_threads` made. `tf32` lets CUDA compute with fewer digits.
+    the pool that `share_threads` made. `tf32` lets CUDA compute with fewer digits, `deterministic` chooses algorithms
+    that give the same bits each time. `stream` gives the address of the stream that a CUDA card of a number shall
+    compute on; by default ONNX Runtime makes its own.
 
     Raises:
         MissingBackend: ONNX Runtime is not installed.
@@ -42,13 +50,19 @@ def open_session(
     """
     global _auto_is_cpu  # what one session has found out, the next does not try again
     ort = import_onnxruntime()
-    wanted = [(CPU, {})] if device == "auto" and _auto_is_cpu else wanted_providers(ort, device, tf32=tf32)
+    wanted = (
+        [(CPU, {})]
+        if device == "auto" and _auto_is_cpu
+        else wanted_providers(ort, device, tf32=tf32, deterministic=deterministic)
+    )
     if wanted[0][0] == CPU:
-        return _session(ort, graph, wanted, threads)
+        return _session(ort, graph, wanted, threads, deterministic)
     try:
-        return _on_device(ort, graph, wanted, threads)
+        return _on_device(ort, graph, wanted, threads, deterministic, stream)
     except (InvalidBundle, DeviceUnavailable) as error:
-        on_cpu = _session(ort, graph, [(CPU, {})], threads)  # raises where the graph, not the device, is at fault
+        on_cpu = _session(
+            ort, graph, [(CPU, {})], threads, deterministic
+        )  # raises where the graph, not the device, is at fault
         if device != "auto":
             raise DeviceUnavailable(
                 f"device {device} was asked for, but cannot be used: {error}; "
@@ -109,7 +123,12 @@ def import_onnxruntime() -> ModuleType:
 
 
 def _on_device(
-    ort: ModuleType, graph: CheckedGraph, wanted: Sequence[Provider], threads: int | None
+    ort: ModuleType,
+    graph: CheckedGraph,
+    wanted: Sequence[Provider],
+    threads: int | None,
+    deterministic: bool,
+    stream: Callable[[int], int] | None,
 ) -> "InferenceSession":
     """A session on other providers than the CPU's, or an error with what is known of the reason."""
     from aae_zoo.runtime.engine.gpus import check_gpu  # the CPU does not need it
@@ -118,9 +137,12 @@ def _on_device(
         if name in NVIDIA and "device_id" in options:
             check_gpu(int(options["device_id"]))
     missing = preload_libraries(ort)
+    first, options = wanted[0]
+    if stream and first == CUDA and "user_compute_stream" not in options:
+        options["user_compute_stream"] = str(stream(int(options.get("device_id", 0))))
     ort.set_default_logger_severity(_FATAL)  # what goes wrong is said in one sentence, not by ONNX Runtime on stderr
     try:
-        session = _session(ort, graph, wanted, threads)
+        session = _session(ort, graph, wanted, threads, deterministic)
     finally:
         ort.set_default_logger_severity(_WARNING)
     if absent := missing_providers(session, wanted):
@@ -140,9 +162,10 @@ def preload_libraries(ort: ModuleType) -> str:
 
 
 def _session(
-    ort: ModuleType, graph: CheckedGraph, wanted: Sequence[Provider], threads: int | None
+    ort: ModuleType, graph: CheckedGraph, wanted: Sequence[Provider], threads: int | None, deterministic: bool
 ) -> "InferenceSession":
     options = _options(ort, threads)
+    options.use_deterministic_compute = deterministic
     make = partial(ort.InferenceSession, graph.content, options, providers=list(wanted))
     try:
         try:

@@ -19,6 +19,7 @@ MOST: Final = 1 << 30
 _UINT32: Final = np.dtype(np.uint32)
 # The bits of the largest float: as unsigned integers, those of NaN, infinity and of negative numbers are above.
 _LARGEST: Final = 0x7F7FFFFF
+_DLPACK_CUDA: Final = 2
 FLOAT32: Final = np.dtype(np.float32)
 _FEW: Final = 64
 
@@ -41,8 +42,22 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
             return np.from_dlpack(values)
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        if lies_on_card(values):
+            raise InvalidInput(
+                f"{name} lies on a GPU, and its library does not bring it to the host by itself; load the model with "
+                "device='cuda', or give a numpy array, in CuPy array.get()"
+            ) from None
         reason = str(error).splitlines()[0]
         raise InvalidInput(f"{name} cannot be made an array ({reason}); give a numpy array on the CPU") from None
+
+
+def lies_on_card(values: object) -> bool:
+    """Whether an array of any library lies on a card of NVIDIA's; numpy's are told apart at once."""
+    if type(values) is np.ndarray:
+        return False
+    if callable(place := getattr(values, "__dlpack_device__", None)):
+        return int(place()[0]) == _DLPACK_CUDA
+    return isinstance(getattr(values, "__cuda_array_interface__", None), dict)
 
 
 def check_codes(values: Any, size: int, name: str) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Work on any number of rows in batches: collected into one result, or streamed without ever holding it all."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -12,26 +13,51 @@ from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, check_space
 from aae_zoo.runtime.formats.arrays import Arrays
 
+# Gives the results of work that was begun, once they are there.
+Finish = Callable[[], Arrays]
+
 
 class Job(NamedTuple):
-    """So many `rows` of work, `batch` at a time: `step` does the rows of a slice, into arrays where they are given.
+    """So many `rows` of work, `batch` at a time: `begin` starts the rows of a slice, into arrays where they are given.
 
-    `outputs` are the results' names and the shapes of one row.
+    `outputs` are the results' names and the shapes of one row. A GPU has `ahead` batches begun before one is finished.
+    `room` makes the arrays for results of so many rows, where they are not to be numpy's.
     """
 
     rows: int
     batch: int
     outputs: Mapping[str, tuple[int, ...]]
-    step: Callable[[slice, Arrays | None], Arrays]
+    begin: Callable[[slice, Arrays | None], Finish]
+    ahead: int = 0
+    room: Callable[[int, Mapping[str, tuple[int, ...]]], Arrays | None] = lambda rows, outputs: None
+
+    def step(self, part: slice, out: Arrays | None) -> Arrays:
+        """The results of some rows."""
+        return self.begin(part, out)()
 
     def collect(self, out: Arrays | None = None) -> Arrays:
         """All results by name; beyond them, memory for one batch is enough."""
+        out = out or self.room(self.rows, self.outputs)
         if self.rows <= self.batch:
             return self.step(slice(0, self.rows), out)
         whole = out or {n: np.empty((self.rows, *shape), np.float32) for n, shape in self.outputs.items()}
-        for part in self.parts():
-            self.step(part, {name: values[part] for name, values in whole.items()})
+        for _ in self._finished(lambda part: {name: values[part] for name, values in whole.items()}):
+            pass
         return whole
+
+    def batches(self) -> Iterator[Arrays]:
+        """The results, batch by batch."""
+        return self._finished(lambda part: self.room(part.stop - part.start, self.outputs))
+
+    def _finished(self, out: Callable[[slice], Arrays | None]) -> Iterator[Arrays]:
+        """Begin each batch, into the arrays `out` of its rows, and finish it when `ahead` more have begun."""
+        begun: deque[Finish] = deque()
+        for part in self.parts():
+            begun.append(self.begin(part, out(part)))
+            if len(begun) > self.ahead:
+                yield begun.popleft()()
+        while begun:
+            yield begun.popleft()()
 
     def stream(self, name: str) -> "Stream":
         """The results called `name`, batch by batch."""
@@ -58,8 +84,8 @@ class Stream:
         return f"<Stream of {self._name}, float32 {list(self.shape)}>"
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        for part in self._job.parts():
-            yield self._job.step(part, None)[self._name]
+        for results in self._job.batches():
+            yield results[self._name]
 
     def save(self, path: str | Path) -> None:
         """Write everything into one .npy file, or as the only array of an .npz file; it appears when it is complete.

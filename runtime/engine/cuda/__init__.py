@@ -1,0 +1,1 @@
+"""Work on NVIDIA's cards: the driver's calls, arrays that stay there, copies that overlap, and captured graphs."""

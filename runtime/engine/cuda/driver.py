@@ -1,0 +1,288 @@
+"""NVIDIA's driver: memory, streams, events and graphs of one card, in the context that ONNX Runtime uses too.
+
+https://docs.nvidia.com/cuda/cuda-driver-api/ says what each call does. All addresses and handles are whole numbers.
+"""
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Final
+
+from aae_zoo.runtime.engine.gpus import driver_library
+from aae_zoo.runtime.errors import DeviceUnavailable
+
+_SUCCESS, _OUT_OF_MEMORY, _NOT_READY = 0, 2, 600
+# Streams and events of ours neither wait for the default stream nor keep the time.
+_NON_BLOCKING, _NO_TIMING = 1, 2
+# A capture that other threads' calls do not disturb.
+_THREAD_LOCAL: Final = 1
+# Node kinds of a graph, and of these what may be replayed: whatever takes nothing from the host.
+_KINDS: Final = {0: "kernel", 1: "memcpy", 2: "memset", 3: "host", 4: "graph", 5: "empty", 10: "alloc", 11: "free"}
+_HARMLESS: Final = frozenset((0, 2, 5, 10, 11))
+_MEMCPY: Final = 1
+# CUDA_MEMCPY3D has 200 bytes; where the kinds of its two memories are, and their addresses.
+_COPY_BYTES: Final = 200
+_COPY_ENDS: Final = ((32, 48), (120, 136))
+_ON_DEVICE, _UNIFIED = 2, 4
+_POINTER_KIND, _POINTER_CARD = 2, 9
+
+
+class CudaError(RuntimeError):
+    """A call of the driver that failed; `code` is the driver's."""
+
+    def __init__(self, call: str, code: int, name: str) -> None:
+        super().__init__(f"{call} failed with {name} ({code})")
+        self.code = code
+
+
+class Driver:
+    """The driver's calls for one card, in its primary context, which is kept for as long as the process lives."""
+
+    def __init__(self, library: ctypes.CDLL, number: int) -> None:
+        self.number = number
+        self._library = library
+        self._process = os.getpid()
+        self.call("cuInit", 0)
+        device = ctypes.c_int()
+        self.call("cuDeviceGet", ctypes.byref(device), number)
+        self._context = self._made("cuDevicePrimaryCtxRetain", device)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether this is the process that made it: CUDA does not survive a fork."""
+        return os.getpid() == self._process
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function of the driver.
+
+        Raises:
+            CudaError: it fails.
+        """
+        code = getattr(self._library, name)(*arguments)
+        if code != _SUCCESS:
+            raise CudaError(name, code, self._name_of(code))
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Work in the card's context, and leave the thread in the one that it had."""
+        self.call("cuCtxPushCurrent_v2", ctypes.c_void_p(self._context))
+        try:
+            yield
+        finally:
+            self._library.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+
+    def take(self, size: int) -> int:
+        """Memory of the card: its address.
+
+        Raises:
+            DeviceUnavailable: there is not so much.
+        """
+        return self._memory("cuMemAlloc_v2", size, f"on the GPU cuda:{self.number}", "the card")
+
+    def take_pinned(self, size: int) -> int:
+        """Memory of the host that stays in its place, which the card reads and writes by itself: its address.
+
+        Raises:
+            DeviceUnavailable: there is not so much.
+        """
+        return self._memory("cuMemHostAlloc", size, "in pinned memory of this machine", "the machine", 0)
+
+    def free(self, address: int) -> None:
+        """Give memory of the card back; it waits for all work on the card."""
+        self.call("cuMemFree_v2", ctypes.c_uint64(address))
+
+    def free_pinned(self, address: int) -> None:
+        """Give pinned memory back."""
+        self.call("cuMemFreeHost", ctypes.c_void_p(address))
+
+    def left(self) -> tuple[int, int]:
+        """The bytes of the card that are free, and all of them."""
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        self.call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+        return free.value, total.value
+
+    def stream(self) -> int:
+        """A new stream."""
+        return self._made("cuStreamCreate", ctypes.c_uint(_NON_BLOCKING))
+
+    def event(self) -> int:
+        """A new event."""
+        return self._made("cuEventCreate", ctypes.c_uint(_NO_TIMING))
+
+    def record(self, event: int, stream: int) -> None:
+        """Let an event stand for all that a stream has been given until now."""
+        self.call("cuEventRecord", ctypes.c_void_p(event), ctypes.c_void_p(stream))
+
+    def wait(self, event: int, stream: int) -> None:
+        """Let what a stream is given from now on wait for an event."""
+        self.call("cuStreamWaitEvent", ctypes.c_void_p(stream), ctypes.c_void_p(event), ctypes.c_uint(0))
+
+    def synchronize(self, stream: int) -> None:
+        """Wait until a stream has nothing to do."""
+        self.call("cuStreamSynchronize", ctypes.c_void_p(stream))
+
+    def synchronize_event(self, event: int) -> None:
+        """Wait for an event."""
+        self.call("cuEventSynchronize", ctypes.c_void_p(event))
+
+    def is_done(self, event: int) -> bool:
+        """Whether an event has happened, or nothing was ever recorded."""
+        return bool(self._library.cuEventQuery(ctypes.c_void_p(event)) != _NOT_READY)
+
+    def forget_event(self, event: int) -> None:
+        """Free an event."""
+        self.call("cuEventDestroy_v2", ctypes.c_void_p(event))
+
+    def synchronize_all(self) -> None:
+        """Wait until the whole card has nothing to do."""
+        self.call("cuCtxSynchronize")
+
+    def upload(self, to: int, source: int, size: int, stream: int) -> None:
+        """Copy from the host to the card."""
+        self._copy("cuMemcpyHtoDAsync_v2", ctypes.c_uint64(to), ctypes.c_void_p(source), size, stream)
+
+    def download(self, to: int, source: int, size: int, stream: int) -> None:
+        """Copy from the card to the host."""
+        self._copy("cuMemcpyDtoHAsync_v2", ctypes.c_void_p(to), ctypes.c_uint64(source), size, stream)
+
+    def copy(self, to: int, source: int, size: int, stream: int) -> None:
+        """Copy on the card."""
+        self._copy("cuMemcpyDtoDAsync_v2", ctypes.c_uint64(to), ctypes.c_uint64(source), size, stream)
+
+    def fill(self, to: int, byte: int, size: int, stream: int) -> None:
+        """Set so many bytes on the card."""
+        arguments = (ctypes.c_uint64(to), ctypes.c_ubyte(byte), ctypes.c_size_t(size), ctypes.c_void_p(stream))
+        self.call("cuMemsetD8Async", *arguments)
+
+    def begin_capture(self, stream: int) -> None:
+        """Record what this thread gives a stream instead of doing it."""
+        self.call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_THREAD_LOCAL))
+
+    def end_capture(self, stream: int) -> int:
+        """What was recorded: a graph; the stream works again, whatever went wrong.
+
+        Raises:
+            CudaError: something was done meanwhile that cannot be recorded.
+        """
+        return self._made("cuStreamEndCapture", ctypes.c_void_p(stream), first=False)
+
+    def strange_nodes(self, graph: int) -> list[str]:
+        """What a graph does that must not be replayed: all that takes something from the host, or leaves it there."""
+        count = ctypes.c_size_t()
+        self.call("cuGraphGetNodes", ctypes.c_void_p(graph), None, ctypes.byref(count))
+        nodes = (ctypes.c_void_p * max(1, count.value))()
+        self.call("cuGraphGetNodes", ctypes.c_void_p(graph), nodes, ctypes.byref(count))
+        strange = []
+        for node in nodes[: count.value]:
+            kind = ctypes.c_int()
+            self.call("cuGraphNodeGetType", ctypes.c_void_p(node), ctypes.byref(kind))
+            if kind.value not in _HARMLESS and not (kind.value == _MEMCPY and self._stays(node)):
+                strange.append(_KINDS.get(kind.value, f"kind {kind.value}"))
+        return strange
+
+    def instantiate(self, graph: int) -> int:
+        """A graph that can be launched; the recorded one is freed."""
+        try:
+            return self._made("cuGraphInstantiateWithFlags", ctypes.c_void_p(graph), ctypes.c_ulonglong(0))
+        finally:
+            self.forget_graph(graph)
+
+    def forget_graph(self, graph: int) -> None:
+        """Free a recorded graph."""
+        self.call("cuGraphDestroy", ctypes.c_void_p(graph))
+
+    def launch(self, executable: int, stream: int) -> None:
+        """Do all that a graph has recorded."""
+        self.call("cuGraphLaunch", ctypes.c_void_p(executable), ctypes.c_void_p(stream))
+
+    def forget(self, executable: int) -> None:
+        """Free a graph that can be launched."""
+        self.call("cuGraphExecDestroy", ctypes.c_void_p(executable))
+
+    def _stays(self, node: int) -> bool:
+        """Whether both ends of a copy lie on the card."""
+        copy = ctypes.create_string_buffer(_COPY_BYTES)
+        self.call("cuGraphMemcpyNodeGetParams", ctypes.c_void_p(node), copy)
+        for kind_at, address_at in _COPY_ENDS:
+            kind = int.from_bytes(copy.raw[kind_at : kind_at + 4], "little")
+            address = int.from_bytes(copy.raw[address_at : address_at + 8], "little")
+            if kind not in (_ON_DEVICE, _UNIFIED) or not self.is_on_card(address):
+                return False
+        return True
+
+    def is_on_card(self, address: int) -> bool:
+        """Whether an address is in a card's memory."""
+        kind = ctypes.c_uint()
+        code = self._library.cuPointerGetAttribute(
+            ctypes.byref(kind), ctypes.c_int(_POINTER_KIND), ctypes.c_uint64(address)
+        )
+        return bool(code == _SUCCESS and kind.value == _ON_DEVICE)
+
+    def _copy(self, name: str, to: Any, source: Any, size: int, stream: int) -> None:
+        self.call(name, to, source, ctypes.c_size_t(size), ctypes.c_void_p(stream))
+
+    def _made(self, name: str, *arguments: Any, first: bool = True) -> int:
+        """The handle that a call gives, by its first argument or its last."""
+        handle = ctypes.c_void_p()
+        where = ctypes.byref(handle)
+        self.call(name, *((where, *arguments) if first else (*arguments, where)))
+        return handle.value or 0
+
+    def _memory(self, name: str, size: int, where: str, whose: str, *more: int) -> int:
+        address = ctypes.c_uint64()
+        try:
+            self.call(name, ctypes.byref(address), ctypes.c_size_t(size), *map(ctypes.c_uint, more))
+        except CudaError as error:
+            if error.code != _OUT_OF_MEMORY:
+                raise
+            raise too_little(f"{size:,}", where, whose) from None
+        return address.value
+
+    def _name_of(self, code: int) -> str:
+        name = ctypes.c_char_p()
+        if self._library.cuGetErrorName(ctypes.c_int(code), ctypes.byref(name)) or not name.value:
+            return "an unknown error"
+        return name.value.decode()
+
+
+def too_little(size: str, where: str, whose: str) -> DeviceUnavailable:
+    """The error for so many bytes, as a text, that are not there."""
+    return DeviceUnavailable(
+        f"there is no room for {size} bytes {where}; ask for fewer rows at a time, use model.stream, let go of arrays "
+        f"that are no longer needed, or end other programs that use {whose}"
+    )
+
+
+def card_of(address: int) -> int:
+    """The number of the card whose memory an address is in; 0 where the driver does not know it."""
+    number = ctypes.c_int()
+    if library := driver_library():
+        library.cuPointerGetAttribute(ctypes.byref(number), ctypes.c_int(_POINTER_CARD), ctypes.c_uint64(address))
+    return number.value
+
+
+_LOCK: Final = threading.Lock()
+
+
+def driver(number: int) -> Driver:
+    """The driver's calls for the card of a number.
+
+    Raises:
+        DeviceUnavailable: there is no driver, or it fails.
+    """
+    with _LOCK:
+        return _driver(number, os.getpid())
+
+
+@cache
+def _driver(number: int, process: int) -> Driver:
+    library = driver_library()
+    if library is None:
+        raise DeviceUnavailable("NVIDIA's driver is not installed; aae-zoo doctor shows what is missing")
+    try:
+        return Driver(library, number)
+    except (CudaError, AttributeError) as error:
+        raise DeviceUnavailable(f"NVIDIA's driver cannot be used for cuda:{number}: {error}") from None

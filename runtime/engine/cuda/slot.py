@@ -1,0 +1,212 @@
+"""What one call of a graph on a card needs: buffers for so many rows, and their work as a CUDA graph where that repeats.
+
+ONNX Runtime starts each operator by itself, which for a small batch takes longer than computing. From the third time on
+that a slot is used its work is recorded, and started as one. The memory that operators use meanwhile lies in the
+session's arena: the record may be used as long as all work of the session follows in one stream, and no result is left
+in the arena. So graphs always write into the slot's own buffers.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
+from aae_zoo.runtime.engine.cuda.card import Card, pinned_view
+from aae_zoo.runtime.engine.cuda.driver import CudaError
+
+if TYPE_CHECKING:
+    from onnxruntime import RunOptions
+
+_FLOAT32: Final = np.float32
+Shapes = Mapping[str, tuple[int, ...]]
+# Of each byte of the numbers that a record is tried with: 0.186 as float32, fit for noise, codes and pixels.
+_TRIED: Final = 0x3E
+# Of results that nobody has written: NaN.
+_UNWRITTEN: Final = 0xFF
+# How far a replay may be from a run: sums of atomic operations differ by less from run to run.
+_NEAR: Final = {"rtol": 1e-4, "atol": 1e-5}
+
+
+class Refused(Exception):
+    """A graph's work cannot be recorded; its text says why."""
+
+
+class Slot:
+    """Buffers of one graph for so many rows, on the card and in pinned memory; used by one call at a time."""
+
+    def __init__(self, card: Card, session: Any, memory: tuple[str, int], inputs: Shapes, outputs: Shapes) -> None:
+        self._card, self._session = card, session
+        self.inputs, self.outputs = inputs, outputs
+        self.uses = 0
+        self._pieces: list[tuple[int, int]] = []
+        self._pinned: dict[str, tuple[int, NDArray[np.float32]]] = {}
+        self._executable: int | None = None
+        self._addresses = {name: self._piece(shape) for name, shape in {**inputs, **outputs}.items()}
+        self._done = card.driver.event()
+        self._binding = session.io_binding()
+        for name, shape in inputs.items():
+            self._binding.bind_input(name, *memory, _FLOAT32, shape, self._addresses[name])
+        for name, shape in outputs.items():
+            self._binding.bind_output(name, *memory, _FLOAT32, shape, self._addresses[name])
+
+    def __del__(self) -> None:
+        driver = self._card.driver
+        if not driver.is_alive:
+            return
+        with suppress(CudaError), driver.current():
+            if hasattr(self, "_done"):
+                driver.synchronize_event(self._done)
+                driver.forget_event(self._done)
+            self.forget()
+        for name, (address, view) in self._pinned.items():
+            self._card.give_pinned(address, view.nbytes)
+        for address, size in self._pieces:
+            self._card.give(address, size)
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes on the card, and as many at most of the host."""
+        return sum(size for _, size in self._pieces)
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether its work is started as one."""
+        return self._executable is not None
+
+    def _piece(self, shape: tuple[int, ...]) -> int:
+        size = 4 * math.prod(shape)
+        address = self._card.take(size)
+        self._pieces.append((address, size))
+        return address
+
+    def pinned(self, name: str) -> NDArray[np.float32]:
+        """The pinned memory of an input or output."""
+        if name not in self._pinned:
+            shape = {**self.inputs, **self.outputs}[name]
+            address = self._card.take_pinned(4 * math.prod(shape))
+            self._pinned[name] = address, pinned_view(address, shape)
+        return self._pinned[name][1]
+
+    def upload(self, name: str, values: "NDArray[np.float32] | DeviceArray") -> None:
+        """Give the stream the copy of an input."""
+        card, to = self._card, self._addresses[name]
+        if isinstance(values, DeviceArray):
+            card.driver.copy(to, values.address, values.nbytes, card.stream)
+            return
+        pinned = self.pinned(name)
+        np.copyto(pinned, values)
+        card.driver.upload(to, pinned.ctypes.data, pinned.nbytes, card.stream)
+
+    def compute(self, options: "RunOptions") -> None:
+        """Give the stream the graph's work.
+
+        Raises:
+            Exception: ONNX Runtime's, where it cannot run the graph.
+        """
+        self.uses += 1
+        if self._executable is not None:
+            self._card.driver.launch(self._executable, self._card.stream)
+        else:
+            self._session.run_with_iobinding(self._binding, options)
+
+    def capture(self, options: "RunOptions") -> None:
+        """Record the graph's work, after it has run with these buffers, and prove that the record gives the same.
+
+        Raises:
+            Refused: it cannot be recorded, or gives something else.
+        """
+        driver, stream = self._card.driver, self._card.stream
+        self._session.run_with_iobinding(self._binding, options)  # what this thread needs once is not recorded
+        driver.synchronize(stream)
+        try:
+            driver.begin_capture(stream)
+        except CudaError as error:
+            raise Refused(str(error)) from None
+        failed: Exception | None = None
+        try:
+            self._session.run_with_iobinding(self._binding, options)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
+            failed = error
+        try:
+            graph = driver.end_capture(stream)
+            if failed is not None:
+                driver.forget_graph(graph)
+                raise Refused(str(failed).splitlines()[0][:200])
+            if strange := driver.strange_nodes(graph):
+                driver.forget_graph(graph)
+                raise Refused(f"the graph goes through the host ({', '.join(sorted(set(strange)))})")
+            self._executable = driver.instantiate(graph)
+            self._prove(options)
+        except CudaError as error:
+            self.forget()
+            raise Refused(str(failed or error).splitlines()[0][:200]) from None
+
+    def _prove(self, options: "RunOptions") -> None:
+        """Compare a replay with a run, for other inputs than those that were there when it was recorded."""
+        driver, stream = self._card.driver, self._card.stream
+        for name, shape in self.inputs.items():
+            driver.fill(self._addresses[name], _TRIED, 4 * math.prod(shape), stream)
+        executable, self._executable = self._executable, None
+        self.compute(options)
+        expected = [self._read(name) for name in self.outputs]
+        for name, shape in self.outputs.items():
+            driver.fill(self._addresses[name], _UNWRITTEN, 4 * math.prod(shape), stream)
+        self._executable = executable
+        self.compute(options)
+        found = [self._read(name) for name in self.outputs]
+        if not all(np.allclose(a, b, equal_nan=True, **_NEAR) for a, b in zip(found, expected, strict=True)):
+            self.forget()
+            raise Refused("a replay of the graph gives something else than a run")
+
+    def forget(self) -> None:
+        """Start the operators one by one from now on."""
+        if self._executable is not None:
+            self._card.driver.forget(self._executable)
+            self._executable = None
+
+    def _read(self, name: str) -> NDArray[np.float32]:
+        values = np.empty(self.outputs[name], _FLOAT32)
+        self._card.driver.download(values.ctypes.data, self._addresses[name], values.nbytes, self._card.stream)
+        self._card.driver.synchronize(self._card.stream)
+        return values
+
+    def give(self, out: Mapping[str, "NDArray[np.float32] | DeviceArray"], *, aside: bool) -> list[str]:
+        """Give a stream the copies of outputs: of arrays on the card at once, of others to pinned memory.
+
+        `aside` copies to the host beside what is computed next. Returns the outputs that go to pinned memory.
+        """
+        card = self._card
+        on_host = []
+        for name, values in out.items():
+            if isinstance(values, DeviceArray):
+                card.driver.copy(values.address, self._addresses[name], values.nbytes, card.stream)
+            else:
+                on_host.append(name)
+        aside &= bool(on_host)
+        if aside:
+            card.driver.record(self._done, card.stream)
+            card.driver.wait(self._done, card.back)
+        stream = card.back if aside else card.stream
+        for name in on_host:
+            pinned = self.pinned(name)
+            card.driver.download(pinned.ctypes.data, self._addresses[name], pinned.nbytes, stream)
+        card.driver.record(self._done, stream)
+        return on_host
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the card has nothing more to do with it."""
+        return self._card.driver.is_done(self._done)
+
+    def wait(self) -> None:
+        """Wait until the card has done all that was asked of it."""
+        self._card.driver.synchronize_event(self._done)
+
+
+def shapes(rows: int, names: Sequence[str], of_row: Shapes) -> dict[str, tuple[int, ...]]:
+    """The shapes of inputs or outputs of so many rows."""
+    return {name: (rows, *of_row[name]) for name in names}

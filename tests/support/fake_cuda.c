@@ -1,0 +1,82 @@
+/* A driver of NVIDIA's whose card is this machine's memory, and whose streams do at once what they are given.
+
+   A recorded graph is what `replay` is set to: the test's own, called with its number, or nothing. */
+#include <stdlib.h>
+#include <string.h>
+#include <stdint.h>
+
+typedef uint64_t address;
+static int capturing = 0, graphs = 0;
+static size_t used = 0;
+size_t room = (size_t)1 << 40;       /* what a test leaves of the card */
+int node_kind = 0;                   /* what a recorded graph consists of */
+int capture_fails = 0, end_fails = 0;
+long allocations = 0, frees = 0, launches = 0, waits = 0;
+void (*replay)(long) = 0;
+
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+int cuDeviceGet(int *device, int number) { *device = number; return number ? 101 : 0; }
+int cuDeviceGetName(char *name, int size, int device) { strncpy(name, "NVIDIA H100 80GB HBM3", size); return 0; }
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)79 << 30; return 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)0xc0; return 0; }
+int cuCtxPushCurrent_v2(void *context) { return context == (void *)0xc0 ? 0 : 201; }
+int cuCtxPopCurrent_v2(void **context) { *context = (void *)0xc0; return 0; }
+int cuCtxSynchronize(void) { waits++; return 0; }
+int cuMemGetInfo_v2(size_t *left, size_t *total) { *left = room - used; *total = room; return 0; }
+
+static int allocated(void **to, size_t size) {
+    if (used + size > room) return 2;
+    size_t *block = malloc(size + 64);
+    block[0] = size;
+    memset(block + 8, 0xff, size);   /* NaN, so that what nobody wrote shows */
+    used += size; allocations++;
+    *to = block + 8;
+    return 0;
+}
+static int released(void *at) {
+    size_t *block = (size_t *)at - 8;
+    memset(at, 0xff, block[0]);
+    used -= block[0]; frees++;
+    free(block);
+    return 0;
+}
+int cuMemAlloc_v2(address *to, size_t size) { return allocated((void **)to, size); }
+int cuMemFree_v2(address at) { return released((void *)at); }
+int cuMemHostAlloc(void **to, size_t size, unsigned flags) { return allocated(to, size); }
+int cuMemFreeHost(void *at) { return released(at); }
+
+static long handles = 0x100;
+int cuStreamCreate(void **stream, unsigned flags) { *stream = (void *)++handles; return 0; }
+int cuEventCreate(void **event, unsigned flags) { *event = (void *)++handles; return 0; }
+int cuEventDestroy_v2(void *event) { return 0; }
+int cuEventRecord(void *event, void *stream) { return capturing ? 900 : 0; }
+int cuEventQuery(void *event) { return 0; }
+int cuEventSynchronize(void *event) { return 0; }
+int cuStreamWaitEvent(void *stream, void *event, unsigned flags) { return 0; }
+int cuStreamSynchronize(void *stream) { return capturing ? 900 : 0; }
+
+int cuMemcpyHtoDAsync_v2(address to, const void *from, size_t size, void *s) { memcpy((void *)to, from, size); return 0; }
+int cuMemcpyDtoHAsync_v2(void *to, address from, size_t size, void *s) { memcpy(to, (void *)from, size); return 0; }
+int cuMemcpyDtoDAsync_v2(address to, address from, size_t size, void *s) { memmove((void *)to, (void *)from, size); return 0; }
+int cuMemsetD8Async(address to, unsigned char byte, size_t size, void *s) { memset((void *)to, byte, size); return 0; }
+
+int cuStreamBeginCapture_v2(void *stream, int mode) { if (capture_fails) return 801; capturing = 1; return 0; }
+int cuStreamEndCapture(void *stream, void **graph) {
+    capturing = 0;
+    if (end_fails) { *graph = 0; return 901; }
+    *graph = (void *)(long)++graphs; return 0; }
+int cuGraphGetNodes(void *graph, void **nodes, size_t *count) { if (nodes) nodes[0] = (void *)1; *count = 1; return 0; }
+int cuGraphNodeGetType(void *node, int *kind) { *kind = node_kind; return 0; }
+int cuGraphMemcpyNodeGetParams(void *node, void *copy) {      /* from the host to the card */
+    memset(copy, 0, 200); ((int *)copy)[8] = 1; ((int *)copy)[30] = 2; return 0; }
+int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long flags) { *executable = graph; return 0; }
+int cuGraphDestroy(void *graph) { return 0; }
+int cuGraphExecDestroy(void *executable) { return 0; }
+int cuGraphLaunch(void *executable, void *stream) { launches++; if (replay) replay((long)executable); return 0; }
+int cuPointerGetAttribute(void *to, int attribute, address at) { *(int *)to = attribute == 2 ? 2 : 0; return 0; }
+int cuGetErrorName(int code, const char **name) {
+    *name = code == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : code == 900 ? "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"
+          : code == 901 ? "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED" : "CUDA_ERROR_UNKNOWN";
+    return 0;
+}
