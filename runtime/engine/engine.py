@@ -162,7 +162,7 @@ class Engine:
         return self.graph("decoder").batch
 
     def lent(self, role: str, values: Any, name: str, shape: tuple[int, ...]) -> "DeviceArray | None":
-        """An input [n, *shape] of a graph that lies on the card of the model, as it lies there; None for all that goes to numpy.
+        """An input [n, *shape] of a graph, as it lies on the model's card; None for whatever goes to numpy.
 
         Raises:
             InvalidInput: it is on another card, of another shape, not float32 or not contiguous.

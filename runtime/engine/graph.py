@@ -41,13 +41,12 @@ class Graph:
     """A session and what the manifest promises of it: its inputs' names, its outputs' names and shapes of a row.
 
     `batch` is how many rows are worked on at a time. `binds` says whether arrays go in and out by I/O binding, as they
-    do on a GPU; where the session uses the CPU's memory, plain runs are as good and do less. `captures` are the numbers
-    of rows whose work a card starts as one CUDA graph, `uncaptured` says why it cannot, and `ahead` is how many batches
-    are begun before one is finished: on a card there are more of each (`cuda.graph.CardGraph`).
+    do on a GPU; where the session uses the CPU's memory, plain runs are as good and do less. `ahead` is how many batches
+    are begun before one is finished, and `uncaptured` why a card cannot start the work of a batch as one CUDA graph:
+    see `cuda.graph.CardGraph`.
     """
 
     card: "Card | None" = None
-    captures: Sequence[int] = ()
     uncaptured: str = ""
     ahead: int = 0
 
@@ -67,6 +66,11 @@ class Graph:
         work = "cuda" if self.memory[0] == "cuda" else "convolutions" if convolves else "products"
         self.batch = _batch_rows(manifest, work)
         self.binds = session.get_providers()[0] != CPU
+
+    @property
+    def captures(self) -> list[int]:
+        """The numbers of rows whose work a card starts as one CUDA graph."""
+        return []
 
     def run(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True) -> Arrays:
         """The outputs by name, written into the arrays `out` where they are given.
@@ -205,5 +209,5 @@ def _part(inputs: Arrays, part: slice) -> Arrays:
 
 
 def _rows(inputs: Values) -> int:
-    value = next(iter(inputs.values()))
-    return int(value.shape[0] if isinstance(value, np.ndarray) else value.shape()[0])
+    shape: Any = next(iter(inputs.values())).shape
+    return int((shape() if callable(shape) else shape)[0])  # ONNX Runtime's values have a method

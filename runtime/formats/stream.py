@@ -29,7 +29,7 @@ class Job(NamedTuple):
     outputs: Mapping[str, tuple[int, ...]]
     begin: Callable[[slice, Arrays | None], Finish]
     ahead: int = 0
-    room: Callable[[int, Mapping[str, tuple[int, ...]]], Arrays | None] = lambda rows, outputs: None
+    room: Callable[[int, Mapping[str, tuple[int, ...]]], Arrays | None] | None = None
 
     def step(self, part: slice, out: Arrays | None) -> Arrays:
         """The results of some rows."""
@@ -37,7 +37,7 @@ class Job(NamedTuple):
 
     def collect(self, out: Arrays | None = None) -> Arrays:
         """All results by name; beyond them, memory for one batch is enough."""
-        out = out or self.room(self.rows, self.outputs)
+        out = out or self._made(self.rows)
         if self.rows <= self.batch:
             return self.step(slice(0, self.rows), out)
         whole = out or {n: np.empty((self.rows, *shape), np.float32) for n, shape in self.outputs.items()}
@@ -47,7 +47,10 @@ class Job(NamedTuple):
 
     def batches(self) -> Iterator[Arrays]:
         """The results, batch by batch."""
-        return self._finished(lambda part: self.room(part.stop - part.start, self.outputs))
+        return self._finished(lambda part: self._made(part.stop - part.start))
+
+    def _made(self, rows: int) -> Arrays | None:
+        return self.room(rows, self.outputs) if self.room else None
 
     def _finished(self, out: Callable[[slice], Arrays | None]) -> Iterator[Arrays]:
         """Begin each batch, into the arrays `out` of its rows, and finish it when `ahead` more have begun."""

@@ -22,14 +22,10 @@ _FLOAT32: Final = np.dtype(np.float32)
 
 
 class Memory(Protocol):
-    """Memory that an array lies in: its address, where it is, and how it comes to the host."""
+    """Memory that an array lies in: its address, DLPack's kind and number of the device, and how it comes to the host."""
 
-    @property
-    def address(self) -> int: ...
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """DLPack's kind and number of the device."""
+    address: int
+    place: tuple[int, int]
 
     def to_host(self, offset: int, values: NDArray[np.float32]) -> None:
         """Copy what lies `offset` bytes behind the beginning."""
@@ -41,11 +37,10 @@ class Memory(Protocol):
 class HostMemory:
     """Memory of numpy's, for models on the CPU."""
 
-    place = (_DLPACK_CPU, 0)
-
     def __init__(self, values: NDArray[np.float32]) -> None:
         self._values = values
         self.address = values.ctypes.data
+        self.place = (_DLPACK_CPU, 0)
 
     def to_host(self, offset: int, values: NDArray[np.float32]) -> None:
         """Copy what lies `offset` bytes behind the beginning."""
@@ -222,20 +217,20 @@ _pointer: Final = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_c
 _lent: Final[dict[int, tuple[object, ...]]] = {}
 
 
-@ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 def _delete(managed: int) -> None:
     """Called by whoever has taken a capsule, when it has no more use for the array."""
     _lent.pop(managed, None)
 
 
-@ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 def _destroy(capsule: int) -> None:
     """Called when a capsule is freed; one that nobody has taken still has its name."""
     if _is_valid(capsule, _NAME):
         _lent.pop(_pointer(capsule, _NAME), None)
 
 
-for _called in (_delete, _destroy):  # by other libraries, maybe after this module is gone
+_callback: Final = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
+_deleter, _destructor = _callback(_delete), _callback(_destroy)
+for _called in (_deleter, _destructor):  # by other libraries, maybe after this module is gone
     _api.Py_IncRef(ctypes.py_object(_called))
 
 
@@ -246,10 +241,10 @@ def _capsule(array: DeviceArray) -> object:
     shape, strides = ((ctypes.c_int64 * array.ndim)(*values) for values in (array.shape, steps))
     kind, number = array.__dlpack_device__()
     tensor = _Tensor(array.address, kind, number, array.ndim, _DLPACK_FLOAT, 32, 1, shape, strides, 0)
-    managed = _Managed(tensor, None, ctypes.cast(_delete, ctypes.c_void_p))
+    managed = _Managed(tensor, None, ctypes.cast(_deleter, ctypes.c_void_p))
     address = ctypes.addressof(managed)
     _lent[address] = (managed, shape, strides, array)
-    return _api.PyCapsule_New(address, _NAME, ctypes.cast(_destroy, ctypes.c_void_p))
+    return _api.PyCapsule_New(address, _NAME, ctypes.cast(_destructor, ctypes.c_void_p))
 
 
 def borrow(values: Any, name: str, stream: int, wait: Callable[[int], None]) -> DeviceArray:

@@ -204,6 +204,5 @@ class CardMemory:
 
 def pinned_view(address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """An array of numpy over memory that somebody else keeps."""
-    numbers = (ctypes.c_float * int(np.prod(shape))).from_address(address)
-    view: NDArray[Any] = np.frombuffer(numbers, np.float32).reshape(shape)
-    return view
+    numbers: Any = (ctypes.c_float * int(np.prod(shape))).from_address(address)
+    return np.frombuffer(numbers, np.float32).reshape(shape)

@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, Final
 
 from aae_zoo.runtime.engine.gpus import driver_library
@@ -179,7 +178,7 @@ class Driver:
         for node in nodes[: count.value]:
             kind = ctypes.c_int()
             self.call("cuGraphNodeGetType", ctypes.c_void_p(node), ctypes.byref(kind))
-            if kind.value not in _HARMLESS and not (kind.value == _MEMCPY and self._stays(node)):
+            if kind.value not in _HARMLESS and not (kind.value == _MEMCPY and self._stays(node or 0)):
                 strange.append(_KINDS.get(kind.value, f"kind {kind.value}"))
         return strange
 
@@ -265,6 +264,7 @@ def card_of(address: int) -> int:
 
 
 _LOCK: Final = threading.Lock()
+_drivers: Final[dict[int, Driver]] = {}
 
 
 def driver(number: int) -> Driver:
@@ -274,11 +274,13 @@ def driver(number: int) -> Driver:
         DeviceUnavailable: there is no driver, or it fails.
     """
     with _LOCK:
-        return _driver(number, os.getpid())
+        found = _drivers.get(number)
+        if found is None or not found.is_alive:
+            found = _drivers[number] = _opened(number)
+        return found
 
 
-@cache
-def _driver(number: int, process: int) -> Driver:
+def _opened(number: int) -> Driver:
     library = driver_library()
     if library is None:
         raise DeviceUnavailable("NVIDIA's driver is not installed; aae-zoo doctor shows what is missing")

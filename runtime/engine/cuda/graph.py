@@ -1,12 +1,13 @@
-"""An open graph on a card: what goes in and comes out lies there, or goes through pinned memory beside the computing."""
+"""An open graph on a card: inputs and outputs lie there, or go through pinned memory while the card computes."""
 
 import math
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -44,10 +45,11 @@ class CardGraph(Graph):
 
     ahead = _AHEAD
 
+    card: Card
+
     def __init__(self, session: "InferenceSession", manifest: Manifest, checked: CheckedGraph, card: Card) -> None:
         super().__init__(session, manifest, checked)
         self.card = card
-        self.uncaptured = ""
         self._of_row = manifest.row_shapes
         self._takes = list(checked.inputs)
         self._slots: deque[Slot] = deque()
@@ -60,7 +62,7 @@ class CardGraph(Graph):
     @property
     def captures(self) -> list[int]:
         """The numbers of rows whose work is started as a CUDA graph."""
-        return sorted({_rows_of(slot) for slot in self._slots if slot.is_captured})
+        return sorted({_rows_of(slot) for slot in list(self._slots) if slot.is_captured})
 
     def run(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True) -> Arrays:
         """The outputs by name, as `Graph.run`; those on the card are not looked at for NaN and infinity."""
@@ -161,13 +163,14 @@ class CardGraph(Graph):
             source, target = slot.pinned(name), out[name]
             if target.shape != source.shape:
                 raise self._misshapen(name, target.shape, len(source))
-            parts = min(_MOST_COPIERS, available_cpus(), math.ceil(source.nbytes / _WORTH), len(source))
+            parts = min(math.ceil(source.nbytes / _WORTH), len(source))
+            parts = min(parts, _copiers(os.getpid())[0]) if parts > 1 else 1
             if parts <= 1:
                 good = _copied((target, source, finite))
             else:
                 edges = np.linspace(0, len(source), parts + 1, dtype=int).tolist()
-                pieces = [(target[a:b], source[a:b], finite) for a, b in zip(edges, edges[1:], strict=False)]
-                good = all(_copiers(os.getpid()).map(_copied, pieces))
+                pieces = [(target[a:b], source[a:b], finite) for a, b in pairwise(edges)]
+                good = all(_copiers(os.getpid())[1].map(_copied, pieces))
             if not good:
                 raise self._not_finite(name)
 
@@ -185,9 +188,10 @@ def _copied(piece: tuple[NDArray[np.float32], NDArray[np.float32], bool]) -> boo
 
 
 @cache
-def _copiers(process: int) -> ThreadPoolExecutor:
-    """The threads that copy: a fork does not inherit its parent's."""
-    return ThreadPoolExecutor(_MOST_COPIERS, thread_name_prefix="aae-zoo-copy")
+def _copiers(process: int) -> tuple[int, ThreadPoolExecutor]:
+    """How many threads copy in a process, and the threads: a fork does not inherit its parent's."""
+    count = min(_MOST_COPIERS, available_cpus())
+    return count, ThreadPoolExecutor(count, thread_name_prefix=f"copy-{process}")
 
 
 def _rows(inputs: Values) -> int:

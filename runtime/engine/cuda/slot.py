@@ -1,4 +1,4 @@
-"""What one call of a graph on a card needs: buffers for so many rows, and their work as a CUDA graph where that repeats.
+"""What one call of a graph on a card needs: buffers for so many rows, and a CUDA graph where the same is done again.
 
 ONNX Runtime starts each operator by itself, which for a small batch takes longer than computing. From the third time on
 that a slot is used its work is recorded, and started as one. The memory that operators use meanwhile lies in the
@@ -62,7 +62,7 @@ class Slot:
                 driver.synchronize_event(self._done)
                 driver.forget_event(self._done)
             self.forget()
-        for name, (address, view) in self._pinned.items():
+        for address, view in self._pinned.values():
             self._card.give_pinned(address, view.nbytes)
         for address, size in self._pieces:
             self._card.give(address, size)

@@ -35,7 +35,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def card(library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ctypes.CDLL]:
     """The driver, and every model that is loaded with device="cpu" meanwhile runs on its card."""
     monkeypatch.setattr(gpus, "_DRIVER", (str(library),))
-    drivers._driver.cache_clear()
+    drivers._drivers.clear()
 
     def opened(graph: Any, *, stream: Any, **options: Any) -> Any:
         stream(0)
@@ -44,12 +44,13 @@ def card(library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ctypes.CDLL
     monkeypatch.setattr(engines, "open_session", opened)
     monkeypatch.setattr(engines, "memory_of", lambda session: ("cuda", 0))
     yield ctypes.CDLL(str(library))
-    drivers._driver.cache_clear()
+    drivers._drivers.clear()
 
 
 def number(card: ctypes.CDLL, name: str, value: int | None = None) -> int:
     """A number of the driver's, or set it."""
-    found = (ctypes.c_size_t if name == "room" else ctypes.c_int if "fail" in name or "kind" in name else ctypes.c_long).in_dll(card, name)
+    kind: Any = ctypes.c_int if name in ("node_kind", "capture_fails", "end_fails") else ctypes.c_size_t
+    found = kind.in_dll(card, name)
     if value is not None:
         found.value = value
     return found.value
@@ -92,4 +93,6 @@ def test_arrays_stay_on_the_card(card: ctypes.CDLL, plain: Model, count: int) ->
     assert np.allclose(z, plain.encode(images), **NEAR)
     assert np.allclose(ours.decode(z), plain.reconstruct(images), **NEAR)
     assert np.allclose(ours.reconstruct(drawn), plain.reconstruct(images), **NEAR)
-    assert np.allclose(ours.interpolate(images[:2]) if count > 1 else 0, plain.interpolate(images[:2]) if count > 1 else 0, atol=1e-5)
+    assert np.allclose(
+        ours.interpolate(images[:2]) if count > 1 else 0, plain.interpolate(images[:2]) if count > 1 else 0, atol=1e-5
+    )
