@@ -41,9 +41,9 @@ class Graph:
     """A session and what the manifest promises of it: its inputs' names, its outputs' names and shapes of a row.
 
     `batch` is how many rows are worked on at a time. `binds` says whether arrays go in and out by I/O binding, as they
-    do on a GPU; where the session uses the CPU's memory, plain runs are as good and do less. `ahead` is how many batches
-    are begun before one is finished, and `uncaptured` why a card cannot start the work of a batch as one CUDA graph:
-    see `cuda.graph.CardGraph`.
+    do on a GPU; where the session uses the CPU's memory, plain runs are as good and do less. `ahead` is how many
+    batches are begun before one is finished, and `uncaptured` why a card cannot start the work of a batch as one CUDA
+    graph: see `cuda.graph.CardGraph`.
     """
 
     card: "Card | None" = None

@@ -18,11 +18,13 @@ from aae_zoo.runtime.errors import InvalidInput
 _DLPACK_CPU, _DLPACK_CUDA, _DLPACK_FLOAT = 1, 2, 2
 _DLPACK_KINDS: Final = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
 _NAME: Final = b"dltensor"
+# DLPack's and the driver's number of the default stream, which it means where none is given.
+_LEGACY: Final = 1
 _FLOAT32: Final = np.dtype(np.float32)
 
 
 class Memory(Protocol):
-    """Memory that an array lies in: its address, DLPack's kind and number of the device, and how it comes to the host."""
+    """Memory that an array lies in: its address, DLPack's kind and number of the device, and the way to the host."""
 
     address: int
     place: tuple[int, int]
@@ -30,8 +32,11 @@ class Memory(Protocol):
     def to_host(self, offset: int, values: NDArray[np.float32]) -> None:
         """Copy what lies `offset` bytes behind the beginning."""
 
-    def lend(self) -> None:
-        """Called before another library is let to it, which may still be reading when it lets go."""
+    def lend(self, stream: int | None) -> None:
+        """Let a stream of another library, by DLPack's number or address, read it after what was begun is done.
+
+        Without one, wait until it is done. The library may still be reading when it lets go.
+        """
 
 
 class HostMemory:
@@ -51,8 +56,8 @@ class HostMemory:
         start = offset // 4
         return self._values.reshape(-1)[start : start + math.prod(shape)].reshape(shape)
 
-    def lend(self) -> None:
-        """The host waits for nothing."""
+    def lend(self, stream: int | None) -> None:
+        """All is done."""
 
 
 def host_array(shape: tuple[int, ...]) -> "DeviceArray":
@@ -63,8 +68,8 @@ def host_array(shape: tuple[int, ...]) -> "DeviceArray":
 class BorrowedMemory:
     """Memory of another library, kept for as long as this lives."""
 
-    def __init__(self, address: int, place: tuple[int, int], owner: object) -> None:
-        self.address, self.place, self._owner = address, place, owner
+    def __init__(self, address: int, place: tuple[int, int], size: int, owner: object) -> None:
+        self.address, self.place, self.size, self._owner = address, place, size, owner
 
     def to_host(self, offset: int, values: NDArray[np.float32]) -> None:
         """Copy what lies `offset` bytes behind the beginning."""
@@ -76,15 +81,16 @@ class BorrowedMemory:
             card.download(values.ctypes.data, self.address + offset, values.nbytes, 0)
             card.synchronize(0)
 
-    def lend(self) -> None:
-        """Its owner minds it."""
+    def lend(self, stream: int | None) -> None:
+        """Its owner has minded it."""
 
 
 class DeviceArray:
-    """An array float32 on the card that a model ran on, complete when the model's call returns.
+    """An array float32 on the card that a model ran on; the card may still be at work on it when the call returns.
 
-    torch.from_dlpack, cupy.from_dlpack and jax.dlpack.from_dlpack take it without a copy; `numpy()`, or any function of
-    numpy, copies it to the host. Rows are sliced without a copy. Its memory is given back when nobody uses it any more.
+    torch.from_dlpack, cupy.from_dlpack and jax.dlpack.from_dlpack take it without a copy, and what they do with it
+    waits for that work; `numpy()`, or any function of numpy, waits too and copies it to the host. Rows are sliced
+    without a copy. Its memory is given back when nobody uses it any more.
     """
 
     dtype = _FLOAT32
@@ -139,6 +145,19 @@ class DeviceArray:
         kind, number = self._memory.place
         return f"cuda:{number}" if kind == _DLPACK_CUDA else "cpu"
 
+    def lend(self, stream: int) -> None:
+        """Let a stream of another library, or of another model, read it after what was begun is done."""
+        self._memory.lend(stream)
+
+    def belongs_to(self, card: object) -> bool:
+        """Whether it is a result of the model that uses the card."""
+        return getattr(self._memory, "card", None) is card
+
+    @property
+    def borrowed(self) -> int:
+        """The bytes of another library's memory that it keeps."""
+        return self._memory.size if isinstance(self._memory, BorrowedMemory) else 0
+
     def on_host(self) -> NDArray[np.float32] | None:
         """The array itself where it lies on the host, for whoever writes it."""
         return self._memory.part(self._offset, self.shape) if isinstance(self._memory, HostMemory) else None
@@ -159,7 +178,7 @@ class DeviceArray:
     def __cuda_array_interface__(self) -> dict[str, Any]:
         if self._memory.place[0] != _DLPACK_CUDA:
             raise AttributeError("__cuda_array_interface__")
-        self._memory.lend()
+        self._memory.lend(None)
         return {
             "shape": self.shape,
             "typestr": "<f4",
@@ -180,10 +199,10 @@ class DeviceArray:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> object:
-        """A capsule of the first version of DLPack, which every library takes; work on it is done on every stream."""
+        """A capsule of DLPack's first version, which every library takes; `stream` waits for what was begun."""
         if copy or (dl_device is not None and tuple(dl_device) != self._memory.place):
             raise BufferError(f"this array is given as it is, on {self.device}; copy it there, or take .numpy()")
-        self._memory.lend()
+        self.lend(_LEGACY if stream is None else int(stream))
         return _capsule(self)
 
 
@@ -255,8 +274,6 @@ def borrow(values: Any, name: str, stream: int, wait: Callable[[int], None]) -> 
     Raises:
         InvalidInput: it is not float32, not contiguous, or its library does not give it.
     """
-    if isinstance(values, DeviceArray):
-        return values
     if callable(detach := getattr(values, "detach", None)):  # torch does not lend what needs gradients
         values = detach()
     if hasattr(values, "__dlpack__"):
@@ -277,7 +294,8 @@ def _of_dlpack(values: Any, name: str, stream: int) -> DeviceArray:
     strides = tuple(tensor.strides[: tensor.ndim]) if tensor.strides else None
     place = (tensor.kind, tensor.number)
     _check_plain(name, place, dtype, shape, strides)
-    return DeviceArray(BorrowedMemory((tensor.data or 0) + tensor.byte_offset, place, capsule), shape)
+    address = (tensor.data or 0) + tensor.byte_offset
+    return DeviceArray(BorrowedMemory(address, place, 4 * math.prod(shape), capsule), shape)
 
 
 def _of_interface(values: Any, name: str, wait: Callable[[int], None]) -> DeviceArray:
@@ -291,7 +309,7 @@ def _of_interface(values: Any, name: str, wait: Callable[[int], None]) -> Device
     _check_plain(name, place, dtype.name, shape, steps)
     if given.get("stream") is not None:
         wait(given["stream"])
-    return DeviceArray(BorrowedMemory(address, place, values), shape)
+    return DeviceArray(BorrowedMemory(address, place, 4 * math.prod(shape), values), shape)
 
 
 def _check_plain(

@@ -126,8 +126,13 @@ class Card:
         Raises:
             InvalidInput: it is on another card, of another shape, not float32 or not contiguous.
         """
-        with self.lock, self.driver.current():
-            array = borrow(values, name, self.stream, self.follow)
+        if isinstance(values, DeviceArray):
+            array = values
+            if not values.belongs_to(self):
+                values.lend(self.stream)
+        else:
+            with self.lock, self.driver.current():
+                array = borrow(values, name, self.stream, self.follow)
         if array.device != f"cuda:{self.number}":
             raise InvalidInput(
                 f"{name} lies on {array.device} and the model runs on cuda:{self.number}; copy it there, "
@@ -167,6 +172,12 @@ class Card:
         self.driver.record(self._event, stream)
         self.driver.wait(self._event, self.stream)
 
+    def precede(self, stream: int) -> None:
+        """Let what another stream is given from now on wait for what this model computes until now."""
+        with self.lock, self.driver.current():
+            self.driver.record(self._event, self.stream)
+            self.driver.wait(self._event, stream)
+
     def _collect(self) -> None:
         """Take in what was given back: the next work on it comes later in the same stream."""
         while self._returned:
@@ -193,13 +204,19 @@ class CardMemory:
     def to_host(self, offset: int, values: NDArray[np.float32]) -> None:
         """Copy what lies `offset` bytes behind the beginning."""
         card = self.card
+        card.precede(card.back)
         with card.driver.current():
             card.driver.download(values.ctypes.data, self.address + offset, values.nbytes, card.back)
             card.driver.synchronize(card.back)
 
-    def lend(self) -> None:
-        """Remember that another library has been given it."""
+    def lend(self, stream: int | None) -> None:
+        """Let another library's stream read it after what was begun, or wait for that."""
         self._lent = True
+        if stream is None or stream < 0:  # DLPack's -1 asks that nothing is done to streams
+            with self.card.lock, self.card.driver.current():
+                self.card.driver.synchronize(self.card.stream)
+        else:
+            self.card.precede(stream)
 
 
 def pinned_view(address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:

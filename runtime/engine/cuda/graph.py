@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.engine.cpus import available_cpus
+from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card
 from aae_zoo.runtime.engine.cuda.driver import CudaError, too_little
 from aae_zoo.runtime.engine.cuda.slot import Refused, Slot, shapes
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _MOST_SLOTS: Final = 8
 _MOST_BYTES: Final = 1 << 28
 _PLAIN_USES: Final = 2
+# Bytes of other libraries' arrays that may be kept from them while the card works.
+_MOST_HELD: Final = 1 << 22
 # Batches that the card works at, or has ready, while one goes to its array.
 _AHEAD: Final = 2
 # So many bytes are worth a thread of their own to be copied; page by page, new memory costs more than the copy.
@@ -83,6 +86,8 @@ class CardGraph(Graph):
             kept = {name: self.card.array((rows, *self.outputs[name])) for name in names}
             slot = self._computed(inputs, rows)
             slot.give(kept, aside=False)
+            if self._must_wait(slot):
+                slot.wait()
             self._release(slot)
         return kept
 
@@ -92,11 +97,15 @@ class CardGraph(Graph):
             slot = self._computed(inputs, rows)
             wanted: Any = out if out is not None else dict.fromkeys(self.names)
             on_host = slot.give(wanted, aside=aside)
+            if not on_host and not self._must_wait(slot):
+                self._release(slot)
+                return lambda: wanted
 
         def finish() -> Arrays:
             with self.card.driver.current():
                 try:
                     slot.wait()
+                    slot.holds = []
                 except CudaError as error:
                     raise self._failed(error) from None
             found = out if out is not None else self._empty(rows)
@@ -113,6 +122,7 @@ class CardGraph(Graph):
             slot = self._slot(rows)
             for name in self._takes:
                 slot.upload(name, inputs[name])
+            slot.holds = [values for values in inputs.values() if isinstance(values, DeviceArray) and values.borrowed]
             if slot.uses >= _PLAIN_USES and not slot.is_captured and not self.uncaptured:
                 self._capture(slot, inputs)
             slot.compute(self._options)
@@ -133,9 +143,16 @@ class CardGraph(Graph):
         for name in self._takes:
             slot.upload(name, inputs[name])
 
+    def _must_wait(self, slot: Slot) -> bool:
+        """Whether a call has to wait for the card, as it would keep much of another library's memory from it."""
+        return sum(array.borrowed for array in slot.holds) > _MOST_HELD
+
     def _slot(self, rows: int) -> Slot:
         """Buffers for so many rows that nobody uses: those that have waited longest, or new ones."""
         self._seen[rows] += 1
+        for slot in self._slots:
+            if slot.holds and slot.is_done:
+                slot.holds = []
         waiting = [slot for slot in self._slots if _rows_of(slot) == rows]
         if waiting and (waiting[0].is_done or len(waiting) > _AHEAD):
             slot = waiting[0]

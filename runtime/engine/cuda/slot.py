@@ -36,12 +36,16 @@ class Refused(Exception):
 
 
 class Slot:
-    """Buffers of one graph for so many rows, on the card and in pinned memory; used by one call at a time."""
+    """Buffers of one graph for so many rows, on the card and in pinned memory; used by one call at a time.
+
+    `holds` are arrays of other libraries that the card may still be reading.
+    """
 
     def __init__(self, card: Card, session: Any, memory: tuple[str, int], inputs: Shapes, outputs: Shapes) -> None:
         self._card, self._session = card, session
         self.inputs, self.outputs = inputs, outputs
         self.uses = 0
+        self.holds: list[DeviceArray] = []
         self._pieces: list[tuple[int, int]] = []
         self._pinned: dict[str, tuple[int, NDArray[np.float32]]] = {}
         self._executable: int | None = None
