@@ -21,7 +21,7 @@ from aae_zoo.runtime.engine.forks import call_after_forks, never_free
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.engine.kept import KeptCodes, read_kept_codes
 from aae_zoo.runtime.engine.session import open_session, pool_is_shared
-from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.errors import DeviceUnavailable, InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, lies_on_card
 from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.formats.stream import Finish, Job
@@ -138,12 +138,15 @@ class Engine:
         self._card = None
         return Graph(session, self.manifest, checked)
 
-    def _stream(self, number: int) -> int:
+    def _stream(self, number: int) -> int | None:
         """The stream that all graphs compute on, where they do so on the card of that number."""
         from aae_zoo.runtime.engine.cuda.card import Card  # the CPU does not need it
 
         if self._card is None:
-            self._card = Card(number)
+            try:
+                self._card = Card(number)
+            except DeviceUnavailable:  # ONNX Runtime says why
+                return None
         return self._card.stream
 
     def _checked(self, role: str) -> CheckedGraph:

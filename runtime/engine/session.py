@@ -33,14 +33,14 @@ def open_session(
     threads: int | None = None,
     tf32: bool = False,
     deterministic: bool = False,
-    stream: Callable[[int], int] | None = None,
+    stream: Callable[[int], int | None] | None = None,
 ) -> "InferenceSession":
     """Make a session for a graph.
 
     `threads` is how many threads one operator uses: by default as many as the CPUs that this process may use, or
     the pool that `share_threads` made. `tf32` lets CUDA compute with fewer digits, `deterministic` chooses algorithms
     that give the same bits each time. `stream` gives the address of the stream that a CUDA card of a number shall
-    compute on; by default ONNX Runtime makes its own.
+    compute on, or none; ONNX Runtime then makes its own.
 
     Raises:
         MissingBackend: ONNX Runtime is not installed.
@@ -128,7 +128,7 @@ def _on_device(
     wanted: Sequence[Provider],
     threads: int | None,
     deterministic: bool,
-    stream: Callable[[int], int] | None,
+    stream: Callable[[int], int | None] | None,
 ) -> "InferenceSession":
     """A session on other providers than the CPU's, or an error with what is known of the reason."""
     from aae_zoo.runtime.engine.gpus import check_gpu  # the CPU does not need it
@@ -139,7 +139,8 @@ def _on_device(
     missing = preload_libraries(ort)
     first, options = wanted[0]
     if stream and first == CUDA and "user_compute_stream" not in options:
-        options["user_compute_stream"] = str(stream(int(options.get("device_id", 0))))
+        address = stream(int(options.get("device_id", 0)))
+        options |= {"user_compute_stream": str(address)} if address else {}
     ort.set_default_logger_severity(_FATAL)  # what goes wrong is said in one sentence, not by ONNX Runtime on stderr
     try:
         session = _session(ort, graph, wanted, threads, deterministic)
