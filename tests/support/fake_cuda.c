@@ -6,13 +6,16 @@
 #include <stdint.h>
 
 typedef uint64_t address;
-static int capturing = 0, graphs = 0;
-static size_t used = 0;
+static int graphs = 0;
+static void *capturing[16];           /* streams */
+size_t used = 0;
 size_t room = (size_t)1 << 40;       /* what a test leaves of the card */
 int node_kind = 0;                   /* what a recorded graph consists of */
 int capture_fails = 0, end_fails = 0;
 long allocations = 0, frees = 0, launches = 0, waits = 0;
 void (*replay)(long) = 0;
+
+static int captured(void *stream) { for (int k = 0; k < 16; k++) if (capturing[k] == stream) return k + 1; return 0; }
 
 int cuInit(unsigned flags) { return 0; }
 int cuDeviceGetCount(int *count) { *count = 1; return 0; }
@@ -50,20 +53,22 @@ static long handles = 0x100;
 int cuStreamCreate(void **stream, unsigned flags) { *stream = (void *)++handles; return 0; }
 int cuEventCreate(void **event, unsigned flags) { *event = (void *)++handles; return 0; }
 int cuEventDestroy_v2(void *event) { return 0; }
-int cuEventRecord(void *event, void *stream) { return capturing ? 900 : 0; }
+int cuEventRecord(void *event, void *stream) { return captured(stream) ? 900 : 0; }
 int cuEventQuery(void *event) { return 0; }
 int cuEventSynchronize(void *event) { return 0; }
 int cuStreamWaitEvent(void *stream, void *event, unsigned flags) { return 0; }
-int cuStreamSynchronize(void *stream) { return capturing ? 900 : 0; }
+int cuStreamSynchronize(void *stream) { return captured(stream) ? 900 : 0; }
 
 int cuMemcpyHtoDAsync_v2(address to, const void *from, size_t size, void *s) { memcpy((void *)to, from, size); return 0; }
 int cuMemcpyDtoHAsync_v2(void *to, address from, size_t size, void *s) { memcpy(to, (void *)from, size); return 0; }
 int cuMemcpyDtoDAsync_v2(address to, address from, size_t size, void *s) { memmove((void *)to, (void *)from, size); return 0; }
 int cuMemsetD8Async(address to, unsigned char byte, size_t size, void *s) { memset((void *)to, byte, size); return 0; }
 
-int cuStreamBeginCapture_v2(void *stream, int mode) { if (capture_fails) return 801; capturing = 1; return 0; }
+int cuStreamBeginCapture_v2(void *stream, int mode) { 
+    if (capture_fails) return 801;
+    capturing[captured(0) - 1] = stream; return 0; }
 int cuStreamEndCapture(void *stream, void **graph) {
-    capturing = 0;
+    capturing[captured(stream) - 1] = 0;
     if (end_fails) { *graph = 0; return 901; }
     *graph = (void *)(long)++graphs; return 0; }
 int cuGraphGetNodes(void *graph, void **nodes, size_t *count) { if (nodes) nodes[0] = (void *)1; *count = 1; return 0; }

@@ -316,7 +316,7 @@ def _check_plain(
     name: str, place: tuple[int, int], dtype: str, shape: tuple[int, ...], strides: tuple[int, ...] | None
 ) -> None:
     """Refuse what cannot be used as it lies."""
-    dense = all(
+    dense = 0 in shape or all(
         length <= 1 or step == math.prod(shape[axis + 1 :])
         for axis, (length, step) in enumerate(zip(shape, strides or (), strict=False))
     )

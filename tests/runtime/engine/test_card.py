@@ -1,27 +1,61 @@
 """Work on a card, with a driver whose card is this machine's memory: ONNX Runtime computes there as it does on the CPU.
 
-What only a card can show, that a recorded graph gives what its operators give, tests/gpu shows.
+What only a card can show, such as that a recorded graph gives what its operators give, tests/gpu shows.
 """
 
 import ctypes
+import gc
+import os
+import pickle
+import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
-from aae_zoo.runtime import DeviceUnavailable, InvalidInput, Model, load
+from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, Model, load
 from aae_zoo.runtime.engine import engine as engines
 from aae_zoo.runtime.engine import gpus
+from aae_zoo.runtime.engine.cuda import arrays
 from aae_zoo.runtime.engine.cuda import driver as drivers
+from aae_zoo.runtime.engine.cuda import graph as graphs
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
+from aae_zoo.runtime.engine.cuda.slot import Slot
 from aae_zoo.runtime.engine.session import open_session
 
 SOURCE = Path(__file__).parents[2] / "support" / "fake_cuda.c"
 NEAR = {"rtol": 0, "atol": 1e-6}
+INTS = ("node_kind", "capture_fails", "end_fails")
+REPLAY = ctypes.CFUNCTYPE(None, ctypes.c_long)
+
+
+class FakeCard:
+    """The driver's numbers, by name: what a test sets, and what it counts."""
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+
+    def __getitem__(self, name: str) -> int:
+        return int(self._number(name).value)
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self._number(name).value = value
+
+    def _number(self, name: str) -> Any:
+        return (ctypes.c_int if name in INTS else ctypes.c_size_t).in_dll(self._library, name)
+
+    def replays_with(self, replay: Callable[[int], None] | None) -> None:
+        """Call `replay` for each graph that is launched, with its number."""
+        self._kept = REPLAY(replay) if replay else None
+        ctypes.c_void_p.in_dll(self._library, "replay").value = ctypes.cast(self._kept, ctypes.c_void_p).value
 
 
 @pytest.fixture(scope="session")
@@ -32,28 +66,43 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def card(library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ctypes.CDLL]:
-    """The driver, and every model that is loaded with device="cpu" meanwhile runs on its card."""
+def card(library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCard]:
+    """The card that every model of a test runs on, though it is loaded for the CPU."""
     monkeypatch.setattr(gpus, "_DRIVER", (str(library),))
     drivers._drivers.clear()
 
-    def opened(graph: Any, *, stream: Any, **options: Any) -> Any:
-        stream(0)
+    def opened(graph: Any, *, stream: Callable[[int], int | None], **options: Any) -> Any:
+        assert stream(0)
         return open_session(graph, **options)
 
     monkeypatch.setattr(engines, "open_session", opened)
     monkeypatch.setattr(engines, "memory_of", lambda session: ("cuda", 0))
-    yield ctypes.CDLL(str(library))
+    fake = FakeCard(library)
+    yield fake
     drivers._drivers.clear()
+    fake.replays_with(None)
+    fake["room"] = 1 << 40
+    for name in INTS:
+        fake[name] = 0
 
 
-def number(card: ctypes.CDLL, name: str, value: int | None = None) -> int:
-    """A number of the driver's, or set it."""
-    kind: Any = ctypes.c_int if name in ("node_kind", "capture_fails", "end_fails") else ctypes.c_size_t
-    found = kind.in_dll(card, name)
-    if value is not None:
-        found.value = value
-    return found.value
+@pytest.fixture
+def replays(card: FakeCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launching a graph does what was recorded: it runs the session with the same buffers."""
+    slots: WeakSet[Slot] = WeakSet()
+    made = Slot.__init__
+
+    def remember(slot: Slot, *given: Any) -> None:
+        made(slot, *given)
+        slots.add(slot)
+
+    def replay(number: int) -> None:
+        for slot in list(slots):
+            if slot._executable == number:
+                slot._session.run_with_iobinding(slot._binding)
+
+    monkeypatch.setattr(Slot, "__init__", remember)
+    card.replays_with(replay)
 
 
 def model(name: str = "digits-gauss", **options: Any) -> Model:
@@ -62,11 +111,42 @@ def model(name: str = "digits-gauss", **options: Any) -> Model:
 
 @pytest.fixture(scope="module")
 def plain() -> Model:
-    return model()
+    """On the CPU: it is opened before there is a card."""
+    made = model()
+    for role in ("prior", "decoder", "encoder"):
+        made.graph(role)
+    return made
+
+
+class Lent:
+    """An array of another library on the card; it tells which stream was to wait for its producer's."""
+
+    def __init__(self, values: NDArray[Any], number: int = 0, strides: tuple[int, ...] | None = None) -> None:
+        self.values, self.number, self.strides = values, number, strides
+        self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
+        self.streams: list[int] = []
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (2, self.number)
+
+    def __dlpack__(self, *, stream: int) -> object:
+        self.streams.append(stream)
+        capsule = self.values.__dlpack__()
+        place = ctypes.cast(arrays._pointer(id(capsule), b"dltensor"), ctypes.POINTER(arrays._Managed))
+        place.contents.tensor.kind, place.contents.tensor.number = 2, self.number
+        return capsule
+
+
+class LentByInterface:
+    """The same by the CUDA array interface."""
+
+    def __init__(self, values: NDArray[Any], stream: int | None = 1) -> None:
+        self.values, self.dtype = values, values.dtype
+        self.__cuda_array_interface__ = {**values.__array_interface__, "version": 3, "stream": stream}
 
 
 @pytest.mark.parametrize("count", [1, 7, 64, 1500])
-def test_all_calls_give_what_the_cpu_gives(card: ctypes.CDLL, plain: Model, count: int) -> None:
+def test_all_calls_give_what_the_cpu_gives(card: FakeCard, plain: Model, count: int) -> None:
     ours = model()
     for _ in range(4):
         images = plain.sample(count, seed=4)
@@ -79,20 +159,277 @@ def test_all_calls_give_what_the_cpu_gives(card: ctypes.CDLL, plain: Model, coun
         assert np.allclose(ours.sample(count, temperature=0.5), plain.sample(count, temperature=0.5), **NEAR)
         assert np.allclose(np.concatenate(list(ours.stream("sample", count, seed=4))), images, **NEAR)
         assert np.allclose(ours.score(images).score, plain.score(images).score, rtol=1e-4)
+    out = np.full_like(images, np.nan)
+    assert ours.decode(z, out=out) is out
+    assert np.allclose(out, plain.decode(z), **NEAR)
 
 
-@pytest.mark.parametrize("count", [1, 64, 1500])
-def test_arrays_stay_on_the_card(card: ctypes.CDLL, plain: Model, count: int) -> None:
+@pytest.mark.parametrize("count", [2, 64, 1500])
+def test_arrays_stay_on_the_card(card: FakeCard, plain: Model, count: int) -> None:
     ours = model(arrays="device")
     images = plain.sample(count, seed=4)
     drawn: Any = ours.sample(count, seed=4)
-    assert isinstance(drawn, DeviceArray) and drawn.device == "cuda:0"
-    z = ours.encode(drawn)
-    assert isinstance(z, DeviceArray)
+    z: Any = ours.encode(drawn)
+    for array in (drawn, z):
+        assert isinstance(array, DeviceArray)
+        assert array.device == "cuda:0"
     assert np.allclose(drawn, images, **NEAR)
     assert np.allclose(z, plain.encode(images), **NEAR)
     assert np.allclose(ours.decode(z), plain.reconstruct(images), **NEAR)
     assert np.allclose(ours.reconstruct(drawn), plain.reconstruct(images), **NEAR)
-    assert np.allclose(
-        ours.interpolate(images[:2]) if count > 1 else 0, plain.interpolate(images[:2]) if count > 1 else 0, atol=1e-5
+    assert np.allclose(ours.interpolate(images[:2]), plain.interpolate(images[:2]), atol=1e-5)
+    assert np.allclose(ours.nearest(drawn, drawn).distances, 0, atol=1e-3)
+    assert np.allclose(np.concatenate([np.asarray(part) for part in ours.stream("decode", z)]), drawn, atol=1)
+    assert drawn.__cuda_array_interface__["data"] == (drawn.address, False)
+
+
+@pytest.mark.parametrize("lent", [Lent, LentByInterface])
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_arrays_of_other_libraries_are_taken_where_they_lie(
+    card: FakeCard, plain: Model, lent: Callable[[NDArray[Any]], Any], where: str
+) -> None:
+    ours = model(arrays=where)
+    images = plain.sample(20)
+    z = plain.encode(images)
+    for _ in range(4):
+        assert np.allclose(ours.decode(lent(z)), plain.decode(z), **NEAR)
+        assert np.allclose(ours.encode(lent(images)), z, **NEAR)
+        assert np.allclose(ours.reconstruct(lent(images)), plain.reconstruct(images), **NEAR)
+        noise = np.full((20, 2), 0.3, np.float32)
+        assert np.allclose(ours.sample_from(lent(noise)), plain.sample_from(noise), **NEAR)
+    given = Lent(z)
+    ours.decode(given)
+    decoder: Any = ours.graph("decoder")
+    assert given.streams == [decoder.card.stream]
+
+
+def test_a_class_may_lie_on_the_card_too(card: FakeCard) -> None:
+    ours = model("fashion-style")
+    y = np.eye(10, dtype=np.float32)[:3]
+    z = np.zeros((3, ours.manifest.latent), np.float32)
+    expected = ours.decode(z, y)
+    for given in (Lent(y), LentByInterface(y), np.arange(3)):
+        assert np.allclose(ours.decode(Lent(z), given), expected, **NEAR)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (Lent(np.zeros((3, 2), np.float16)), "z lies on cuda:0 as float16, expected contiguous float32; make it that"),
+        (Lent(np.zeros((2, 3), np.float32).T), "z lies on cuda:0 as float32 that is not contiguous"),
+        (
+            LentByInterface(np.zeros((2, 3), np.float32).T),
+            "z lies on cuda:0 as float32 that is not contiguous",
+        ),
+        (LentByInterface(np.zeros((3, 2), np.int64)), "z lies on cuda:0 as int64, expected contiguous float32"),
+        (Lent(np.zeros((3, 5), np.float32)), r"z has shape \[3, 5\], expected \[n, 2\] with n >= 1"),
+        (Lent(np.zeros((0, 2), np.float32)), r"z has shape \[0, 2\], expected \[n, 2\] with n >= 1"),
+        (Lent(np.zeros((3, 2), np.float32), 1), "z lies on cuda:1 and the model runs on cuda:0; .* device='cuda:1'"),
+    ],
+)
+def test_arrays_that_cannot_be_used_as_they_lie(card: FakeCard, given: Any, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        model().decode(given)
+
+
+def test_an_array_on_a_card_and_a_model_on_the_cpu(plain: Model) -> None:
+    with pytest.raises(InvalidInput, match="z lies on a GPU, .* load the model with device='cuda', or give a numpy"):
+        plain.decode(Lent(np.zeros((3, 2), np.float32)))
+    with pytest.raises(InvalidInput, match="arrays is 'gpu', expected host or device"):
+        load("digits-gauss", arrays="gpu")  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("replays")
+class TestCapture:
+    """From the third call on with as many rows, the work is one graph."""
+
+    def test_work_that_repeats_is_recorded(self, card: FakeCard, plain: Model) -> None:
+        ours = model()
+        z = np.random.default_rng(0).standard_normal((64, 2)).astype(np.float32)
+        for call in range(6):
+            before = card["launches"]
+            assert np.allclose(ours.decode(z + call), plain.decode(z + call), **NEAR)
+            assert ours.graph("decoder").captures == ([64] if call >= 2 else [])
+            assert card["launches"] - before == (0 if call < 2 else 2 if call == 2 else 1)
+        assert ours.graph("decoder").uncaptured == ""
+        assert plain.graph("decoder").captures == []
+
+    def test_there_are_few_of_them(self, card: FakeCard, plain: Model) -> None:
+        ours = model()
+        for rows in [*range(1, 30), *range(1, 30)]:
+            z = np.full((rows, 2), rows / 30, np.float32)
+            for _ in range(4):
+                assert np.allclose(ours.decode(z), plain.decode(z), **NEAR)
+            assert len(ours.graph("decoder").captures) <= graphs._MOST_SLOTS
+        assert card["used"] < 1 << 23
+
+    def test_sixteen_threads_at_once(self, card: FakeCard, plain: Model) -> None:
+        ours = {where: model(arrays=where) for where in ("host", "device")}
+        wrong: list[object] = []
+
+        def work(thread: int) -> None:
+            for call in range(12):
+                rows = (1, 3, 64, 700)[(thread + call) % 4]
+                z = np.full((rows, 2), thread / 16, np.float32)
+                found = ours["host" if call % 2 else "device"].decode(z)
+                if not np.allclose(found, plain.decode(z), **NEAR):
+                    wrong.append((thread, call))
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+
+    @pytest.mark.parametrize(
+        ("fault", "value", "reason"),
+        [
+            ("capture_fails", 1, r"cuStreamBeginCapture_v2 failed with CUDA_ERROR_UNKNOWN \(801\)"),
+            ("end_fails", 1, r"cuStreamEndCapture failed with CUDA_ERROR_STREAM_CAPTURE_INVALIDATED \(901\)"),
+            ("node_kind", 3, r"the graph goes through the host \(host\)"),
+            ("node_kind", 1, r"the graph goes through the host \(memcpy\)"),
+        ],
     )
+    def test_what_cannot_be_recorded_runs_as_before(
+        self, card: FakeCard, plain: Model, fault: str, value: int, reason: str
+    ) -> None:
+        card[fault] = value
+        self._refuses(card, plain, reason)
+
+    def test_a_record_that_gives_something_else_is_not_used(self, card: FakeCard, plain: Model) -> None:
+        card.replays_with(None)
+        self._refuses(card, plain, "a replay of the graph gives something else than a run")
+
+    def _refuses(self, card: FakeCard, plain: Model, reason: str) -> None:
+        ours = model()
+        before = card["launches"]
+        for call in range(5):
+            z = np.full((8, 2), call, np.float32)
+            assert np.allclose(ours.decode(z), plain.decode(z), **NEAR)
+        graph = ours.graph("decoder")
+        assert graph.captures == []
+        assert re.fullmatch(reason, graph.uncaptured), graph.uncaptured
+        assert card["launches"] - before <= 1
+
+
+def test_too_little_memory_is_one_sentence_and_passes(card: FakeCard, plain: Model) -> None:
+    ours = model(arrays="device")
+    ours.sample(4)
+    card["room"] = 1 << 22
+    with pytest.raises(DeviceUnavailable) as caught:
+        ours.sample(200_000)
+    assert str(caught.value) == (
+        "there is no room for 51,200,000 bytes on the GPU cuda:0; ask for fewer rows at a time, use model.stream, "
+        "let go of arrays that are no longer needed, or end other programs that use the card"
+    )
+    card["room"] = 1 << 40
+    assert np.allclose(ours.sample(2000), plain.sample(2000), **NEAR)
+
+
+def test_onnx_runtimes_own_memory_may_be_too_little(card: FakeCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arena says so in many words."""
+    ours = model()
+    ours.decode(np.zeros((3, 2), np.float32))
+
+    def fails(*given: object) -> None:
+        raise RuntimeError(
+            "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Gemm node. "
+            "bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 52428800"
+        )
+
+    decoder: Any = ours.graph("decoder")
+    session = SimpleNamespace(run_with_iobinding=fails)
+    for slot in decoder._slots:
+        monkeypatch.setattr(slot, "_session", session)
+    with pytest.raises(DeviceUnavailable, match="there is no room for 52,428,800 bytes on the GPU cuda:0; ask for"):
+        ours.decode(np.zeros((3, 2), np.float32))
+
+
+def test_what_is_not_finite_is_refused(card: FakeCard) -> None:
+    ours = load("digits-gauss", device="cpu")
+    with pytest.raises(InvalidBundle, match="gives numbers for image that are not finite"):
+        ours.decode(np.full((1, 2), 3e38, np.float32))
+    with pytest.raises(InvalidBundle, match="gives numbers for image that are not finite"):
+        ours.decode(np.full((5000, 2), 3e38, np.float32))
+    assert np.isfinite(ours.sample(3)).all()
+
+
+def test_memory_is_given_back(card: FakeCard) -> None:
+    gc.collect()
+    before = card["allocations"] - card["frees"]
+    for where in ("host", "device"):
+        with model(arrays=where) as ours:
+            kept = [ours.sample(count) for count in (1, 64, 1500, 64)]
+            ours.reconstruct(kept[1])
+            list(ours.stream("sample", 3000))
+            next(iter(ours.stream("sample", 3000)))  # and no more of it
+        del ours, kept
+    gc.collect()
+    assert card["allocations"] - card["frees"] == before
+
+
+def test_an_array_outlives_its_model(card: FakeCard, plain: Model) -> None:
+    with model(arrays="device") as ours:
+        drawn = ours.sample(10)
+    del ours
+    gc.collect()
+    assert np.allclose(drawn, plain.sample(10), **NEAR)
+
+
+def test_a_closed_model_opens_again_and_a_copy_has_a_card_of_its_own(card: FakeCard, plain: Model) -> None:
+    ours = model()
+    ours.sample(3)
+    ours.close()
+    copy = pickle.loads(pickle.dumps(ours))  # noqa: S301 - our own
+    for each in (ours, copy):
+        assert np.allclose(each.sample(3), plain.sample(3), **NEAR)
+
+
+def test_a_forked_child_leaves_the_card_alone(card: FakeCard, plain: Model) -> None:
+    ours = model(arrays="device")
+    drawn = ours.sample(2000)
+    frees = card["frees"]
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        del ours, drawn
+        gc.collect()
+        os._exit(0 if card["frees"] == frees else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert np.allclose(drawn, plain.sample(2000), **NEAR)
+
+
+def test_on_the_cpu_arrays_are_of_the_same_kind(plain: Model) -> None:
+    """So that a program that uses the card is tried without one."""
+    ours = model(arrays="device")
+    drawn: Any = ours.sample(1500)
+    expected = plain.sample(1500)
+    assert repr(drawn) == "<DeviceArray float32 [1500, 1, 8, 8] on cpu>"
+    assert np.array_equal(drawn.numpy(), expected)
+    assert np.array_equal(np.from_dlpack(drawn), expected)
+    assert torch.equal(torch.from_dlpack(drawn), torch.from_numpy(expected))
+    assert (len(drawn), drawn.ndim, drawn.size, drawn.nbytes) == (1500, 4, 96_000, 384_000)
+    assert np.array_equal(drawn[5:7], expected[5:7])
+    assert not hasattr(drawn, "__cuda_array_interface__")
+    with pytest.raises(InvalidInput, match=r"a DeviceArray is cut by rows, such as array\[2:5\], not 3"):
+        drawn[3]
+    with pytest.raises(BufferError, match="this array is given as it is, on cpu"):
+        drawn.__dlpack__(dl_device=(2, 0))
+    assert np.allclose(ours.decode(ours.encode(drawn)), plain.reconstruct(expected), **NEAR)
+    assert ours.score(drawn).score.shape == (1500,)
+
+
+def test_memory_lives_as_long_as_another_library_uses_it(plain: Model) -> None:
+    before = len(arrays._lent)
+    drawn: Any = model(arrays="device").sample(50)
+    tensor = torch.from_dlpack(drawn)
+    unused = drawn.__dlpack__()
+    assert len(arrays._lent) == before + 2
+    del drawn, unused
+    gc.collect()
+    assert len(arrays._lent) == before + 1
+    assert torch.equal(tensor, torch.from_numpy(plain.sample(50)))
+    del tensor
+    gc.collect()
+    assert len(arrays._lent) == before
