@@ -202,11 +202,17 @@ class Engine:
     def sample_job(self, draw: Draw) -> Job:
         """Images of draws of the prior."""
         self.graph("prior")  # before the decoder, which is large: a fault of the prior is reported at once
-        return self._images(draw.count, lambda part, out: self._decode_draw(draw, part, out))
+        decoder = self.graph("decoder")
+        noise = draw.noise
+        if decoder.ahead and draw.count > decoder.batch:
+            from aae_zoo.runtime.engine.cuda.workers import Ahead  # the CPU does not need it
+
+            noise = Ahead(draw.noise, draw.count, decoder.batch)
+        return self._images(draw.count, lambda part, out: self._decode_draw(draw, noise(part), part, out))
 
     def noise_job(self, noise: NDArray[np.float32]) -> Job:
         """Images of noise [n, noise]."""
-        return self._images(len(noise), lambda part, out: self._decode_noise(noise[part], out))
+        return self._images(len(noise), lambda part, out: self._decode_noise(noise[part], part, out))
 
     def encode_job(self, images: Images) -> Job:
         """Every output of the encoder."""
@@ -215,7 +221,7 @@ class Engine:
             len(images),
             graph.batch,
             graph.outputs,
-            lambda part, out: graph.begin({"image": images.rows(part)}, out),
+            lambda part, out: graph.begin({"image": images.rows(part)}, out, padded=part.start > 0),
             graph.ahead,
             self._room,
         )
@@ -231,9 +237,13 @@ class Engine:
                 len(images), lambda part, out: decoder.begin(self.redrawn(images.rows(part), asked, part), out)
             )
         names = sorted(decoder.inputs)
-        return self._images(
-            len(images), lambda part, out: decoder.begin(encoder.keep({"image": images.rows(part)}, names), out)
-        )
+
+        def begin(part: slice, out: Arrays | None) -> Finish:
+            padded = part.start > 0
+            codes = encoder.keep({"image": images.rows(part)}, names, padded=padded)
+            return decoder.begin(codes, out, padded=padded)
+
+        return self._images(len(images), begin)
 
     @property
     def detects(self) -> bool:
@@ -297,14 +307,14 @@ class Engine:
         decoder = self.graph("decoder")
         return Job(count, decoder.batch, decoder.outputs, begin, decoder.ahead, self._room)
 
-    def _decode_noise(self, noise: NDArray[np.float32], out: Arrays | None) -> Finish:
-        decoder = self.graph("decoder")
-        return decoder.begin(self.graph("prior").keep({"u": noise}, sorted(decoder.inputs)), out)
+    def _decode_noise(self, noise: NDArray[np.float32], part: slice, out: Arrays | None) -> Finish:
+        decoder, padded = self.graph("decoder"), part.start > 0
+        codes = self.graph("prior").keep({"u": noise}, sorted(decoder.inputs), padded=padded)
+        return decoder.begin(codes, out, padded=padded)
 
-    def _decode_draw(self, draw: Draw, part: slice, out: Arrays | None) -> Finish:
-        noise = draw.noise(part)
+    def _decode_draw(self, draw: Draw, noise: NDArray[np.float32], part: slice, out: Arrays | None) -> Finish:
         if draw.temperature == 1:
-            return self._decode_noise(noise, out)
+            return self._decode_noise(noise, part, out)
         prior = self.graph("prior")
         codes, middle = prior.run({"u": noise}), prior.run({"u": draw.middle(noise)})["z"]
         z = middle + np.float32(draw.temperature) * (codes["z"] - middle)

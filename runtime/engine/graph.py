@@ -108,8 +108,12 @@ class Graph:
             out[name][:] = values
         return out
 
-    def begin(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True) -> Finish:
-        """Start a run; what is returned gives the outputs, as `run` does. On the CPU all is done at once."""
+    def begin(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True, padded: bool = False) -> Finish:
+        """Start a run; what is returned gives the outputs, as `run` does. On the CPU all is done at once.
+
+        `padded` says that these are the last rows of many, for which a card may compute a whole batch.
+        """
+        del padded
         found = self.run(inputs, out, finite=finite)
         return lambda: found
 
@@ -120,16 +124,17 @@ class Graph:
             rows,
             self.batch,
             self.outputs,
-            lambda part, out: self.begin(_part(inputs, part), out, finite=finite),
+            lambda part, out: self.begin(_part(inputs, part), out, finite=finite, padded=part.start > 0),
             self.ahead,
         )
 
-    def keep(self, inputs: Values, names: Sequence[str]) -> Values:
+    def keep(self, inputs: Values, names: Sequence[str], *, padded: bool = False) -> Values:
         """The outputs `names`, left where the session computes, for the next graph of the same device.
 
         Raises:
             InvalidBundle: as for `run`; on a GPU only the next graph's outputs tell whether all is finite.
         """
+        del padded
         if not self.binds:
             found = self.run(inputs)
             return {name: found[name] for name in names}

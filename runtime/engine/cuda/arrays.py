@@ -76,7 +76,7 @@ class BorrowedMemory:
         from aae_zoo.runtime.engine.cuda.driver import driver
 
         card = driver(self.place[1])
-        with card.current():
+        with card:
             card.synchronize_all()
             card.download(values.ctypes.data, self.address + offset, values.nbytes, 0)
             card.synchronize(0)

@@ -87,7 +87,7 @@ class Card:
         # Pieces that nobody uses any more: whoever finds that out may be at anything, so they are only put down.
         self._returned: deque[tuple[int, int, bool]] = deque()
         self._returned_pinned: deque[tuple[int, int]] = deque()
-        with self.driver.current():
+        with self.driver:
             self.stream, self.back = _idle[number].pop() if _idle[number] else self._streams()
             self._event = self.driver.event()
         self._memory = Pool(self.driver.take, self.driver.free)
@@ -96,7 +96,7 @@ class Card:
     def __del__(self) -> None:
         if not hasattr(self, "_pinned") or not self.driver.is_alive:
             return
-        with suppress(CudaError), self.driver.current():
+        with suppress(CudaError), self.driver:
             self.driver.synchronize(self.stream)
             self._collect()
             self._memory.clear()
@@ -117,7 +117,7 @@ class Card:
 
     def new(self, shape: tuple[int, ...]) -> DeviceArray:
         """The same, without the lock."""
-        with self.lock, self.driver.current():
+        with self.lock, self.driver:
             return self.array(shape)
 
     def borrow(self, values: Any, name: str, shape: tuple[int, ...]) -> DeviceArray:
@@ -131,7 +131,7 @@ class Card:
             if not values.belongs_to(self):
                 values.lend(self.stream)
         else:
-            with self.lock, self.driver.current():
+            with self.lock, self.driver:
                 array = borrow(values, name, self.stream, self.follow)
         if array.device != f"cuda:{self.number}":
             raise InvalidInput(
@@ -158,7 +158,7 @@ class Card:
         self._returned.append((address, size, lent))
         if size > _LARGE and self.lock.acquire(blocking=False):  # held: whoever holds it may be recording
             try:
-                with self.driver.current():
+                with self.driver:
                     self._collect()
             finally:
                 self.lock.release()
@@ -174,7 +174,7 @@ class Card:
 
     def precede(self, stream: int) -> None:
         """Let what another stream is given from now on wait for what this model computes until now."""
-        with self.lock, self.driver.current():
+        with self.lock, self.driver:
             self.driver.record(self._event, self.stream)
             self.driver.wait(self._event, stream)
 
@@ -205,7 +205,7 @@ class CardMemory:
         """Copy what lies `offset` bytes behind the beginning."""
         card = self.card
         card.precede(card.back)
-        with card.driver.current():
+        with card.driver:
             card.driver.download(values.ctypes.data, self.address + offset, values.nbytes, card.back)
             card.driver.synchronize(card.back)
 
@@ -213,7 +213,7 @@ class CardMemory:
         """Let another library's stream read it after what was begun, or wait for that."""
         self._lent = True
         if stream is None or stream < 0:  # DLPack's -1 asks that nothing is done to streams
-            with self.card.lock, self.card.driver.current():
+            with self.card.lock, self.card.driver:
                 self.card.driver.synchronize(self.card.stream)
         else:
             self.card.precede(stream)

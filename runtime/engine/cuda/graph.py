@@ -1,13 +1,8 @@
 """An open graph on a card: inputs and outputs lie there, or go through pinned memory while the card computes."""
 
-import math
-import os
 import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,11 +10,11 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.bundles.manifest import Manifest
-from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card
 from aae_zoo.runtime.engine.cuda.driver import CudaError, too_little
-from aae_zoo.runtime.engine.cuda.slot import Refused, Slot, shapes
+from aae_zoo.runtime.engine.cuda.slot import Refused, Slot
+from aae_zoo.runtime.engine.cuda.workers import copy
 from aae_zoo.runtime.engine.graph import Graph, Values
 from aae_zoo.runtime.engine.session import import_onnxruntime
 from aae_zoo.runtime.errors import AaeZooError
@@ -37,9 +32,6 @@ _PLAIN_USES: Final = 2
 _MOST_HELD: Final = 1 << 22
 # Batches that the card works at, or has ready, while one goes to its array.
 _AHEAD: Final = 2
-# So many bytes are worth a thread of their own to be copied; page by page, new memory costs more than the copy.
-_WORTH: Final = 1 << 20
-_MOST_COPIERS: Final = 8
 _FULL: Final = re.compile(r"[Ff]ailed to allocate memory for requested buffer of size (\d+)")
 
 
@@ -53,10 +45,8 @@ class CardGraph(Graph):
     def __init__(self, session: "InferenceSession", manifest: Manifest, checked: CheckedGraph, card: Card) -> None:
         super().__init__(session, manifest, checked)
         self.card = card
-        self._of_row = manifest.row_shapes
-        self._takes = list(checked.inputs)
+        self._inputs = {name: manifest.row_shapes[name] for name in checked.inputs}
         self._slots: deque[Slot] = deque()
-        self._seen: Counter[int] = Counter()
         self._options: Any = import_onnxruntime().RunOptions()
         # The stream is ours: who waits for it, and when, is for us to say.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
@@ -65,51 +55,55 @@ class CardGraph(Graph):
     @property
     def captures(self) -> list[int]:
         """The numbers of rows whose work is started as a CUDA graph."""
-        return sorted({_rows_of(slot) for slot in list(self._slots) if slot.is_captured})
+        return sorted({slot.rows for slot in list(self._slots) if slot.is_captured})
 
     def run(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True) -> Arrays:
         """The outputs by name, as `Graph.run`; those on the card are not looked at for NaN and infinity."""
         return self._begin(inputs, out, finite=finite, aside=False)()
 
-    def begin(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True) -> Finish:
-        """Start a run, and return at once: the results are there when what is returned has been called."""
-        return self._begin(inputs, out, finite=finite, aside=True)
+    def begin(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True, padded: bool = False) -> Finish:
+        """Start a run, and return at once: the results are there when what is returned has been called.
 
-    def keep(self, inputs: Values, names: Sequence[str]) -> Values:
-        """The outputs `names` on the card, for what this model computes next.
+        `padded` computes as many rows as `batch`, for the last rows of many: cuDNN takes 0.1 s for a new number of rows.
+        """
+        return self._begin(inputs, out, finite=finite, aside=True, padded=padded)
+
+    def keep(self, inputs: Values, names: Sequence[str], *, padded: bool = False) -> Values:
+        """The outputs `names` on the card, for what this model computes next; `padded` is that of `begin`.
 
         Raises:
             InvalidBundle: as for `run`; only the next graph's outputs tell whether all is finite.
         """
         rows = _rows(inputs)
-        with self.card.lock, self.card.driver.current():
+        with self.card.lock, self.card.driver:
             kept = {name: self.card.array((rows, *self.outputs[name])) for name in names}
-            slot = self._computed(inputs, rows)
-            slot.give(kept, aside=False)
+            slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
+            slot.give(kept, rows=rows, aside=False)
             if self._must_wait(slot):
                 slot.wait()
             self._release(slot)
         return kept
 
-    def _begin(self, inputs: Values, out: Arrays | None, *, finite: bool, aside: bool) -> Finish:
+    def _begin(self, inputs: Values, out: Arrays | None, *, finite: bool, aside: bool, padded: bool = False) -> Finish:
         rows = _rows(inputs)
-        with self.card.lock, self.card.driver.current():
-            slot = self._computed(inputs, rows)
+        with self.card.lock, self.card.driver:
+            slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
             wanted: Any = out if out is not None else dict.fromkeys(self.names)
-            on_host = slot.give(wanted, aside=aside)
+            on_host = slot.give(wanted, rows=rows, aside=aside)
             if not on_host and not self._must_wait(slot):
                 self._release(slot)
                 return lambda: wanted
 
         def finish() -> Arrays:
-            with self.card.driver.current():
-                try:
+            try:
+                with self.card.driver:
                     slot.wait()
-                    slot.holds = []
-                except CudaError as error:
-                    raise self._failed(error) from None
+            except CudaError as error:
+                raise self._failed(error) from None
+            slot.holds = []
             found = out if out is not None else self._empty(rows)
-            self._fetch(slot, on_host, found, finite)
+            for name in on_host:
+                self._fetch(slot, name, found[name], finite)
             with self.card.lock:
                 self._release(slot)
             return found
@@ -120,7 +114,7 @@ class CardGraph(Graph):
         """A slot in which the card is computing; with the lock."""
         try:
             slot = self._slot(rows)
-            for name in self._takes:
+            for name in self._inputs:
                 slot.upload(name, inputs[name])
             slot.holds = [values for values in inputs.values() if isinstance(values, DeviceArray) and values.borrowed]
             if slot.uses >= _PLAIN_USES and not slot.is_captured and not self.uncaptured:
@@ -140,7 +134,7 @@ class CardGraph(Graph):
             self.uncaptured = str(refused)
             for other in self._slots:
                 other.forget()
-        for name in self._takes:
+        for name in self._inputs:
             slot.upload(name, inputs[name])
 
     def _must_wait(self, slot: Slot) -> bool:
@@ -149,47 +143,33 @@ class CardGraph(Graph):
 
     def _slot(self, rows: int) -> Slot:
         """Buffers for so many rows that nobody uses: those that have waited longest, or new ones."""
-        self._seen[rows] += 1
         for slot in self._slots:
             if slot.holds and slot.is_done:
                 slot.holds = []
-        waiting = [slot for slot in self._slots if _rows_of(slot) == rows]
+        waiting = [slot for slot in self._slots if slot.rows == rows]
         if waiting and (waiting[0].is_done or len(waiting) > _AHEAD):
             slot = waiting[0]
             self._slots.remove(slot)
             slot.wait()  # its pinned memory may still be read
             return slot
-        takes, gives = shapes(rows, self._takes, self._of_row), shapes(rows, self.names, self.outputs)
-        return Slot(self.card, self.session, self.memory, takes, gives)
+        return Slot(self.card, self.session, self.memory, rows, self._inputs, self.outputs)
 
     def _release(self, slot: Slot) -> None:
         """Keep a slot for the next call with as many rows, in place of one of other rows if need be."""
-        rows = _rows_of(slot)
-        if len(self._seen) > 1 << 10:
-            self._seen.clear()
-        if slot.size > _MOST_BYTES or (self._seen[rows] < _PLAIN_USES and len(self._slots) >= _MOST_SLOTS):
+        if slot.size > _MOST_BYTES:
             return
         self._slots.append(slot)
         while len(self._slots) > _MOST_SLOTS or sum(each.size for each in self._slots) > _MOST_BYTES:
-            others = [each for each in self._slots if _rows_of(each) != rows] or [slot]
-            self._slots.remove(others[0])
+            self._slots.remove(next((each for each in self._slots if each.rows != slot.rows), slot))
 
-    def _fetch(self, slot: Slot, names: Sequence[str], out: Arrays, finite: bool) -> None:
-        """Copy outputs from pinned memory into their arrays, in several threads where that is worth it."""
-        for name in names:
-            source, target = slot.pinned(name), out[name]
-            if target.shape != source.shape:
-                raise self._misshapen(name, target.shape, len(source))
-            parts = min(math.ceil(source.nbytes / _WORTH), len(source))
-            parts = min(parts, _copiers(os.getpid())[0]) if parts > 1 else 1
-            if parts <= 1:
-                good = _copied((target, source, finite))
-            else:
-                edges = np.linspace(0, len(source), parts + 1, dtype=int).tolist()
-                pieces = [(target[a:b], source[a:b], finite) for a, b in pairwise(edges)]
-                good = all(_copiers(os.getpid())[1].map(_copied, pieces))
-            if not good:
+    def _fetch(self, slot: Slot, name: str, target: NDArray[np.float32], finite: bool) -> None:
+        """Copy an output from pinned memory into its array."""
+        source = slot.pinned(name)[: len(target)]
+        if finite:
+            on_card = slot.is_finite(name)
+            if not (is_finite(source) if on_card is None else on_card):
                 raise self._not_finite(name)
+        copy(target, source)
 
     def _failed(self, error: Exception) -> AaeZooError:
         if found := _FULL.search(str(error)):
@@ -197,24 +177,6 @@ class CardGraph(Graph):
         return super()._failed(error)
 
 
-def _copied(piece: tuple[NDArray[np.float32], NDArray[np.float32], bool]) -> bool:
-    """Copy one array into another: whether its numbers are finite, if that is asked."""
-    target, source, finite = piece
-    np.copyto(target, source)
-    return not finite or is_finite(source)
-
-
-@cache
-def _copiers(process: int) -> tuple[int, ThreadPoolExecutor]:
-    """How many threads copy in a process, and the threads: a fork does not inherit its parent's."""
-    count = min(_MOST_COPIERS, available_cpus())
-    return count, ThreadPoolExecutor(count, thread_name_prefix=f"copy-{process}")
-
-
 def _rows(inputs: Values) -> int:
     value: Any = next(iter(inputs.values()))
     return int(value.shape[0])
-
-
-def _rows_of(slot: Slot) -> int:
-    return next(iter(slot.outputs.values()))[0]

@@ -7,7 +7,7 @@ in the arena. So graphs always write into the slot's own buffers.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from onnxruntime import RunOptions
 
 _FLOAT32: Final = np.float32
+# Outputs of so many bytes are looked at for NaN and infinity on the card, smaller ones on the host.
+_LARGE: Final = 1 << 18
 Shapes = Mapping[str, tuple[int, ...]]
 # Of each byte of the numbers that a record is tried with: 0.186 as float32, fit for noise, codes and pixels.
 _TRIED: Final = 0x3E
@@ -41,27 +43,35 @@ class Slot:
     `holds` are arrays of other libraries that the card may still be reading.
     """
 
-    def __init__(self, card: Card, session: Any, memory: tuple[str, int], inputs: Shapes, outputs: Shapes) -> None:
+    def __init__(
+        self, card: Card, session: Any, memory: tuple[str, int], rows: int, inputs: Shapes, outputs: Shapes
+    ) -> None:
         self._card, self._session = card, session
-        self.inputs, self.outputs = inputs, outputs
+        self.rows = rows
+        self.inputs, self.outputs = (
+            {name: (rows, *shape) for name, shape in each.items()} for each in (inputs, outputs)
+        )
         self.uses = 0
         self.holds: list[DeviceArray] = []
         self._pieces: list[tuple[int, int]] = []
         self._pinned: dict[str, tuple[int, NDArray[np.float32]]] = {}
         self._executable: int | None = None
-        self._addresses = {name: self._piece(shape) for name, shape in {**inputs, **outputs}.items()}
+        self._addresses = {name: self._piece(shape) for name, shape in {**self.inputs, **self.outputs}.items()}
+        self.size = sum(size for _, size in self._pieces)
+        self._looked_at = [name for name, shape in self.outputs.items() if 4 * math.prod(shape) >= _LARGE]
+        self._flags = self._flag_for_each()
         self._done = card.driver.event()
         self._binding = session.io_binding()
-        for name, shape in inputs.items():
+        for name, shape in self.inputs.items():
             self._binding.bind_input(name, *memory, _FLOAT32, shape, self._addresses[name])
-        for name, shape in outputs.items():
+        for name, shape in self.outputs.items():
             self._binding.bind_output(name, *memory, _FLOAT32, shape, self._addresses[name])
 
     def __del__(self) -> None:
         driver = self._card.driver
         if not driver.is_alive:
             return
-        with suppress(CudaError), driver.current():
+        with suppress(CudaError), driver:
             if hasattr(self, "_done"):
                 driver.synchronize_event(self._done)
                 driver.forget_event(self._done)
@@ -72,14 +82,17 @@ class Slot:
             self._card.give(address, size)
 
     @property
-    def size(self) -> int:
-        """The bytes that it takes on the card, and as many at most of the host."""
-        return sum(size for _, size in self._pieces)
-
-    @property
     def is_captured(self) -> bool:
         """Whether its work is started as one."""
         return self._executable is not None
+
+    def _flag_for_each(self) -> NDArray[np.float32]:
+        """Pinned numbers that the card sets where an output is not finite."""
+        if not self._looked_at:
+            return np.empty(0, _FLOAT32)
+        address, shape = self._card.take_pinned(4 * len(self._looked_at)), (len(self._looked_at),)
+        self._pinned[""] = address, pinned_view(address, shape)
+        return self._pinned[""][1]
 
     def _piece(self, shape: tuple[int, ...]) -> int:
         size = 4 * math.prod(shape)
@@ -96,14 +109,17 @@ class Slot:
         return self._pinned[name][1]
 
     def upload(self, name: str, values: "NDArray[np.float32] | DeviceArray") -> None:
-        """Give the stream the copy of an input."""
+        """Give the stream the copy of an input, of as many rows as there are buffers for, or fewer."""
         card, to = self._card, self._addresses[name]
         if isinstance(values, DeviceArray):
             card.driver.copy(to, values.address, values.nbytes, card.stream)
-            return
-        pinned = self.pinned(name)
-        np.copyto(pinned, values)
-        card.driver.upload(to, pinned.ctypes.data, pinned.nbytes, card.stream)
+        else:
+            pinned = self.pinned(name)
+            np.copyto(pinned[: len(values)], values)
+            card.driver.upload(to, self._pinned[name][0], values.nbytes, card.stream)
+        if missing := self.rows - len(values):
+            size = missing * (values.nbytes // len(values))
+            card.driver.fill(to + values.nbytes, _TRIED, size, card.stream)
 
     def compute(self, options: "RunOptions") -> None:
         """Give the stream the graph's work.
@@ -112,10 +128,22 @@ class Slot:
             Exception: ONNX Runtime's, where it cannot run the graph.
         """
         self.uses += 1
+        self._flags[:] = 0
         if self._executable is not None:
             self._card.driver.launch(self._executable, self._card.stream)
         else:
-            self._session.run_with_iobinding(self._binding, options)
+            self._run(options)
+
+    def _run(self, options: "RunOptions") -> None:
+        """Give the stream each operator's work, and the look at what comes out."""
+        self._session.run_with_iobinding(self._binding, options)
+        for number, name in enumerate(self._looked_at):
+            at, count = self._flags.ctypes.data + 4 * number, math.prod(self.outputs[name])
+            self._card.driver.look_for_not_finite(self._addresses[name], count, at, self._card.stream)
+
+    def is_finite(self, name: str) -> bool | None:
+        """Whether all numbers of an output are finite, once the card is done; None where it has not looked at them."""
+        return not self._flags[self._looked_at.index(name)] if name in self._looked_at else None
 
     def capture(self, options: "RunOptions") -> None:
         """Record the graph's work, after it has run with these buffers, and prove that the record gives the same.
@@ -132,7 +160,7 @@ class Slot:
             raise Refused(str(error)) from None
         failed: Exception | None = None
         try:
-            self._session.run_with_iobinding(self._binding, options)
+            self._run(options)
         except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
             failed = error
         try:
@@ -178,8 +206,10 @@ class Slot:
         self._card.driver.synchronize(self._card.stream)
         return values
 
-    def give(self, out: Mapping[str, "NDArray[np.float32] | DeviceArray"], *, aside: bool) -> list[str]:
-        """Give a stream the copies of outputs: of arrays on the card at once, of others to pinned memory.
+    def give(
+        self, out: Mapping[str, "NDArray[np.float32] | DeviceArray | None"], *, rows: int, aside: bool
+    ) -> list[str]:
+        """Give a stream the copies of outputs' first rows: of arrays on the card at once, of others to pinned memory.
 
         `aside` copies to the host beside what is computed next. Returns the outputs that go to pinned memory.
         """
@@ -196,8 +226,8 @@ class Slot:
             card.driver.wait(self._done, card.back)
         stream = card.back if aside else card.stream
         for name in on_host:
-            pinned = self.pinned(name)
-            card.driver.download(pinned.ctypes.data, self._addresses[name], pinned.nbytes, stream)
+            size = self.pinned(name)[:rows].nbytes
+            card.driver.download(self._pinned[name][0], self._addresses[name], size, stream)
         card.driver.record(self._done, stream)
         return on_host
 
@@ -209,8 +239,3 @@ class Slot:
     def wait(self) -> None:
         """Wait until the card has done all that was asked of it."""
         self._card.driver.synchronize_event(self._done)
-
-
-def shapes(rows: int, names: Sequence[str], of_row: Shapes) -> dict[str, tuple[int, ...]]:
-    """The shapes of inputs or outputs of so many rows."""
-    return {name: (rows, *of_row[name]) for name in names}

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.utils.dlpack import from_dlpack
 
 from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, Model, load
 from aae_zoo.runtime.engine import engine as engines
@@ -32,7 +33,6 @@ from aae_zoo.runtime.engine.cuda.slot import Slot
 from aae_zoo.runtime.engine.session import open_session
 
 SOURCE = Path(__file__).parents[2] / "support" / "fake_cuda.c"
-NEAR = {"rtol": 0, "atol": 1e-6}
 INTS = ("node_kind", "capture_fails", "end_fails")
 REPLAY = ctypes.CFUNCTYPE(None, ctypes.c_long)
 
@@ -99,10 +99,14 @@ def replays(card: FakeCard, monkeypatch: pytest.MonkeyPatch) -> None:
     def replay(number: int) -> None:
         for slot in list(slots):
             if slot._executable == number:
-                slot._session.run_with_iobinding(slot._binding)
+                slot._run(None)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Slot, "__init__", remember)
     card.replays_with(replay)
+
+
+def near(found: Any, expected: NDArray[np.float32]) -> bool:
+    return np.allclose(found, expected, rtol=0, atol=1e-6)
 
 
 def model(name: str = "digits-gauss", **options: Any) -> Model:
@@ -152,16 +156,16 @@ def test_all_calls_give_what_the_cpu_gives(card: FakeCard, plain: Model, count: 
         images = plain.sample(count, seed=4)
         z = plain.encode(images)
         assert ours.graph("decoder").card is not None
-        assert np.allclose(ours.sample(count, seed=4), images, **NEAR)
-        assert np.allclose(ours.encode(images), z, **NEAR)
-        assert np.allclose(ours.decode(z), plain.decode(z), **NEAR)
-        assert np.allclose(ours.reconstruct(images), plain.reconstruct(images), **NEAR)
-        assert np.allclose(ours.sample(count, temperature=0.5), plain.sample(count, temperature=0.5), **NEAR)
-        assert np.allclose(np.concatenate(list(ours.stream("sample", count, seed=4))), images, **NEAR)
+        assert near(ours.sample(count, seed=4), images)
+        assert near(ours.encode(images), z)
+        assert near(ours.decode(z), plain.decode(z))
+        assert near(ours.reconstruct(images), plain.reconstruct(images))
+        assert near(ours.sample(count, temperature=0.5), plain.sample(count, temperature=0.5))
+        assert near(np.concatenate(list(ours.stream("sample", count, seed=4))), images)
         assert np.allclose(ours.score(images).score, plain.score(images).score, rtol=1e-4)
     out = np.full_like(images, np.nan)
     assert ours.decode(z, out=out) is out
-    assert np.allclose(out, plain.decode(z), **NEAR)
+    assert near(out, plain.decode(z))
 
 
 @pytest.mark.parametrize("count", [2, 64, 1500])
@@ -173,10 +177,10 @@ def test_arrays_stay_on_the_card(card: FakeCard, plain: Model, count: int) -> No
     for array in (drawn, z):
         assert isinstance(array, DeviceArray)
         assert array.device == "cuda:0"
-    assert np.allclose(drawn, images, **NEAR)
-    assert np.allclose(z, plain.encode(images), **NEAR)
-    assert np.allclose(ours.decode(z), plain.reconstruct(images), **NEAR)
-    assert np.allclose(ours.reconstruct(drawn), plain.reconstruct(images), **NEAR)
+    assert near(drawn, images)
+    assert near(z, plain.encode(images))
+    assert near(ours.decode(z), plain.reconstruct(images))
+    assert near(ours.reconstruct(drawn), plain.reconstruct(images))
     assert np.allclose(ours.interpolate(images[:2]), plain.interpolate(images[:2]), atol=1e-5)
     assert np.allclose(ours.nearest(drawn, drawn).distances, 0, atol=1e-3)
     assert np.allclose(np.concatenate([np.asarray(part) for part in ours.stream("decode", z)]), drawn, atol=1)
@@ -192,11 +196,11 @@ def test_arrays_of_other_libraries_are_taken_where_they_lie(
     images = plain.sample(20)
     z = plain.encode(images)
     for _ in range(4):
-        assert np.allclose(ours.decode(lent(z)), plain.decode(z), **NEAR)
-        assert np.allclose(ours.encode(lent(images)), z, **NEAR)
-        assert np.allclose(ours.reconstruct(lent(images)), plain.reconstruct(images), **NEAR)
+        assert near(ours.decode(lent(z)), plain.decode(z))
+        assert near(ours.encode(lent(images)), z)
+        assert near(ours.reconstruct(lent(images)), plain.reconstruct(images))
         noise = np.full((20, 2), 0.3, np.float32)
-        assert np.allclose(ours.sample_from(lent(noise)), plain.sample_from(noise), **NEAR)
+        assert near(ours.sample_from(lent(noise)), plain.sample_from(noise))
     given = Lent(z)
     ours.decode(given)
     decoder: Any = ours.graph("decoder")
@@ -209,7 +213,7 @@ def test_a_class_may_lie_on_the_card_too(card: FakeCard) -> None:
     z = np.zeros((3, ours.manifest.latent), np.float32)
     expected = ours.decode(z, y)
     for given in (Lent(y), LentByInterface(y), np.arange(3)):
-        assert np.allclose(ours.decode(Lent(z), given), expected, **NEAR)
+        assert near(ours.decode(Lent(z), given), expected)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +252,7 @@ class TestCapture:
         z = np.random.default_rng(0).standard_normal((64, 2)).astype(np.float32)
         for call in range(6):
             before = card["launches"]
-            assert np.allclose(ours.decode(z + call), plain.decode(z + call), **NEAR)
+            assert near(ours.decode(z + call), plain.decode(z + call))
             assert ours.graph("decoder").captures == ([64] if call >= 2 else [])
             assert card["launches"] - before == (0 if call < 2 else 2 if call == 2 else 1)
         assert ours.graph("decoder").uncaptured == ""
@@ -259,7 +263,7 @@ class TestCapture:
         for rows in [*range(1, 30), *range(1, 30)]:
             z = np.full((rows, 2), rows / 30, np.float32)
             for _ in range(4):
-                assert np.allclose(ours.decode(z), plain.decode(z), **NEAR)
+                assert near(ours.decode(z), plain.decode(z))
             assert len(ours.graph("decoder").captures) <= graphs._MOST_SLOTS
         assert card["used"] < 1 << 23
 
@@ -272,7 +276,7 @@ class TestCapture:
                 rows = (1, 3, 64, 700)[(thread + call) % 4]
                 z = np.full((rows, 2), thread / 16, np.float32)
                 found = ours["host" if call % 2 else "device"].decode(z)
-                if not np.allclose(found, plain.decode(z), **NEAR):
+                if not near(found, plain.decode(z)):
                     wrong.append((thread, call))
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
@@ -306,7 +310,7 @@ class TestCapture:
         before = card["launches"]
         for call in range(5):
             z = np.full((8, 2), call, np.float32)
-            assert np.allclose(ours.decode(z), plain.decode(z), **NEAR)
+            assert near(ours.decode(z), plain.decode(z))
         graph = ours.graph("decoder")
         assert graph.captures == []
         assert re.fullmatch(reason, graph.uncaptured), graph.uncaptured
@@ -324,7 +328,7 @@ def test_too_little_memory_is_one_sentence_and_passes(card: FakeCard, plain: Mod
         "let go of arrays that are no longer needed, or end other programs that use the card"
     )
     card["room"] = 1 << 40
-    assert np.allclose(ours.sample(2000), plain.sample(2000), **NEAR)
+    assert near(ours.sample(2000), plain.sample(2000))
 
 
 def test_onnx_runtimes_own_memory_may_be_too_little(card: FakeCard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,7 +378,7 @@ def test_an_array_outlives_its_model(card: FakeCard, plain: Model) -> None:
         drawn = ours.sample(10)
     del ours
     gc.collect()
-    assert np.allclose(drawn, plain.sample(10), **NEAR)
+    assert near(drawn, plain.sample(10))
 
 
 def test_a_closed_model_opens_again_and_a_copy_has_a_card_of_its_own(card: FakeCard, plain: Model) -> None:
@@ -383,7 +387,7 @@ def test_a_closed_model_opens_again_and_a_copy_has_a_card_of_its_own(card: FakeC
     ours.close()
     copy = pickle.loads(pickle.dumps(ours))  # noqa: S301 - our own
     for each in (ours, copy):
-        assert np.allclose(each.sample(3), plain.sample(3), **NEAR)
+        assert near(each.sample(3), plain.sample(3))
 
 
 def test_a_forked_child_leaves_the_card_alone(card: FakeCard, plain: Model) -> None:
@@ -397,7 +401,7 @@ def test_a_forked_child_leaves_the_card_alone(card: FakeCard, plain: Model) -> N
         gc.collect()
         os._exit(0 if card["frees"] == frees else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert np.allclose(drawn, plain.sample(2000), **NEAR)
+    assert near(drawn, plain.sample(2000))
 
 
 def test_on_the_cpu_arrays_are_of_the_same_kind(plain: Model) -> None:
@@ -408,7 +412,7 @@ def test_on_the_cpu_arrays_are_of_the_same_kind(plain: Model) -> None:
     assert repr(drawn) == "<DeviceArray float32 [1500, 1, 8, 8] on cpu>"
     assert np.array_equal(drawn.numpy(), expected)
     assert np.array_equal(np.from_dlpack(drawn), expected)
-    assert torch.equal(torch.from_dlpack(drawn), torch.from_numpy(expected))
+    assert torch.equal(from_dlpack(drawn), torch.from_numpy(expected))
     assert (len(drawn), drawn.ndim, drawn.size, drawn.nbytes) == (1500, 4, 96_000, 384_000)
     assert np.array_equal(drawn[5:7], expected[5:7])
     assert not hasattr(drawn, "__cuda_array_interface__")
@@ -416,14 +420,14 @@ def test_on_the_cpu_arrays_are_of_the_same_kind(plain: Model) -> None:
         drawn[3]
     with pytest.raises(BufferError, match="this array is given as it is, on cpu"):
         drawn.__dlpack__(dl_device=(2, 0))
-    assert np.allclose(ours.decode(ours.encode(drawn)), plain.reconstruct(expected), **NEAR)
+    assert near(ours.decode(ours.encode(drawn)), plain.reconstruct(expected))
     assert ours.score(drawn).score.shape == (1500,)
 
 
 def test_memory_lives_as_long_as_another_library_uses_it(plain: Model) -> None:
     before = len(arrays._lent)
     drawn: Any = model(arrays="device").sample(50)
-    tensor = torch.from_dlpack(drawn)
+    tensor = from_dlpack(drawn)
     unused = drawn.__dlpack__()
     assert len(arrays._lent) == before + 2
     del drawn, unused

@@ -1,0 +1,64 @@
+"""Threads that make noise and copy results while the card computes."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aae_zoo.runtime.engine.cpus import available_cpus
+
+_MOST: Final = 8
+# So many bytes are worth a thread of their own to be copied; page by page, new memory costs more than the copy.
+_WORTH: Final = 1 << 20
+# Batches whose noise is made ahead.
+_AHEAD: Final = 4
+
+Array = NDArray[np.float32]
+
+
+def copy(target: Array, source: Array) -> None:
+    """Copy an array into another of the same shape, in several threads where that is worth it."""
+    parts = min(source.nbytes // _WORTH, len(source))
+    if parts > 1:
+        parts = min(parts, _workers(os.getpid())[0])
+    if parts <= 1:
+        np.copyto(target, source)
+        return
+    pool = _workers(os.getpid())[1]
+    edges = np.linspace(0, len(source), parts + 1, dtype=int).tolist()
+    others = [pool.submit(np.copyto, target[a:b], source[a:b]) for a, b in pairwise(edges[1:])]
+    np.copyto(target[: edges[1]], source[: edges[1]])
+    for each in others:
+        each.result()
+
+
+class Ahead:
+    """What a function makes of the parts of a job, each made before it is asked for.
+
+    It may be asked for any part, at any time and by many threads; parts that follow each other are ready soonest.
+    """
+
+    def __init__(self, make: Callable[[slice], Array], rows: int, batch: int) -> None:
+        self._make, self._rows, self._batch = make, rows, batch
+        self._made: dict[int, Future[Array]] = {}
+
+    def __call__(self, part: slice) -> Array:
+        """What is made of some rows."""
+        found = self._made.pop(part.start, None)
+        pool = _workers(os.getpid())[1]
+        for start in range(part.stop, min(part.stop + _AHEAD * self._batch, self._rows), self._batch):
+            if start not in self._made:
+                self._made[start] = pool.submit(self._make, slice(start, min(start + self._batch, self._rows)))
+        return found.result() if found else self._make(part)
+
+
+@cache
+def _workers(process: int) -> tuple[int, ThreadPoolExecutor]:
+    """How many threads work in a process, and the threads: a fork does not inherit its parent's."""
+    count = min(_MOST, available_cpus())
+    return count, ThreadPoolExecutor(count, thread_name_prefix=f"aae-zoo-{process}")
