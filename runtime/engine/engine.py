@@ -181,18 +181,20 @@ class Engine:
     def run(self, graph: Graph, inputs: Arrays, out: Arrays | None = None) -> Arrays:
         """The same for as many rows as the graph works on at a time, or fewer."""
         if out is None and self.arrays == "device":
-            out = self._room(len(next(iter(inputs.values()))), graph.outputs)
+            return graph.run_there(inputs)
         return graph.run(inputs, out)
 
     def _room(self, rows: int, outputs: Mapping[str, tuple[int, ...]]) -> Any:
         """Arrays for results, where they are not to be numpy's."""
         if self.arrays == "host":
             return None
-        from aae_zoo.runtime.engine.cuda.arrays import host_array
+        from aae_zoo.runtime.engine.cuda.arrays import of_host
 
         card = self._card  # of the graph that has been opened for this
         shapes = {name: (rows, *shape) for name, shape in outputs.items()}
-        return {name: card.new(shape) if card else host_array(shape) for name, shape in shapes.items()}
+        return {
+            name: card.new(shape) if card else of_host(np.empty(shape, np.float32)) for name, shape in shapes.items()
+        }
 
     @cached_property
     def prior_draws(self) -> NDArray[np.float32]:

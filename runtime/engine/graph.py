@@ -108,6 +108,14 @@ class Graph:
             out[name][:] = values
         return out
 
+    def run_there(self, inputs: Values) -> Arrays:
+        """The outputs by name as `DeviceArray`s, where the session computes."""
+        from aae_zoo.runtime.engine.cuda.arrays import of_host  # few ask for them
+
+        placed: Any = {name: of_host(values) for name, values in self.run(inputs).items()}
+        arrays: Arrays = placed
+        return arrays
+
     def begin(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True, padded: bool = False) -> Finish:
         """Start a run; what is returned gives the outputs, as `run` does. On the CPU all is done at once.
 

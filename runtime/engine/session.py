@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # ONNX Runtime's levels of its log; warnings are its default.
 _WARNING: Final = 2
+_ERROR: Final = 3
 _FATAL: Final = 4
 # More than any machine has CPUs; starting many more takes minutes.
 _MOST_THREADS: Final = 4096
@@ -145,7 +146,8 @@ def _on_device(
     try:
         session = _session(ort, graph, wanted, threads, deterministic)
     finally:
-        ort.set_default_logger_severity(_WARNING)
+        # Without a choice of algorithms each convolution warns that it may be slow, when it first runs.
+        ort.set_default_logger_severity(_ERROR if deterministic else _WARNING)
     if absent := missing_providers(session, wanted):
         raise DeviceUnavailable(f"ONNX Runtime left out {absent}" + (f" ({missing})" if missing else ""))
     return session

@@ -60,9 +60,9 @@ class HostMemory:
         """All is done."""
 
 
-def host_array(shape: tuple[int, ...]) -> "DeviceArray":
-    """An array of a model that runs on the CPU, with nothing in it yet."""
-    return DeviceArray(HostMemory(np.empty(shape, np.float32)), shape)
+def of_host(values: NDArray[np.float32]) -> "DeviceArray":
+    """The array of a model that runs on the CPU."""
+    return DeviceArray(HostMemory(values), values.shape)
 
 
 class BorrowedMemory:
@@ -266,10 +266,11 @@ def _capsule(array: DeviceArray) -> object:
     return _api.PyCapsule_New(address, _NAME, ctypes.cast(_destructor, ctypes.c_void_p))
 
 
-def borrow(values: Any, name: str, stream: int, wait: Callable[[int], None]) -> DeviceArray:
-    """An array on a card of any library, as it lies there; `stream` then waits for what is being done to it.
+def borrow(values: Any, name: str, wait: Callable[[int], None]) -> DeviceArray:
+    """An array on a card of any library, as it lies there; `wait` lets those who use it wait for a stream.
 
-    `wait` makes that stream wait for another.
+    The library lets CUDA's default stream wait for what is being done to the array, which is the one that it works on
+    anyway as a rule.
 
     Raises:
         InvalidInput: it is not float32, not contiguous, or its library does not give it.
@@ -277,13 +278,13 @@ def borrow(values: Any, name: str, stream: int, wait: Callable[[int], None]) -> 
     if callable(detach := getattr(values, "detach", None)):  # torch does not lend what needs gradients
         values = detach()
     if hasattr(values, "__dlpack__"):
-        return _of_dlpack(values, name, stream)
+        return _of_dlpack(values, name, wait)
     return _of_interface(values, name, wait)
 
 
-def _of_dlpack(values: Any, name: str, stream: int) -> DeviceArray:
+def _of_dlpack(values: Any, name: str, wait: Callable[[int], None]) -> DeviceArray:
     try:
-        capsule = values.__dlpack__(stream=stream)
+        capsule = values.__dlpack__(stream=_LEGACY)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InvalidInput(f"{name} cannot be taken from the card ({reason}); give it as a numpy array") from None
@@ -294,6 +295,7 @@ def _of_dlpack(values: Any, name: str, stream: int) -> DeviceArray:
     strides = tuple(tensor.strides[: tensor.ndim]) if tensor.strides else None
     place = (tensor.kind, tensor.number)
     _check_plain(name, place, dtype, shape, strides)
+    wait(_LEGACY)
     address = (tensor.data or 0) + tensor.byte_offset
     return DeviceArray(BorrowedMemory(address, place, 4 * math.prod(shape), capsule), shape)
 

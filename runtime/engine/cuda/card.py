@@ -132,8 +132,8 @@ class Card:
                 values.lend(self.stream)
         else:
             with self.lock, self.driver:
-                array = borrow(values, name, self.stream, self.follow)
-        if array.device != f"cuda:{self.number}":
+                array = borrow(values, name, self.follow)
+        if array.__dlpack_device__() != self.place:
             raise InvalidInput(
                 f"{name} lies on {array.device} and the model runs on cuda:{self.number}; copy it there, "
                 f"or load the model with device={array.device!r}"

@@ -4,9 +4,10 @@ https://docs.nvidia.com/cuda/cuda-driver-api/ says what each call does. All addr
 """
 
 import ctypes
+import math
 import os
 import threading
-from ctypes import c_char_p, c_int, c_size_t, c_ubyte, c_uint, c_uint64, c_void_p
+from ctypes import c_char_p, c_float, c_int, c_size_t, c_ubyte, c_uint, c_uint64, c_void_p
 from types import TracebackType
 from typing import Any, Final
 
@@ -86,6 +87,7 @@ class Driver:
 
     def __init__(self, library: ctypes.CDLL, number: int) -> None:
         self.number = number
+        self._not_finite: int | None = None
         self._process = os.getpid()
         self._functions = {name: getattr(library, name) for name in _TAKES}
         for name, takes in _TAKES.items():
@@ -96,7 +98,7 @@ class Driver:
         self.call("cuDeviceGet", ctypes.byref(device), number)
         self._context = self._made("cuDevicePrimaryCtxRetain", device.value)
         with self:
-            self._not_finite = self._made("cuModuleGetFunction", self._made("cuModuleLoadData", PTX), NAME)
+            self._not_finite = self._kernel()
 
     def __enter__(self) -> None:
         if code := self._push(self._context):
@@ -120,6 +122,27 @@ class Driver:
         """
         if code := self._functions[name](*arguments):
             raise CudaError(name, code, self._name_of(code))
+
+    @property
+    def looks(self) -> bool:
+        """Whether the card can look for numbers that are not finite."""
+        return self._not_finite is not None
+
+    def _kernel(self) -> int | None:
+        """The kernel that looks for numbers that are not finite, if it finds one that is there and no other."""
+        try:
+            self._not_finite = self._made("cuModuleGetFunction", self._made("cuModuleLoadData", PTX), NAME)
+            at, stream = self.take_pinned(16), self.stream()
+            numbers, flags = (c_float * 2).from_address(at), (c_uint * 2).from_address(at + 8)
+            numbers[:], flags[:] = [1.0, math.nan], [0, 0]
+            self.look_for_not_finite(at, 1, at + 8, stream)
+            self.look_for_not_finite(at, 2, at + 12, stream)
+            self.synchronize(stream)
+            found = tuple(flags)
+            self.free_pinned(at)
+        except (CudaError, DeviceUnavailable):
+            return None
+        return self._not_finite if found == (0, 1) else None
 
     def take(self, size: int) -> int:
         """Memory of the card: its address.

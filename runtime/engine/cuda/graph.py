@@ -61,10 +61,14 @@ class CardGraph(Graph):
         """The outputs by name, as `Graph.run`; those on the card are not looked at for NaN and infinity."""
         return self._begin(inputs, out, finite=finite, aside=False)()
 
+    def run_there(self, inputs: Values) -> Arrays:
+        """The outputs by name, left on the card."""
+        return self._begin(inputs, None, finite=False, aside=False, there=True)()
+
     def begin(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True, padded: bool = False) -> Finish:
         """Start a run, and return at once: the results are there when what is returned has been called.
 
-        `padded` computes as many rows as `batch`, for the last rows of many: cuDNN takes 0.1 s for a new number of rows.
+        `padded` computes as many rows as `batch`, for the last rows of many: cuDNN takes 0.1 s for a new number.
         """
         return self._begin(inputs, out, finite=finite, aside=True, padded=padded)
 
@@ -76,7 +80,7 @@ class CardGraph(Graph):
         """
         rows = _rows(inputs)
         with self.card.lock, self.card.driver:
-            kept = {name: self.card.array((rows, *self.outputs[name])) for name in names}
+            kept = self._arrays(rows, names)
             slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
             slot.give(kept, rows=rows, aside=False)
             if self._must_wait(slot):
@@ -84,11 +88,22 @@ class CardGraph(Graph):
             self._release(slot)
         return kept
 
-    def _begin(self, inputs: Values, out: Arrays | None, *, finite: bool, aside: bool, padded: bool = False) -> Finish:
+    def _begin(
+        self,
+        inputs: Values,
+        out: Arrays | None,
+        *,
+        finite: bool,
+        aside: bool,
+        padded: bool = False,
+        there: bool = False,
+    ) -> Finish:
         rows = _rows(inputs)
         with self.card.lock, self.card.driver:
             slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
             wanted: Any = out if out is not None else dict.fromkeys(self.names)
+            if there:
+                wanted = self._arrays(rows, self.names)
             on_host = slot.give(wanted, rows=rows, aside=aside)
             if not on_host and not self._must_wait(slot):
                 self._release(slot)
@@ -137,6 +152,9 @@ class CardGraph(Graph):
         for name in self._inputs:
             slot.upload(name, inputs[name])
 
+    def _arrays(self, rows: int, names: Sequence[str]) -> dict[str, DeviceArray]:
+        return {name: self.card.array((rows, *self.outputs[name])) for name in names}
+
     def _must_wait(self, slot: Slot) -> bool:
         """Whether a call has to wait for the card, as it would keep much of another library's memory from it."""
         return sum(array.borrowed for array in slot.holds) > _MOST_HELD
@@ -147,10 +165,11 @@ class CardGraph(Graph):
             if slot.holds and slot.is_done:
                 slot.holds = []
         waiting = [slot for slot in self._slots if slot.rows == rows]
-        if waiting and (waiting[0].is_done or len(waiting) > _AHEAD):
+        if waiting and ((done := waiting[0].is_done) or len(waiting) > _AHEAD):
             slot = waiting[0]
             self._slots.remove(slot)
-            slot.wait()  # its pinned memory may still be read
+            if not done:
+                slot.wait()  # its pinned memory may still be read
             return slot
         return Slot(self.card, self.session, self.memory, rows, self._inputs, self.outputs)
 

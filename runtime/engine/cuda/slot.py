@@ -58,7 +58,8 @@ class Slot:
         self._executable: int | None = None
         self._addresses = {name: self._piece(shape) for name, shape in {**self.inputs, **self.outputs}.items()}
         self.size = sum(size for _, size in self._pieces)
-        self._looked_at = [name for name, shape in self.outputs.items() if 4 * math.prod(shape) >= _LARGE]
+        large = [name for name, shape in self.outputs.items() if 4 * math.prod(shape) >= _LARGE]
+        self._looked_at = large if card.driver.looks else []
         self._flags = self._flag_for_each()
         self._done = card.driver.event()
         self._binding = session.io_binding()
