@@ -11,7 +11,7 @@ static void *capturing[16];           /* streams */
 size_t used = 0;
 size_t room = (size_t)1 << 40;       /* what a test leaves of the card */
 int node_kind = 0;                   /* what a recorded graph consists of */
-int capture_fails = 0, end_fails = 0;
+int capture_fails = 0, end_fails = 0, module_fails = 0;
 long allocations = 0, frees = 0, launches = 0, waits = 0;
 void (*replay)(long) = 0;
 
@@ -80,7 +80,8 @@ int cuGraphDestroy(void *graph) { return 0; }
 int cuGraphExecDestroy(void *executable) { return 0; }
 int cuGraphLaunch(void *executable, void *stream) { launches++; if (replay) replay((long)executable); return 0; }
 static int self = 0;
-int cuModuleLoadData(void **module, const char *ptx) { *module = &self; return strstr(ptx, "not_finite") ? 0 : 218; }
+int cuModuleLoadData(void **module, const char *ptx) { 
+    *module = &self; return module_fails || !strstr(ptx, "not_finite") ? 218 : 0; }
 int cuModuleGetFunction(void **function, void *module, const char *name) {
     *function = module; return strcmp(name, "not_finite") ? 500 : 0; }
 int cuLaunchKernel(void *f, unsigned a, unsigned b, unsigned c, unsigned d, unsigned e, unsigned g, unsigned shared,
@@ -90,7 +91,9 @@ int cuLaunchKernel(void *f, unsigned a, unsigned b, unsigned c, unsigned d, unsi
     for (uint64_t k = 0; k < count; k++)
         if ((values[k] & 0x7f800000) == 0x7f800000) **(uint32_t **)given[2] = 1;
     return 0; }
-int cuPointerGetAttribute(void *to, int attribute, address at) { *(int *)to = attribute == 2 ? 2 : 0; return 0; }
+address pinned_from = 0, pinned_to = 0;   /* memory that a test has pinned */
+int cuPointerGetAttribute(void *to, int attribute, address at) {
+    *(int *)to = attribute != 2 ? 0 : pinned_from <= at && at < pinned_to ? 1 : 2; return 0; }
 int cuGetErrorName(int code, const char **name) {
     *name = code == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : code == 900 ? "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"
           : code == 901 ? "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED" : "CUDA_ERROR_UNKNOWN";

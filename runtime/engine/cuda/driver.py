@@ -67,7 +67,7 @@ _MEMCPY: Final = 1
 # CUDA_MEMCPY3D has 200 bytes; where the kinds of its two memories are, and their addresses.
 _COPY_BYTES: Final = 200
 _COPY_ENDS: Final = ((32, 48), (120, 136))
-_ON_DEVICE, _UNIFIED = 2, 4
+_ON_HOST, _ON_DEVICE, _UNIFIED = 1, 2, 4
 _POINTER_KIND, _POINTER_CARD = 2, 9
 
 
@@ -282,9 +282,16 @@ class Driver:
 
     def is_on_card(self, address: int) -> bool:
         """Whether an address is in a card's memory."""
+        return self._kind(address) == _ON_DEVICE
+
+    def is_pinned(self, address: int) -> bool:
+        """Whether an address is in pinned memory of the host, whoever has taken it."""
+        return self._kind(address) == _ON_HOST
+
+    def _kind(self, address: int) -> int:
         kind = c_uint()
         code = self._functions["cuPointerGetAttribute"](ctypes.byref(kind), _POINTER_KIND, address)
-        return bool(code == _SUCCESS and kind.value == _ON_DEVICE)
+        return kind.value if code == _SUCCESS else 0  # CUDA does not know the memory of others
 
     def _stays(self, node: int) -> bool:
         """Whether both ends of a copy lie on the card."""

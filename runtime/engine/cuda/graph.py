@@ -14,7 +14,6 @@ from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card
 from aae_zoo.runtime.engine.cuda.driver import CudaError, too_little
 from aae_zoo.runtime.engine.cuda.slot import Refused, Slot
-from aae_zoo.runtime.engine.cuda.workers import copy
 from aae_zoo.runtime.engine.graph import Graph, Values
 from aae_zoo.runtime.engine.session import import_onnxruntime
 from aae_zoo.runtime.errors import AaeZooError
@@ -101,13 +100,11 @@ class CardGraph(Graph):
         rows = _rows(inputs)
         with self.card.lock, self.card.driver:
             slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
-            wanted: Any = out if out is not None else dict.fromkeys(self.names)
-            if there:
-                wanted = self._arrays(rows, self.names)
-            on_host = slot.give(wanted, rows=rows, aside=aside)
+            placed: Any = self._arrays(rows, self.names) if there else out
+            on_host = slot.give(placed or dict.fromkeys(self.names), rows=rows, aside=aside)
             if not on_host and not self._must_wait(slot):
                 self._release(slot)
-                return lambda: wanted
+                return lambda: placed
 
         def finish() -> Arrays:
             try:
@@ -115,8 +112,7 @@ class CardGraph(Graph):
                     slot.wait()
             except CudaError as error:
                 raise self._failed(error) from None
-            slot.holds = []
-            found = out if out is not None else self._empty(rows)
+            found: Arrays = placed or self._empty(rows)
             for name in on_host:
                 self._fetch(slot, name, found[name], finite)
             with self.card.lock:
@@ -182,13 +178,12 @@ class CardGraph(Graph):
             self._slots.remove(next((each for each in self._slots if each.rows != slot.rows), slot))
 
     def _fetch(self, slot: Slot, name: str, target: NDArray[np.float32], finite: bool) -> None:
-        """Copy an output from pinned memory into its array."""
-        source = slot.pinned(name)[: len(target)]
+        """An output in its array, of the caller's or a new one."""
+        slot.fetch(name, target)
         if finite:
             on_card = slot.is_finite(name)
-            if not (is_finite(source) if on_card is None else on_card):
+            if not (is_finite(target) if on_card is None else on_card):
                 raise self._not_finite(name)
-        copy(target, source)
 
     def _failed(self, error: Exception) -> AaeZooError:
         if found := _FULL.search(str(error)):

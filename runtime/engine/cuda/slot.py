@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card, pinned_view
 from aae_zoo.runtime.engine.cuda.driver import CudaError
+from aae_zoo.runtime.engine.cuda.workers import copy
 
 if TYPE_CHECKING:
     from onnxruntime import RunOptions
@@ -53,6 +54,7 @@ class Slot:
         )
         self.uses = 0
         self.holds: list[DeviceArray] = []
+        self._direct: dict[str, int] = {}
         self._pieces: list[tuple[int, int]] = []
         self._pinned: dict[str, tuple[int, NDArray[np.float32]]] = {}
         self._executable: int | None = None
@@ -210,9 +212,9 @@ class Slot:
     def give(
         self, out: Mapping[str, "NDArray[np.float32] | DeviceArray | None"], *, rows: int, aside: bool
     ) -> list[str]:
-        """Give a stream the copies of outputs' first rows: of arrays on the card at once, of others to pinned memory.
+        """Give a stream the copies of outputs' first rows: to arrays on the card, or to pinned memory of the host.
 
-        `aside` copies to the host beside what is computed next. Returns the outputs that go to pinned memory.
+        `aside` copies to the host beside what is computed next. Returns the outputs that go to the host.
         """
         card = self._card
         on_host = []
@@ -221,16 +223,30 @@ class Slot:
                 card.driver.copy(values.address, self._addresses[name], values.nbytes, card.stream)
             else:
                 on_host.append(name)
+        self._direct = {name: at for name in on_host if (at := self._pinned_already(out[name]))}
         aside &= bool(on_host)
         if aside:
             card.driver.record(self._done, card.stream)
             card.driver.wait(self._done, card.back)
         stream = card.back if aside else card.stream
         for name in on_host:
-            size = self.pinned(name)[:rows].nbytes
-            card.driver.download(self._pinned[name][0], self._addresses[name], size, stream)
+            size = 4 * rows * math.prod(self.outputs[name][1:])
+            to = self._direct.get(name) or self.pinned(name).ctypes.data
+            card.driver.download(to, self._addresses[name], size, stream)
         card.driver.record(self._done, stream)
         return on_host
+
+    def _pinned_already(self, values: Any) -> int:
+        """Where a large array of the caller's begins, if the card can write it by itself."""
+        if not isinstance(values, np.ndarray) or values.nbytes < _LARGE:
+            return 0
+        address = values.ctypes.data
+        return address if self._card.driver.is_pinned(address) else 0
+
+    def fetch(self, name: str, target: NDArray[np.float32]) -> None:
+        """Copy an output that went to the host into its array, once the card is done."""
+        if name not in self._direct:
+            copy(target, self.pinned(name)[: len(target)])
 
     @property
     def is_done(self) -> bool:
@@ -240,3 +256,4 @@ class Slot:
     def wait(self) -> None:
         """Wait until the card has done all that was asked of it."""
         self._card.driver.synchronize_event(self._done)
+        self.holds = []

@@ -33,7 +33,7 @@ from aae_zoo.runtime.engine.cuda.slot import Slot
 from aae_zoo.runtime.engine.session import open_session
 
 SOURCE = Path(__file__).parents[2] / "support" / "fake_cuda.c"
-INTS = ("node_kind", "capture_fails", "end_fails")
+INTS = ("node_kind", "capture_fails", "end_fails", "module_fails")
 REPLAY = ctypes.CFUNCTYPE(None, ctypes.c_long)
 
 
@@ -240,6 +240,64 @@ def test_an_array_on_a_card_and_a_model_on_the_cpu(plain: Model) -> None:
         plain.decode(Lent(np.zeros((3, 2), np.float32)))
     with pytest.raises(InvalidInput, match="arrays is 'gpu', expected host or device"):
         load("digits-gauss", arrays="gpu")  # type: ignore[arg-type]
+
+
+def test_large_arrays_of_other_libraries_are_free_again_when_the_call_returns(card: FakeCard, plain: Model) -> None:
+    ours = model(arrays="device")
+    images = np.tile(plain.sample(50), (400, 1, 1, 1))
+    given = Lent(images)
+    for call, expected in ((ours.encode, plain.encode), (ours.reconstruct, plain.reconstruct)):
+        assert near(call(given), expected(images))
+    decoder, encoder = (ours.graph(role) for role in ("decoder", "encoder"))
+    gc.collect()
+    assert [slot.holds for graph in (decoder, encoder) for slot in vars(graph)["_slots"] if slot.holds] == []
+
+
+def test_the_last_rows_of_many_are_computed_with_as_many_as_before(card: FakeCard, plain: Model) -> None:
+    """A new number of rows costs cuDNN's search; what is beyond the last row is no garbage, and nobody sees it."""
+    ours = model()
+    batch = ours.batch
+    for count in (batch + 1, 3 * batch - 1, 3 * batch):
+        images = plain.sample(count, seed=9)
+        assert near(ours.sample(count, seed=9), images)
+        assert near(ours.encode(images), plain.encode(images))
+        assert near(ours.reconstruct(images), plain.reconstruct(images))
+        assert near(ours.decode(plain.encode(images)), plain.reconstruct(images))
+    assert {slot.rows for slot in vars(ours.graph("decoder"))["_slots"]} == {batch}
+
+
+def test_pinned_arrays_are_written_by_the_card_itself(card: FakeCard, plain: Model) -> None:
+    ours = model()
+    z = np.random.default_rng(0).standard_normal((5000, 2)).astype(np.float32)
+    out = np.full((5000, 1, 8, 8), np.nan, np.float32)
+    card["pinned_from"], card["pinned_to"] = out.ctypes.data, out.ctypes.data + out.nbytes
+    assert ours.decode(z, out=out) is out
+    assert near(out, plain.decode(z))
+    with pytest.raises(InvalidBundle, match="gives numbers for image that are not finite"):
+        ours.decode(np.full((5000, 2), 3e38, np.float32), out=out)
+    card["pinned_from"] = card["pinned_to"] = 0
+
+
+def test_a_card_that_cannot_look_for_nan_leaves_it_to_the_host(card: FakeCard, plain: Model) -> None:
+    card["module_fails"] = 1
+    ours = model()
+    decoder: Any = ours.graph("decoder")
+    assert not decoder.card.driver.looks
+    assert near(ours.sample(3000), plain.sample(3000))
+    with pytest.raises(InvalidBundle, match="gives numbers for image that are not finite"):
+        ours.decode(np.full((5000, 2), 3e38, np.float32))
+
+
+def test_a_driver_without_what_is_needed_leaves_all_to_onnx_runtime(
+    card: FakeCard, plain: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "old.c").write_text("int cuInit(unsigned flags) { return 0; }")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", tmp_path / "old.c"], check=True)
+    monkeypatch.setattr(gpus, "_DRIVER", (str(tmp_path / "libcuda.so.1"),))
+    monkeypatch.setattr(engines, "open_session", lambda graph, *, stream, **options: open_session(graph, **options))
+    ours = model()
+    assert ours.graph("decoder").card is None
+    assert np.array_equal(ours.sample(30), plain.sample(30))
 
 
 @pytest.mark.usefixtures("replays")
