@@ -664,7 +664,8 @@ class Model:
         if (y is not None) != self._engine.conditional:
             takes, given = ("z, y", "z") if y is None else ("z", "z, y")
             raise InvalidInput(f"the decoder of {self.manifest.name} takes {takes}, given {given}")
-        lent: Any = self._engine.lent("decoder", z, "z", (self.manifest.latent,))
+        # What numpy has made, as a rule, is asked no more: that counts beside a run of 0.03 ms.
+        lent: Any = None if type(z) is np.ndarray else self._engine.lent("decoder", z, "z", (self.manifest.latent,))
         codes = {"z": check_codes(z, self.manifest.latent, "z") if lent is None else lent}
         if y is not None:
             is_float = str(getattr(y, "dtype", "")).endswith("float32")  # class numbers become rows of them on the host

@@ -70,18 +70,8 @@ class Engine:
         call_after_forks(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = (
-            "manifest",
-            "device",
-            "arrays",
-            "_bundle",
-            "_threads",
-            "_precision",
-            "_tf32",
-            "_deterministic",
-            "_worker",
-        )
-        return {name: getattr(self, name) for name in kept}
+        made_here = ("_graphs", "_lock", "_card", "prior_draws")
+        return {name: value for name, value in self.__dict__.items() if name not in made_here}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -176,7 +166,7 @@ class Engine:
 
     def job(self, graph: Graph, inputs: Arrays) -> Job:
         """A graph's outputs for inputs of any number of rows, placed where this model's results are."""
-        return graph.job(inputs)._replace(room=self._room)
+        return graph.job(inputs)._replace(room=self._room(graph))
 
     def run(self, graph: Graph, inputs: Arrays, out: Arrays | None = None) -> Arrays:
         """The same for as many rows as the graph works on at a time, or fewer."""
@@ -184,17 +174,9 @@ class Engine:
             return graph.run_there(inputs)
         return graph.run(inputs, out)
 
-    def _room(self, rows: int, outputs: Mapping[str, tuple[int, ...]]) -> Any:
-        """Arrays for results, where they are not to be numpy's."""
-        if self.arrays == "host":
-            return None
-        from aae_zoo.runtime.engine.cuda.arrays import of_host
-
-        card = self._card  # of the graph that has been opened for this
-        shapes = {name: (rows, *shape) for name, shape in outputs.items()}
-        return {
-            name: card.new(shape) if card else of_host(np.empty(shape, np.float32)) for name, shape in shapes.items()
-        }
+    def _room(self, graph: Graph) -> Callable[[int], Any] | None:
+        """What makes arrays for so many rows of a graph's results, where they are not to be numpy's."""
+        return graph.room if self.arrays == "device" else None
 
     @cached_property
     def prior_draws(self) -> NDArray[np.float32]:
@@ -203,18 +185,27 @@ class Engine:
 
     def sample_job(self, draw: Draw) -> Job:
         """Images of draws of the prior."""
-        self.graph("prior")  # before the decoder, which is large: a fault of the prior is reported at once
-        decoder = self.graph("decoder")
-        noise = draw.noise
+        prior = self.graph("prior")  # before the decoder, which is large: a fault of the prior is reported at once
+        decoder, noise = self.graph("decoder"), draw.noise
         if decoder.ahead and draw.count > decoder.batch:
             from aae_zoo.runtime.engine.cuda.workers import Ahead  # the CPU does not need it
 
             noise = Ahead(draw.noise, draw.count, decoder.batch)
-        return self._images(draw.count, lambda part, out: self._decode_draw(draw, noise(part), part, out))
+
+        def begin(part: slice, out: Arrays | None) -> Finish:
+            if draw.temperature == 1:
+                return _decoded(prior, decoder, noise(part), part, out)
+            given = noise(part)
+            codes, middle = prior.run({"u": given}), prior.run({"u": draw.middle(given)})["z"]
+            z = middle + np.float32(draw.temperature) * (codes["z"] - middle)
+            return decoder.begin(codes | {"z": z}, out, padded=part.start > 0)
+
+        return self._images(draw.count, begin)
 
     def noise_job(self, noise: NDArray[np.float32]) -> Job:
         """Images of noise [n, noise]."""
-        return self._images(len(noise), lambda part, out: self._decode_noise(noise[part], part, out))
+        prior, decoder = self.graph("prior"), self.graph("decoder")
+        return self._images(len(noise), lambda part, out: _decoded(prior, decoder, noise[part], part, out))
 
     def encode_job(self, images: Images) -> Job:
         """Every output of the encoder."""
@@ -225,7 +216,7 @@ class Engine:
             graph.outputs,
             lambda part, out: graph.begin({"image": images.rows(part)}, out, padded=part.start > 0),
             graph.ahead,
-            self._room,
+            self._room(graph),
         )
 
     def reconstruct_job(self, images: Images, asked: Asked | None = None) -> Job:
@@ -307,20 +298,7 @@ class Engine:
 
     def _images(self, count: int, begin: Callable[[slice, Arrays | None], Finish]) -> Job:
         decoder = self.graph("decoder")
-        return Job(count, decoder.batch, decoder.outputs, begin, decoder.ahead, self._room)
-
-    def _decode_noise(self, noise: NDArray[np.float32], part: slice, out: Arrays | None) -> Finish:
-        decoder, padded = self.graph("decoder"), part.start > 0
-        codes = self.graph("prior").keep({"u": noise}, sorted(decoder.inputs), padded=padded)
-        return decoder.begin(codes, out, padded=padded)
-
-    def _decode_draw(self, draw: Draw, noise: NDArray[np.float32], part: slice, out: Arrays | None) -> Finish:
-        if draw.temperature == 1:
-            return self._decode_noise(noise, part, out)
-        prior = self.graph("prior")
-        codes, middle = prior.run({"u": noise}), prior.run({"u": draw.middle(noise)})["z"]
-        z = middle + np.float32(draw.temperature) * (codes["z"] - middle)
-        return self.graph("decoder").begin(codes | {"z": z}, out)
+        return Job(count, decoder.batch, decoder.outputs, begin, decoder.ahead, self._room(decoder))
 
     def _score(self, images: NDArray[np.float32], maps: bool) -> Arrays:
         codes = self.graph("encoder").run({"image": images})
@@ -350,6 +328,13 @@ class Engine:
             return
         for rows in product(*(np.eye(width, dtype=np.float32) for width in self.manifest.widths)):
             yield {"z": codes["z"], "y": np.tile(np.concatenate(rows), (len(codes["z"]), 1))}
+
+
+def _decoded(prior: Graph, decoder: Graph, noise: NDArray[np.float32], part: slice, out: Arrays | None) -> Finish:
+    """The images of noise, which is that of the rows `part`."""
+    padded = part.start > 0
+    codes = prior.keep({"u": noise}, sorted(decoder.inputs), padded=padded)
+    return decoder.begin(codes, out, padded=padded)
 
 
 def _worker(bundle: Bundle, device: Device, threads: int | None, precision: str) -> "Worker":

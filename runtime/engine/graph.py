@@ -110,11 +110,13 @@ class Graph:
 
     def run_there(self, inputs: Values) -> Arrays:
         """The outputs by name as `DeviceArray`s, where the session computes."""
+        return self.run(inputs, self.room(_rows(inputs)))
+
+    def room(self, rows: int) -> Any:
+        """`DeviceArray`s for so many rows of the outputs, by name, with nothing in them yet."""
         from aae_zoo.runtime.engine.cuda.arrays import of_host  # few ask for them
 
-        placed: Any = {name: of_host(values) for name, values in self.run(inputs).items()}
-        arrays: Arrays = placed
-        return arrays
+        return {name: of_host(values) for name, values in self._empty(rows).items()}
 
     def begin(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True, padded: bool = False) -> Finish:
         """Start a run; what is returned gives the outputs, as `run` does. On the CPU all is done at once.

@@ -61,9 +61,8 @@ def open_session(
     try:
         return _on_device(ort, graph, wanted, threads, deterministic, stream)
     except (InvalidBundle, DeviceUnavailable) as error:
-        on_cpu = _session(
-            ort, graph, [(CPU, {})], threads, deterministic
-        )  # raises where the graph, not the device, is at fault
+        # raises where the graph, not the device, is at fault
+        on_cpu = _session(ort, graph, [(CPU, {})], threads, deterministic)
         if device != "auto":
             raise DeviceUnavailable(
                 f"device {device} was asked for, but cannot be used: {error}; "

@@ -29,7 +29,7 @@ class Job(NamedTuple):
     outputs: Mapping[str, tuple[int, ...]]
     begin: Callable[[slice, Arrays | None], Finish]
     ahead: int = 0
-    room: Callable[[int, Mapping[str, tuple[int, ...]]], Arrays | None] | None = None
+    room: Callable[[int], Arrays] | None = None
 
     def step(self, part: slice, out: Arrays | None) -> Arrays:
         """The results of some rows."""
@@ -50,7 +50,7 @@ class Job(NamedTuple):
         return self._finished(lambda part: self._made(part.stop - part.start))
 
     def _made(self, rows: int) -> Arrays | None:
-        return self.room(rows, self.outputs) if self.room else None
+        return self.room(rows) if self.room else None
 
     def _finished(self, out: Callable[[slice], Arrays | None]) -> Iterator[Arrays]:
         """Begin each batch, into the arrays `out` of its rows, and finish it when `ahead` more have begun."""

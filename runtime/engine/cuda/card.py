@@ -5,6 +5,7 @@ prior's codes, the decoder's images, the copies. Whoever gives the stream someth
 """
 
 import ctypes
+import math
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -112,13 +113,8 @@ class Card:
         Raises:
             DeviceUnavailable: the card has no room for it.
         """
-        size = 4 * int(np.prod(shape))
+        size = 4 * math.prod(shape)
         return DeviceArray(CardMemory(self, self.take(size), size), shape)
-
-    def new(self, shape: tuple[int, ...]) -> DeviceArray:
-        """The same, without the lock."""
-        with self.lock, self.driver:
-            return self.array(shape)
 
     def borrow(self, values: Any, name: str, shape: tuple[int, ...]) -> DeviceArray:
         """An input [n, *shape] that lies on this card, as it lies there.
@@ -221,5 +217,5 @@ class CardMemory:
 
 def pinned_view(address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """An array of numpy over memory that somebody else keeps."""
-    numbers: Any = (ctypes.c_float * int(np.prod(shape))).from_address(address)
+    numbers: Any = (ctypes.c_float * math.prod(shape)).from_address(address)
     return np.frombuffer(numbers, np.float32).reshape(shape)

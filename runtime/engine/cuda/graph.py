@@ -64,6 +64,11 @@ class CardGraph(Graph):
         """The outputs by name, left on the card."""
         return self._begin(inputs, None, finite=False, aside=False, there=True)()
 
+    def room(self, rows: int) -> Any:
+        """`DeviceArray`s on the card for so many rows of the outputs, by name, with nothing in them yet."""
+        with self.card.lock, self.card.driver:
+            return self._arrays(rows, self.names)
+
     def begin(self, inputs: Values, out: Arrays | None = None, *, finite: bool = True, padded: bool = False) -> Finish:
         """Start a run, and return at once: the results are there when what is returned has been called.
 

@@ -55,7 +55,8 @@ class FakeCard:
     def replays_with(self, replay: Callable[[int], None] | None) -> None:
         """Call `replay` for each graph that is launched, with its number."""
         self._kept = REPLAY(replay) if replay else None
-        ctypes.c_void_p.in_dll(self._library, "replay").value = ctypes.cast(self._kept, ctypes.c_void_p).value
+        address = ctypes.cast(self._kept, ctypes.c_void_p).value if self._kept else None
+        ctypes.c_void_p.in_dll(self._library, "replay").value = address
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +100,7 @@ def replays(card: FakeCard, monkeypatch: pytest.MonkeyPatch) -> None:
     def replay(number: int) -> None:
         for slot in list(slots):
             if slot._executable == number:
-                slot._run(None)  # type: ignore[arg-type]
+                slot._run(None)
 
     monkeypatch.setattr(Slot, "__init__", remember)
     card.replays_with(replay)
@@ -445,6 +446,18 @@ def test_a_closed_model_opens_again_and_a_copy_has_a_card_of_its_own(card: FakeC
     copy = pickle.loads(pickle.dumps(ours))  # noqa: S301 - our own
     for each in (ours, copy):
         assert near(each.sample(3), plain.sample(3))
+
+
+def test_a_model_may_be_closed_while_its_results_are_asked_for(card: FakeCard, plain: Model) -> None:
+    expected = plain.sample(3000)
+    for where in ("host", "device"):
+        ours = model(arrays=where)
+        parts = iter(ours.stream("sample", 3000))
+        found = [np.asarray(next(parts))]
+        ours.close()
+        gc.collect()
+        found += [np.asarray(part) for part in parts]
+        assert near(np.concatenate(found), expected)
 
 
 def test_a_forked_child_leaves_the_card_alone(card: FakeCard, plain: Model) -> None:
