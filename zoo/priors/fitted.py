@@ -57,7 +57,7 @@ class Prior(BasePrior):
     def fit(self, z: Tensor, seed: int) -> None:
         """Fit the mixture by expectation maximisation, from k-means++ centres."""
         mixture = GaussianMixture(len(self.means), reg_covar=1e-4, init_params="k-means++", random_state=seed)
-        mixture.fit(z.numpy())
+        mixture.fit(z.cpu().numpy())
         self.until.copy_(torch.from_numpy(mixture.weights_.cumsum()))
         self.means.copy_(torch.from_numpy(mixture.means_))
         self.factors.copy_(torch.linalg.cholesky(torch.from_numpy(mixture.covariances_)))
