@@ -271,7 +271,7 @@ class Trainer:
             try:
                 self._say_beforehand(total - self.step)
                 while self.epoch < self.settings.epochs:
-                    self._train_epoch(bar)
+                    self.train_epoch(bar)
             except KeyboardInterrupt:
                 leave(Interrupted(f"interrupted in epoch {self.epoch + 1}; {self._how_to_go_on()}"))
             finally:
@@ -285,13 +285,13 @@ class Trainer:
             took = f"{steps:,} steps of {1000 * found.step:.3g} ms, and about {found.bytes / 1e9:.1f} GB of memory"
             tqdm.write(f"training takes about {duration(steps * found.step)}: {took}", file=sys.stderr)
 
-    def _train_epoch(self, bar: "tqdm[Any]") -> None:
+    def train_epoch(self, bar: "tqdm[Any]") -> None:
         """One pass over the training images; then the main process measures, reports, draws and keeps."""
         started = time.perf_counter()
         self.objective.train()
         totals: dict[str, float] = {}
         unread = 0
-        for number, _ in enumerate(self._steps(), 1):
+        for number, _ in enumerate(self.steps(), 1):
             unread += 1
             if number == self.steps_per_epoch or self._looks_at(self.step):
                 sums = self._read_losses(unread)
@@ -306,7 +306,7 @@ class Trainer:
                 means = {name: total / self.steps_per_epoch for name, total in totals.items()}
                 self._end_epoch(means, random, started)
 
-    def _steps(self) -> Iterator[None]:
+    def steps(self) -> Iterator[None]:
         """Make one of the epoch's steps, with the losses before it, each time the next is asked for."""
         if self.card is not None:
             some = self._order()

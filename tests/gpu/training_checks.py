@@ -1,0 +1,237 @@
+"""What of training needs a GPU: that a step replayed as a CUDA graph is the step as it is written, and how fast it is.
+
+`checks` gives each by its name, as a function that returns its figures or raises an AssertionError. Each works in a
+folder of its own that is removed. Pictures are made up, but for the whole training, which is of MNIST.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import load_file
+from torch import Generator, Tensor
+from tqdm import tqdm
+
+from aae_zoo.zoo.data.dataset import Attribute, Dataset
+from aae_zoo.zoo.data.loading import declarations
+from aae_zoo.zoo.objectives import Batch
+from aae_zoo.zoo.processes import Processes
+from aae_zoo.zoo.recipe import Recipe, load_recipe
+from aae_zoo.zoo.steps.replayed import WARM_UP, repeatable
+from aae_zoo.zoo.training.trainer import Trainer, train
+
+STEPS: Final = 50
+# Of float32, over so many steps of adversaries that answer each other.
+NOISE: Final = 1e-4
+# Every objective, every prior that draws in another way, dropout, batch normalisation, and each kind of posterior.
+RECIPES: Final[dict[str, Sequence[str]]] = {
+    "mnist-gauss": (),
+    "mnist-gauss6": (),
+    "mnist-gauss6, universal": ("objective.posterior=universal", "objective.entropy_weight=0.0"),
+    "mnist-mixture": ("data.labels=1000",),
+    "mnist-swissroll": ("data.labels=1000",),
+    "mnist-bits": (),
+    "mnist-plane": (),
+    "mnist-vae": (),
+    "mnist-wae": (),
+    "mnist-ae": (),
+    "mnist-dae": (),
+    "mnist-style": (),
+    "mnist-semi100": (),
+    "mnist-embed": (),
+    "mnist-cluster": (),
+    "mnist-oneclass": (),
+    "avatars-style": (),
+    "folder-small": (),
+    "cifar10-wae": (),
+}
+_TRAINING, _TEST, _VALIDATION = 6000, 1000, 1000
+_SECONDS: Final = 20.0
+
+
+def checks() -> Iterator[tuple[str, Callable[[], str]]]:
+    """All of them by name."""
+    for name in RECIPES:
+        yield f"training: {name}, replayed against as written", partial(_in_folder, partial(_replayed, name))
+    yield "training: a resumed run has the weights of one that was not", partial(_in_folder, _resumed)
+    yield "training: a step that cannot be replayed is made as written", partial(_in_folder, _refused)
+    yield "training: mnist-gauss from start to metrics", partial(_in_folder, _whole)
+
+
+def recipe(name: str, *overrides: str) -> Recipe:
+    """A recipe by its name in `RECIPES`, for the pictures of `made_up`."""
+    usual = [f"data.validation={_VALIDATION}", "training.pictures_every=1000"]
+    return load_recipe(name.partition(",")[0], [*usual, *RECIPES[name], *overrides])
+
+
+def made_up(recipe: Recipe) -> Dataset:
+    """Pictures of the shape that a recipe's have, each a blot, with classes and attributes that are where it is."""
+    declared = declarations().get(recipe.data.dataset)
+    size = recipe.data.size
+    channels, height, width = (declared and declared.IMAGE_SHAPE) or (recipe.data.channels or 1, size or 1, size or 1)
+    generator = torch.Generator().manual_seed(0)
+    count = _TRAINING + _TEST
+    at = torch.rand(count, 2, generator=generator)
+    down, across = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)[None]
+    blots = torch.exp(-20 * ((down - at[:, 0, None, None]) ** 2 + (across - at[:, 1, None, None]) ** 2))
+    images = (blots[:, None] * torch.rand(count, channels, 1, 1, generator=generator) * 255).byte()
+    widths: Sequence[int] = getattr(recipe.prior, "classes", ()) if recipe.data.attributes else ()
+    told = torch.stack([(at[:, 0] * n).long() for n in widths], 1) if widths else None
+    names = recipe.data.attributes
+    attributes = [Attribute(n, tuple(map(str, range(w)))) for n, w in zip(names, widths, strict=True)]
+    labels = (at[:, 1] * 10).long()
+    cut = slice(0, _TRAINING), slice(_TRAINING, None)
+    images_of, labels_of = ([values[part] for part in cut] for values in (images, labels))
+    told_of = [None if told is None else told[part] for part in cut]
+    return Dataset(
+        *("made-up", images_of[0], labels_of[0], images_of[1], labels_of[1], tuple("0123456789"), {}),
+        attributes=tuple(attributes),
+        train_attributes=told_of[0],
+        test_attributes=told_of[1],
+    )
+
+
+def started(name: str, folder: Path, *, written: bool = False, resume: bool = False) -> Trainer:
+    """A training of a recipe that has begun; with `written` its steps are never replayed."""
+    chosen = recipe(name)
+    trainer = Trainer(chosen, made_up(chosen), folder, Processes())
+    trainer.start(resume=resume)
+    assert trainer.card is not None, f"training goes to {trainer.processes.device}, expected one CUDA device"
+    if written:
+        trainer.card.make = trainer.card.step
+    trainer.objective.train()
+    return trainer
+
+
+def losses_of(trainer: Trainer, steps: int) -> Tensor:
+    """The losses [steps, losses] of the next steps."""
+    assert trainer.card is not None
+    rows: list[list[float]] = []
+    while len(rows) < steps:
+        for _ in trainer.steps():
+            rows.append(list(trainer.losses.read()[1].values()))
+            trainer.step += 1
+            if len(rows) == steps:
+                break
+    return torch.tensor(rows)
+
+
+def milliseconds(trainer: Trainer, steps: int = 100) -> float:
+    """How long a step takes when nobody looks at its losses."""
+    make = trainer.steps()
+    next(make)
+    torch.cuda.synchronize()
+    began, done = time.perf_counter(), 0
+    while done < steps:
+        for _ in make:
+            done += 1
+            if done == steps:
+                break
+        else:
+            make = trainer.steps()
+    torch.cuda.synchronize()
+    return 1000 * (time.perf_counter() - began) / steps
+
+
+def _in_folder(check: Callable[[Path], str]) -> str:
+    with tempfile.TemporaryDirectory() as folder, repeatable(torch.device("cuda")):
+        return check(Path(folder))
+
+
+def _replayed(name: str, folder: Path) -> str:
+    """The losses of 50 steps, the first of which are made as written both ways: an epoch is longer than the warm-up."""
+    written, replayed = (started(name, folder / str(way), written=way == 0) for way in range(2))
+    a, b = losses_of(written, STEPS), losses_of(replayed, STEPS)
+    assert replayed.card is not None
+    assert replayed.card.refused is None, f"it cannot be replayed: {replayed.card.refused}"
+    assert len(a) > WARM_UP
+    apart = float(((a - b).abs() / a.abs().clamp(min=1)).max())
+    text = f"{apart:.1e} over {STEPS} steps, {milliseconds(replayed):.2f} against {milliseconds(written):.2f} ms"
+    for trainer in (written, replayed):
+        trainer.log.close()
+    assert apart <= NOISE, f"{text}, expected at most {NOISE:g}"
+    return text
+
+
+class _Bar:
+    def update(self) -> None:
+        """Show nothing."""
+
+
+def _resumed(folder: Path) -> str:
+    """Two epochs at one stretch, and the second in another trainer: the same weights, bit for bit."""
+    bar: Any = _Bar()
+    whole = started("mnist-gauss", folder / "whole")
+    for _ in range(2):
+        whole.train_epoch(bar)
+    first = started("mnist-gauss", folder / "parts")
+    first.train_epoch(bar)
+    second = started("mnist-gauss", folder / "parts", resume=True)
+    second.train_epoch(bar)
+    for trainer in (whole, first, second):
+        trainer.log.close()
+    a, b = (load_file(folder / name / "model.safetensors") for name in ("whole", "parts"))
+    apart = max(float((a[key].double() - b[key].double()).abs().max()) for key in a)
+    assert a.keys() == b.keys()
+    assert apart == 0, f"weights differ by {apart:.1e}, expected the same bits"
+    return f"the same bits in {len(a)} tensors"
+
+
+def _refused(folder: Path) -> str:
+    """A step that waits for the device: it trains as if nobody had tried to replay it, and says why it is not."""
+    trainers = [started("mnist-plane", folder / str(way), written=way == 0) for way in range(2)]
+    for trainer in trainers:
+        _wait_in_each_step(trainer)
+    a, b = (losses_of(trainer, STEPS) for trainer in trainers)
+    reason = trainers[1].card and trainers[1].card.refused
+    for trainer in trainers:
+        trainer.log.close()
+    assert reason, "a step that waits for the device was replayed"
+    apart = float(((a - b).abs() / a.abs().clamp(min=1)).max())
+    assert apart <= NOISE, f"{apart:.1e} from the same steps as written, expected at most {NOISE:g}"
+    return f"{apart:.1e} over {STEPS} steps; it says: {reason[:60]}"
+
+
+def _wait_in_each_step(trainer: Trainer) -> None:
+    step = trainer.objective.step
+
+    def waiting(batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        losses = step(batch, generator)
+        assert all(float(loss) == float(loss) for loss in losses.values())
+        return losses
+
+    trainer.objective.step = waiting  # type: ignore[method-assign]
+
+
+def _whole(folder: Path) -> str:
+    """The recipe as it is shipped, with all its epochs, pictures and figures."""
+    began = time.perf_counter()
+    metrics = train(load_recipe("mnist-gauss"), folder / "run")
+    assert metrics is not None
+    seconds = time.perf_counter() - began
+    text = f"{seconds:.1f} s, Fréchet {metrics['frechet']:.2f}, squared error {metrics['mse']:.4f}"
+    assert seconds <= _SECONDS, f"{text}, expected at most {_SECONDS:g} s"
+    return text
+
+
+def main() -> int:
+    """Make all checks, one line each; those whose names have one of the arguments in them, where there are any."""
+    failed = 0
+    for name, check in checks():
+        if len(sys.argv) > 1 and not any(word in name for word in sys.argv[1:]):
+            continue
+        try:
+            tqdm.write(f"ok    {name}: {check()}")
+        except AssertionError as error:
+            failed += 1
+            tqdm.write(f"WRONG {name}: {error}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main() if torch.cuda.is_available() else 3)
