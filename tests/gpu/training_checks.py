@@ -7,50 +7,26 @@ folder of its own that is removed. Pictures are made up, but for the whole train
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from made_up import RECIPES, made_up, recipe
 from safetensors.torch import load_file
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from aae_zoo.zoo.data.dataset import Attribute, Dataset
-from aae_zoo.zoo.data.loading import declarations
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes
-from aae_zoo.zoo.recipe import Recipe, load_recipe
+from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.steps.replayed import WARM_UP, repeatable
 from aae_zoo.zoo.training.trainer import Trainer, train
 
 STEPS: Final = 50
 # Of float32, over so many steps of adversaries that answer each other.
 NOISE: Final = 1e-4
-# Every objective, every prior that draws in another way, dropout, batch normalisation, and each kind of posterior.
-RECIPES: Final[dict[str, Sequence[str]]] = {
-    "mnist-gauss": (),
-    "mnist-gauss6": (),
-    "mnist-gauss6, universal": ("objective.posterior=universal", "objective.entropy_weight=0.0"),
-    "mnist-mixture": ("data.labels=1000",),
-    "mnist-swissroll": ("data.labels=1000",),
-    "mnist-bits": (),
-    "mnist-plane": (),
-    "mnist-vae": (),
-    "mnist-wae": (),
-    "mnist-ae": (),
-    "mnist-dae": (),
-    "mnist-style": (),
-    "mnist-semi100": (),
-    "mnist-embed": (),
-    "mnist-cluster": (),
-    "mnist-oneclass": (),
-    "avatars-style": (),
-    "folder-small": (),
-    "cifar10-wae": (),
-}
-_TRAINING, _TEST, _VALIDATION = 6000, 1000, 1000
 _SECONDS: Final = 20.0
 
 
@@ -61,39 +37,6 @@ def checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "training: a resumed run has the weights of one that was not", partial(_in_folder, _resumed)
     yield "training: a step that cannot be replayed is made as written", partial(_in_folder, _refused)
     yield "training: mnist-gauss from start to metrics", partial(_in_folder, _whole)
-
-
-def recipe(name: str, *overrides: str) -> Recipe:
-    """A recipe by its name in `RECIPES`, for the pictures of `made_up`."""
-    usual = [f"data.validation={_VALIDATION}", "training.pictures_every=1000"]
-    return load_recipe(name.partition(",")[0], [*usual, *RECIPES[name], *overrides])
-
-
-def made_up(recipe: Recipe) -> Dataset:
-    """Pictures of the shape that a recipe's have, each a blot, with classes and attributes that are where it is."""
-    declared = declarations().get(recipe.data.dataset)
-    size = recipe.data.size
-    channels, height, width = (declared and declared.IMAGE_SHAPE) or (recipe.data.channels or 1, size or 1, size or 1)
-    generator = torch.Generator().manual_seed(0)
-    count = _TRAINING + _TEST
-    at = torch.rand(count, 2, generator=generator)
-    down, across = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)[None]
-    blots = torch.exp(-20 * ((down - at[:, 0, None, None]) ** 2 + (across - at[:, 1, None, None]) ** 2))
-    images = (blots[:, None] * torch.rand(count, channels, 1, 1, generator=generator) * 255).byte()
-    widths: Sequence[int] = getattr(recipe.prior, "classes", ()) if recipe.data.attributes else ()
-    told = torch.stack([(at[:, 0] * n).long() for n in widths], 1) if widths else None
-    names = recipe.data.attributes
-    attributes = [Attribute(n, tuple(map(str, range(w)))) for n, w in zip(names, widths, strict=True)]
-    labels = (at[:, 1] * 10).long()
-    cut = slice(0, _TRAINING), slice(_TRAINING, None)
-    images_of, labels_of = ([values[part] for part in cut] for values in (images, labels))
-    told_of = [None if told is None else told[part] for part in cut]
-    return Dataset(
-        *("made-up", images_of[0], labels_of[0], images_of[1], labels_of[1], tuple("0123456789"), {}),
-        attributes=tuple(attributes),
-        train_attributes=told_of[0],
-        test_attributes=told_of[1],
-    )
 
 
 def started(name: str, folder: Path, *, written: bool = False, resume: bool = False) -> Trainer:

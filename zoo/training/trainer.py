@@ -148,6 +148,8 @@ class Trainer:
         self.objective.to(processes.device)
         self.rates = Rates(self.objective, self.settings.epochs * self.steps_per_epoch, self.settings.warmup)
         self.losses = Losses()
+        # Reading them waits for a card, which is then done only for what is logged; on a CPU they are there.
+        self.read_every = self.settings.log_every if processes.device.type == "cuda" else 1
         self.card: CardSteps | None = None
         self.noise = self._own_noise()
         self.checkpoint = Checkpoint(self.run, self.objective, self.order, self.noise, processes)
@@ -290,13 +292,12 @@ class Trainer:
         started = time.perf_counter()
         self.objective.train()
         totals: dict[str, float] = {}
-        unread = 0
+        read = 0
         for number, _ in enumerate(self.steps(), 1):
-            unread += 1
-            if number == self.steps_per_epoch or self._looks_at(self.step):
-                sums = self._read_losses(unread)
+            if number == self.steps_per_epoch or self.step % self.read_every == 0:
+                sums = self._read_losses(number - read)
                 totals = {name: totals.get(name, 0.0) + loss for name, loss in sums.items()}
-                unread = 0
+                read = number
             self.step += 1
             bar.update()
         self.epoch += 1
@@ -347,10 +348,6 @@ class Trainer:
         """This process's shares of some images, and of those whose labels training knows."""
         own_known = self.processes.share(known).to(self.images.device)
         return self.examples.batch(self.processes.share(some), own_known, self.processes.device)
-
-    def _looks_at(self, step: int) -> bool:
-        """Whether the losses of a step are read: on a card only what is logged, as reading waits for it."""
-        return self.processes.device.type != "cuda" or step % self.settings.log_every == 0
 
     def _read_losses(self, steps: int) -> dict[str, float]:
         """The sums of the losses of the last steps, as means over all processes; those of a step to log are logged."""
