@@ -481,13 +481,14 @@ def duration(seconds: float) -> str:
 
 
 def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
-    """The metrics of a run's weights on the test set.
+    """The metrics of a run's weights on the test set, computed where training would be.
 
     Raises:
         CheckpointError: the run is missing, damaged or of another recipe.
         DatasetError: the data set is missing or damaged.
     """
     run = Run.open(folder)
-    dataset = load_data(run.recipe.data, run.data(data))
+    dataset = placed(load_data(run.recipe.data, run.data(data)), device := Processes().device)
     model, _ = load_model(run, dataset.image_shape)
-    return measure(Networks(model), dataset, run.recipe.data)
+    with repeatable(device):
+        return measure(Networks(model.to(dataset.test_images.device)), dataset, run.recipe.data)
