@@ -4,6 +4,7 @@
 folder of its own that is removed. Pictures are made up, but for the whole training, which is of MNIST.
 """
 
+import json
 import sys
 import tempfile
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import torch
 from made_up import RECIPES, made_up, recipe
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor
 from tqdm import tqdm
 
+from aae_zoo.runtime.errors import TrainingError
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import load_recipe
@@ -36,12 +39,14 @@ def checks() -> Iterator[tuple[str, Callable[[], str]]]:
         yield f"training: {name}, replayed against as written", partial(_in_folder, partial(_replayed, name))
     yield "training: a resumed run has the weights of one that was not", partial(_in_folder, _resumed)
     yield "training: a step that cannot be replayed is made as written", partial(_in_folder, _refused)
+    yield "training: a loss that is no number is found when losses are read", partial(_in_folder, _not_finite)
+    yield "training: a data set that the card has no room for", partial(_in_folder, _no_room)
     yield "training: mnist-gauss from start to metrics", partial(_in_folder, _whole)
 
 
-def started(name: str, folder: Path, *, written: bool = False, resume: bool = False) -> Trainer:
-    """A training of a recipe that has begun; with `written` its steps are never replayed."""
-    chosen = recipe(name)
+def started(name: str, folder: Path, *, written: bool = False, resume: bool = False, **settings: float) -> Trainer:
+    """A training of a recipe with other settings that has begun; with `written` its steps are never replayed."""
+    chosen = recipe(name, *(f"training.{key}={value}" for key, value in settings.items()))
     trainer = Trainer(chosen, made_up(chosen), folder, Processes())
     trainer.start(resume=resume)
     assert trainer.card is not None, f"training goes to {trainer.processes.device}, expected one CUDA device"
@@ -149,6 +154,35 @@ def _wait_in_each_step(trainer: Trainer) -> None:
         return losses
 
     trainer.objective.step = waiting  # type: ignore[method-assign]
+
+
+def _not_finite(folder: Path) -> str:
+    bar: Any = _Bar()
+    trainer = started("mnist-plane", folder, learning_rate=1e30)
+    try:
+        trainer.train_epoch(bar)
+    except TrainingError as error:
+        assert " loss is nan in the steps 1 to " in str(error), error
+        assert not trainer.run.weights.exists(), "weights that are no numbers were kept"
+        return str(error).partition(";")[0]
+    finally:
+        trainer.log.close()
+    raise AssertionError("it trained on without a word")
+
+
+def _no_room(folder: Path) -> str:
+    """It stays in the machine's memory, batches are copied, and epochs are measured on the CPU."""
+    bar: Any = _Bar()
+    chosen = recipe("mnist-semi100")
+    with mock.patch("torch.cuda.mem_get_info", return_value=(1, 1)):
+        trainer = Trainer(chosen, made_up(chosen), folder, Processes())
+    trainer.start(resume=False)
+    assert trainer.card is None
+    assert trainer.images.device.type == "cpu"
+    trainer.train_epoch(bar)
+    trainer.log.close()
+    last = json.loads(trainer.run.log.read_text().splitlines()[-1])
+    return f"an epoch of {trainer.steps_per_epoch} steps, squared error {last['validation']['mse']:.4f}"
 
 
 def _whole(folder: Path) -> str:

@@ -21,6 +21,7 @@ from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import Recipe
 from aae_zoo.zoo.steps.card import CardSteps
+from aae_zoo.zoo.steps.examples import placed
 from aae_zoo.zoo.steps.losses import Losses
 from aae_zoo.zoo.steps.rates import learning_rate_factor
 from aae_zoo.zoo.training.trainer import Trainer
@@ -117,6 +118,14 @@ def test_a_cards_steps_are_the_same_steps(name: str, begun: Any) -> None:
     torch.manual_seed(0)
     found = torch.tensor(losses_of(card))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_data_set_that_a_card_has_no_room_for_stays_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, dataset = small("mnist-plane")
+    size = sum(values.nbytes for values in vars(dataset).values() if isinstance(values, Tensor))
+    for free in (0, 2 * size - 1):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 80 << 30))
+        assert placed(dataset, torch.device("cuda")) is dataset
 
 
 def rows_of(trainer: Trainer) -> list[dict[str, Any]]:
