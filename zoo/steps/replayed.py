@@ -57,7 +57,8 @@ class Replayed:
             torch.cuda.set_stream(stream)
             for generator, state in zip(generators, states, strict=True):
                 generator.graphsafe_set_state(state)
-            self.refused = " ".join(str(error).split())[:200] or type(error).__name__
+            cause = error.__context__ or error  # where the work failed, ending the capture fails too
+            self.refused = " ".join(str(cause).split())[:200] or type(cause).__name__
             return
         self._graph = graph
 
