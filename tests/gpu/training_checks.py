@@ -24,7 +24,8 @@ from aae_zoo.runtime.errors import TrainingError
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import load_recipe
-from aae_zoo.zoo.steps.replayed import WARM_UP, repeatable
+from aae_zoo.zoo.steps.convolutions import repeatable
+from aae_zoo.zoo.steps.replayed import WARM_UP
 from aae_zoo.zoo.training.trainer import Trainer, train
 
 STEPS: Final = 50
@@ -87,7 +88,7 @@ def milliseconds(trainer: Trainer, steps: int = 100) -> float:
 
 
 def _in_folder(check: Callable[[Path], str]) -> str:
-    with tempfile.TemporaryDirectory() as folder, repeatable(torch.device("cuda")):
+    with tempfile.TemporaryDirectory() as folder, repeatable():
         return check(Path(folder))
 
 

@@ -5,9 +5,8 @@ several times as long. Captured are the kernels and the addresses that they work
 to step has to be in tensors that stay where they are.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import torch
 from torch import Generator
@@ -61,18 +60,3 @@ class Replayed:
             self.refused = " ".join(str(cause).split())[:200] or type(cause).__name__
             return
         self._graph = graph
-
-
-@contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
-    """Convolutions on a card in full float32, and in the same order each time; on a CPU they are anyway."""
-    if device.type != "cuda":
-        yield
-        return
-    cudnn: Any = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.conv.fp32_precision
-    cudnn.deterministic, cudnn.conv.fp32_precision = True, "ieee"
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.conv.fp32_precision = before

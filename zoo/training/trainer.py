@@ -29,10 +29,10 @@ from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes, leave
 from aae_zoo.zoo.recipe import Recipe
 from aae_zoo.zoo.steps.card import CardSteps
+from aae_zoo.zoo.steps.convolutions import full_precision, repeatable
 from aae_zoo.zoo.steps.examples import Examples, placed
 from aae_zoo.zoo.steps.losses import Losses
 from aae_zoo.zoo.steps.rates import Rates
-from aae_zoo.zoo.steps.replayed import repeatable
 from aae_zoo.zoo.training.checkpoint import Checkpoint
 from aae_zoo.zoo.training.log import Log, NoLog
 from aae_zoo.zoo.training.memory import keep_memory
@@ -84,7 +84,7 @@ def train(
             if processes.main:
                 stack.enter_context(trainer.run.alone())
         trainer.start(resume=resume, tracker=tracker)
-        with repeatable(processes.device):
+        with repeatable():
             trainer.fit()
             return trainer.finish()
 
@@ -390,10 +390,11 @@ class Trainer:
 
     @contextmanager
     def _at_data(self) -> Iterator[None]:
-        """With the networks where the data are: on the CPU, where a card has too little memory for them."""
+        """In float32, with the networks where the data are: on the CPU, where a card has too little memory for them."""
         self.objective.to(self.images.device)
         try:
-            yield
+            with full_precision():
+                yield
         finally:
             self.objective.to(self.processes.device)
 
@@ -445,8 +446,8 @@ class Trainer:
         self.processes.part()
         if not self.processes.main:
             return None
-        self.objective.to(self.images.device)
-        metrics = measure(Networks(self.model), self.dataset, self.run.recipe.data)
+        with self._at_data():
+            metrics = measure(Networks(self.model), self.dataset, self.run.recipe.data)
         self.run.write_json("metrics.json", metrics)
         if self.some_known:
             self.run.write_json(LABELS, {"training_images_with_known_labels": self.known.tolist()})
@@ -488,7 +489,7 @@ def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
         DatasetError: the data set is missing or damaged.
     """
     run = Run.open(folder)
-    dataset = placed(load_data(run.recipe.data, run.data(data)), device := Processes().device)
+    dataset = placed(load_data(run.recipe.data, run.data(data)), Processes().device)
     model, _ = load_model(run, dataset.image_shape)
-    with repeatable(device):
+    with repeatable(), full_precision():
         return measure(Networks(model.to(dataset.test_images.device)), dataset, run.recipe.data)
