@@ -16,8 +16,8 @@ class CardSteps:
     """An objective's steps on the card that its networks, `noise` and `examples` are on.
 
     What an epoch needs (which images, which rates) goes to the card when it begins; a step finds its own by a counter
-    that is there too. So all steps are the same work, which `make` replays; on a CPU, which can make the same steps, it
-    does it as it is written. Their losses are added to `losses`.
+    that is there too. So all steps are the same work, which `make` replays; on a CPU, which can make the same steps,
+    `make` is the step as it is written. Their losses are added to `losses`.
     """
 
     def __init__(

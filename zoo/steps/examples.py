@@ -17,7 +17,7 @@ _PART: Final = 0.5
 class Examples:
     """Training images, uint8 [n, C, H, W], with what training is told of them, all in the memory of one device.
 
-    That are their labels, int64 [n], -1 where training may not know them, and maybe attributes, int64 [n, attributes].
+    It is told their labels, int64 [n], -1 where it may not know them, and maybe attributes, int64 [n, attributes].
     """
 
     images: Tensor
