@@ -56,6 +56,7 @@ class ImageAdversary(nn.Module):
 
     def _blurred(self, image: Tensor, generator: Generator) -> Tensor:
         """The images with as much noise as is left of it."""
-        std: float = self.settings.noise * self.optimiser.param_groups[0]["lr"] / self.settings.learning_rate
+        rate: float | Tensor = self.optimiser.param_groups[0]["lr"]  # a tensor where it changes on a card
+        std = self.settings.noise * rate / self.settings.learning_rate
         blurred: Tensor = image + std * torch.randn(image.shape, generator=generator, device=image.device)
         return blurred

@@ -35,7 +35,7 @@ from aae_zoo.zoo.data.loading import load_dataset, one_class
 from aae_zoo.zoo.detector import fit_detector
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.recipe import Recipe, load_recipe
-from aae_zoo.zoo.training.trainer import learning_rate_factor
+from aae_zoo.zoo.steps.rates import learning_rate_factor
 
 RECIPES = {"mnist": "mnist-oneclass", "fashion-mnist": "fashion-oneclass"}
 TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aae_zoo.zoo.maths.mixtures import expectation_maximisation, fit_mixture
 from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import kinds
 from aae_zoo.zoo.priors import (
@@ -214,6 +215,19 @@ def test_codes_are_cut_to_bits_with_a_gradient_in_training() -> None:
     assert torch.allclose(outputs.grad, 1 - outputs.detach().tanh().square())
     prior.eval()
     assert torch.equal(prior.codes({"z": outputs})["z"], torch.tensor([[-1.0, 1.0], [1.0, -1.0]]))
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 2), (2, 5), (8, 20)])
+def test_a_mixture_fitted_on_a_card_is_the_one_fitted_on_a_cpu(size: int, count: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    centres = 2 * torch.randn(count, size, generator=generator)
+    chosen = torch.randint(count, (2000,), generator=generator)
+    points = centres[chosen] + torch.randn(2000, size, generator=generator)
+    expected = fit_mixture(points, count, seed=3)
+    found = expectation_maximisation(points, count, seed=3)
+    assert found.means.dtype == torch.float64
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other.double(), rtol=0, atol=1e-4)
 
 
 def test_a_fitted_mixture_has_the_moments_of_what_it_was_fitted_to(generator: torch.Generator) -> None:

@@ -35,8 +35,8 @@ def likeness(real: Tensor, fake: Tensor, neighbours: int = 5) -> Likeness:
     generative models" (arXiv 2002.09797, equations 3 and 4).
     """
     around_real, around_fake = radii(real, neighbours), radii(fake, neighbours)
-    among_real, covered = torch.zeros(len(fake)), torch.zeros(len(real), dtype=torch.bool)
-    among_fake = torch.zeros(len(real), dtype=torch.bool)
+    among_real = torch.zeros(len(fake), device=real.device)
+    covered, among_fake = torch.zeros(2, len(real), dtype=torch.bool, device=real.device)
     for start in range(0, len(real), _ROWS):
         part = slice(start, start + _ROWS)
         distances = _exact(real[part], fake)

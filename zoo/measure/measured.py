@@ -20,7 +20,10 @@ class Draws(NamedTuple):
 
 
 class Measured(Protocol):
-    """A model as its figures see it, on the CPU and in evaluation mode: the same three things that its graphs do."""
+    """A model as its figures see it, in evaluation mode: the same three things that its graphs do.
+
+    Its tensors are where the data are that it is measured on; the generator is the CPU's, wherever the model is.
+    """
 
     def encode(self, image: Tensor, /) -> Codes:
         """The codes of images [n, C, H, W] in [0, 1]."""
@@ -49,6 +52,6 @@ class Networks:
     def draw(self, count: int, generator: Generator) -> Draws:
         """`count` draws of the prior."""
         prior = self.model.prior
-        u = open_uniform(count, prior.noise, generator)
+        u = open_uniform(count, prior.noise, generator).to(next(self.model.parameters()).device)
         at = prior.label_coordinate
         return Draws(prior(u), None if at is None else (u[:, at] * prior.classes).long())

@@ -61,7 +61,7 @@ def in_features(model: Measured, dataset: Dataset, settings: DataSettings) -> di
     loaded = load_classifier(dataset.name)
     if loaded is None:
         return {}
-    classifier, facts = loaded
+    classifier, facts = loaded[0].to(dataset.test_images.device), loaded[1]
     samples = _Samples(model, batch_size(dataset.test_images))
     features = torch.cat([classifier.features(images) for images in samples])
     real = features_of(classifier, dataset.test_images)
@@ -114,12 +114,13 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     root of the covariances' product is the sum of the square roots of the eigenvalues of a symmetric matrix.
     """
     a, b = a.double(), b.double()
-    covariance_a, covariance_b = torch.cov(a.T), torch.cov(b.T)
+    # The eigenvalues of small matrices are the CPU's affair: a card takes longer to load what finds them.
+    covariance_a, covariance_b = torch.cov(a.T).cpu(), torch.cov(b.T).cpu()
     values, vectors = torch.linalg.eigh(covariance_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     product = torch.linalg.eigvalsh(root @ covariance_b @ root).clamp(min=0)
     trace = covariance_a.trace() + covariance_b.trace() - 2 * product.sqrt().sum()
-    return float((a.mean(0) - b.mean(0)).square().sum() + trace)
+    return float((a.mean(0) - b.mean(0)).square().sum().cpu() + trace)
 
 
 def parzen_log_likelihood(
@@ -140,7 +141,7 @@ def parzen_log_likelihood(
 def _parzen(samples: Iterable[Tensor], images: Tensor, bandwidths: Sequence[float]) -> list[Tensor]:
     """For each bandwidth, the log-likelihood [n] of each image: one batch of samples at a time, in float64."""
     count, rows = 0, batch_size(images)
-    sums = torch.full((len(bandwidths), len(images)), -math.inf, dtype=torch.float64)
+    sums = torch.full((len(bandwidths), len(images)), -math.inf, dtype=torch.float64, device=images.device)
     for batch in samples:
         count += len(batch)
         for start, part in zip(range(0, len(images), rows), images.split(rows), strict=True):

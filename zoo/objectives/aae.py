@@ -134,5 +134,5 @@ class Objective(BaseObjective):
         """What the discriminator sees: the code, and with a label its class, where the last is "no label"."""
         if label is None:
             return z
-        known = torch.where(label >= 0, label, self.prior.classes)
+        known = label.masked_fill(label < 0, self.prior.classes)
         return torch.cat([z, F.one_hot(known, self.prior.classes + 1).to(z.dtype)], dim=1)

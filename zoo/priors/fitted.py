@@ -6,9 +6,9 @@ Ghosh et al., "From variational to deterministic autoencoders" (ICLR 2020), sect
 from typing import Literal
 
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from aae_zoo.zoo.maths.mixtures import fit_mixture
 from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import PriorSettings, Size
 from aae_zoo.zoo.priors import BasePrior
@@ -56,8 +56,7 @@ class Prior(BasePrior):
 
     def fit(self, z: Tensor, seed: int) -> None:
         """Fit the mixture by expectation maximisation, from k-means++ centres."""
-        mixture = GaussianMixture(len(self.means), reg_covar=1e-4, init_params="k-means++", random_state=seed)
-        mixture.fit(z.numpy())
-        self.until.copy_(torch.from_numpy(mixture.weights_.cumsum()))
-        self.means.copy_(torch.from_numpy(mixture.means_))
-        self.factors.copy_(torch.linalg.cholesky(torch.from_numpy(mixture.covariances_)))
+        mixture = fit_mixture(z, len(self.means), seed)
+        self.until.copy_(torch.from_numpy(mixture.weights.cpu().numpy().cumsum()))
+        self.means.copy_(mixture.means)
+        self.factors.copy_(torch.linalg.cholesky(mixture.covariances))

@@ -30,17 +30,19 @@ class Prior(BasePrior):
     """z = R(angle of k) (radius + std_outwards * quantile(u1), std_sideways * quantile(u2)), k chosen by u0."""
 
     label_coordinate = 0
+    directions: Tensor
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.noise, self.latent, self.classes = 3, 2, settings.classes
         self.settings = settings
-        self.angles = [2 * math.pi * k / settings.classes for k in range(settings.classes)]
+        angles = [2 * math.pi * k / settings.classes for k in range(settings.classes)]
+        directions = torch.tensor([[math.cos(a), math.sin(a)] for a in angles])
+        self.register_buffer("directions", directions, persistent=False)
 
     def forward(self, u: Tensor) -> dict[str, Tensor]:
         """Codes z [n, 2] of noise u [n, 3]."""
-        directions = torch.tensor([[math.cos(a), math.sin(a)] for a in self.angles], dtype=u.dtype, device=u.device)
-        outwards = one_hot(u[:, 0], self.classes) @ directions
+        outwards = one_hot(u[:, 0], self.classes) @ self.directions
         sideways = torch.stack([-outwards[:, 1], outwards[:, 0]], dim=1)
         along = self.settings.radius + self.settings.std_outwards * normal_quantile(u[:, 1:2])
         across = self.settings.std_sideways * normal_quantile(u[:, 2:3])

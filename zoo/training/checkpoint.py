@@ -104,8 +104,14 @@ class Checkpoint:
                 "began_with": began_with,
                 "dataset_md5": dataset_md5,
                 "weights": self.objective.state_dict(),
-                "optimisers": {name: o.state_dict() for name, o in self.objective.optimisers.items()},
+                "optimisers": {name: _plain(o.state_dict()) for name, o in self.objective.optimisers.items()},
                 "order": self.order.get_state(),
                 "random": random,
             }
         )
+
+
+def _plain(optimiser: dict[str, Any]) -> dict[str, Any]:
+    """An optimiser's state as it is on a CPU, whatever device it was on: with plain numbers for its rates."""
+    groups = [{**group, "lr": float(group["lr"]), "capturable": False} for group in optimiser["param_groups"]]
+    return {**optimiser, "param_groups": groups}

@@ -16,6 +16,7 @@ from aae_zoo.runtime.drawing.grid import grid
 from aae_zoo.runtime.latent.noise import percentile_grid
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import to_float
+from aae_zoo.zoo.measure.measured import Codes, Networks
 
 CODES: Final = 5000  # as many as a plane shows
 PRIOR_DRAWS: Final = 2000
@@ -34,20 +35,20 @@ def model_pictures(
     model.eval()
     x = to_float(images[:10])
     again = model.logits(model.encode(x)).sigmoid()
-    yield "reconstructions", grid(torch.cat([x, again]).numpy(), len(x))
-    yield "samples", grid(model.logits(_codes_to_draw(model)).sigmoid().numpy())
+    yield "reconstructions", grid(torch.cat([x, again]).cpu().numpy(), len(x))
+    yield "samples", grid(model.logits(_codes_to_draw(model, x.device)).sigmoid().cpu().numpy())
     if model.prior.latent >= 2:
         z = torch.cat([model.encode(to_float(part))["z"] for part in images[:CODES].split(_BATCH)])
-        prior = model.prior.draw(PRIOR_DRAWS, torch.Generator().manual_seed(0))["z"]
-        yield "codes", code_scatter(z.numpy(), labels[:CODES].numpy(), names, prior.numpy())
+        prior = Networks(model).draw(PRIOR_DRAWS, torch.Generator().manual_seed(0)).codes["z"]
+        yield "codes", code_scatter(z.cpu().numpy(), labels[:CODES].cpu().numpy(), names, prior.cpu().numpy())
 
 
-def _codes_to_draw(model: Autoencoder) -> dict[str, Tensor]:
+def _codes_to_draw(model: Autoencoder, device: torch.device) -> Codes:
     """The plane of a 2-D prior, 64 draws of any other."""
     if model.prior.noise == 2:
-        codes: dict[str, Tensor] = model.prior(torch.from_numpy(percentile_grid(16)))
+        codes: Codes = model.prior(torch.from_numpy(percentile_grid(16)).to(device))
         return codes
-    return model.prior.draw(64, torch.Generator().manual_seed(0))
+    return Networks(model).draw(64, torch.Generator().manual_seed(0)).codes
 
 
 def loss_curves(rows: Iterable[Mapping[str, Any]]) -> Image.Image:

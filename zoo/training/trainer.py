@@ -28,6 +28,11 @@ from aae_zoo.zoo.measure.metrics import evaluate, measure
 from aae_zoo.zoo.objectives import Batch
 from aae_zoo.zoo.processes import Processes, leave
 from aae_zoo.zoo.recipe import Recipe
+from aae_zoo.zoo.steps.card import CardSteps
+from aae_zoo.zoo.steps.convolutions import full_precision, repeatable
+from aae_zoo.zoo.steps.examples import Examples, placed
+from aae_zoo.zoo.steps.losses import Losses
+from aae_zoo.zoo.steps.rates import Rates
 from aae_zoo.zoo.training.checkpoint import Checkpoint
 from aae_zoo.zoo.training.log import Log, NoLog
 from aae_zoo.zoo.training.memory import keep_memory
@@ -79,8 +84,9 @@ def train(
             if processes.main:
                 stack.enter_context(trainer.run.alone())
         trainer.start(resume=resume, tracker=tracker)
-        trainer.fit()
-        return trainer.finish()
+        with repeatable():
+            trainer.fit()
+            return trainer.finish()
 
 
 def _load_once(recipe: Recipe, data: Path | None, processes: Processes) -> Dataset:
@@ -140,7 +146,11 @@ class Trainer:
         self.model, self.objective = build(recipe, dataset.image_shape)
         self._check_attributes()
         self.objective.to(processes.device)
-        self.base_rates = [group["lr"] for group in self._parameter_groups()]
+        self.rates = Rates(self.objective, self.settings.epochs * self.steps_per_epoch, self.settings.warmup)
+        self.losses = Losses()
+        # Reading them waits for a card, which is then done only for what is logged; on a CPU they are there.
+        self.read_every = self.settings.log_every if processes.device.type == "cuda" else 1
+        self.card: CardSteps | None = None
         self.noise = self._own_noise()
         self.checkpoint = Checkpoint(self.run, self.objective, self.order, self.noise, processes)
 
@@ -149,12 +159,14 @@ class Trainer:
         dataset = self.dataset
         kept = recipe.data.validation_count(len(dataset.train_images))
         self._check_enough(kept)
-        self.images, self.validation = dataset.train_images[:-kept], dataset.train_images[-kept:]
         self.known = known_labels(dataset, recipe)
-        self.some_known = 0 < len(self.known) < len(self.images)
-        self.labels = torch.full((len(self.images),), -1)
+        self.labels = torch.full((len(dataset.train_images) - kept,), -1)
         self.labels[self.known] = dataset.train_labels[self.known]
-        self.attributes = dataset.train_attributes if recipe.data.attributes else None
+        self.some_known = 0 < len(self.known) < len(self.labels)
+        self.dataset = dataset = placed(dataset, self.processes.device)
+        self.images, self.validation = dataset.train_images[:-kept], dataset.train_images[-kept:]
+        told = dataset.train_attributes if recipe.data.attributes else None
+        self.examples = Examples(self.images, self.labels.to(self.images.device), told)
         self.steps_per_epoch = self.settings.steps_per_epoch(len(self.images))
 
     def _check_enough(self, kept: int) -> None:
@@ -168,7 +180,7 @@ class Trainer:
 
     def _check_attributes(self) -> None:
         """The prior has to choose among as many values as each attribute has."""
-        told = self.dataset.attributes if self.attributes is not None else ()
+        told = self.dataset.attributes if self.examples.attributes is not None else ()
         counts = [len(attribute.labels) for attribute in told]
         if counts != [*self.model.prior.widths]:
             mend = f"set prior.kind = 'attributes' and prior.classes = {counts}" if told else "name them there"
@@ -217,6 +229,8 @@ class Trainer:
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         self.began_with = state.get("began_with")
         self.step = self.epoch * self.steps_per_epoch
+        if self.processes.count == 1 and self.images.is_cuda:
+            self.card = CardSteps(self.objective, self.noise, self.examples, self.rates, self.losses)
 
     def _new_run(self) -> dict[str, Any]:
         began_with = self._begin_with(self.begin) if self.begin else None
@@ -259,7 +273,7 @@ class Trainer:
             try:
                 self._say_beforehand(total - self.step)
                 while self.epoch < self.settings.epochs:
-                    self._train_epoch(bar)
+                    self.train_epoch(bar)
             except KeyboardInterrupt:
                 leave(Interrupted(f"interrupted in epoch {self.epoch + 1}; {self._how_to_go_on()}"))
             finally:
@@ -273,14 +287,18 @@ class Trainer:
             took = f"{steps:,} steps of {1000 * found.step:.3g} ms, and about {found.bytes / 1e9:.1f} GB of memory"
             tqdm.write(f"training takes about {duration(steps * found.step)}: {took}", file=sys.stderr)
 
-    def _train_epoch(self, bar: "tqdm[Any]") -> None:
+    def train_epoch(self, bar: "tqdm[Any]") -> None:
         """One pass over the training images; then the main process measures, reports, draws and keeps."""
         started = time.perf_counter()
         self.objective.train()
         totals: dict[str, float] = {}
-        for batch in self.batches():
-            losses = self._train_step(batch)
-            totals = {name: totals.get(name, 0.0) + loss for name, loss in losses.items()}
+        read = 0
+        for number, _ in enumerate(self.steps(), 1):
+            if number == self.steps_per_epoch or self.step % self.read_every == 0:
+                sums = self._read_losses(number - read)
+                totals = {name: totals.get(name, 0.0) + loss for name, loss in sums.items()}
+                read = number
+            self.step += 1
             bar.update()
         self.epoch += 1
         random = self.processes.gather(self.checkpoint.random())
@@ -289,74 +307,71 @@ class Trainer:
                 means = {name: total / self.steps_per_epoch for name, total in totals.items()}
                 self._end_epoch(means, random, started)
 
+    def steps(self) -> Iterator[None]:
+        """Make one of the epoch's steps, with the losses before it, each time the next is asked for."""
+        if self.card is not None:
+            some = self._order()
+            known = torch.randint(max(1, len(self.known)), (len(some), self._labelled), generator=self.order)
+            yield from self.card.epoch(self.step, some, self.known[known])
+            return
+        for batch in self.batches():
+            self.rates.set(self.step)
+            self.losses.add(self.objective.step(batch, self.noise))
+            yield
+
     def batches(self) -> Iterator[Batch]:
         """This process's shares of one epoch's batches, in random order: look-ups in one tensor in memory."""
+        for some in self._order().to(self.images.device):
+            known = torch.randint(max(1, len(self.known)), (self._labelled,), generator=self.order)
+            yield self._batch(some, self.known[known])
+
+    def _order(self) -> Tensor:
+        """The images of one epoch's batches in random order: indices [steps, batch]."""
         count = -(-self.steps_per_epoch * self.settings.batch // len(self.images))
         passes = [
             torch.randperm(len(self.images), generator=self.order) for _ in range(max(count, self.settings.passes))
         ]
-        for some in torch.cat(passes).split(self.settings.batch)[: self.steps_per_epoch]:
-            known = self.known[:0]
-            if self.some_known:
-                chosen = torch.randint(len(self.known), (self.settings.labelled_batch,), generator=self.order)
-                known = self.known[chosen]
-            yield self._batch(some, known)
+        return torch.cat(passes)[: self.steps_per_epoch * self.settings.batch].view(self.steps_per_epoch, -1)
+
+    @property
+    def _labelled(self) -> int:
+        """How many images of known labels come with a batch."""
+        return self.settings.labelled_batch if self.some_known else 0
 
     def _any_batch(self) -> Batch:
         """A batch of the usual size, which takes nothing from the random order."""
-        known = torch.arange(self.settings.labelled_batch if self.some_known else 0)
-        first = torch.arange(self.settings.batch) % len(self.images)
-        return self._batch(first, self.known[known % max(1, len(self.known))])
+        known = torch.arange(self._labelled) % max(1, len(self.known))
+        first = torch.arange(self.settings.batch, device=self.images.device) % len(self.images)
+        return self._batch(first, self.known[known])
 
     def _batch(self, some: Tensor, known: Tensor) -> Batch:
         """This process's shares of some images, and of those whose labels training knows."""
-        return Batch(*self._look_up(some), *self._look_up(known), self._told(some))
+        own_known = self.processes.share(known).to(self.images.device)
+        return self.examples.batch(self.processes.share(some), own_known, self.processes.device)
 
-    def _look_up(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """This process's share of some images, float32 [n, C, H, W] in [0, 1], and their labels."""
-        own, device = self.processes.share(indices), self.processes.device
-        return to_float(self.images[own].to(device)), self.labels[own].to(device)
-
-    def _told(self, indices: Tensor) -> Tensor | None:
-        """The values of attributes of this process's share of some images, int64 [n, attributes]."""
-        if self.attributes is None:
-            return None
-        return self.attributes[self.processes.share(indices)].to(self.processes.device)
-
-    def _train_step(self, batch: Batch) -> dict[str, float]:
-        """One step of every optimiser; the losses before it, each the mean over all processes."""
-        rate = self._set_rates()
-        own = {name: float(loss) for name, loss in self.objective.step(batch, self.noise).items()}
-        losses = self.processes.mean(own)
-        self._check_finite(losses)
+    def _read_losses(self, steps: int) -> dict[str, float]:
+        """The sums of the losses of the last steps, as means over all processes; those of a step to log are logged."""
+        own, last = self.losses.read()
+        sums = self.processes.mean(own)
+        self._check_finite(sums, steps)
         if self.step % self.settings.log_every == 0:
-            self.log.batch({"step": self.step, "epoch": self.epoch, "rate": rate, **losses})
-        self.step += 1
-        return losses
+            last = self.processes.mean(last) if steps > 1 else sums
+            self.log.batch({"step": self.step, "epoch": self.epoch, "rate": self.rates.factor(self.step), **last})
+        return sums
 
-    def _set_rates(self) -> float:
-        """Set every optimiser's learning rate to this step's; what the recipe's rates are multiplied by."""
-        steps = self.settings.epochs * self.steps_per_epoch
-        factor = learning_rate_factor(self.step, steps, self.settings.warmup)
-        for group, base in zip(self._parameter_groups(), self.base_rates, strict=True):
-            group["lr"] = base * factor
-        return factor
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        return [group for optimiser in self.objective.optimisers.values() for group in optimiser.param_groups]
-
-    def _check_finite(self, losses: dict[str, float]) -> None:
+    def _check_finite(self, losses: dict[str, float], steps: int) -> None:
+        where = f"at step {self.step}" if steps == 1 else f"in the steps {self.step - steps + 1} to {self.step}"
         for name, loss in losses.items():
             if not math.isfinite(loss):
                 message = (
-                    f"the {name} loss is {loss} at step {self.step} of epoch {self.epoch + 1}, expected a finite "
+                    f"the {name} loss is {loss} {where} of epoch {self.epoch + 1}, expected a finite "
                     f"number; the last good checkpoint is kept in {self.run.folder}: lower training.learning_rate"
                 )
                 leave(TrainingError(message))
 
     def _end_epoch(self, losses: dict[str, float], random: list[dict[str, Tensor]], started: float) -> None:
-        """What the main process does after an epoch: measure, report, draw and keep; all of it on the CPU."""
-        with self._on_cpu():
+        """What the main process does after an epoch: measure, report, draw and keep; all of it where the data are."""
+        with self._at_data():
             self._fit_prior()
             validation = evaluate(Networks(self.model), self.validation, draws=2)
             seconds = time.perf_counter() - started
@@ -374,10 +389,12 @@ class Trainer:
             )
 
     @contextmanager
-    def _on_cpu(self) -> Iterator[None]:
-        self.objective.to("cpu")
+    def _at_data(self) -> Iterator[None]:
+        """In float32, with the networks where the data are: on the CPU, where a card has too little memory for them."""
+        self.objective.to(self.images.device)
         try:
-            yield
+            with full_precision():
+                yield
         finally:
             self.objective.to(self.processes.device)
 
@@ -402,7 +419,9 @@ class Trainer:
         tqdm.write(f"{line}  validation mse {validation['mse']:.5f} mmd2 {validation['mmd2']:.4f}", file=sys.stderr)
 
     def _say_how_long(self, seconds: float) -> None:
-        """After the first epoch that this process trains: about how long the others will take."""
+        """After the first epoch that this process trains: about how long the others will take, and why if long."""
+        if not self._said and self.card and (reason := self.card.refused):
+            tqdm.write(f"the steps do not make a CUDA graph, and take longer without ({reason})", file=sys.stderr)
         if not self._said and (left := self.settings.epochs - self.epoch):
             tqdm.write(f"{left} epochs are left: about {duration(left * seconds)}", file=sys.stderr)
         self._said = True
@@ -427,8 +446,8 @@ class Trainer:
         self.processes.part()
         if not self.processes.main:
             return None
-        self.objective.to("cpu")
-        metrics = measure(Networks(self.model), self.dataset, self.run.recipe.data)
+        with self._at_data():
+            metrics = measure(Networks(self.model), self.dataset, self.run.recipe.data)
         self.run.write_json("metrics.json", metrics)
         if self.some_known:
             self.run.write_json(LABELS, {"training_images_with_known_labels": self.known.tolist()})
@@ -462,22 +481,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
-    """What the learning rates are multiplied by at a step: linear warm-up, then half a cosine down to zero."""
-    rising = max(1, round(warmup * steps))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-
 def evaluate_run(folder: Path, *, data: Path | None = None) -> dict[str, Any]:
-    """The metrics of a run's weights on the test set.
+    """The metrics of a run's weights on the test set, computed where training would be.
 
     Raises:
         CheckpointError: the run is missing, damaged or of another recipe.
         DatasetError: the data set is missing or damaged.
     """
     run = Run.open(folder)
-    dataset = load_data(run.recipe.data, run.data(data))
+    dataset = placed(load_data(run.recipe.data, run.data(data)), Processes().device)
     model, _ = load_model(run, dataset.image_shape)
-    return measure(Networks(model), dataset, run.recipe.data)
+    with repeatable(), full_precision():
+        return measure(Networks(model.to(dataset.test_images.device)), dataset, run.recipe.data)

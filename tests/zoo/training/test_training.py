@@ -30,7 +30,8 @@ from aae_zoo.zoo.objectives import Batch, reconstruction_loss
 from aae_zoo.zoo.objectives.aae import Objective
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import Recipe, load_recipe, parse_recipe
-from aae_zoo.zoo.training.trainer import Trainer, learning_rate_factor, train
+from aae_zoo.zoo.steps.rates import learning_rate_factor
+from aae_zoo.zoo.training.trainer import Trainer, train
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
 PICTURES = ("reconstructions", "samples", "codes", "losses")
