@@ -105,8 +105,8 @@ def _graphs(found: "list[Comparison]") -> list[str]:
 
 
 def _row(c: "Comparison") -> list[str]:
-    value = "-" if c.value is None else f"{c.value:.2g}" if c.measure == "difference" else f"{c.value:.1f} dB"
-    gate = f"<= {c.gate:g}" if c.measure == "difference" else f">= {c.gate:g} dB"
+    value = "-" if c.value is None else f"{c.value:.1f} dB" if c.measure == "psnr" else f"{c.value:.2g}"
+    gate = f">= {c.gate:g} dB" if c.measure == "psnr" else f"<= {c.gate:.3g}"
     word = "ok" if c.passed else f"FAILED{': ' + c.problem if c.problem else ''}"
     return [c.graph, c.precision, c.device, str(c.batch), c.measure, value, gate, word]
 
