@@ -1,6 +1,7 @@
 """NVIDIA's GPUs, as their driver lists them, so that a device that is not there can be told from one that fails."""
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +9,8 @@ from aae_zoo.runtime.errors import DeviceUnavailable
 
 # The driver's own library on Linux and on Windows; no wheel brings it.
 _DRIVER: Final = ("libcuda.so.1", "nvcuda.dll")
+# What comes with it for those who look after GPUs.
+_MANAGEMENT: Final = ("libnvidia-ml.so.1", "nvml.dll")
 _LONGEST_NAME: Final = 256
 
 
@@ -33,6 +36,19 @@ def nvidia_gpus() -> list[Gpu]:
     return [_gpu(driver, number) for number in range(count.value)]
 
 
+def driver_version() -> str | None:
+    """The version of the driver, such as "580.95.05", or None where it cannot be had.
+
+    https://docs.nvidia.com/deploy/nvml-api/group__nvmlSystemQueries.html
+    """
+    library, text = _library(_MANAGEMENT), ctypes.create_string_buffer(_LONGEST_NAME)
+    if library is None or library.nvmlInit_v2():
+        return None
+    failed = library.nvmlSystemGetDriverVersion(text, _LONGEST_NAME)
+    library.nvmlShutdown()
+    return None if failed else text.value.decode("utf-8", "replace")
+
+
 def check_gpu(number: int) -> None:
     """Refuse a number of a GPU that the driver does not list. Where it lists none, ONNX Runtime says why.
 
@@ -47,7 +63,11 @@ def check_gpu(number: int) -> None:
 
 
 def _driver() -> ctypes.CDLL | None:
-    for name in _DRIVER:
+    return _library(_DRIVER)
+
+
+def _library(names: Sequence[str]) -> ctypes.CDLL | None:
+    for name in names:
         try:
             return ctypes.CDLL(name)
         except OSError:

@@ -1,0 +1,134 @@
+"""Run every row that needs an NVIDIA GPU and print them as a table; tests/gpu/check.sh says how."""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+# The modules beside this one, each run in a process of its own, so that what one breaks does not break the others; and
+# the most seconds of each.
+GROUPS = {
+    "right": 150,
+    "tensors": 60,
+    "device_checks": 90,
+    "speed": 120,
+    "starting": 60,
+    "training_checks": 120,
+    "recipes": 60,
+}
+PACKAGES = ("aae-zoo", "onnxruntime-gpu", "onnxruntime", "numpy", "torch", "cupy-cuda13x", "jax", "nvidia-cudnn-cu13")
+
+
+def main() -> int:
+    arguments = parsed()
+    if arguments.group:
+        return run_group(arguments.group)
+    from aae_zoo.runtime.engine.gpus import nvidia_gpus
+
+    gpus = nvidia_gpus()
+    if not gpus:
+        print("there is no NVIDIA GPU here, or no driver for it: nothing was checked (nvidia-smi says more)")
+        return 3
+    report: dict[str, Any] = {"card": str(gpus[0]), **surroundings(), "rows": []}
+    print(", ".join(f"{name} {value}" for name, value in report.items() if name != "rows"), flush=True)
+    started = time.perf_counter()
+    for group in arguments.only or GROUPS:
+        for row in rows_of(group):
+            report["rows"].append({"group": group, **row})
+            report["seconds"] = round(time.perf_counter() - started, 1)
+            print(line(row), flush=True)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    missed = [row["row"] for row in report["rows"] if not row["ok"]]
+    print_table(report["rows"])
+    print(f"{len(report['rows'])} rows, {len(missed)} missed, in {report['seconds']} s")
+    return 1 if missed or not report["rows"] else 0
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="check.sh", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows and figures there")
+    parser.add_argument("--only", action="append", choices=GROUPS, help="run this group alone; may be given again")
+    parser.add_argument("--group", choices=GROUPS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def surroundings() -> dict[str, str]:
+    """What the figures were measured with."""
+    from aae_zoo.runtime.engine.gpus import driver_version
+
+    found = {"driver": driver_version() or "unknown", "python": platform.python_version(), "cpus": str(os.cpu_count())}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def rows_of(group: str) -> Iterator[dict[str, Any]]:
+    """The judged rows of a group, as its process prints them; and one more if it does not come to its end."""
+    command = [sys.executable, str(Path(__file__)), "--group", group]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    alarm = threading.Timer(GROUPS[group], process.kill)
+    said: list[str] = []
+    listener = threading.Thread(target=lambda: said.extend(process.stderr or ()))
+    alarm.start()
+    listener.start()
+    for text in process.stdout or ():
+        if text.startswith("{"):
+            yield json.loads(text)
+    status = process.wait()
+    alarm.cancel()
+    listener.join()
+    if status:
+        last = " ".join("".join(said).split())[-400:] or "it said nothing"
+        what = f"its process ended with status {status} after at most {GROUPS[group]} s: {last}"
+        yield {"row": group, "measured": what, "wanted": "all its rows", "ok": False, "seconds": 0, "figures": {}}
+
+
+def run_group(group: str) -> int:
+    """Print each row of a group as a line of JSON as soon as it has been judged."""
+    from rows import Row, judged
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    output, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no row
+    try:
+        rows = importlib.import_module(group).checks()
+        for row in rows:
+            made = row if isinstance(row, Row) else Row(row[0], "holds", row[1])
+            print(json.dumps(judged(made)), file=output, flush=True)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    # Some libraries crash when they are torn down with others beside them; all that counts has been said.
+    output.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def line(row: dict[str, Any]) -> str:
+    return f"{'ok' if row['ok'] else 'MISSED':<7}{row['row']}: {row['measured']} (wanted: {row['wanted']})"
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    cells = [["row", "measured", "wanted", "", "s"]]
+    cells += [[r["row"], r["measured"], r["wanted"], "ok" if r["ok"] else "MISSED", str(r["seconds"])] for r in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    print()
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

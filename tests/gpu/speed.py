@@ -1,0 +1,141 @@
+"""How fast calls are on the card, beside what ONNX Runtime and the machine can do, in one process and in turn."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from right import NAMES
+from rows import Measured, Row, held
+
+from aae_zoo.runtime import load
+from aae_zoo.runtime.bundles.bundle import Bundle
+from aae_zoo.runtime.checks.card_bench import CARD_BATCHES, Contenders, in_turn, inputs_of, time_card
+from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.store.catalogue import find_model
+
+NAME = "mnist-gauss" if "mnist-gauss" in NAMES else NAMES[0]
+# The model whose figures are in the tables, and the one that the first measurements were of.
+TIMED = [name for name in (NAME, "mnist-plane") if name in NAMES]
+MILLION = 1_000_000
+
+
+def checks() -> Iterator[Row]:
+    for name in TIMED:
+        bundle = find_model(name)
+        host, device = load(name, device="cuda"), cast(Any, load)(name, device="cuda", arrays="device")
+        for batch in CARD_BATCHES[:3]:
+            wanted = "host <= 1.05 x the better run, card <= 1.15 x replay"
+            yield Row(f"decode, {name}, batch {batch:,}", wanted, partial(small, bundle, host, device, batch))
+        for batch in (16384, 65536):
+            wanted = "<= 1.1 x bare run, into pinned memory <= 1.3 x computing"
+            yield Row(f"decode, {name}, batch {batch:,}", wanted, partial(large, bundle, host, batch))
+        host.close()
+        device.close()
+    yield Row(f"sample({MILLION:,}) of {NAME}, to a fresh array", "2 million a second", fresh)
+    yield Row(f"sample({MILLION:,}) of {NAME}, streamed", "4 million a second", streamed)
+    yield Row(f"sample({MILLION:,}) of {NAME}, left on the card", "8 million a second", left)
+
+
+def small(bundle: Bundle, host: Model, device: Any, batch: int) -> Measured:
+    contenders = Contenders(bundle, "decoder", inputs_of(host, "decoder", batch), "cuda")
+    timing = time_card("decode", contenders, host, device)
+    better = min(timing.bare, timing.bound)
+    on_host = timing.seconds / better
+    on_card = None if timing.replay is None else timing.on_card / timing.replay
+    figures = {
+        **{name: getattr(timing, name) for name in ("seconds", "bare", "bound", "on_card", "bound_on_card", "replay")},
+        "model": bundle.manifest.name,
+        "batch": batch,
+        "problem": timing.problem,
+    }
+    text = (
+        f"host {ms(timing.seconds)} = {on_host:.2f} x (bare {ms(timing.bare)}, bound {ms(timing.bound)}); "
+        f"card {ms(timing.on_card)} = {'-' if on_card is None else f'{on_card:.2f}'} x (replay {ms(timing.replay)}, "
+        f"bound {ms(timing.bound_on_card)}){f'; {timing.problem}' if timing.problem else ''}"
+    )
+    return held(on_host <= 1.05 and on_card is not None and on_card <= 1.15, text, figures)
+
+
+def large(bundle: Bundle, host: Model, batch: int) -> Measured:
+    inputs = inputs_of(host, "decoder", batch)
+    contenders = Contenders(bundle, "decoder", inputs, "cuda").works()
+    out = pinned((batch, *host.shape))
+    works: dict[str, Callable[[], object]] = {
+        "seconds": partial(host.decode, *inputs.values()),
+        "bare": contenders["bare"],
+        "pinned": partial(host.decode, *inputs.values(), out=out),
+        "computing": contenders["bound_on_card"],
+    }
+    found = in_turn(works, rounds=7)
+    plain, given = found["seconds"] / found["bare"], found["pinned"] / found["computing"]
+    text = (
+        f"{ms(found['seconds'])} = {plain:.2f} x bare {ms(found['bare'])}; into pinned memory {ms(found['pinned'])} = "
+        f"{given:.2f} x computing {ms(found['computing'])}"
+    )
+    return held(plain <= 1.1 and given <= 1.3, text, {**found, "model": bundle.manifest.name, "batch": batch})
+
+
+def pinned(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    import torch
+
+    tensor = torch.empty(shape, dtype=torch.float32, pin_memory=True)
+    values: NDArray[np.float32] = tensor.numpy()
+    values[...] = 0
+    return values
+
+
+def fresh() -> Measured:
+    with load(NAME, device="cuda") as model:
+        model.sample(20_000)
+        shape = (MILLION, *model.shape)
+        touched = least(partial(touch, shape))
+        seconds = least(partial(model.sample, MILLION))
+    text = f"{rate(seconds)}; touching that many fresh pages with one thread takes {touched:.2f} s, {rate(touched)}"
+    return held(MILLION / seconds >= 2e6, text, {"seconds": seconds, "touching_seconds": touched})
+
+
+def touch(shape: tuple[int, ...]) -> object:
+    values = np.empty(shape, np.float32)
+    values.fill(0)
+    return values
+
+
+def streamed() -> Measured:
+    with load(NAME, device="cuda") as model:
+        for _ in model.stream("sample", 20_000):
+            pass
+        seconds = least(partial(drain, model))
+    return held(MILLION / seconds >= 4e6, rate(seconds), {"seconds": seconds})
+
+
+def drain(model: Model) -> None:
+    count = sum(len(images) for images in model.stream("sample", MILLION))
+    assert count == MILLION, f"the stream gave {count:,} images"
+
+
+def left() -> Measured:
+    with cast(Any, load)(NAME, device="cuda", arrays="device") as model:
+        model.sample(20_000)
+        seconds = least(partial(model.sample, MILLION))
+    return held(MILLION / seconds >= 8e6, rate(seconds), {"seconds": seconds})
+
+
+def least(work: Callable[[], object], times: int = 3) -> float:
+    """The least seconds of several times: what else the machine does only adds to them."""
+    found = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - started)
+    return min(found)
+
+
+def rate(seconds: float) -> str:
+    return f"{seconds:.2f} s, {MILLION / seconds / 1e6:.2f} million a second"
+
+
+def ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1e3 * seconds:.3f} ms"
