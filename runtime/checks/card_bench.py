@@ -11,8 +11,9 @@ import numpy as np
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
-from aae_zoo.runtime.engine.devices import CUDA, memory_of
+from aae_zoo.runtime.engine.devices import CUDA, memory_of, missing_providers
 from aae_zoo.runtime.engine.session import import_onnxruntime, open_session, reason_of
+from aae_zoo.runtime.errors import DeviceUnavailable
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model, load
@@ -161,7 +162,9 @@ def captured_session(graph: CheckedGraph, number: int) -> "InferenceSession":
     options = ort.SessionOptions()
     options.log_severity_level = 4
     providers = [(CUDA, {"device_id": str(number), "use_tf32": "0", "enable_cuda_graph": "1"})]
-    session: InferenceSession = ort.InferenceSession(graph.content, options, providers=providers)
+    session: InferenceSession = ort.InferenceSession(graph.content, options, providers=providers, enable_fallback=0)
+    if missing := missing_providers(session, providers):
+        raise DeviceUnavailable(f"ONNX Runtime left out {missing}")
     return session
 
 

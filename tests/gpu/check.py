@@ -79,18 +79,18 @@ def surroundings() -> dict[str, str]:
 def rows_of(group: str) -> Iterator[dict[str, Any]]:
     """The judged rows of a group, as its process prints them; and one more if it does not come to its end."""
     command = [sys.executable, str(Path(__file__)), "--group", group]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    alarm = threading.Timer(GROUPS[group], process.kill)
     said: list[str] = []
-    listener = threading.Thread(target=lambda: said.extend(process.stderr or ()))
-    alarm.start()
-    listener.start()
-    for text in process.stdout or ():
-        if text.startswith("{"):
-            yield json.loads(text)
-    status = process.wait()
-    alarm.cancel()
-    listener.join()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        alarm = threading.Timer(GROUPS[group], process.kill)
+        listener = threading.Thread(target=lambda: said.extend(process.stderr or ()))
+        alarm.start()
+        listener.start()
+        for text in process.stdout or ():
+            if text.startswith("{"):
+                yield json.loads(text)
+        listener.join()
+        status = process.wait()
+        alarm.cancel()
     if status:
         last = " ".join("".join(said).split())[-400:] or "it said nothing"
         what = f"its process ended with status {status} after at most {GROUPS[group]} s: {last}"

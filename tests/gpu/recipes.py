@@ -38,10 +38,13 @@ def trained(recipe: str, *settings: str) -> float:
 
 def slowest() -> Measured:
     """By the times on a CPU, which recipe is slowest; and what all its epochs take by the times of some."""
+    import torch
+
     from aae_zoo.export.release.timing import training_times
     from aae_zoo.runtime.store.catalogue import SHIPPED
     from aae_zoo.zoo.recipe import load_recipe
 
+    assert torch.cuda.is_available(), "PyTorch finds no GPU"
     times = training_times(SHIPPED)
     recipe = max(times, key=lambda name: times[name].seconds)
     epochs = load_recipe(recipe).training.epochs

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from conftest import AaeZoo
+from drivers import write_driver
 
 from aae_zoo.runtime import DeviceUnavailable, InvalidInput, Model, load, share_threads
 from aae_zoo.runtime.engine import gpus
@@ -53,22 +54,11 @@ def test_a_list_of_providers_is_taken_as_it_is() -> None:
         wanted_providers(cuda, [])
 
 
-DRIVER = """
-#include <string.h>
-int cuInit(unsigned flags) { return %(fails)d; }
-int cuDeviceGetCount(int *count) { *count = %(count)d; return 0; }
-int cuDeviceGet(int *device, int number) { *device = 40 + number; return 0; }
-int cuDeviceGetName(char *name, int size, int device) {
-    strncpy(name, device == 40 ? "NVIDIA H100 80GB HBM3" : "NVIDIA L4", size); return 0; }
-int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)(device == 40 ? 79 : 22) << 30; return 0; }
-"""
-
-
 def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int, *, fails: int = 0) -> None:
     """Let NVIDIA's driver be one that lists so many GPUs."""
-    (folder / "driver.c").write_text(DRIVER % {"count": count, "fails": fails})
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "libcuda.so.1", folder / "driver.c"], check=True)
+    write_driver(folder, count, fails=fails)
     monkeypatch.setattr(gpus, "_DRIVER", ("libmissing.so.1", str(folder / "libcuda.so.1")))
+    monkeypatch.setattr(gpus, "_MANAGEMENT", ("libmissing.so.1", str(folder / "libnvidia-ml.so.1")))
 
 
 @pytest.mark.parametrize(
@@ -87,11 +77,13 @@ def test_a_gpu_that_is_not_there_is_told_from_those_that_are(
         load("digits-gauss", device="cuda:3").sample(1)
 
 
-def test_doctor_names_each_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aae_zoo: AaeZoo) -> None:
+def test_doctor_names_each_gpu_and_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aae_zoo: AaeZoo) -> None:
     driver(tmp_path, monkeypatch, 2)
     out = aae_zoo("doctor").out
-    assert re.search(r"ok +GPU cuda:0 +NVIDIA H100 80GB HBM3, 79 GiB\n", out)
-    assert re.search(r"ok +GPU cuda:1 +NVIDIA L4, 22 GiB\n", out)
+    assert re.search(r"ok +GPU cuda:0 +NVIDIA H100 80GB HBM3, 79 GiB, driver 580.95.05\n", out)
+    assert re.search(r"ok +GPU cuda:1 +NVIDIA L4, 22 GiB, driver 580.95.05\n", out)
+    monkeypatch.setattr(gpus, "_MANAGEMENT", (str(tmp_path / "nothing"),))
+    assert re.search(r"ok +GPU cuda:1 +NVIDIA L4, 22 GiB\n", aae_zoo("doctor").out)
 
 
 def test_without_a_driver_or_with_one_that_fails_there_is_no_gpu(
@@ -99,6 +91,7 @@ def test_without_a_driver_or_with_one_that_fails_there_is_no_gpu(
 ) -> None:
     driver(tmp_path, monkeypatch, 2, fails=999)
     assert gpus.nvidia_gpus() == []
+    assert gpus.driver_version() is None
     monkeypatch.setattr(gpus, "_DRIVER", (str(tmp_path / "nothing"),))
     assert gpus.nvidia_gpus() == []
     gpus.check_gpu(3)  # that CUDA does not work is for ONNX Runtime to say

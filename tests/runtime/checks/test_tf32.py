@@ -66,7 +66,7 @@ def changed(content: bytes, *, tf32: bool, nudged: int | None) -> bytes:
         nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 @pytest.fixture
