@@ -11,9 +11,8 @@ import numpy as np
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
-from aae_zoo.runtime.engine.devices import CUDA, memory_of, missing_providers
+from aae_zoo.runtime.engine.devices import CUDA, memory_of
 from aae_zoo.runtime.engine.session import import_onnxruntime, open_session, reason_of
-from aae_zoo.runtime.errors import DeviceUnavailable
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model, load
@@ -157,25 +156,22 @@ class Contenders:
 
 
 def captured_session(graph: CheckedGraph, number: int) -> "InferenceSession":
-    """A session that captures its first run as a CUDA graph and replays it ever after."""
-    ort = import_onnxruntime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    providers = [(CUDA, {"device_id": str(number), "use_tf32": "0", "enable_cuda_graph": "1"})]
-    session: InferenceSession = ort.InferenceSession(graph.content, options, providers=providers, enable_fallback=0)
-    if missing := missing_providers(session, providers):
-        raise DeviceUnavailable(f"ONNX Runtime left out {missing}")
-    return session
+    """A session that captures its first run as a CUDA graph and replays it ever after.
+
+    Raises:
+        DeviceUnavailable: ONNX Runtime does not do so with this graph.
+    """
+    return open_session(graph, device=[(CUDA, {"device_id": str(number), "enable_cuda_graph": "1"})])
 
 
-def in_turn(works: Works, rounds: int = _ROUNDS, seconds: float = _SECONDS) -> dict[str, float]:
+def in_turn(works: Works, rounds: int | None = None) -> dict[str, float]:
     """The median seconds of a call of each, measured in turn, in another order each time."""
     names = list(works)
     for _ in range(_FIRST_RUNS):
         slowest = max(_seconds(works[name], 1) for name in names)
-    repeat = max(1, round(seconds / slowest))
+    repeat = max(1, round(_SECONDS / slowest))
     measured: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
+    for number in range(rounds or _ROUNDS):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             measured[name].append(_seconds(works[name], repeat))
