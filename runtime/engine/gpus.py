@@ -1,7 +1,7 @@
 """NVIDIA's GPUs, as their driver lists them, so that a device that is not there can be told from one that fails."""
 
 import ctypes
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,11 +41,18 @@ def driver_version() -> str | None:
 
     https://docs.nvidia.com/deploy/nvml-api/group__nvmlSystemQueries.html
     """
-    library, text = _library(_MANAGEMENT), ctypes.create_string_buffer(_LONGEST_NAME)
-    if library is None or library.nvmlInit_v2():
+    for name in _MANAGEMENT:
+        with suppress(OSError):
+            return _version(ctypes.CDLL(name))
+    return None
+
+
+def _version(management: ctypes.CDLL) -> str | None:
+    if management.nvmlInit_v2():
         return None
-    failed = library.nvmlSystemGetDriverVersion(text, _LONGEST_NAME)
-    library.nvmlShutdown()
+    text = ctypes.create_string_buffer(_LONGEST_NAME)
+    failed = management.nvmlSystemGetDriverVersion(text, _LONGEST_NAME)
+    management.nvmlShutdown()
     return None if failed else text.value.decode("utf-8", "replace")
 
 
@@ -63,11 +70,7 @@ def check_gpu(number: int) -> None:
 
 
 def _driver() -> ctypes.CDLL | None:
-    return _library(_DRIVER)
-
-
-def _library(names: Sequence[str]) -> ctypes.CDLL | None:
-    for name in names:
+    for name in _DRIVER:
         try:
             return ctypes.CDLL(name)
         except OSError:
