@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 # A row that takes longer than this is given up.
-SECONDS = 100
+SECONDS = 120
 
 
 class Missed(AssertionError):
