@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from aae_zoo.runtime.checks.card_bench import CardTiming, card_bench, card_timings
-from aae_zoo.runtime.engine.devices import Device
+from aae_zoo.runtime.engine.devices import CUDA, Device
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
@@ -82,9 +82,8 @@ def bench(name: str | os.PathLike[str], *, device: Device = "auto", threads: int
     model = load(name, device=device, threads=threads)
     model.sample(2)  # an error of the model or the device comes before anything is measured
     start = _start(os.fspath(name), device, threads)
-    kind, number = model.graph("decoder").memory
-    if kind == "cuda":
-        return Bench(len(_PARTS) + card_timings(), chain(start, card_bench(find_model(name), device=f"cuda:{number}")))
+    if model.graph("decoder").session.get_providers()[0] == CUDA:
+        return Bench(len(_PARTS) + card_timings(), chain(start, card_bench(find_model(name), device=device)))
     count = len(_PARTS) + 2 * len(TIMED_BATCHES) + 2
     return Bench(count, chain(start, _calls(model), _batches(model)))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
-from aae_zoo.runtime.engine.devices import CUDA, memory_of
+from aae_zoo.runtime.engine.devices import CUDA, Device, memory_of
 from aae_zoo.runtime.engine.session import import_onnxruntime, open_session, reason_of
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
@@ -51,7 +51,7 @@ class CardTiming:
     problem: str | None = None
 
 
-def card_bench(bundle: Bundle, *, device: str) -> Iterator[CardTiming]:
+def card_bench(bundle: Bundle, *, device: Device) -> Iterator[CardTiming]:
     """Measure decode and encode of a model, `card_timings()` of them, on a device of CUDA's.
 
     Raises:
@@ -110,7 +110,7 @@ class Contenders:
     of `CardTiming`. Where there is no replay, `problem` says why.
     """
 
-    def __init__(self, bundle: Bundle, role: str, inputs: Arrays, device: str) -> None:
+    def __init__(self, bundle: Bundle, role: str, inputs: Arrays, device: Device) -> None:
         self.role, self.inputs = role, inputs
         self.batch = len(next(iter(inputs.values())))
         self.graph = read_graph(bundle, role)

@@ -12,7 +12,6 @@ from conftest import AaeZoo
 from aae_zoo.runtime import load
 from aae_zoo.runtime.checks import bench as benchmarks
 from aae_zoo.runtime.checks import card_bench
-from aae_zoo.runtime.engine import graph as engine_graph
 from aae_zoo.runtime.engine.devices import CPU, CUDA
 
 
@@ -86,7 +85,6 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_gpu_each_batch_is_measured_on_the_host_and_on_the_card(
     aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_graph, "memory_of", lambda session: ("cuda", 0))
     result = aae_zoo("bench", "digits-gauss", "--device", "cuda", "--json")
     assert result.status == 0, result.err
     timings = [timing for timing in json.loads(result.out) if "on_card" in timing]
