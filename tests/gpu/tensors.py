@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from right import CLOSE, NAMES
 from rows import Measured, Missed, Row, held
 
-from aae_zoo.runtime import AaeZooError, load
+from aae_zoo.runtime import AaeZooError, Model, load
 from aae_zoo.runtime.checks.parity import relative_error
 
 NAME = "mnist-gauss" if "mnist-gauss" in NAMES else NAMES[0]
@@ -50,25 +50,29 @@ def both(library: str) -> Measured:
     if importlib.util.find_spec(library) is None:
         raise Missed(f"{library} is not installed")
     errors = {}
-    with load(NAME, device="cuda") as host, cast(Any, load)(NAME, device="cuda", arrays="device") as device:
-        images = host.sample(COUNT, seed=1)
-        z = host.encode(images)
-        calls: dict[str, tuple[NDArray[np.float32], Callable[[Any, Any], Any]]] = {
-            "encode": (images, lambda model, given: model.encode(given)),
-            "decode": (z, lambda model, given: model.decode(given)),
-            "reconstruct": (images, lambda model, given: model.reconstruct(given)),
-        }
-        for what, (given, call) in calls.items():
-            expected = call(host, given)
-            tensor = on_card(library, given)
-            errors[f"{what}, to the host"] = relative_error(np.asarray(call(host, tensor)), expected)
-            errors[f"{what}, on the card"] = relative_error(to_host(library, call(device, tensor)), expected)
-        scores = host.score(images).score
-        errors["score"] = relative_error(np.asarray(host.score(on_card(library, images)).score), scores)
-        drawn = device.sample(COUNT, seed=1)
-        errors["sample, on the card"] = relative_error(to_host(library, drawn), images)
+    host, device = models()
+    images = host.sample(COUNT, seed=1)
+    calls: dict[str, tuple[NDArray[np.float32], Callable[[Any, Any], Any]]] = {
+        "encode": (images, lambda model, given: model.encode(given)),
+        "decode": (host.encode(images), lambda model, given: model.decode(given)),
+        "reconstruct": (images, lambda model, given: model.reconstruct(given)),
+    }
+    for what, (given, call) in calls.items():
+        expected = call(host, given)
+        tensor = on_card(library, given)
+        errors[f"{what}, to the host"] = relative_error(np.asarray(call(host, tensor)), expected)
+        errors[f"{what}, on the card"] = relative_error(to_host(library, call(device, tensor)), expected)
+    scores = host.score(images).score
+    errors["score"] = relative_error(np.asarray(host.score(on_card(library, images)).score), scores)
+    errors["sample, on the card"] = relative_error(to_host(library, device.sample(COUNT, seed=1)), images)
     largest = max(errors, key=lambda what: errors[what])
     return held(errors[largest] <= CLOSE, f"{errors[largest]:.2g} at most ({largest})", {"errors": errors})
+
+
+@cache
+def models() -> tuple[Model, Any]:
+    """A model that gives arrays of numpy, and one that leaves them on the card."""
+    return load(NAME, device="cuda"), cast(Any, load)(NAME, device="cuda", arrays="device")
 
 
 def _torch() -> Any:
@@ -86,20 +90,20 @@ BAD: dict[str, Callable[[NDArray[np.float32]], Any]] = {
 
 
 def refused(make: Callable[[NDArray[np.float32]], Any]) -> Measured:
-    with load(NAME, device="cuda") as model:
-        z = model.encode(model.sample(4, seed=1))
-        try:
-            found = model.decode(make(z))
-        except AaeZooError as error:
-            return held("\n" not in str(error), f"{type(error).__name__}: {error}")
-        raise Missed(f"taken: images {np.asarray(found).shape}")
+    model, _ = models()
+    z = model.encode(model.sample(4, seed=1))
+    try:
+        found = model.decode(make(z))
+    except AaeZooError as error:
+        return held("\n" not in str(error), f"{type(error).__name__}: {error}")
+    raise Missed(f"taken: images {np.asarray(found).shape}")
 
 
 def closed() -> Measured:
-    with cast(Any, load)(NAME, device="cuda", arrays="device") as model:
-        images = model.sample(8, seed=1)
-        expected = images.numpy()
+    _, model = models()
+    images = model.sample(COUNT, seed=1)
+    expected = images.numpy()
     model.close()
-    again = model.sample(8, seed=1).numpy()  # what is needed again is opened again
+    again = model.sample(COUNT, seed=1).numpy()  # what is needed again is opened again
     same = np.array_equal(images.numpy(), expected) and relative_error(again, expected) <= CLOSE
     return held(same, "whole, and a closed model opens again" if same else "they have changed")

@@ -52,7 +52,7 @@ def test_a_process_that_dies_is_a_row(tmp_path: Path, monkeypatch: pytest.Monkey
         'import os, signal\nprint(\'{"row": "first", "ok": true}\', flush=True)\nos.kill(os.getpid(), signal.SIGSEGV)\n'
     )
     monkeypatch.setattr(check, "__file__", str(tmp_path / "check.py"))
-    first, last = check.rows_of("right")
+    first, last = check.rows_of("right", 60)
     assert first == {"row": "first", "ok": True}
     assert not last["ok"]
     assert "its process ended with status -11" in last["measured"]
@@ -61,8 +61,7 @@ def test_a_process_that_dies_is_a_row(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_process_that_hangs_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "check.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.setattr(check, "__file__", str(tmp_path / "check.py"))
-    monkeypatch.setitem(check.GROUPS, "right", 1)
-    (row,) = check.rows_of("right")
+    (row,) = check.rows_of("right", 1)
     assert "its process ended with status -9 after at most 1 s" in row["measured"]
 
 
