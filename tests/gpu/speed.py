@@ -31,6 +31,7 @@ def checks() -> Iterator[Row]:
     yield Row(f"sample({MILLION:,}) of {NAME}, to a fresh array", "2 million a second", fresh)
     for batch in (16384, 65536):
         yield Row(f"decode, {NAME}, batch {batch:,}", LARGE, partial(large, batch))
+    yield Row(f"deterministic=True, decode, {NAME}, batch 64", "its cost, for the docs", deterministic)
     for name in OTHERS:
         for batch in CARD_BATCHES[:3]:
             yield Row(f"decode, {name}, batch {batch:,}", SMALL, partial(small, name, batch))
@@ -81,6 +82,15 @@ def large(batch: int) -> Measured:
         f"{given:.2f} x computing {ms(found['computing'])}"
     )
     return held(plain <= 1.1 and given <= 1.3, text, {**found, "model": NAME, "batch": batch})
+
+
+def deterministic() -> Measured:
+    host, _ = models()
+    with cast(Any, load)(NAME, device="cuda", deterministic=True) as same:
+        inputs = inputs_of(host, "decoder", 64).values()
+        found = in_turn({"usual": partial(host.decode, *inputs), "deterministic": partial(same.decode, *inputs)})
+    times = found["deterministic"] / found["usual"]
+    return Measured(f"{ms(found['deterministic'])} = {times:.1f} x {ms(found['usual'])}", {**found, "model": NAME})
 
 
 def pinned(shape: tuple[int, ...]) -> NDArray[np.float32]:
