@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 # The modules beside this one, each run in a process of its own, so that what one breaks does not break the others; and
-# the most seconds of each. Those of a stage run at once: what is timed has the card and the machine to itself.
+# the most seconds of each. Those of a stage run at once: what is timed has the card and the machine to itself, and so
+# has what fills the card's memory.
 STAGES = (
-    {"right": 80, "tensors": 60, "device_checks": 80},
+    {"right": 80, "tensors": 60},
     {"speed": 80},
     {"training_checks": 90},
+    {"device_checks": 80},
     {"starting": 30},
     {"recipes": 60},
 )
