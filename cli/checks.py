@@ -11,6 +11,7 @@ from aae_zoo.cli.options import Device, Isolate, Json, Name, Threads
 from aae_zoo.cli.printing import note, print_json, print_table, say, with_progress
 
 if TYPE_CHECKING:
+    from aae_zoo.runtime.checks.card_bench import CardTiming
     from aae_zoo.runtime.checks.check import Verdict
     from aae_zoo.runtime.checks.verify import Comparison
 
@@ -76,20 +77,39 @@ def check(name: Name, json: Json = False) -> None:
 def bench(name: Name, json: Json = False, device: Device = "auto", threads: Threads = None) -> None:
     """Measure how fast a model starts and runs here.
 
-    Import, session and run are timed apart, and each call beside a bare ONNX Runtime session.
+    Import, session and run are timed apart, and each call beside a bare ONNX Runtime session. On an NVIDIA GPU, also
+    beside runs with bound inputs and outputs, on the host and on the card, and a replayed CUDA graph.
     """
+    from aae_zoo.runtime.checks.bench import Timing
     from aae_zoo.runtime.checks.bench import bench as measure
-    from aae_zoo.runtime.checks.bench import timings
 
-    measured = measure(name, device=device, threads=threads)
-    found = list(with_progress(measured, timings(), lambda timing: timing.what))
+    total, timings = measure(name, device=device, threads=threads)
+    found = list(with_progress(timings, total, lambda timing: timing.what))
     if json:
         print_json([asdict(timing) for timing in found])
         return
     rows = [
-        [t.what, _ms(t.seconds), _ms(t.bare), _text(t.ratio, ".3f"), _text(t.images_per_second, ",.0f")] for t in found
+        [t.what, _ms(t.seconds), _ms(t.bare), _text(t.ratio, ".3f"), _text(t.images_per_second, ",.0f")]
+        for t in found
+        if isinstance(t, Timing)
     ]
     print_table(["what", "ms", "bare, ms", "ours / bare", "images/s"], rows)
+    if on_card := [timing for timing in found if not isinstance(timing, Timing)]:
+        _print_on_card(on_card)
+
+
+def _print_on_card(timings: "list[CardTiming]") -> None:
+    say("")
+    header = ["on the GPU, ms", "host to host", "bare run", "bound run", "on the card", "bound there", "graph replay"]
+    print_table(
+        header,
+        [
+            [t.what, *map(_ms, (t.seconds, t.bare, t.bound, t.on_card, t.bound_on_card)), _ms(t.replay) or "-"]
+            for t in timings
+        ],
+    )
+    for problem in dict.fromkeys(timing.problem for timing in timings if timing.problem):
+        note(problem)
 
 
 def _verdict_rows(verdict: "Verdict") -> list[str]:
@@ -105,8 +125,8 @@ def _graphs(found: "list[Comparison]") -> list[str]:
 
 
 def _row(c: "Comparison") -> list[str]:
-    value = "-" if c.value is None else f"{c.value:.2g}" if c.measure == "difference" else f"{c.value:.1f} dB"
-    gate = f"<= {c.gate:g}" if c.measure == "difference" else f">= {c.gate:g} dB"
+    value = "-" if c.value is None else f"{c.value:.1f} dB" if c.measure == "psnr" else f"{c.value:.2g}"
+    gate = f">= {c.gate:g} dB" if c.measure == "psnr" else f"<= {c.gate:.3g}"
     word = "ok" if c.passed else f"FAILED{': ' + c.problem if c.problem else ''}"
     return [c.graph, c.precision, c.device, str(c.batch), c.measure, value, gate, word]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
+from torch import nn
 
 from aae_zoo.export.bundling.anomaly import Odd, anomaly_metrics, usual
 from aae_zoo.export.bundling.document import describe, records
@@ -26,10 +27,12 @@ from aae_zoo.export.bundling.variants import (
 )
 from aae_zoo.export.card.card import describing_files
 from aae_zoo.export.proof.metrics import compare_metrics
+from aae_zoo.export.proof.tf32 import tf32_errors
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
-from aae_zoo.runtime.bundles.manifest import Manifest, parse_manifest
+from aae_zoo.runtime.bundles.manifest import Manifest, Tf32Error, parse_manifest
 from aae_zoo.runtime.bundles.names import MANIFEST, WEIGHTS
+from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model
@@ -110,6 +113,7 @@ def write_bundle(
         manifest = describe(source)
         check(manifest.metrics)
         parity = write_graphs(folder, source, manifest)
+        manifest = dataclasses.replace(manifest, tf32=_tf32(folder, source, manifest))
         say("measuring the graphs")
         parity["metrics"] = compare_metrics(source.networks, folder, dataset, source.settings, manifest)
         if variants:
@@ -137,6 +141,14 @@ def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[
     whole = dataclasses.replace(manifest, files=records(folder))
     _write_json(folder / MANIFEST, whole.to_document())
     return parse_manifest((folder / MANIFEST).read_bytes(), str(out))
+
+
+def _tf32(folder: Path, source: Source, manifest: Manifest) -> tuple[Tf32Error, ...]:
+    """What TF32 does to each of the graphs in float32, by their networks."""
+    networks: dict[tuple[str, str], nn.Module] = {(role, "fp32"): each for role, each in source.networks.items()}
+    if source.lite:
+        networks["decoder", "lite"] = source.lite
+    return tf32_errors(networks, read_golden(_bundle(folder, manifest)))
 
 
 def _write_weights(folder: Path, source: Source) -> None:

@@ -14,7 +14,7 @@ _MOST_MOMENTS: Final = 128
 
 
 def describe(source: Source) -> Manifest:
-    """The manifest without the files, the anomaly score and the metrics that only the graphs can give.
+    """The manifest without the files, the anomaly score, TF32's errors and the metrics that only the graphs can give.
 
     Its metrics are those of the rounded weights on the test set.
     """
@@ -40,6 +40,7 @@ def describe(source: Source) -> Manifest:
         files={},
         score=None,
         detector=source.detector,
+        tf32=(),
         metrics=_metrics(source),
         provenance={**source.provenance, "export_versions": versions()},
     )

@@ -130,6 +130,20 @@ class DetectorLimits:
 
 
 @dataclass(frozen=True)
+class Tf32Error:
+    """How far a graph is from its golden outputs where the inputs of every product and convolution are rounded to TF32.
+
+    TF32 has ten bits of mantissa. `difference` is the largest difference and `rms` the root mean square of all, each
+    relative to the larger of 1 and the largest golden output.
+    """
+
+    graph: Annotated[str, Rule("the role of the graph", known=ALL_ROLES)]
+    precision: Annotated[str, Rule("the precision of the graph, of those in float32", known=("fp32", "lite"))]
+    difference: Annotated[float, Rule("the largest difference", 0, _FIGURE[1])]
+    rms: Annotated[float, Rule("the root mean square of the differences", 0, _FIGURE[1])]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A model's manifest, checked; each field says what it is.
 
@@ -184,6 +198,14 @@ class Manifest:
     detector: Annotated[
         DetectorLimits | None, Rule("what the detector's score promises; else there is no detector", optional=True)
     ]
+    tf32: Annotated[
+        tuple[Tf32Error, ...],
+        Rule(
+            "how far each graph in float32 is from its golden outputs with TF32, relative to the larger of 1 and the "
+            "largest of them; else nobody has worked it out",
+            optional=True,
+        ),
+    ]
     metrics: Annotated[Mapping[str, Any], Rule("the figures on the test set, as the writer has them")]
     provenance: Annotated[Mapping[str, Any], Rule("what made the model, as the writer has it")]
 
@@ -192,6 +214,8 @@ class Manifest:
         document = asdict(self)
         if not self.attributes:
             del document["attributes"]  # earlier manifests are without it
+        if not self.tf32:
+            del document["tf32"]  # so are they without this
         # The last of the file, and not there where they were not measured.
         last = {name: document.pop(name) for name in ("score", "detector")}
         if last["score"] and last["score"]["false_alarms"] == FALSE_ALARMS:
@@ -390,6 +414,7 @@ def _manifest(fields: _Fields) -> Manifest:
         files=files,
         score=None if fields.lacks("score") else _score(fields.fields("score", ScoreLimits)),
         detector=None if fields.lacks(DETECTOR) else _detector(fields.fields(DETECTOR, DetectorLimits)),
+        tf32=_tf32(fields),
         metrics=fields.table("metrics"),
         provenance=fields.table("provenance"),
     )
@@ -454,6 +479,15 @@ def _score(fields: _Fields) -> ScoreLimits:
 
 def _detector(fields: _Fields) -> DetectorLimits:
     return DetectorLimits(fields.number("false_alarms"), images=fields.integer("images"))
+
+
+def _tf32(fields: _Fields) -> tuple[Tf32Error, ...]:
+    if fields.lacks("tf32"):
+        return ()
+    return tuple(
+        Tf32Error(each.text("graph"), each.text("precision"), each.number("difference"), each.number("rms"))
+        for each in fields.records("tf32", Tf32Error)
+    )
 
 
 def _files(fields: _Fields) -> dict[str, FileRecord]:

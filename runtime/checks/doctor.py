@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,9 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.devices import MENDS, PROVIDERS
-from aae_zoo.runtime.engine.gpus import nvidia_gpus
+from aae_zoo.runtime.engine.gpus import driver_version, nvidia_gpus
 from aae_zoo.runtime.engine.session import import_onnxruntime, open_session
-from aae_zoo.runtime.engine.wheels import installed, installed_wheels
+from aae_zoo.runtime.engine.wheels import installed, installed_wheels, package_of
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.runtime.store.catalogue import SHIPPED, list_models
@@ -69,8 +70,10 @@ def _loaded_version() -> str | None:
 
 
 def _gpus() -> Iterator[Finding]:
-    for number, gpu in enumerate(nvidia_gpus()):
-        yield Finding(f"GPU cuda:{number}", str(gpu))
+    gpus = nvidia_gpus()
+    driver = driver_version() if gpus else None
+    for number, gpu in enumerate(gpus):
+        yield Finding(f"GPU cuda:{number}", f"{gpu}, driver {driver}" if driver else str(gpu))
 
 
 def _devices() -> Iterator[Finding]:
@@ -90,7 +93,7 @@ def _devices() -> Iterator[Finding]:
             fault = _try(device)
             used = device if device == "cuda" and fault is None else used
             # TensorRT comes in the wheel for CUDA, and needs libraries that not everyone wants.
-            mend = _mend(device) if fault and device != "tensorrt" else None
+            mend = _mend(device, fault) if fault and device != "tensorrt" else None
             yield Finding(f"device {device}", f"cannot be used: {fault}" if fault else "works", mend)
     yield Finding("device auto", f"is {used}")
 
@@ -105,12 +108,17 @@ def _try(device: str) -> str | None:
     return None
 
 
-def _mend(device: str) -> str:
-    if device == "cuda":
-        return "update NVIDIA's driver, and pip install 'aae-zoo[gpu]' for CUDA's libraries; without a GPU, " + (
-            "pip uninstall onnxruntime-gpu, then pip install 'aae-zoo[cpu]'"
+def _mend(device: str, fault: str) -> str:
+    if device != "cuda":
+        return MENDS[device]
+    missing = re.search(r"([\w.-]+\.(?:so[.\d]*|dll))\b", fault)
+    if missing and (package := package_of(missing[1])):
+        return (
+            f"pip install {package}, which brings {missing[1]}; pip install 'aae-zoo[gpu]' brings all that CUDA needs"
         )
-    return MENDS[device]
+    return "update NVIDIA's driver, and pip install 'aae-zoo[gpu]' for CUDA's libraries; without a GPU, " + (
+        "pip uninstall onnxruntime-gpu, then pip install 'aae-zoo[cpu]'"
+    )
 
 
 def _models() -> Iterator[Finding]:

@@ -77,8 +77,16 @@ def _off(y: Array, widths: Sequence[int]) -> float:
 
 def relative_error(found: Array, reference: Array) -> float:
     """The largest difference, relative to the larger of 1 and the largest reference."""
-    size = max(1.0, float(np.abs(reference).max()))
-    return float(np.abs(found.astype(np.float64) - reference).max()) / size
+    return float(np.abs(found.astype(np.float64) - reference).max()) / _size(reference)
+
+
+def relative_rms(found: Array, reference: Array) -> float:
+    """The root mean square of the differences, relative as in `relative_error`."""
+    return math.sqrt(float(np.square(found.astype(np.float64) - reference).mean())) / _size(reference)
+
+
+def _size(reference: Array) -> float:
+    return max(1.0, float(np.abs(reference).max()))
 
 
 def psnr(found: Array, reference: Array) -> float:

@@ -1,6 +1,7 @@
 """NVIDIA's GPUs, as their driver lists them, so that a device that is not there can be told from one that fails."""
 
 import ctypes
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +9,8 @@ from aae_zoo.runtime.errors import DeviceUnavailable
 
 # The driver's own library on Linux and on Windows; no wheel brings it.
 _DRIVER: Final = ("libcuda.so.1", "nvcuda.dll")
+# What comes with it for those who look after GPUs.
+_MANAGEMENT: Final = ("libnvidia-ml.so.1", "nvml.dll")
 _LONGEST_NAME: Final = 256
 
 
@@ -31,6 +34,26 @@ def nvidia_gpus() -> list[Gpu]:
     if driver is None or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
         return []
     return [_gpu(driver, number) for number in range(count.value)]
+
+
+def driver_version() -> str | None:
+    """The version of the driver, such as "580.95.05", or None where it cannot be had.
+
+    https://docs.nvidia.com/deploy/nvml-api/group__nvmlSystemQueries.html
+    """
+    for name in _MANAGEMENT:
+        with suppress(OSError):
+            return _version(ctypes.CDLL(name))
+    return None
+
+
+def _version(management: ctypes.CDLL) -> str | None:
+    if management.nvmlInit_v2():
+        return None
+    text = ctypes.create_string_buffer(_LONGEST_NAME)
+    failed = management.nvmlSystemGetDriverVersion(text, _LONGEST_NAME)
+    management.nvmlShutdown()
+    return None if failed else text.value.decode("utf-8", "replace")
 
 
 def check_gpu(number: int) -> None:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from aae_zoo.runtime import Model, load
-from aae_zoo.runtime.checks.bench import bench, compare, medians, seconds
+from aae_zoo.runtime.checks.bench import Timing, bench, compare, medians, seconds
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.build import build
@@ -106,7 +106,8 @@ def whole_process() -> Iterator[Row]:
 
 def calls() -> Iterator[Row]:
     """What `aae-zoo bench mnist-plane` measures: start, decode and encode against a bare `InferenceSession.run`."""
-    for t in bench("mnist-plane", device="cpu"):
+    for t in bench("mnist-plane", device="cpu").timings:
+        assert isinstance(t, Timing)
         if t.bare is None or t.ratio is None:
             print(f"{t.what}: {t.seconds * 1e3:.1f} ms")
             yield Row(t.what, f"{t.seconds * 1e3:.1f} ms", "", "", "")

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import warnings
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 import onnxruntime
 import pytest
 from conftest import AaeZoo
+from drivers import write_driver
 
 from aae_zoo.runtime import DeviceUnavailable, InvalidInput, Model, load, share_threads
-from aae_zoo.runtime.engine import gpus
+from aae_zoo.runtime.engine import gpus, wheels
 from aae_zoo.runtime.engine import session as sessions
 from aae_zoo.runtime.engine.cpus import available_cpus, cgroup_cpus, cgroup_folders
 from aae_zoo.runtime.engine.devices import CPU, PROVIDERS, wanted_providers
@@ -53,22 +55,11 @@ def test_a_list_of_providers_is_taken_as_it_is() -> None:
         wanted_providers(cuda, [])
 
 
-DRIVER = """
-#include <string.h>
-int cuInit(unsigned flags) { return %(fails)d; }
-int cuDeviceGetCount(int *count) { *count = %(count)d; return 0; }
-int cuDeviceGet(int *device, int number) { *device = 40 + number; return 0; }
-int cuDeviceGetName(char *name, int size, int device) {
-    strncpy(name, device == 40 ? "NVIDIA H100 80GB HBM3" : "NVIDIA L4", size); return 0; }
-int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)(device == 40 ? 79 : 22) << 30; return 0; }
-"""
-
-
 def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int, *, fails: int = 0) -> None:
     """Let NVIDIA's driver be one that lists so many GPUs."""
-    (folder / "driver.c").write_text(DRIVER % {"count": count, "fails": fails})
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "libcuda.so.1", folder / "driver.c"], check=True)
+    write_driver(folder, count, fails=fails)
     monkeypatch.setattr(gpus, "_DRIVER", ("libmissing.so.1", str(folder / "libcuda.so.1")))
+    monkeypatch.setattr(gpus, "_MANAGEMENT", ("libmissing.so.1", str(folder / "libnvidia-ml.so.1")))
 
 
 @pytest.mark.parametrize(
@@ -87,11 +78,65 @@ def test_a_gpu_that_is_not_there_is_told_from_those_that_are(
         load("digits-gauss", device="cuda:3").sample(1)
 
 
-def test_doctor_names_each_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aae_zoo: AaeZoo) -> None:
+def test_doctor_names_each_gpu_and_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aae_zoo: AaeZoo) -> None:
     driver(tmp_path, monkeypatch, 2)
     out = aae_zoo("doctor").out
-    assert re.search(r"ok +GPU cuda:0 +NVIDIA H100 80GB HBM3, 79 GiB\n", out)
-    assert re.search(r"ok +GPU cuda:1 +NVIDIA L4, 22 GiB\n", out)
+    assert re.search(r"ok +GPU cuda:0 +NVIDIA H100 80GB HBM3, 79 GiB, driver 580.95.05\n", out)
+    assert re.search(r"ok +GPU cuda:1 +NVIDIA L4, 22 GiB, driver 580.95.05\n", out)
+    monkeypatch.setattr(gpus, "_MANAGEMENT", (str(tmp_path / "nothing"),))
+    assert re.search(r"ok +GPU cuda:1 +NVIDIA L4, 22 GiB\n", aae_zoo("doctor").out)
+
+
+@pytest.mark.parametrize(
+    ("missing", "package"),
+    [
+        ("libcublasLt.so.13", "nvidia-cublas"),
+        ("libcudart.so.13", "nvidia-cuda-runtime"),
+        ("libcudnn.so.9", "nvidia-cudnn-cu13"),
+        ("libcufft.so.12", "nvidia-cufft"),
+        ("libcurand.so.10", "nvidia-curand"),
+        ("libnvrtc.so.13", "nvidia-cuda-nvrtc"),
+    ],
+)
+def test_doctor_names_the_package_that_brings_a_missing_library(
+    missing: str, package: str, monkeypatch: pytest.MonkeyPatch, aae_zoo: AaeZoo
+) -> None:
+    """The GPU wheel, whose extras are known by its metadata, without some of CUDA's libraries."""
+    required = [
+        "numpy>=1.21.6",
+        'nvidia-cublas~=13.0; extra == "cuda"',
+        'nvidia-cufft~=12.0; extra == "cuda"',
+        'nvidia-cuda-runtime~=13.0; extra == "cuda"',
+        'nvidia-cuda-nvrtc~=13.0; extra == "cuda"',
+        'nvidia-curand~=10.4; extra == "cuda"',
+        'nvidia-cudnn-cu13~=9.0; extra == "cudnn"',
+    ]
+    monkeypatch.setattr(wheels, "requires", lambda name: required if name == "onnxruntime-gpu" else None)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", CPU])
+    said = f"Failed to load {missing}: {missing}: cannot open shared object file: No such file or directory"
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print(said))
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda graph, options, providers, enable_fallback: session(graph, options)
+    )
+    sessions.preload_libraries.cache_clear()
+    out = aae_zoo("doctor").out
+    sessions.preload_libraries.cache_clear()
+    assert f"pip install {package}, which brings {missing}; pip install 'aae-zoo[gpu]' brings all" in out
+
+
+def test_a_library_of_no_known_package_is_left_to_the_whole_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheels, "requires", lambda name: ["nvidia-cublas-cu12~=12.0"])
+    assert wheels.package_of("cublasLt64_12.dll") == "nvidia-cublas-cu12"
+    assert wheels.package_of("libcudnn.so.9") is None
+    assert wheels.package_of("libstdc++.so.6") is None
+    monkeypatch.undo()
+    monkeypatch.setattr(wheels, "requires", requires_nothing)
+    assert wheels.package_of("libcublas.so.13") is None
+
+
+def requires_nothing(name: str) -> list[str]:
+    raise PackageNotFoundError(name)
 
 
 def test_without_a_driver_or_with_one_that_fails_there_is_no_gpu(
@@ -99,6 +144,7 @@ def test_without_a_driver_or_with_one_that_fails_there_is_no_gpu(
 ) -> None:
     driver(tmp_path, monkeypatch, 2, fails=999)
     assert gpus.nvidia_gpus() == []
+    assert gpus.driver_version() is None
     monkeypatch.setattr(gpus, "_DRIVER", (str(tmp_path / "nothing"),))
     assert gpus.nvidia_gpus() == []
     gpus.check_gpu(3)  # that CUDA does not work is for ONNX Runtime to say

@@ -30,8 +30,10 @@ from aae_zoo.runtime.bundles.manifest import (
     Manifest,
     Preparation,
     ScoreLimits,
+    Tf32Error,
     parse_manifest,
 )
+from aae_zoo.runtime.bundles.names import ALL_ROLES
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.store.catalogue import SHIPPED, list_models
 
@@ -50,6 +52,13 @@ tables = st.dictionaries(texts, values | st.lists(values, max_size=2) | st.dicti
 ranges = st.tuples(st.integers(0, 65534), st.integers(65535, (1 << 32) - 1))
 score_limits = st.builds(ScoreLimits, limits, limits, limits, images=st.integers(1, 1 << 40), contrast=st.floats(0, 1))
 detector_limits = st.builds(DetectorLimits, st.floats(0, 1), images=st.integers(1, 1 << 40))
+tf32_errors = st.builds(
+    Tf32Error,
+    graph=st.sampled_from(ALL_ROLES),
+    precision=st.sampled_from(["fp32", "lite"]),
+    difference=st.floats(0, 1e9),
+    rms=st.floats(0, 1e9),
+)
 preparations = st.builds(
     Preparation,
     fit=st.sampled_from(FITS),
@@ -99,6 +108,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         files=graph_files | {"README.md": draw(records)},
         score=draw(st.none() | score_limits),
         detector=detector,
+        tf32=tuple(draw(st.lists(tf32_errors, max_size=3))),
         metrics=draw(tables),
         provenance=draw(tables),
     )
@@ -140,6 +150,7 @@ def whole() -> Any:
     document["preparation"]["range"] = [0, 4095]
     document["graphs"]["detector"] = document["graphs"]["encoder"]
     document["detector"] = {"false_alarms": 0.01, "images": 200}
+    document["tf32"] = [{"graph": "decoder", "precision": "lite", "difference": 1e-3, "rms": 1e-4}]
     document["files"] = {name: about for name, about in document["files"].items() if name.endswith(".onnx")}
     return {**document, "metrics": {}, "provenance": {}, "labels": ["a", "b"]}
 
