@@ -47,7 +47,9 @@ def train(
         str | None, typer.Option(help="What the model is called [default: the recipe's name, or that of your data].")
     ] = None,
     licence: Annotated[str | None, typer.Option(help="The licence of the weights [default: the recipe's].")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/<name>].")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", "--out", help="The run's folder [default: runs/<name>].")
+    ] = None,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="NAME", help="Begin with a model's weights, as many layers as fit.")
     ] = None,

@@ -21,6 +21,7 @@ from aae_zoo.export.bundling.untraceable import check_traced, quiet, why_not
 from aae_zoo.runtime.bundles.graph_metadata import METADATA_PREFIX
 from aae_zoo.runtime.bundles.graph_operators import COPIES
 from aae_zoo.runtime.errors import CheckpointError
+from aae_zoo.zoo.networks.conv import pass_through
 
 OPSET: Final = 18
 IR_VERSION: Final = 8
@@ -76,10 +77,7 @@ def _fold(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> 
     convolution.weight.copy_(weight)
     if convolution.bias is not None:
         convolution.bias.copy_(bias)
-    mean.zero_()
-    variance.fill_(1 - norm.eps)
-    norm.weight.fill_(1)
-    norm.bias.zero_()
+    pass_through(norm)
 
 
 def to_onnx(

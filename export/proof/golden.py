@@ -16,6 +16,9 @@ from aae_zoo.zoo.priors import BasePrior
 
 _SIGMAS: Final = 6.0
 _LEAST: Final = 2.0**-24
+# Of images with more numbers than 32 x 32 in colour has, the file keeps fewer that the decoder drew: they would be the
+# largest part of a bundle.
+_LARGE: Final = 3 * 32 * 32
 
 References = dict[str, NDArray[np.generic]]
 
@@ -73,8 +76,14 @@ def references(networks: Mapping[str, nn.Module], inputs: Mapping[str, Mapping[s
 
 
 def golden_file(arrays: Mapping[str, NDArray[np.generic]]) -> References:
-    """What golden.npz keeps of references: all but float64, and images given as bytes / 255 as those bytes."""
-    kept = {key: values for key, values in arrays.items() if not key.endswith(".float64")}
+    """What golden.npz keeps of references: all but float64, and images given as bytes / 255 as those bytes.
+
+    Of large images every other of the decoder's rows, or fewer, with the last one, which is the worst that was found.
+    """
+    every = max(1, arrays["decoder.image"][0].size // _LARGE)
+    of_decoder = slice((len(arrays["decoder.image"]) - 1) % every, None, every)
+    rows = {key: values[of_decoder] if key.startswith("decoder.") else values for key, values in arrays.items()}
+    kept = {key: values for key, values in rows.items() if not key.endswith(".float64")}
     for key in ("encoder.image", "detector.image"):
         if key in kept:
             kept[key] = np.rint(255 * kept[key].astype(np.float64)).astype(np.uint8)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def card_bench(bundle: Bundle, *, device: Device) -> Iterator[CardTiming]:
     """
     with (
         load(bundle.folder, device=device) as model,
-        cast(Any, load)(bundle.folder, device=device, arrays="device") as on_card,
+        load(bundle.folder, device=device, arrays="device") as on_card,
     ):
         for what, role in (("decode", "decoder"), ("encode", "encoder")):
             for batch in CARD_BATCHES:
@@ -79,7 +79,7 @@ def inputs_of(model: Model, role: str, rows: int) -> Arrays:
     return {name: codes[name] for name in ("z", "y") if name in model.graph("decoder").inputs}
 
 
-def time_card(what: str, contenders: "Contenders", model: Model, on_card: Any) -> CardTiming:
+def time_card(what: str, contenders: "Contenders", model: Model, on_card: Model) -> CardTiming:
     """One line of the table: ours, and what ONNX Runtime does by itself, in turn."""
     batch, given = contenders.batch, inputs_of(on_card, contenders.role, contenders.batch).values()
     works: dict[str, Callable[[], object]] = {
@@ -88,7 +88,7 @@ def time_card(what: str, contenders: "Contenders", model: Model, on_card: Any) -
         **contenders.works(),
     }
     found = in_turn(works)
-    captured = getattr(on_card.graph(contenders.role), "uncaptured", "")
+    captured = on_card.graph(contenders.role).uncaptured
     problem = contenders.problem or captured or None
     return CardTiming(
         f"{what}, batch {batch:,}",

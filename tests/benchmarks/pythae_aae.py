@@ -1,11 +1,11 @@
-"""mnist-gauss8 beside pythae's Adversarial_AE, trained for the same time on the same data, measured in the same way.
+"""A model beside pythae's Adversarial_AE, trained for the same time on the same data, measured in the same way.
 
     pip install pythae
     python tests/benchmarks/pythae_aae.py RUN docs/pythae.md
 
-RUN is a finished run of mnist-gauss8 on this machine. pythae's model has the networks and the trainer that it comes
-with, a code of 8 numbers, and the batch of our recipe; it is trained for as many seconds as RUN was, once for each of
-some learning rates, since the best one for it need not be ours.
+RUN is a finished run of this machine, of mnist-gauss8 or avatars-gauss. pythae's model has the networks that it comes
+with for images of that size and its own trainer, a code of as many numbers, and the batch of our recipe; it is trained
+for as many seconds as RUN was, once for each of some learning rates, since the best one for it need not be ours.
 """
 
 import sys
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from pythae.data.datasets import BaseDataset
 from pythae.models import Adversarial_AE, Adversarial_AE_Config
+from pythae.models.nn.benchmarks.celeba import Decoder_Conv_AE_CELEBA, Encoder_Conv_VAE_CELEBA
 from pythae.trainers import AdversarialTrainer, AdversarialTrainerConfig
 from pythae.trainers.training_callbacks import TrainingCallback
 from torch import Tensor, nn
@@ -30,7 +31,6 @@ from aae_zoo.zoo.measure.measured import Networks
 from aae_zoo.zoo.measure.metrics import measure
 from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
 from aae_zoo.zoo.training.run import Run
-from aae_zoo.zoo.training.trainer import evaluate_run
 
 RATES = (0.003, 0.001)
 FIGURES = {"mse": "MSE per pixel", "mmd2": "MMD²", "frechet": "Fréchet", "parzen": "Parzen, nats"}
@@ -53,7 +53,7 @@ class Stopwatch(TrainingCallback):  # type: ignore[misc]
 
 class Encoder(BaseEncoder):
     def __init__(self, model: Any) -> None:
-        super().__init__({"z": 8})
+        super().__init__({"z": model.latent_dim})
         self.model = model
 
     def outputs(self, image: Tensor) -> Tensor:
@@ -74,7 +74,8 @@ class Decoder(BaseDecoder):
 def train_pythae(run: Run, dataset: Dataset, seconds: float, rate: float) -> nn.Module:
     """The model of pythae after that many seconds at a learning rate."""
     settings = run.recipe.training
-    model = Adversarial_AE(Adversarial_AE_Config(input_dim=dataset.image_shape, latent_dim=8))
+    shape = Adversarial_AE_Config(input_dim=dataset.image_shape, latent_dim=run.recipe.prior.size)
+    model = Adversarial_AE(shape, **networks(shape))
     config = AdversarialTrainerConfig(
         output_dir=str(run.folder / "pythae"),
         num_epochs=10_000,
@@ -83,7 +84,7 @@ def train_pythae(run: Run, dataset: Dataset, seconds: float, rate: float) -> nn.
         autoencoder_learning_rate=rate,
         discriminator_learning_rate=rate,
         seed=settings.seed,
-        no_cuda=True,
+        no_cuda=not torch.cuda.is_available(),
     )
     kept = run.recipe.data.validation_count(len(dataset.train_images))
     images = to_float(dataset.train_images)
@@ -96,8 +97,18 @@ def train_pythae(run: Run, dataset: Dataset, seconds: float, rate: float) -> nn.
     )
     with suppress(TimeIsUp):
         trainer.train()
-    trained: nn.Module = model.eval()
+    trained: nn.Module = model.cpu().eval()
     return trained
+
+
+def networks(shape: Adversarial_AE_Config) -> dict[str, nn.Module]:
+    """Pythae's networks for photographs in 64 x 64, its encoder with the variance that its Adversarial_AE asks for.
+
+    For other sizes those that it chooses itself.
+    """
+    if shape.input_dim != (3, 64, 64):
+        return {}
+    return {"encoder": Encoder_Conv_VAE_CELEBA(shape), "decoder": Decoder_Conv_AE_CELEBA(shape)}
 
 
 def as_pythae(images: Tensor) -> Any:
@@ -106,22 +117,23 @@ def as_pythae(images: Tensor) -> Any:
 
 def main() -> None:
     run, target = Run.open(Path(sys.argv[1])), Path(sys.argv[2])
-    facts = run.read_json("run.json")
+    facts, name = run.read_json("run.json"), run.recipe.name
     torch.set_num_threads(facts["threads"])
-    dataset = load_data(run.recipe.data)
-    metrics = {"mnist-gauss8": evaluate_run(run.folder)}
+    dataset = load_data(run.recipe.data, run.data(None))
+    metrics = {name: run.read_json("metrics.json")}
     for rate in RATES:
         adapter, _ = build(run.recipe, dataset.image_shape)
         theirs = train_pythae(run, dataset, facts["training_seconds"], rate)
         adapter.encoder, adapter.decoder = Encoder(theirs), Decoder(theirs)
         metrics[f"Adversarial_AE, learning rate {rate:g}"] = measure(Networks(adapter), dataset, run.recipe.data)
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{facts['threads']} threads"
     lines = [
-        "# mnist-gauss8 beside pythae",
+        f"# {name} beside pythae",
         "",
-        f"`Adversarial_AE` of pythae {version('pythae')}, with its own networks and trainer and an 8-D code, trained",
-        f"for the {facts['training_seconds']:.0f} seconds that mnist-gauss8 was, on {facts['threads']} threads of the",
-        "same machine, with the same batch, and measured in the same way on the test set of MNIST. Written by",
-        "`tests/benchmarks/pythae_aae.py`.",
+        f"`Adversarial_AE` of pythae {version('pythae')}, with its own networks and trainer and a code of",
+        f"{run.recipe.prior.size} numbers, trained for the {facts['training_seconds']:.0f} seconds that {name} was, on",
+        f"the same machine ({card}), with the same batch, and measured in the same way on the test set.",
+        "Written by `tests/benchmarks/pythae_aae.py`.",
         "",
         f"| model | {' | '.join(FIGURES.values())} |",
         "|---|" + "---|" * len(FIGURES),

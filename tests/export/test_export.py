@@ -27,7 +27,7 @@ from aae_zoo.export.bundling.prove import gate
 from aae_zoo.export.card.card import model_card
 from aae_zoo.export.card.config import config
 from aae_zoo.export.proof.gate import GATE, check_graphs, failures, float64_gate
-from aae_zoo.export.proof.golden import golden_inputs, references
+from aae_zoo.export.proof.golden import golden_file, golden_inputs, references
 from aae_zoo.export.proof.layers import first_difference
 from aae_zoo.export.proof.metrics import Graphs, compare_metrics
 from aae_zoo.export.proof.search import worst_input
@@ -379,6 +379,13 @@ class TestBundle:
             wanted = 255 * np.ptp(drawn[name]) - 24 if name in drawn else 128
             with Image.open(small_bundle / name) as picture:
                 assert np.ptp(np.asarray(picture.convert("L"))) > wanted
+
+    def test_of_large_images_fewer_rows_are_kept_and_the_worst_of_all_is_the_last(self) -> None:
+        drawn = {"decoder.image": np.zeros((33, 3, 64, 64), np.float32), "decoder.z": np.arange(33, dtype=np.float32)}
+        kept = golden_file({**drawn, "encoder.image": np.zeros((65, 3, 64, 64), np.float32)})
+        assert kept["decoder.z"].tolist() == [0, 4, 8, 12, 16, 20, 24, 28, 32]
+        assert len(kept["decoder.image"]) == 9
+        assert len(kept["encoder.image"]) == 65
 
     def test_golden_outputs_are_pytorchs_and_the_runtime_repeats_them(self, small_bundle: Path, small: Model) -> None:
         with np.load(small_bundle / "golden.npz", allow_pickle=False) as saved:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,14 +200,13 @@ def threads() -> Measured:
 
 
 def deterministic() -> Measured:
-    options: Any = {"device": "cuda", "deterministic": True}
     names, differing = [name for name in ("mnist-gauss8", "mnist-gauss", "fashion-vae") if name in NAMES], []
     for name in names:
-        with cast(Any, load)(name, **options) as model:
+        with load(name, device="cuda", deterministic=True) as model:
             images = [model.sample(COUNT, seed=1) for _ in range(6)]
             codes = [model.encode(images[0]) for _ in range(6)]
             again = any(not np.array_equal(each, some[0]) for some in (images, codes) for each in some)
-        with cast(Any, load)(name, **options) as model:
+        with load(name, device="cuda", deterministic=True) as model:
             other = not np.array_equal(model.sample(COUNT, seed=1), images[0])
         differing += [name] * (again or other)
     return held(not differing, f"{', '.join(names)}: {len(differing)} differ {' '.join(differing)}".strip())

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ def checks() -> Iterator[Row]:
 @cache
 def models(name: str = NAME) -> tuple[Model, Any]:
     """The model that gives arrays of numpy, and the one that leaves them on the card."""
-    return load(name, device="cuda"), cast(Any, load)(name, device="cuda", arrays="device")
+    return load(name, device="cuda"), load(name, device="cuda", arrays="device")
 
 
 def small(name: str, batch: int) -> Measured:
@@ -86,7 +86,7 @@ def large(batch: int) -> Measured:
 
 def deterministic() -> Measured:
     host, _ = models()
-    with cast(Any, load)(NAME, device="cuda", deterministic=True) as same:
+    with load(NAME, device="cuda", deterministic=True) as same:
         inputs = inputs_of(host, "decoder", 64).values()
         found = in_turn({"usual": partial(host.decode, *inputs), "deterministic": partial(same.decode, *inputs)})
     times = found["deterministic"] / found["usual"]

@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ def both(library: str) -> Measured:
 @cache
 def models() -> tuple[Model, Any]:
     """A model that gives arrays of numpy, and one that leaves them on the card."""
-    return load(NAME, device="cuda"), cast(Any, load)(NAME, device="cuda", arrays="device")
+    return load(NAME, device="cuda"), load(NAME, device="cuda", arrays="device")
 
 
 def _torch() -> Any:

@@ -80,6 +80,19 @@ def test_normalised_codes_have_the_priors_moments_from_the_first_batch_on() -> N
     assert torch.equal(one, prior.codes({"z": outputs})["z"][:1])
 
 
+def test_normalised_styles_of_attributes_have_them_too_and_leave_the_attributes_alone() -> None:
+    settings = {"kind": "attributes", "size": 3, "classes": (2, 3), "std": 2.0}
+    plain, normalised = (
+        attributes.Prior(attributes.Settings.model_validate({**settings, "normalised": flag})) for flag in (False, True)
+    )
+    outputs = {"z": 7 + 50 * torch.randn(500, 3, generator=torch.Generator().manual_seed(0)), "y": torch.randn(500, 5)}
+    codes = normalised.codes(outputs)
+    assert codes["z"].mean(0).abs().max() < 1e-3
+    assert torch.allclose(codes["z"].std(0, correction=0), torch.full((3,), 2.0), atol=0.1)
+    assert torch.equal(codes["y"], plain.codes(outputs)["y"])
+    assert plain.codes(outputs)["z"] is outputs["z"]
+
+
 CLASSES = 10
 COUNT = 50_000
 

@@ -23,6 +23,7 @@ from aae_zoo.zoo.autoencoder import ImageEncoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.bundled.initialisers import read_initialisers
 from aae_zoo.zoo.networks import BaseDecoder
+from aae_zoo.zoo.networks.conv import pass_through
 from aae_zoo.zoo.priors import BasePrior
 from aae_zoo.zoo.recipe import Recipe, parse_toml
 
@@ -81,14 +82,25 @@ def load_networks(name: str | os.PathLike[str]) -> BundleNetworks:
     whole = not bundle.leaves_out(WEIGHTS) and WEIGHTS in bundle.manifest.files
     weights = parse_weights(bundle.read(WEIGHTS), bundle.manifest.name) if whole else read_initialisers(bundle, model)
     state = {**objective.state_dict(), **model.state_dict()}
-    # Buffers that no graph needs, such as counts, are in none.
-    take_weights(state, state if whole else dict(model.named_parameters()), weights, bundle.manifest.name)
+    take_weights(state, state if whole else _of_graphs(model), weights, bundle.manifest.name)
     judges = {n: m.eval() for n, m in objective.named_children() if whole and "discriminator" in n}
     networks = BundleNetworks(
         bundle, recipe, ImageEncoder(model).eval(), model.decoder.eval(), model.prior.eval(), **judges
     )
     _check_outputs(networks)
     return networks
+
+
+def _of_graphs(model: nn.Module) -> set[str]:
+    """The names of the weights that a model's graphs have.
+
+    Buffers that no graph needs, such as counts, are in none, nor are the batch normalisations, which every export takes
+    into the convolutions: they do nothing here.
+    """
+    norms = {name: module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    for norm in norms.values():
+        pass_through(norm)
+    return {name for name, _ in model.named_parameters() if name.rpartition(".")[0] not in norms}
 
 
 def recipe_of(manifest: Manifest) -> Recipe:

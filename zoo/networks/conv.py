@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -43,6 +44,16 @@ def _kernel(size: tuple[int, int]) -> tuple[int, int]:
 
 def _norm(settings: Settings, channels: int) -> list[nn.Module]:
     return [nn.BatchNorm2d(channels)] if settings.normalised else []
+
+
+@torch.no_grad()
+def pass_through(norm: nn.BatchNorm2d) -> None:
+    """Have a batch normalisation do nothing in evaluation mode: the convolution before it has taken it in."""
+    assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101 - ours track them
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1 - norm.eps)
+    norm.weight.fill_(1)
+    norm.bias.zero_()
 
 
 class Encoder(BaseEncoder):

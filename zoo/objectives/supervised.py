@@ -56,7 +56,8 @@ class Objective(BaseObjective):
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch, every image of which has a label, or a value of every attribute."""
         x, Q, P, D = batch.image, self.encoder, self.decoder, self.discriminator
-        z, y_logits = Q(x).values()
+        outputs = Q(x)
+        z, y_logits = self.prior.codes(outputs)["z"], outputs["y"]
         labels = [batch.label] if batch.attributes is None else batch.attributes.unbind(1)
         widths = self.prior.widths or (self.prior.classes,)
         y = torch.cat([F.one_hot(k, width) for k, width in zip(labels, widths, strict=True)], 1).to(z.dtype)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import PriorSettings, Size
@@ -17,11 +17,15 @@ from aae_zoo.zoo.priors import BasePrior, one_hot
 
 
 class Settings(PriorSettings):
-    """How many values each attribute has, in the order of data.attributes, and the standard deviation of the style."""
+    """How many values each attribute has, in the order of data.attributes, and the standard deviation of the style.
+
+    With `normalised` the encoder's styles are normalised over the batch, as the Gaussian prior's codes are.
+    """
 
     kind: Literal["attributes"]
     classes: Annotated[tuple[Size, ...], Field(min_length=1, max_length=100, strict=False)]
     std: PositiveFloat = 1.0
+    normalised: bool = False
 
 
 class Prior(BasePrior):
@@ -34,6 +38,7 @@ class Prior(BasePrior):
         self.latent, self.widths, self.std = settings.size, settings.classes, settings.std
         self.classes, self.coordinates = sum(self.widths), tuple(self.latent + i for i in range(len(self.widths)))
         self.noise = self.latent + len(self.widths)
+        self.normalise = nn.BatchNorm1d(self.latent, affine=False) if settings.normalised else None
 
     @property
     def choices(self) -> tuple[int, ...]:
@@ -50,6 +55,7 @@ class Prior(BasePrior):
         return {"z": self.latent, "y": self.classes}
 
     def codes(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The style, and the probabilities of each attribute's values."""
+        """The style, normalised where that is asked for, and the probabilities of each attribute's values."""
+        z = outputs["z"] if self.normalise is None else self.std * self.normalise(outputs["z"])
         parts = outputs["y"].split(self.widths, 1)
-        return {"z": outputs["z"], "y": torch.cat([part.softmax(1) for part in parts], 1)}
+        return {"z": z, "y": torch.cat([part.softmax(1) for part in parts], 1)}

@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT, Change, replace_graph, rewrite
 from onnx import numpy_helper
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from aae_zoo.export.bundling.graphs import round_weights, to_onnx
 from aae_zoo.runtime import InvalidBundle, find_model, list_models
@@ -55,8 +55,10 @@ def test_the_networks_of_every_shipped_model_give_what_its_graphs_give(name: str
             for output, values in found.items():
                 assert relative_error(values.numpy(), expected[output]) <= 1e-5, (role, output)
     stored, same = whole.state_dict(), from_graphs.state_dict()
+    folded = {role for role in ROLES if any(isinstance(m, nn.BatchNorm2d) for m in getattr(whole, role).modules())}
     for key, values in same.items():
-        assert torch.equal(values, stored[key]) or key.endswith(".num_batches_tracked"), key
+        if key.split(".")[0] not in folded:  # what is, is the same function with other weights
+            assert torch.equal(values, stored[key]) or key.endswith(".num_batches_tracked"), key
     assert {key.split(".")[0] for key in stored.keys() - same.keys()} <= {"discriminator", "class_discriminator"}
     assert from_graphs.discriminator is None
     assert (whole.discriminator is not None) == any(key.startswith("discriminator.") for key in stored)

@@ -167,8 +167,8 @@ def test_a_resumed_run_is_the_same_and_still_knows(
     with pytest.raises(Interrupted):
         train(checked, resumed, data=small_data, begin="mnist-gauss8")
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match=r"did not begin with the weights of mnist-wae.*leave out --from"):
-        train(checked, resumed, data=small_data, resume=True, begin="mnist-wae")
+    with pytest.raises(CheckpointError, match=r"did not begin with the weights of mnist-vae.*leave out --from"):
+        train(checked, resumed, data=small_data, resume=True, begin="mnist-vae")
     train(checked, resumed, data=small_data, resume=True)
     first, second = load_file(at_once / "model.safetensors"), load_file(resumed / "model.safetensors")
     assert all(torch.equal(values, second[name]) for name, values in first.items())
