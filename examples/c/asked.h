@@ -60,7 +60,7 @@ static void asked_among(const char** at, const char* value, asked_value* found) 
   }
 }
 
-// Find what is asked for in the JSON list of attributes, each with "name", "labels" and "coordinate". Whether it is there.
+// Find what is asked for in a JSON list of attributes, each of "name", "labels" and "coordinate": whether it is there.
 static int asked_find(const char* json, const char* name, const char* value, asked_value* found) {
   int start = 0;
   for (const char* at = json; *(at += strcspn(at, "{")); start += found->values) {

@@ -1,6 +1,7 @@
 // Draws a picture with the model in the folder that it is run in; ONNX Runtime's C library is all that this needs.
 //
-//     cc draw.c model.c -I$ORT/include -L$ORT/lib -lonnxruntime -Wl,-rpath,$ORT/lib -o draw && ./draw [SEED [LABEL | NAME=VALUE ...]]
+//     cc draw.c model.c -I$ORT/include -L$ORT/lib -lonnxruntime -Wl,-rpath,$ORT/lib -o draw
+//     ./draw [SEED [LABEL | NAME=VALUE ...]]
 //
 // prints the numbers, and writes picture.png.
 #include <stdio.h>

@@ -238,7 +238,7 @@ const char* aae_ask(aae_model* m, size_t count, const char* attribute, const cha
   char both[256];
   snprintf(both, sizeof both, "%s %s", attribute, value);
   if (!asked_find(m->graphs->asked, attribute, value, &asked)) return fail(m, "the model has no ", both);
-  if (u && asked.coordinate < 0) return fail(m, "the model draws by chance every ", attribute);
+  if (u && asked.coordinate < 0) return fail(m, "no number of the noise chooses ", attribute);
   if (y && !m->takes_classes) return fail(m, "the model redraws nothing with another ", attribute);
   if (u) choose(m, count, asked.coordinate, asked.number, asked.values, u);
   for (size_t row = 0; y && row < count; row++)

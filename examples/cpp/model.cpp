@@ -73,6 +73,10 @@ Numbers Model::sample(std::size_t count, std::uint32_t seed, std::optional<int> 
   return decode(codes(noise(count, seed, label)));
 }
 
+Numbers Model::sample(std::size_t count, std::uint32_t seed, const Asked& asked) const {
+  return decode(codes(noise(count, seed, asked)));
+}
+
 Numbers Model::noise(std::size_t count, std::uint32_t seed, std::optional<int> label) const {
   if (label && (!chooses_ || *label < 0 || *label >= classes_))
     throw std::invalid_argument("the model has no label " + std::to_string(*label));
@@ -86,7 +90,7 @@ Numbers Model::noise(std::size_t count, std::uint32_t seed, const Asked& asked) 
   Numbers u = noise(count, seed);
   for (const auto& [attribute, value] : asked) {
     const asked_value found = find(asked_, attribute, value);
-    if (found.coordinate < 0) throw std::invalid_argument("the model draws by chance every " + attribute);
+    if (found.coordinate < 0) throw std::invalid_argument("no number of the noise chooses " + attribute);
     choose(u, found.coordinate, found.number, found.values);
   }
   return u;

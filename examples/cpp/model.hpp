@@ -33,7 +33,7 @@ class Model {
 
   // Draw images; the same seed draws the same, and `label` is the number of the class to draw.
   Numbers sample(std::size_t count, std::uint32_t seed, std::optional<int> label = {}) const;
-  Numbers sample(std::size_t count, std::uint32_t seed, const Asked& asked) const { return decode(codes(noise(count, seed, asked))); }
+  Numbers sample(std::size_t count, std::uint32_t seed, const Asked& asked) const;
 
   // Uniform noise in (0, 1), [count][noise_size()], and the codes that the prior makes of it.
   Numbers noise(std::size_t count, std::uint32_t seed, std::optional<int> label = {}) const;

@@ -8,8 +8,8 @@ import { load, png } from "./index.js";
 import { report } from "./report.js";
 
 const [seed = "0", ...asked] = process.argv.slice(2);
-const attributes = Object.fromEntries(asked.map((text) => (text.includes("=") ? text.split(/=(.*)/s) : ["label", text])));
+const pairs = asked.map((text) => (text.includes("=") ? text.split(/=(.*)/s) : ["label", text]));
 const model = await load();
-const { image, text } = await report(model, { seed: Number(seed), attributes });
+const { image, text } = await report(model, { seed: Number(seed), attributes: Object.fromEntries(pairs) });
 console.log(text);
 writeFileSync("picture.png", await png(image));

@@ -12,7 +12,7 @@ import numpy as np
 from model import Model, png
 
 seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-asked = dict(text.split("=", 1) if "=" in text else ("label", text) for text in sys.argv[2:])
+asked = dict(text.split("=", 1) if "=" in text else ["label", text] for text in sys.argv[2:])
 model = Model()
 try:
     u = model.noise(seed=seed, attributes=asked)

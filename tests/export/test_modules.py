@@ -29,6 +29,15 @@ from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
 from aae_zoo.runtime.store.catalogue import SHIPPED, find_model
 
 COUNT, SEED, LABEL = 3, 5, 7
+# Names that would end a string, a list or an object, one that is another value's number, and other scripts.
+HAIR, GLASSES, ODD = 'the "hair"', "眼鏡", 'a"]}, {\\'
+ATTRIBUTES: list[dict[str, Any]] = [
+    {"name": HAIR, "labels": ["grün", "no", ODD, "1"], "coordinate": 4},
+    {"name": "hat", "labels": ["no", "yes"]},
+    {"name": GLASSES, "labels": ["no", "ja 😀"], "coordinate": 0},
+]
+NAMES = {"HAIR": HAIR, "GLASSES": GLASSES, "ODD": ODD}
+CONSTANTS = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in NAMES.items())
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +94,7 @@ def assert_is_picture(content: bytes, image: NDArray[np.float32]) -> None:
 # A user's program in TypeScript: compiled, so the types are true of each other, and run, so they are true of the code.
 TYPED = """
 import { facts, load, noise, png, type Code, type Facts, type Image, Model } from "mnist-style";
+import { type Asked } from "faces";
 
 const known: Facts = facts;
 const model: Model = await load();
@@ -92,7 +102,7 @@ const images: Image[] = await model.sample(3, { seed: 5, label: 7 });
 const codes: Code[] = await model.encode(images);
 const redrawn: Image[] = await model.reconstruct(images);
 const picture: Uint8Array<ArrayBuffer> = await png(images[0]!);
-const again: Image[] = await model.decode(await model.codes(noise(3, { seed: 5, label: 7 })));
+const again: Image[] = await model.decode(await model.codes(noise(3, { seed: 5, attributes: { label: "7" } })));
 const fresh: Image[] = [...await model.sample(), ...await model.sample()];
 const refused: string[] = [];
 for (const wrong of [() => model.sample(1, { label: 10 }), () => model.encode([new Float32Array(5)])])
@@ -104,6 +114,14 @@ await model.encode([[0, 1]]).catch(() => undefined);
 await model.sample(1, { label: "7" }).catch(() => undefined);
 // @ts-expect-error: models come from load
 const made = () => new Model();
+const asked: Asked[] = [
+  { [HAIR]: "grün", [GLASSES]: 1, hat: "yes" },
+  {},
+  // @ts-expect-error: there is no such attribute
+  { beard: "grün" },
+  // @ts-expect-error: it has no such value
+  { [HAIR]: "blue" },
+];
 
 const rows = (arrays: (Float32Array | undefined)[]) => arrays.map((array) => [...array!]);
 console.log(JSON.stringify({
@@ -133,26 +151,21 @@ def npm(folder: Path, *arguments: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def run_typescript(folder: Path, program: str) -> dict[str, Any]:
-    """Compile a program in a package of npm's and run it: the JSON that it prints."""
-    for name in ("onnxruntime-node", "onnxruntime-common", "@types", "undici-types"):
-        (folder / "node_modules" / name).symlink_to(NODE_MODULES / name)
-    (folder / "main.ts").write_text(program)
-    compiler = [str(NODE_MODULES / "typescript" / "bin" / "tsc"), *OPTIONS, "main.ts"]
-    typed = subprocess.run(["node", *compiler], cwd=folder, capture_output=True, text=True, check=False)
-    assert typed.returncode == 0, typed.stdout
-    result = subprocess.run(["node", "main.js"], cwd=folder, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    printed: dict[str, Any] = json.loads(result.stdout)
-    return printed
-
-
 def test_npm_installs_a_typed_package_that_equals_the_runtime(
-    application: Path, expected: dict[str, NDArray[np.float32]]
+    application: Path, asked_bundle: Path, expected: dict[str, NDArray[np.float32]]
 ) -> None:
     embed("mnist-style", "node", application / "digits")
     npm(application, "install", "./digits")
-    found = run_typescript(application, TYPED)
+    embed(str(asked_bundle), "node", application / "node_modules" / "faces")
+    for name in ("onnxruntime-node", "onnxruntime-common", "@types", "undici-types"):
+        (application / "node_modules" / name).symlink_to(NODE_MODULES / name)
+    (application / "main.ts").write_text(f"{CONSTANTS}{TYPED}")
+    compiler = [str(NODE_MODULES / "typescript" / "bin" / "tsc"), *OPTIONS, "main.ts"]
+    typed = subprocess.run(["node", *compiler], cwd=application, capture_output=True, text=True, check=False)
+    assert typed.returncode == 0, typed.stdout
+    result = subprocess.run(["node", "main.js"], cwd=application, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
     assert_equals({name: found[name] for name in expected}, expected)
     assert (found["same"], found["afresh"], found["device"]) == (True, True, "node")
     assert found["refused"] == [
@@ -277,15 +290,6 @@ def test_a_program_that_includes_the_header_equals_the_runtime(
     assert_is_picture((folder / "colour.png").read_bytes(), colour)
 
 
-# Names that would end a string, a list or an object, one that is another value's number, and other scripts.
-HAIR, GLASSES, ODD = 'the "hair"', "眼鏡", 'a"]}, {\\'
-ATTRIBUTES = [
-    {"name": HAIR, "labels": ["grün", "no", ODD, "1"], "coordinate": 4},
-    {"name": "hat", "labels": ["no", "yes"]},
-    {"name": GLASSES, "labels": ["no", "ja 😀"], "coordinate": 0},
-]
-
-
 class _Prior(nn.Module):
     def forward(self, u: Tensor) -> dict[str, Tensor]:
         values = zip((u[:, 4] * 4, u[:, 3] * 2, u[:, 0] * 2), (4, 2, 2), strict=True)
@@ -373,34 +377,32 @@ def test_what_the_decoder_does_not_take_cannot_be_redrawn(tmp_path: Path, monkey
         model.reconstruct(model.sample(), attributes={"label": 3})
 
 
-ASKED_IN_TYPESCRIPT = """
-import { facts, load } from "faces";
+ASKED_IN_JAVASCRIPT = """
+import { facts, load } from "./index.js";
 
 const model = await load();
 const images = await model.sample(3, { seed: 5, attributes: { [HAIR]: "1", [GLASSES]: "ja 😀" } });
 const redrawn = await model.reconstruct(images, { attributes: { [HAIR]: ODD } });
-const again = await model.sample(3, { seed: 5, attributes: { [HAIR]: 3, [GLASSES]: 1 } });
-const refused: string[] = [];
-const refuse = (error: RangeError) => refused.push(`${error.name}: ${error.message}`);
-// @ts-expect-error: there is no such attribute
-await model.sample(1, { attributes: { beard: 1 } }).catch(refuse);
-// @ts-expect-error: there is no such value
-await model.sample(1, { attributes: { [GLASSES]: "yes" } }).catch(refuse);
-await model.sample(1, { attributes: { hat: 0 } }).catch(refuse);
-const rows = (arrays: Float32Array[]) => arrays.map((array) => [...array]);
+const again = await model.sample(3, { seed: 5, attributes: { [HAIR]: 3, [GLASSES]: "1" } });
+const refused = [];
+for (const attributes of [{ beard: 1 }, { [GLASSES]: "yes" }, { hat: 0 }])
+  await model.sample(1, { attributes }).catch((error) => refused.push(`${error.name}: ${error.message}`));
+const rows = (arrays) => arrays.map((array) => [...array]);
 console.log(JSON.stringify({
   attributes: facts.attributes, images: rows(images), redrawn: rows(redrawn), again: rows(again), refused,
 }));
 """
 
 
-def test_typescript_draws_and_redraws_what_is_asked_for(
-    asked_bundle: Path, application: Path, as_asked: dict[str, NDArray[np.float32]]
+def test_javascript_draws_and_redraws_what_is_asked_for(
+    asked_bundle: Path, as_asked: dict[str, NDArray[np.float32]], tmp_path: Path
 ) -> None:
-    embed(str(asked_bundle), "node", application / "node_modules" / "faces")
-    names = {"HAIR": HAIR, "GLASSES": GLASSES, "ODD": ODD}
-    constants = [f"const {name} = {json.dumps(value)};" for name, value in names.items()]
-    found = run_typescript(application, "\n".join([*constants, ASKED_IN_TYPESCRIPT]))
+    embed(str(asked_bundle), "node", tmp_path / "faces")
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    (tmp_path / "faces" / "own.js").write_text(f"{CONSTANTS}{ASKED_IN_JAVASCRIPT}")
+    result = subprocess.run(["node", "own.js"], cwd=tmp_path / "faces", capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
     assert_equals({name: found[name] for name in as_asked}, as_asked)
     assert found["again"] == found["images"]
     assert found["attributes"] == [{"coordinate": None} | each for each in ATTRIBUTES]
@@ -457,8 +459,7 @@ def test_a_program_that_includes_the_header_draws_and_redraws_what_is_asked_for(
 ) -> None:
     folder = tmp_path / "faces"
     embed(str(asked_bundle), language, folder)
-    names = {"HAIR": HAIR, "GLASSES": GLASSES, "ODD": ODD}
-    constants = [f"#define {name} {json.dumps(value, ensure_ascii=False)}" for name, value in names.items()]
+    constants = [f"#define {name} {json.dumps(value, ensure_ascii=False)}" for name, value in NAMES.items()]
     (folder / f"own.{language}").write_text("\n".join([*constants, program]))
     built = build([folder / f"own.{language}", folder / f"model.{language}"])
     result = subprocess.run([built], cwd=folder, capture_output=True, text=True, check=False)
@@ -467,7 +468,7 @@ def test_a_program_that_includes_the_header_draws_and_redraws_what_is_asked_for(
     assert result.stderr.splitlines() == [
         "the model has no beard 1",
         f"the model has no {GLASSES} 2",
-        "the model draws by chance every hat",
+        "no number of the noise chooses hat",
     ]
 
 
