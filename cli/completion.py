@@ -6,6 +6,7 @@ finger on the key. What is damaged completes nothing, and the command itself say
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -19,6 +20,31 @@ from aae_zoo.runtime.store.catalogue import find_model, list_models
 
 if TYPE_CHECKING:
     from aae_zoo.runtime.bundles.manifest import Manifest
+
+
+def in_bash() -> bool:
+    """Whether bash asks."""
+    return os.environ.get("_AAE_ZOO_COMPLETE") == "complete_bash"
+
+
+def join_words() -> None:
+    """Join what bash parts at every "=", though people type one word: `glasses=yes` and `--device=cpu` are three to it.
+
+    It completes only the last part; what the word has before that is put into COMP_BEFORE.
+    """
+    parts = os.environ["COMP_WORDS"].split("\n")[: int(os.environ["COMP_CWORD"]) + 1]
+    parts += [""] * (parts[-1] == "=")  # nothing comes after it yet
+    words = re.sub("\n=\n", "=", "\n".join(parts)).split("\n")
+    before = ""
+    if parts[-2:-1] == ["="]:
+        *words, word = words
+        before = word.removesuffix(parts[-1])
+        if before.startswith("-"):
+            option, _, before = before.partition("=")
+            words.append(option)
+        words.append(parts[-1])
+    os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = "\n".join(words), str(len(words) - 1)
+    os.environ["COMP_BEFORE"] = "".join(shlex.split(before))
 
 
 def models() -> list[str]:
@@ -42,15 +68,21 @@ def labels(context: typer.Context) -> list[str]:
 
 def attributes(context: typer.Context) -> list[str]:
     """What can be asked of pictures of the model that the line names so far, as NAME=VALUE."""
-    return _of_model(context, lambda manifest: [f"{a.name}={label}" for a in manifest.asked for label in a.labels])
+    before = os.environ["COMP_BEFORE"] if in_bash() else ""
+
+    def names(manifest: "Manifest") -> list[str]:
+        texts = [f"{attribute.name}={label}" for attribute in manifest.asked for label in attribute.labels]
+        return [text.removeprefix(before) for text in texts if text.startswith(before)]
+
+    return _of_model(context, names)
 
 
 def _of_model(context: typer.Context, names: "Callable[[Manifest], Iterable[str]]") -> list[str]:
     """Names that a model's manifest has; its own is in `args` where the line is not whole yet."""
     with suppress(AaeZooError):
         found = names(find_model(next(iter(context.args), context.params["name"])).manifest)
-        in_bash = os.environ.get("_AAE_ZOO_COMPLETE") == "complete_bash"  # which alone takes what it is told as it is
-        return [re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", name) if in_bash else name for name in found]
+        # bash alone takes what it is told as it is.
+        return [re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", name) if in_bash() else name for name in found]
     return []
 
 

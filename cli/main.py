@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from aae_zoo.cli import completion
 from aae_zoo.cli.printing import note, say
 from aae_zoo.runtime.errors import AaeZooError, reinstalling
 from aae_zoo.runtime.escapes import line
@@ -131,6 +132,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *_, **__: f"{line(f'warning: {message}')}\n"
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of files of which our own sentences say what is wrong
+    if completion.in_bash():
+        completion.join_words()
     try:
         command_line(next(iter(sys.argv[1:]), ""))()
     except AaeZooError as error:

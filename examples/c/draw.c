@@ -1,10 +1,12 @@
 // Draws a picture with the model in the folder that it is run in; ONNX Runtime's C library is all that this needs.
 //
-//     cc draw.c model.c -I$ORT/include -L$ORT/lib -lonnxruntime -Wl,-rpath,$ORT/lib -o draw && ./draw [SEED [LABEL]]
+//     cc draw.c model.c -I$ORT/include -L$ORT/lib -lonnxruntime -Wl,-rpath,$ORT/lib -o draw
+//     ./draw [SEED [LABEL | NAME=VALUE ...]]
 //
 // prints the numbers, and writes picture.png.
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "model.h"
 #include "png.h"
 
@@ -37,7 +39,12 @@ int main(int count, char** arguments) {
   if (!u) check("there is no memory");
   float *z = u + m.noise, *y = z + m.latent, *image = y + m.classes, *redrawn = image + size;
 
-  check(aae_noise(&m, 1, seed, count > 2 ? atoi(arguments[2]) : -1, u));
+  check(aae_noise(&m, 1, seed, -1, u));
+  for (int i = 2; i < count; i++) {
+    char* equals = strchr(arguments[i], '=');
+    if (equals) *equals = 0;
+    check(aae_ask(&m, 1, equals ? arguments[i] : "label", equals ? equals + 1 : arguments[i], u, NULL));
+  }
   check(aae_codes(&m, 1, u, z, y));
   check(aae_decode(&m, 1, z, y, image));
   print("u", u, m.noise);

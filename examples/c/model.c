@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "asked.h"
 #include "onnxruntime_c_api.h"
 
 struct aae_graphs {
@@ -12,6 +13,7 @@ struct aae_graphs {
   OrtSessionOptions* options;
   OrtMemoryInfo* memory;
   OrtSession *prior, *decoder, *encoder, *detector;  // the last may be NULL
+  char* asked;  // what can be asked for, as JSON
   char error[512];
 };
 
@@ -75,6 +77,29 @@ end:
   return error;
 }
 
+// Keep what can be asked for: the attributes or, of a model that has none, its labels as the attribute "label".
+static const char* read_asked(aae_model* m, OrtModelMetadata* facts) {
+  const OrtApi* ort = m->graphs->ort;
+  OrtAllocator* allocator;
+  char *attributes = NULL, *labels = NULL;
+  const char* error = NULL;
+  TRY(said(m, ort->GetAllocatorWithDefaultOptions(&allocator)));
+  TRY(said(m, ort->ModelMetadataLookupCustomMetadataMap(facts, allocator, "aae_zoo.attributes", &attributes)));
+  TRY(said(m, ort->ModelMetadataLookupCustomMetadataMap(facts, allocator, "aae_zoo.labels", &labels)));
+  if (!labels) TRY(fail(m, "the graph has no ", "aae_zoo.labels"));
+  const size_t size = strlen(attributes ? attributes : labels) + 80;
+  if (!(m->graphs->asked = malloc(size))) TRY(fail(m, "there is no memory", ""));
+  if (attributes)
+    snprintf(m->graphs->asked, size, "%s", attributes);
+  else
+    snprintf(m->graphs->asked, size, "[{\"name\": \"label\", \"labels\": %s, \"coordinate\": %d}]", labels,
+             m->label_coordinate);
+end:
+  if (attributes) (void)said(m, ort->AllocatorFree(allocator, attributes));
+  if (labels) (void)said(m, ort->AllocatorFree(allocator, labels));
+  return error;
+}
+
 static const char* read_facts(aae_model* m) {
   const OrtApi* ort = m->graphs->ort;
   OrtModelMetadata* facts;
@@ -86,6 +111,7 @@ static const char* read_facts(aae_model* m) {
   TRY(fact(m, facts, "aae_zoo.noise", &m->noise, NULL, NULL));
   TRY(fact(m, facts, "aae_zoo.classes", &m->classes, NULL, NULL));
   TRY(fact(m, facts, "aae_zoo.label_coordinate", &m->label_coordinate, NULL, NULL));
+  TRY(read_asked(m, facts));
   TRY(said(m, ort->SessionGetInputCount(m->graphs->decoder, &takes)));
   m->takes_classes = takes > 1;
   TRY(said(m, ort->SessionGetOutputCount(m->graphs->encoder, &tells)));
@@ -134,6 +160,7 @@ void aae_close(aae_model* m) {
     g->ort->ReleaseSessionOptions(g->options);
     g->ort->ReleaseEnv(g->env);
   }
+  if (g) free(g->asked);
   free(g);
   m->graphs = NULL;
 }
@@ -198,16 +225,33 @@ static float uniform(uint32_t seed, uint32_t i) {
   return ((float)((x ^ x >> 16) >> 9) * 2 + 1) / 16777216;
 }
 
+// Have one number of each row choose a value: the interval (k, k + 1) / values is value k.
+static void choose(const aae_model* m, size_t count, int at, int value, int values, float* u) {
+  for (size_t row = 0; row < count; row++) {
+    float* chooses = &u[row * m->noise + at];
+    *chooses = (float)((value + 0.5 + 0.99 * ((double)*chooses - 0.5)) / values);
+  }
+}
+
+const char* aae_ask(aae_model* m, size_t count, const char* attribute, const char* value, float* u, float* y) {
+  asked_value asked;
+  char both[256];
+  snprintf(both, sizeof both, "%s %s", attribute, value);
+  if (!asked_find(m->graphs->asked, attribute, value, &asked)) return fail(m, "the model has no ", both);
+  if (u && asked.coordinate < 0) return fail(m, "no number of the noise chooses ", attribute);
+  if (y && !m->takes_classes) return fail(m, "the model redraws nothing with another ", attribute);
+  if (u) choose(m, count, asked.coordinate, asked.number, asked.values, u);
+  for (size_t row = 0; y && row < count; row++)
+    for (int k = 0; k < asked.values; k++) y[row * m->classes + asked.start + k] = k == asked.number;
+  return NULL;
+}
+
 const char* aae_noise(aae_model* m, size_t count, uint32_t seed, int label, float* u) {
-  const int at = m->label_coordinate;
   char number[16];
   snprintf(number, sizeof number, "%d", label);
-  if (label >= 0 && (at < 0 || label >= m->classes)) return fail(m, "the model has no label ", number);
+  if (label >= 0 && (m->label_coordinate < 0 || label >= m->classes)) return fail(m, "the model has no label ", number);
   for (size_t i = 0; i < count * m->noise; i++) u[i] = uniform(seed, (uint32_t)i);
-  for (size_t row = 0; label >= 0 && row < count; row++) {
-    float* chooses = &u[row * m->noise + at];  // the interval (k, k + 1) / classes is class k
-    *chooses = (float)((label + 0.5 + 0.99 * ((double)*chooses - 0.5)) / m->classes);
-  }
+  if (label >= 0) choose(m, count, m->label_coordinate, label, m->classes, u);
   return NULL;
 }
 

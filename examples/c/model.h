@@ -35,6 +35,11 @@ const char* aae_sample(aae_model* model, size_t count, uint32_t seed, int label,
 const char* aae_noise(aae_model* model, size_t count, uint32_t seed, int label, float* u);
 const char* aae_codes(aae_model* model, size_t count, const float* u, float* z, float* y);
 
+// Have noise draw the value of an attribute, such as "yes" of "glasses", or have `y` redraw it: by its name or, as text,
+// its number. The attribute of a model with classes is "label". `u` and `y` have `count` rows; what is NULL is not
+// written.
+const char* aae_ask(aae_model* model, size_t count, const char* attribute, const char* value, float* u, float* y);
+
 // Images to codes, and codes to images. `y` is written where it is not NULL, and read where the decoder takes it.
 const char* aae_encode(aae_model* model, size_t count, const float* images, float* z, float* y);
 const char* aae_decode(aae_model* model, size_t count, const float* z, const float* y, float* images);

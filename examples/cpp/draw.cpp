@@ -1,7 +1,7 @@
 // Draws a picture with the model in the folder that it is run in.
 //
 //     c++ -std=c++17 draw.cpp model.cpp -I$ORT/include -L$ORT/lib -lonnxruntime -Wl,-rpath,$ORT/lib -o draw
-//     ./draw [SEED [LABEL]]
+//     ./draw [SEED [LABEL | NAME=VALUE ...]]
 //
 // prints the numbers, and writes picture.png.
 #include <cstdio>
@@ -27,9 +27,9 @@ static aae::Numbers middle(const aae::Model& model, const aae::Numbers& image) {
   return row;
 }
 
-static void draw(std::uint32_t seed, std::optional<int> label) {
+static void draw(std::uint32_t seed, const aae::Asked& asked) {
   const aae::Model model;
-  const aae::Numbers u = model.noise(1, seed, label);
+  const aae::Numbers u = model.noise(1, seed, asked);
   aae::Codes codes = model.codes(u);
   const aae::Numbers image = model.decode(codes);
   print("u", u);
@@ -53,8 +53,13 @@ static void draw(std::uint32_t seed, std::optional<int> label) {
 
 int main(int count, char** arguments) {
   try {
-    draw(count > 1 ? static_cast<std::uint32_t>(std::stoul(arguments[1])) : 0,
-         count > 2 ? std::optional<int>(std::stoi(arguments[2])) : std::nullopt);
+    aae::Asked asked;
+    for (int i = 2; i < count; i++) {
+      const std::string text = arguments[i];
+      const std::size_t equals = text.find('=');
+      asked[equals == text.npos ? "label" : text.substr(0, equals)] = text.substr(equals == text.npos ? 0 : equals + 1);
+    }
+    draw(count > 1 ? static_cast<std::uint32_t>(std::stoul(arguments[1])) : 0, asked);
   } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << '\n';
     return 1;

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
+#include "asked.h"
 
 namespace aae {
 namespace {
@@ -33,6 +34,14 @@ std::vector<std::string> names(const Ort::Session& graph, bool inputs) {
   return found;
 }
 
+// A value of what can be asked for, which is JSON.
+asked_value find(const std::string& json, const std::string& attribute, const std::string& value) {
+  asked_value found;
+  if (!asked_find(json.c_str(), attribute.c_str(), value.c_str(), &found))
+    throw std::invalid_argument("the model has no " + attribute + " " + value);
+  return found;
+}
+
 }  // namespace
 
 Model::Model(const std::filesystem::path& folder)
@@ -55,10 +64,17 @@ Model::Model(const std::filesystem::path& folder)
   noise_ = std::stoi(fact("noise"));
   classes_ = std::stoi(fact("classes"));
   if (!fact("label_coordinate").empty()) chooses_ = std::stoi(fact("label_coordinate"));
+  const auto attributes = facts.LookupCustomMetadataMapAllocated("aae_zoo.attributes", allocator);
+  const std::string label = R"([{"name": "label", "labels": )" + fact("labels") + R"(, "coordinate": )";
+  asked_ = attributes ? attributes.get() : label + std::to_string(chooses_.value_or(-1)) + "}]";
 }
 
 Numbers Model::sample(std::size_t count, std::uint32_t seed, std::optional<int> label) const {
   return decode(codes(noise(count, seed, label)));
+}
+
+Numbers Model::sample(std::size_t count, std::uint32_t seed, const Asked& asked) const {
+  return decode(codes(noise(count, seed, asked)));
 }
 
 Numbers Model::noise(std::size_t count, std::uint32_t seed, std::optional<int> label) const {
@@ -66,11 +82,24 @@ Numbers Model::noise(std::size_t count, std::uint32_t seed, std::optional<int> l
     throw std::invalid_argument("the model has no label " + std::to_string(*label));
   Numbers u(count * noise_);
   for (std::size_t i = 0; i < u.size(); i++) u[i] = uniform(seed, static_cast<std::uint32_t>(i));
-  for (std::size_t row = 0; label && row < count; row++) {
-    float& chooses = u[row * noise_ + *chooses_];  // the interval (k, k + 1) / classes is class k
-    chooses = static_cast<float>((*label + 0.5 + 0.99 * (static_cast<double>(chooses) - 0.5)) / classes_);
+  if (label) choose(u, *chooses_, *label, classes_);
+  return u;
+}
+
+Numbers Model::noise(std::size_t count, std::uint32_t seed, const Asked& asked) const {
+  Numbers u = noise(count, seed);
+  for (const auto& [attribute, value] : asked) {
+    const asked_value found = find(asked_, attribute, value);
+    if (found.coordinate < 0) throw std::invalid_argument("no number of the noise chooses " + attribute);
+    choose(u, found.coordinate, found.number, found.values);
   }
   return u;
+}
+
+// Have one number of each row choose a value: the interval (k, k + 1) / values is value k.
+void Model::choose(Numbers& u, int at, int value, int values) const {
+  for (std::size_t i = at; i < u.size(); i += noise_)
+    u[i] = static_cast<float>((value + 0.5 + 0.99 * (static_cast<double>(u[i]) - 0.5)) / values);
 }
 
 Codes Model::codes(Numbers u) const {
@@ -84,6 +113,19 @@ Codes Model::encode(Numbers images) const {
 }
 
 Numbers Model::decode(Codes codes) const { return run(decoder_, codes).at("image"); }
+
+Numbers Model::reconstruct(Numbers images, const Asked& asked) const {
+  Codes codes = encode(std::move(images));
+  for (const auto& [attribute, value] : asked) {
+    const asked_value found = find(asked_, attribute, value);
+    if (decoder_.GetInputCount() < 2 || !codes.count("y"))
+      throw std::invalid_argument("the model redraws nothing with another " + attribute);
+    Numbers& y = codes["y"];
+    for (std::size_t row = 0; row < y.size(); row += classes_)
+      for (int k = 0; k < found.values; k++) y[row + found.start + k] = k == found.number;
+  }
+  return decode(std::move(codes));
+}
 
 Codes Model::score(Numbers images) const {
   if (!detects()) throw std::logic_error("the model is no detector");

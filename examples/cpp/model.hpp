@@ -22,6 +22,10 @@ using Numbers = std::vector<float>;
 // and what else a graph tells.
 using Codes = std::map<std::string, Numbers>;
 
+// What is asked of pictures, such as {{"glasses", "yes"}}: values of attributes by their names or their numbers. The
+// attribute of a model that has classes is "label".
+using Asked = std::map<std::string, std::string>;
+
 // The graphs in a folder, open; keep it, and use it from any thread.
 class Model {
  public:
@@ -29,14 +33,16 @@ class Model {
 
   // Draw images; the same seed draws the same, and `label` is the number of the class to draw.
   Numbers sample(std::size_t count, std::uint32_t seed, std::optional<int> label = {}) const;
+  Numbers sample(std::size_t count, std::uint32_t seed, const Asked& asked) const;
 
   // Uniform noise in (0, 1), [count][noise_size()], and the codes that the prior makes of it.
   Numbers noise(std::size_t count, std::uint32_t seed, std::optional<int> label = {}) const;
+  Numbers noise(std::size_t count, std::uint32_t seed, const Asked& asked) const;
   Codes codes(Numbers u) const;
 
   Codes encode(Numbers images) const;
   Numbers decode(Codes codes) const;  // takes what the decoder knows, by name
-  Numbers reconstruct(Numbers images) const { return decode(encode(std::move(images))); }
+  Numbers reconstruct(Numbers images, const Asked& asked = {}) const;  // redrawn with what is asked for, the rest kept
 
   // How odd images are: "score" [count], odd above 1, and "map" [count][height][width], greatest where they are odd.
   Codes score(Numbers images) const;
@@ -50,12 +56,14 @@ class Model {
 
  private:
   Codes run(Ort::Session& graph, Codes& inputs) const;
+  void choose(Numbers& u, int at, int value, int values) const;
 
   Ort::Env env_;
   mutable Ort::Session prior_, decoder_, encoder_;  // running one changes nothing that is seen, from any thread
   std::unique_ptr<Ort::Session> detector_;  // where there is one
   int shape_[3] = {}, latent_ = 0, noise_ = 0, classes_ = 0;
   std::optional<int> chooses_;  // which number of the noise chooses the class
+  std::string asked_;  // what can be asked for, as JSON
 };
 
 }  // namespace aae

@@ -1,14 +1,15 @@
 // Draws a picture with the model beside this file; onnxruntime-node is all that this needs.
 //
-//     node draw.js [SEED [LABEL]]
+//     node draw.js [SEED [LABEL | NAME=VALUE ...]]
 //
 // prints the numbers, and writes picture.png where it is run.
 import { writeFileSync } from "node:fs";
 import { load, png } from "./index.js";
 import { report } from "./report.js";
 
-const [seed = "0", label] = process.argv.slice(2);
+const [seed = "0", ...asked] = process.argv.slice(2);
+const pairs = asked.map((text) => (text.includes("=") ? text.split(/=(.*)/s) : ["label", text]));
 const model = await load();
-const { image, text } = await report(model, { seed: Number(seed), label: label && Number(label) });
+const { image, text } = await report(model, { seed: Number(seed), attributes: Object.fromEntries(pairs) });
 console.log(text);
 writeFileSync("picture.png", await png(image));

@@ -1,3 +1,14 @@
+import type { Asked } from "./facts.js";
+
+export type { Asked };
+
+/** Something that can be asked of a picture: its values, and which number of the noise chooses one; null where none does. */
+export interface Attribute {
+  readonly name: string;
+  readonly labels: readonly string[];
+  readonly coordinate: number | null;
+}
+
 /** What is known of the model; a code's and an encoding's arrays are given as name: length. */
 export interface Facts {
   readonly name: string;
@@ -15,8 +26,8 @@ export interface Facts {
   readonly labels: readonly string[];
   /** Which number of the noise chooses the class; null where none does. */
   readonly labelCoordinate: number | null;
-  /** What can be asked for at once, in the order of `y`; which number of the noise chooses a value. */
-  readonly attributes?: readonly { readonly name: string; readonly labels: readonly string[]; readonly coordinate: number | null }[];
+  /** What can be asked for at once, in the order of `y`; the classes of a model that has `labels` are "label". */
+  readonly attributes: readonly Attribute[];
   /** Whether the model is a detector, which scores images. */
   readonly detects: boolean;
 }
@@ -40,6 +51,13 @@ export interface Draw {
   seed?: number;
   /** The number of the class to draw, an index of `facts.labels`. */
   label?: number;
+  /** What else to draw, such as `{ glasses: "yes" }`: values by name or number. What is left out is drawn by chance. */
+  attributes?: Asked;
+}
+
+export interface Redraw {
+  /** What to redraw, such as `{ glasses: "yes" }`: values by name or number. The rest of the codes is kept. */
+  attributes?: Asked;
 }
 
 /** What computes: "node" in Node.js; "webgpu" or "wasm" in a browser. */
@@ -58,7 +76,7 @@ export class Model {
   private constructor();
   readonly device: Device;
 
-  /** Draw images. Rejects with a RangeError where there is no such label. */
+  /** Draw images. Rejects with a RangeError where there is no such label, attribute or value. */
   sample(count?: number, options?: Draw): Promise<Image[]>;
 
   /** The codes that the prior makes of rows of noise. */
@@ -70,14 +88,14 @@ export class Model {
   /** The images of codes. Rejects with a RangeError where a code lacks what the decoder takes. */
   decode(codes: readonly Code[]): Promise<Image[]>;
 
-  /** Encode and decode. */
-  reconstruct(images: readonly Image[]): Promise<Image[]>;
+  /** Encode and decode. Rejects with a RangeError where there is no such attribute or value, or the decoder takes none. */
+  reconstruct(images: readonly Image[], options?: Redraw): Promise<Image[]>;
 
   /** How odd images are, and where. Rejects with an Error where the model is no detector. */
   score(images: readonly Image[]): Promise<Score[]>;
 }
 
-/** Rows of uniform noise in (0, 1), of which `codes` makes codes. Throws a RangeError where there is no such label. */
+/** Rows of uniform noise in (0, 1), of which `codes` makes codes. Throws a RangeError where there is no such label, attribute or value. */
 export function noise(count?: number, options?: Draw): Float32Array[];
 
 /** An image as a PNG file, gray or RGB. */

@@ -45,8 +45,14 @@ export class Model {
     return (await this.#run("decoder", Object.fromEntries(inputs))).map(({ image }) => image);
   }
 
-  async reconstruct(images) {
-    return this.decode(await this.encode(images));
+  async reconstruct(images, { attributes = {} } = {}) {
+    const codes = await this.encode(images);
+    for (const [name, value] of Object.entries(attributes)) {
+      const { number, labels, start } = find(name, value);
+      if (!facts.code.y || !codes.every(({ y }) => y)) throw new RangeError(`${facts.name} redraws nothing with another ${name}`);
+      for (const { y } of codes) y.fill(0, start, start + labels.length)[start + number] = 1;
+    }
+    return this.decode(codes);
   }
 
   async score(images) {
@@ -76,7 +82,7 @@ export class Model {
 }
 
 /** Uniform in (0, 1): a counter through MurmurHash3's finaliser. Any generator will do; every example has this one. */
-export function noise(count = 1, { seed = Math.floor(Math.random() * 2 ** 32), label } = {}) {
+export function noise(count = 1, { seed = Math.floor(Math.random() * 2 ** 32), label, attributes } = {}) {
   const uniform = (i) => {
     let x = (Math.imul(seed, 0x9e3779b9) + i + 1) >>> 0;
     x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
@@ -86,17 +92,30 @@ export function noise(count = 1, { seed = Math.floor(Math.random() * 2 ** 32), l
   const rows = Array.from({ length: count }, (_, row) => {
     return Float32Array.from({ length: facts.noise }, (_, i) => uniform(row * facts.noise + i));
   });
-  if (label !== undefined) choose(rows, label);
+  for (const [name, value] of Object.entries({ ...attributes, ...(label !== undefined && { label }) })) {
+    const { number, labels, coordinate: at } = find(name, value);
+    if (at === null) throw new RangeError(`${facts.name} draws every ${name} by chance`);
+    // One number of each row chooses the value: the interval (k, k + 1) / values is value k.
+    for (const row of rows) row[at] = (number + 0.5 + 0.99 * (row[at] - 0.5)) / labels.length;
+  }
   return rows;
 }
 
-/** Have noise draw one class: one number of each row chooses it, and the interval (k, k + 1) / classes is class k. */
-function choose(rows, label) {
-  const { labelCoordinate: at, labels, name } = facts;
-  if (at === null || !(label in labels)) {
-    throw new RangeError(`${name} has no label ${label}; it has ${at === null ? "none" : `0 to ${labels.length - 1}`}`);
+/** The attribute of a name, where its part of `y` begins, and the number of a value, which a text names or, else, counts. */
+function find(name, value) {
+  let start = 0;
+  for (const attribute of facts.attributes) {
+    const { labels } = attribute;
+    if (attribute.name === name) {
+      const named = typeof value === "string" ? labels.indexOf(value) : -1;
+      const number = named < 0 ? labels.findIndex((_, k) => String(k) === String(value)) : named;
+      if (number < 0) throw new RangeError(`${facts.name} has no ${name} ${value}; it has ${labels.join(", ")}`);
+      return { ...attribute, number, start };
+    }
+    start += labels.length;
   }
-  for (const row of rows) row[at] = (label + 0.5 + 0.99 * (row[at] - 0.5)) / labels.length;
+  const names = facts.attributes.map((attribute) => attribute.name).join(", ") || "nothing";
+  throw new RangeError(`${facts.name} has no ${name} ${value}; it can be asked for ${names}`);
 }
 
 /** An image as a PNG file. */

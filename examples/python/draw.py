@@ -1,6 +1,6 @@
 """Draw a picture with the model beside this file.
 
-    python draw.py [SEED [LABEL]]
+    python draw.py [SEED [LABEL | NAME=VALUE ...]]
 
 prints the numbers, and writes picture.png where it is run.
 """
@@ -12,10 +12,10 @@ import numpy as np
 from model import Model, png
 
 seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-label = int(sys.argv[2]) if len(sys.argv) > 2 else None
+asked = dict(text.split("=", 1) if "=" in text else ["label", text] for text in sys.argv[2:])
 model = Model()
 try:
-    u = model.noise(seed=seed, label=label)
+    u = model.noise(seed=seed, attributes=asked)
 except ValueError as error:
     sys.exit(str(error))
 codes = model.codes(u)

@@ -18,6 +18,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it whe
 import onnxruntime as ort
 
 Codes = dict[str, np.ndarray]
+Asked = Mapping[str, int | str]
 
 
 class Model:
@@ -33,29 +34,53 @@ class Model:
         self.shape: tuple[int, int, int] = tuple(json.loads(facts["aae_zoo.image_shape"]))
         self.labels: list[str] = json.loads(facts["aae_zoo.labels"])
         self._size = int(facts["aae_zoo.noise"])
-        self._chooses = int(facts["aae_zoo.label_coordinate"] or -1)  # the number of the noise that chooses a class
+        coordinate = json.loads(facts["aae_zoo.label_coordinate"] or "null")
+        label = {"name": "label", "labels": self.labels, "coordinate": coordinate}
+        asked = json.loads(facts.get("aae_zoo.attributes", "[]")) or [label]
+        # What can be asked for, with its values, in the order of `y`; the labels of one class are "label".
+        self.attributes: dict[str, list[str]] = {each["name"]: each["labels"] for each in asked if each["labels"]}
+        self._chooses: dict[str, int | None] = {each["name"]: each["coordinate"] for each in asked}
 
-    def sample(self, count: int = 1, *, seed: int | None = None, label: int | None = None) -> np.ndarray:
+    def sample(
+        self, count: int = 1, *, seed: int | None = None, label: int | None = None, attributes: Asked | None = None
+    ) -> np.ndarray:
         """Draw images, afresh or, with a seed, the same again; `label` is the number of the class to draw.
 
-        Raises:
-            ValueError: there is no such label.
-        """
-        return self.decode(self.codes(self.noise(count, seed=seed, label=label)))
+        `attributes` are what else to draw, such as {"glasses": "yes"}: values by name or number.
 
-    def noise(self, count: int = 1, *, seed: int | None = None, label: int | None = None) -> np.ndarray:
+        Raises:
+            ValueError: there is no such label, attribute or value.
+        """
+        return self.decode(self.codes(self.noise(count, seed=seed, label=label, attributes=attributes)))
+
+    def noise(
+        self, count: int = 1, *, seed: int | None = None, label: int | None = None, attributes: Asked | None = None
+    ) -> np.ndarray:
         """Uniform noise in (0, 1), float32 [n, noise], of which `codes` makes codes.
 
         Raises:
-            ValueError: there is no such label.
+            ValueError: there is no such label, attribute or value.
         """
         u = uniform(int.from_bytes(os.urandom(4), "little") if seed is None else seed, count * self._size)
         u = u.reshape(count, self._size)
-        if label is not None:  # one number of each row chooses the class: the interval (k, k + 1) / classes is class k
-            if self._chooses < 0 or not 0 <= label < len(self.labels):
-                raise ValueError(f"{self.name} has no label {label}; its labels are {self.labels}")
-            u[:, self._chooses] = (label + 0.5 + 0.99 * (u[:, self._chooses].astype(float) - 0.5)) / len(self.labels)
+        for name, value in {**(attributes or {}), **({} if label is None else {"label": label})}.items():
+            k, at = self._number(name, value), self._chooses[name]
+            if at is None:
+                raise ValueError(f"{self.name} draws every {name} by chance")
+            # One number of each row chooses the value: the interval (k, k + 1) / values is value k.
+            u[:, at] = (k + 0.5 + 0.99 * (u[:, at].astype(float) - 0.5)) / len(self.attributes[name])
         return u
+
+    def _number(self, name: str, value: int | str) -> int:
+        """The number of an attribute's value, which a text names or, where it names none, counts."""
+        labels = self.attributes.get(name, [])
+        known = {str(k): k for k in range(len(labels))}
+        if isinstance(value, str):
+            known |= {label: k for k, label in enumerate(labels)}
+        if str(value) not in known:
+            expected = f"its labels are {labels}" if labels else f"it can be asked for {list(self.attributes)}"
+            raise ValueError(f"{self.name} has no {name} {value}; {expected}")
+        return known[str(value)]
 
     def codes(self, u: np.ndarray) -> Codes:
         """The codes that the prior makes of noise."""
@@ -69,9 +94,20 @@ class Model:
         """The images of codes, of which the decoder takes what it knows, by name."""
         return _run(self._decoder, {i.name: codes[i.name] for i in self._decoder.get_inputs()})["image"]
 
-    def reconstruct(self, images: np.ndarray) -> np.ndarray:
-        """Encode and decode."""
-        return self.decode(self.encode(images))
+    def reconstruct(self, images: np.ndarray, *, attributes: Asked | None = None) -> np.ndarray:
+        """Encode and decode; with `attributes`, such as {"glasses": "yes"}, redraw with these and keep the rest.
+
+        Raises:
+            ValueError: there is no such attribute or value, or no `y` that goes from the encoder to the decoder.
+        """
+        codes = self.encode(images)
+        for name, value in (attributes or {}).items():
+            k, names = self._number(name, value), list(self.attributes)
+            if "y" not in codes or "y" not in [taken.name for taken in self._decoder.get_inputs()]:
+                raise ValueError(f"{self.name} redraws nothing with another {name}")
+            start = sum(len(self.attributes[before]) for before in names[: names.index(name)])
+            codes["y"][:, start : start + len(self.attributes[name])] = np.eye(len(self.attributes[name]))[k]
+        return self.decode(codes)
 
     @property
     def detects(self) -> bool:

@@ -34,8 +34,8 @@ LANGUAGES: Final = {
         "javascript/draw.js",
     ),
     "browser": ("javascript/index.html", "javascript/index.js", "javascript/web.js", "javascript/report.js"),
-    "c": ("c/model.h", "c/model.c", "c/png.h", "c/draw.c"),
-    "cpp": ("cpp/model.hpp", "cpp/model.cpp", "c/png.h", "cpp/draw.cpp"),
+    "c": ("c/model.h", "c/model.c", "c/asked.h", "c/png.h", "c/draw.c"),
+    "cpp": ("cpp/model.hpp", "cpp/model.cpp", "c/asked.h", "c/png.h", "cpp/draw.cpp"),
 }
 GRAPHS: Final = ("prior", "decoder", "encoder", DETECTOR)
 _ANY: Final = re.compile(r"Model: any of aae-zoo; what differs between models is .*\.(?= -->|$)", re.MULTILINE)
@@ -96,6 +96,7 @@ def _modules(manifest: Manifest, graphs: Mapping[str, CheckedGraph], language: s
         facts = _facts(manifest, graphs["decoder"])
         modules["facts.js"] = f"// {_sizes(manifest)}\nexport default {facts};\n\nexport const detector = {url};\n"
     if language == "node":
+        modules["facts.d.ts"] = _asked(manifest)
         modules["package.json"] = _package(manifest, modules["package.json"])
     return modules
 
@@ -120,10 +121,19 @@ def _facts(manifest: Manifest, decoder: CheckedGraph) -> str:
         "code": {name: manifest.row_shapes[name][0] for name in decoder.inputs},
         "labels": manifest.labels,
         "labelCoordinate": manifest.label_coordinate,
-        **({"attributes": [asdict(each) for each in manifest.attributes]} if manifest.attributes else {}),
+        "attributes": [asdict(each) for each in manifest.asked],
         "detects": DETECTOR in manifest.graphs,
     }
     return json.dumps(facts, indent=2)
+
+
+def _asked(manifest: Manifest) -> str:
+    """The type of what TypeScript can ask for: values by their names, or by any number."""
+    fields = [
+        f"{json.dumps(each.name)}?: {' | '.join(map(json.dumps, each.labels))} | number;" for each in manifest.asked
+    ]
+    lines = [f"  {field}" for field in fields or ["[name: string]: never;"]]
+    return "\n".join(["/** What can be asked of pictures. */", "export interface Asked {", *lines, "}", ""])
 
 
 def _package(manifest: Manifest, text: str) -> str:

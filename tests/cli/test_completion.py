@@ -15,11 +15,12 @@ from aae_zoo.runtime import list_models
 from aae_zoo.runtime.bundles.names import PRECISIONS
 from aae_zoo.runtime.engine.devices import DEVICES
 from aae_zoo.runtime.store import catalogue
-from aae_zoo.runtime.store.catalogue import SHIPPED
+from aae_zoo.runtime.store.catalogue import SHIPPED, find_model
 
 AAE_ZOO: Final = Path(sys.executable).with_name("aae-zoo")
 Completed = Callable[[str], list[str]]
 _NAMES: Final = [entry.name for entry in list_models()]
+LABELS: Final = [label.replace(" ", r"\ ") for label in find_model("fashion-style").manifest.labels]
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def completed(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> Completed:
     def ask(line: str) -> list[str]:
         words = line.split(" ")
         monkeypatch.setenv("_AAE_ZOO_COMPLETE", "complete_bash")
-        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_WORDS", "\n".join(words))
         monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
         result = aae_zoo()
         monkeypatch.delenv("_AAE_ZOO_COMPLETE")
@@ -88,10 +89,32 @@ eval "$(aae-zoo --show-completion bash)"
 COMP_WORDS=(aae-zoo info digits); COMP_CWORD=2
 _aae_zoo_completion aae-zoo
 echo "${{COMPREPLY[@]}}"
+COMP_WORDS=(aae-zoo sample fashion-style --with label = An); COMP_CWORD=6
+_aae_zoo_completion aae-zoo
+echo "${{COMPREPLY[@]}}"
 """
     environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     result = subprocess.run(["bash", "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert (result.stdout, result.stderr) == ("digits-gauss\n", "")
+    assert (result.stdout, result.stderr) == ("digits-gauss\nAnkle\\ boot\n", "")
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ("sample fashion-style --with lab", [f"label={name}" for name in LABELS]),
+        ("sample fashion-style --with label =", LABELS),
+        ("sample fashion-style --with label = S", ["Sandal", "Shirt", "Sneaker"]),
+        ("sample fashion-style --with = label = S", ["Sandal", "Shirt", "Sneaker"]),
+        ("sample fashion-style --with = lab", [f"label={name}" for name in LABELS]),
+        ("sample fashion-style --with hat = S", []),
+        ("sample --with label = 1 fashion-style --label S", ["Sandal", "Shirt", "Sneaker"]),
+        ("sample --device = c", ["cpu", "cuda", "coreml"]),
+        ("embed mnist-plane --lang =", list(LANGUAGES)),
+    ],
+)
+def test_what_bash_parts_at_an_equals_sign_is_one_word(parts: str, expected: list[str], completed: Completed) -> None:
+    """Bash keeps what it has before the last part, and is told how that goes on."""
+    assert completed(f"aae-zoo {parts}") == expected
 
 
 @pytest.mark.parametrize("line", ["aae-zoo sample mnist", "aae-zoo sample --label ", "aae-zoo embed x --lang "])
@@ -105,7 +128,11 @@ except SystemExit:
     pass
 print("\\n" + " ".join(sys.modules))
 """
-    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_AAE_ZOO_COMPLETE": "complete_bash"}
+    words = {
+        "COMP_WORDS": line.replace(" ", "\n"),
+        "COMP_CWORD": str(line.count(" ")),
+        "_AAE_ZOO_COMPLETE": "complete_bash",
+    }
     command = [sys.executable, "-c", program]
     result = subprocess.run(command, env=os.environ | words, capture_output=True, text=True, check=True)
     loaded = set(result.stdout.splitlines()[-1].split())

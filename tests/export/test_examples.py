@@ -27,7 +27,13 @@ Numbers = dict[str, NDArray[np.float64]]
 # one with a class for the decoder, one with a class in the code, one without classes, a small one
 CASES = [("mnist-style", 3), ("mnist-mixture", 9), ("fashion-gauss8", None), ("digits-gauss", None)]
 # What embed makes for a model, beside what examples/ holds.
-MADE = {"python": {"__init__.py"}, "node": {"facts.js"}, "browser": {"facts.js"}, "c": set(), "cpp": set()}
+MADE = {
+    "python": {"__init__.py"},
+    "node": {"facts.js", "facts.d.ts"},
+    "browser": {"facts.js"},
+    "c": set(),
+    "cpp": set(),
+}
 
 
 def numbers(printed: str) -> Numbers:
@@ -83,6 +89,11 @@ def test_every_language_prints_the_same_numbers_and_draws_the_same_picture(
         printed, folder = run(language, name, *arguments)
         assert_same(numbers(printed), expected, language)
         assert np.abs(read_picture(folder) - picture).max() <= 1
+
+
+@pytest.mark.parametrize("language", ["python", "node", "c", "cpp"])
+def test_a_class_may_be_asked_for_by_its_name(run: Callable[..., tuple[str, Path]], language: str) -> None:
+    assert run(language, "fashion-style", SEED, "label=Sandal")[0] == run(language, "fashion-style", SEED, 5)[0]
 
 
 def assert_same(found: Numbers, expected: Numbers, where: str) -> None:
@@ -162,12 +173,19 @@ def test_the_page_prints_the_same_numbers_without_asking_another_host(
 
 
 @pytest.mark.parametrize("language", ["python", "node", "c", "cpp"])
-@pytest.mark.parametrize(("name", "label"), [("mnist-plane", 3), ("mnist-style", 10)])
-def test_a_label_that_is_not_there_is_an_error(
-    run: Callable[..., tuple[str, Path]], language: str, name: str, label: int
+@pytest.mark.parametrize(
+    ("name", "asked", "expected"),
+    [
+        ("mnist-plane", 3, "has no label 3"),
+        ("mnist-style", 10, "has no label 10"),
+        ("mnist-style", "hair=brown", "has no hair brown"),
+    ],
+)
+def test_what_is_not_there_is_an_error(
+    run: Callable[..., tuple[str, Path]], language: str, name: str, asked: object, expected: str
 ) -> None:
-    said, folder = run(language, name, SEED, label, status=1)
-    assert f"has no label {label}" in said
+    said, folder = run(language, name, SEED, asked, status=1)
+    assert expected in said
     assert not list(folder.glob("picture.*"))
 
 

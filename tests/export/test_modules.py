@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +13,32 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from compilers import build
+from conftest import replace_graph, rewrite
 from numpy.typing import NDArray
 from PIL import Image
 from programs import NODE_MODULES
+from torch import Tensor, nn
+from torch.nn import functional
 
+from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.export.targets.embed import embed
 from aae_zoo.runtime import load
+from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
+from aae_zoo.runtime.store.catalogue import SHIPPED, find_model
 
 COUNT, SEED, LABEL = 3, 5, 7
+# Names that would end a string, a list or an object, one that is another value's number, and other scripts.
+HAIR, GLASSES, ODD = 'the "hair"', "眼鏡", 'a"]}, {\\'
+ATTRIBUTES: list[dict[str, Any]] = [
+    {"name": HAIR, "labels": ["grün", "no", ODD, "1"], "coordinate": 4},
+    {"name": "hat", "labels": ["no", "yes"]},
+    {"name": GLASSES, "labels": ["no", "ja 😀"], "coordinate": 0},
+]
+OTHERWISE = {HAIR: ODD, GLASSES: "no"}
+NAMES = {"HAIR": HAIR, "GLASSES": GLASSES, "ODD": ODD}
+CONSTANTS = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in NAMES.items())
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +95,7 @@ def assert_is_picture(content: bytes, image: NDArray[np.float32]) -> None:
 # A user's program in TypeScript: compiled, so the types are true of each other, and run, so they are true of the code.
 TYPED = """
 import { facts, load, noise, png, type Code, type Facts, type Image, Model } from "mnist-style";
+import { type Asked } from "faces";
 
 const known: Facts = facts;
 const model: Model = await load();
@@ -84,7 +103,7 @@ const images: Image[] = await model.sample(3, { seed: 5, label: 7 });
 const codes: Code[] = await model.encode(images);
 const redrawn: Image[] = await model.reconstruct(images);
 const picture: Uint8Array<ArrayBuffer> = await png(images[0]!);
-const again: Image[] = await model.decode(await model.codes(noise(3, { seed: 5, label: 7 })));
+const again: Image[] = await model.decode(await model.codes(noise(3, { seed: 5, attributes: { label: "7" } })));
 const fresh: Image[] = [...await model.sample(), ...await model.sample()];
 const refused: string[] = [];
 for (const wrong of [() => model.sample(1, { label: 10 }), () => model.encode([new Float32Array(5)])])
@@ -96,6 +115,14 @@ await model.encode([[0, 1]]).catch(() => undefined);
 await model.sample(1, { label: "7" }).catch(() => undefined);
 // @ts-expect-error: models come from load
 const made = () => new Model();
+const asked: Asked[] = [
+  { [HAIR]: "grün", [GLASSES]: 1, hat: "yes" },
+  {},
+  // @ts-expect-error: there is no such attribute
+  { beard: "grün" },
+  // @ts-expect-error: it has no such value
+  { [HAIR]: "blue" },
+];
 
 const rows = (arrays: (Float32Array | undefined)[]) => arrays.map((array) => [...array!]);
 console.log(JSON.stringify({
@@ -126,13 +153,14 @@ def npm(folder: Path, *arguments: str) -> None:
 
 
 def test_npm_installs_a_typed_package_that_equals_the_runtime(
-    application: Path, expected: dict[str, NDArray[np.float32]]
+    application: Path, asked_bundle: Path, expected: dict[str, NDArray[np.float32]]
 ) -> None:
     embed("mnist-style", "node", application / "digits")
     npm(application, "install", "./digits")
+    embed(str(asked_bundle), "node", application / "node_modules" / "faces")
     for name in ("onnxruntime-node", "onnxruntime-common", "@types", "undici-types"):
         (application / "node_modules" / name).symlink_to(NODE_MODULES / name)
-    (application / "main.ts").write_text(TYPED)
+    (application / "main.ts").write_text(f"{CONSTANTS}{TYPED}")
     compiler = [str(NODE_MODULES / "typescript" / "bin" / "tsc"), *OPTIONS, "main.ts"]
     typed = subprocess.run(["node", *compiler], cwd=application, capture_output=True, text=True, check=False)
     assert typed.returncode == 0, typed.stdout
@@ -142,12 +170,14 @@ def test_npm_installs_a_typed_package_that_equals_the_runtime(
     assert_equals({name: found[name] for name in expected}, expected)
     assert (found["same"], found["afresh"], found["device"]) == (True, True, "node")
     assert found["refused"] == [
-        "RangeError: mnist-style has no label 10; it has 0 to 9",
+        "RangeError: mnist-style has no label 10; it has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
         "RangeError: row 0 has 5 numbers, expected 784 (1,28,28)",
     ]
     facts = {"name": "mnist-style", "version": "1.0.0", "licence": "MIT", "dataset": "mnist"}
     sizes = {"channels": 1, "height": 28, "width": 28, "noise": 9, "code": {"z": 8, "y": 10}, "labelCoordinate": 8}
-    assert found["known"] == {**facts, **sizes, "labels": [str(k) for k in range(10)], "detects": False}
+    labels = [str(k) for k in range(10)]
+    attributes = [{"name": "label", "labels": labels, "coordinate": 8}]
+    assert found["known"] == {**facts, **sizes, "labels": labels, "attributes": attributes, "detects": False}
 
 
 def test_npm_packs_what_the_package_needs(application: Path) -> None:
@@ -155,7 +185,7 @@ def test_npm_packs_what_the_package_needs(application: Path) -> None:
     npm(application / "digits", "pack", "--pack-destination", str(application))
     npm(application, "install", str(application / "mnist-plane-1.0.0.tgz"))
     installed = {path.name for path in (application / "node_modules" / "mnist-plane").iterdir()}
-    modules = {"index.js", "index.d.ts", "facts.js", "node.js", "web.js", "package.json", "README.md"}
+    modules = {"index.js", "index.d.ts", "facts.js", "facts.d.ts", "node.js", "web.js", "package.json", "README.md"}
     assert installed == modules | {f"{role}.onnx" for role in ("prior", "decoder", "encoder")}
 
 
@@ -259,6 +289,189 @@ def test_a_program_that_includes_the_header_equals_the_runtime(
     colour = np.linspace(0, 1, 105, dtype=np.float32).reshape(3, 5, 7)
     assert_is_picture((folder / "gray.png").read_bytes(), colour[:1])
     assert_is_picture((folder / "colour.png").read_bytes(), colour)
+
+
+class _Prior(nn.Module):
+    def forward(self, u: Tensor) -> dict[str, Tensor]:
+        values = zip((u[:, 4] * 4, u[:, 3] * 2, u[:, 0] * 2), (4, 2, 2), strict=True)
+        return {"z": u[:, 1:3], "y": torch.cat([functional.one_hot(v.long(), n) for v, n in values], 1).float()}
+
+
+class _Decoder(nn.Module):
+    """A picture whose pixels are the code and what it is asked to be."""
+
+    def forward(self, z: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return {"image": functional.pad(torch.cat([z, y], 1), (0, 54), value=0.5).unflatten(1, (1, 8, 8))}
+
+
+class _Encoder(nn.Module):
+    """Never sure."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        pixels = image.flatten(1)
+        return {"z": pixels[:, :2], "y": pixels[:, 2:10] * 0.9 + 0.02}
+
+
+@pytest.fixture(scope="module")
+def asked_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with three attributes, of which noise chooses two."""
+    bundle = Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path_factory.mktemp("asked") / "faces"))
+    rewrite(bundle, lambda d: d.update(name="faces", noise=5, attributes=ATTRIBUTES, choices=[0, 3, 4]))
+    u, z, y, image = torch.rand(2, 5), torch.rand(2, 2), torch.rand(2, 8), torch.rand(2, 1, 8, 8)
+    graphs: dict[str, tuple[nn.Module, dict[str, Tensor], list[str]]] = {
+        "prior": (_Prior(), {"u": u}, ["z", "y"]),
+        "decoder": (_Decoder(), {"z": z, "y": y}, ["image"]),
+        "encoder": (_Encoder(), {"image": image}, ["z", "y"]),
+    }
+    manifest = find_model(str(bundle)).manifest
+    for role, (network, inputs, outputs) in graphs.items():
+        content = to_onnx(network, inputs, outputs, graph_metadata(manifest, role))
+        replace_graph(bundle, manifest.graphs[role]["fp32"], content)
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def faces(asked_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """It as a package of Python."""
+    folder = tmp_path_factory.mktemp("python")
+    embed(str(asked_bundle), "python", folder / "faces")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        return importlib.import_module("faces")
+
+
+@pytest.fixture(scope="module")
+def as_asked(asked_bundle: Path, faces: ModuleType) -> dict[str, NDArray[np.float32]]:
+    """Images that are what they were asked to be, and the same redrawn otherwise, as the runtime has them."""
+    model = load(asked_bundle)
+    images = model.sample_from(faces.Model().noise(COUNT, seed=SEED, attributes={HAIR: "1", GLASSES: "ja 😀"}))
+    told = model.tell(images)
+    assert (list(told[HAIR].numbers), list(told[GLASSES].numbers)) == ([3] * COUNT, [1] * COUNT)
+    return {"images": images, "redrawn": model.reconstruct(images, attributes=OTHERWISE)}
+
+
+def test_python_draws_and_redraws_what_is_asked_for(
+    faces: ModuleType, as_asked: dict[str, NDArray[np.float32]]
+) -> None:
+    model = faces.Model()
+    images = model.sample(COUNT, seed=SEED, attributes={HAIR: "1", GLASSES: "ja 😀"})
+    assert_equals({"images": images, "redrawn": model.reconstruct(images, attributes=OTHERWISE)}, as_asked)
+    assert np.array_equal(model.sample(COUNT, seed=SEED, attributes={HAIR: 3, GLASSES: "1"}), images)
+    assert model.attributes == {each["name"]: each["labels"] for each in ATTRIBUTES}
+    refusals = {
+        "faces has no beard 1; it can be asked for": {"beard": "1"},
+        f"faces has no {GLASSES} yes; its labels are": {GLASSES: "yes"},
+        "faces draws every hat by chance": {"hat": 0},
+    }
+    for said, attributes in refusals.items():
+        with pytest.raises(ValueError, match=said):
+            model.sample(attributes=attributes)
+    with pytest.raises(ValueError, match="faces has no label 1; it can be asked for"):
+        model.sample(label=1)
+
+
+def test_what_the_decoder_does_not_take_cannot_be_redrawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed("mnist-mixture", "python", tmp_path / "mixture")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = importlib.import_module("mixture").Model()
+    with pytest.raises(ValueError, match="mnist-mixture redraws nothing with another label"):
+        model.reconstruct(model.sample(), attributes={"label": 3})
+
+
+ASKED_IN_JAVASCRIPT = """
+import { facts, load } from "./index.js";
+
+const model = await load();
+const images = await model.sample(3, { seed: 5, attributes: { [HAIR]: "1", [GLASSES]: "ja 😀" } });
+const redrawn = await model.reconstruct(images, { attributes: { [HAIR]: ODD, [GLASSES]: "no" } });
+const again = await model.sample(3, { seed: 5, attributes: { [HAIR]: 3, [GLASSES]: "1" } });
+const refused = [];
+for (const attributes of [{ beard: 1 }, { [GLASSES]: "yes" }, { hat: 0 }])
+  await model.sample(1, { attributes }).catch((error) => refused.push(`${error.name}: ${error.message}`));
+const rows = (arrays) => arrays.map((array) => [...array]);
+console.log(JSON.stringify({
+  attributes: facts.attributes, images: rows(images), redrawn: rows(redrawn), again: rows(again), refused,
+}));
+"""
+
+
+def test_javascript_draws_and_redraws_what_is_asked_for(
+    asked_bundle: Path, as_asked: dict[str, NDArray[np.float32]], tmp_path: Path
+) -> None:
+    embed(str(asked_bundle), "node", tmp_path / "faces")
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    (tmp_path / "faces" / "own.js").write_text(f"{CONSTANTS}{ASKED_IN_JAVASCRIPT}")
+    result = subprocess.run(["node", "own.js"], cwd=tmp_path / "faces", capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert_equals({name: found[name] for name in as_asked}, as_asked)
+    assert found["again"] == found["images"]
+    assert found["attributes"] == [{"coordinate": None} | each for each in ATTRIBUTES]
+    assert found["refused"] == [
+        f"RangeError: faces has no beard 1; it can be asked for {HAIR}, hat, {GLASSES}",
+        f"RangeError: faces has no {GLASSES} yes; it has no, ja 😀",
+        "RangeError: faces draws every hat by chance",
+    ]
+
+
+ASKED_IN_C = """
+#include <stdio.h>
+#include "model.h"
+static void print(const float* values, int count) {
+  for (int i = 0; i < count; i++) printf("%.9g\\n", values[i]);
+}
+int main(void) {
+  aae_model m;
+  float u[15], z[6], y[24], images[192], redrawn[192];
+  if (aae_open(&m, ".") || aae_noise(&m, 3, 5, -1, u) || aae_ask(&m, 3, HAIR, "1", u, NULL) ||
+      aae_ask(&m, 3, GLASSES, "ja 😀", u, NULL) || aae_codes(&m, 3, u, z, y) || aae_decode(&m, 3, z, y, images) ||
+      aae_encode(&m, 3, images, z, y) || aae_ask(&m, 3, HAIR, ODD, NULL, y) || aae_ask(&m, 3, GLASSES, "no", NULL, y) ||
+      aae_decode(&m, 3, z, y, redrawn))
+    return 1;
+  print(images, 192);
+  print(redrawn, 192);
+  fprintf(stderr, "%s\\n", aae_ask(&m, 3, "beard", "1", u, NULL));
+  fprintf(stderr, "%s\\n", aae_ask(&m, 3, GLASSES, "2", u, NULL));
+  fprintf(stderr, "%s\\n", aae_ask(&m, 3, "hat", "1", u, NULL));
+  aae_close(&m);
+  return 0;
+}
+"""
+ASKED_IN_CPP = """
+#include <cstdio>
+#include <iostream>
+#include "model.hpp"
+static void print(const aae::Numbers& values) {
+  for (const float value : values) std::printf("%.9g\\n", value);
+}
+int main() {
+  const aae::Model model;
+  const aae::Numbers images = model.sample(3, 5, {{HAIR, "1"}, {GLASSES, "ja 😀"}});
+  print(images);
+  print(model.reconstruct(images, {{HAIR, ODD}, {GLASSES, "no"}}));
+  for (const aae::Asked& asked : {aae::Asked{{"beard", "1"}}, {{GLASSES, "2"}}, {{"hat", "1"}}})
+    try { model.sample(1, 5, asked); } catch (const std::exception& error) { std::cerr << error.what() << '\\n'; }
+}
+"""
+
+
+@pytest.mark.parametrize(("language", "program"), [("c", ASKED_IN_C), ("cpp", ASKED_IN_CPP)])
+def test_a_program_that_includes_the_header_draws_and_redraws_what_is_asked_for(
+    language: str, program: str, asked_bundle: Path, as_asked: dict[str, NDArray[np.float32]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "faces"
+    embed(str(asked_bundle), language, folder)
+    constants = [f"#define {name} {json.dumps(value, ensure_ascii=False)}" for name, value in NAMES.items()]
+    (folder / f"own.{language}").write_text("\n".join([*constants, program]))
+    built = build([folder / f"own.{language}", folder / f"model.{language}"])
+    result = subprocess.run([built], cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert_equals(dict(zip(as_asked, np.split(np.array(result.stdout.split(), np.float32), 2), strict=True)), as_asked)
+    assert result.stderr.splitlines() == [
+        "the model has no beard 1",
+        f"the model has no {GLASSES} 2",
+        "no number of the noise chooses hat",
+    ]
 
 
 def test_pythons_package_needs_nothing_of_aae_zoo(tmp_path: Path) -> None:
