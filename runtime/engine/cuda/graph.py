@@ -5,15 +5,13 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card
 from aae_zoo.runtime.engine.cuda.driver import CudaError, too_little
 from aae_zoo.runtime.engine.cuda.slot import Refused, Slot
+from aae_zoo.runtime.engine.cuda.workers import Copy
 from aae_zoo.runtime.engine.graph import Graph, Values
 from aae_zoo.runtime.engine.session import import_onnxruntime
 from aae_zoo.runtime.errors import AaeZooError
@@ -103,28 +101,40 @@ class CardGraph(Graph):
         there: bool = False,
     ) -> Finish:
         rows = _rows(inputs)
-        with self.card.lock, self.card.driver:
-            slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
-            placed: Any = self._arrays(rows, self.names) if there else out
-            on_host = slot.give(placed or dict.fromkeys(self.names), rows=rows, aside=aside)
-            if not on_host and not self._must_wait(slot):
-                self._release(slot)
-                return lambda: placed
+        try:
+            with self.card.lock, self.card.driver:
+                slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
+                placed: Any = self._arrays(rows, self.names) if there else out
+                on_host = slot.give(placed or dict.fromkeys(self.names), rows=rows, aside=aside)
+                if not on_host and not self._must_wait(slot):
+                    self._release(slot)
+                    return lambda: placed
+        except CudaError as error:
+            raise self._failed(error) from None
+        # Of a call that waits anyway the arrays are made, and the threads that copy wait too, while the card computes.
+        now = None if aside else self._fetched(slot, on_host, placed or self._empty(rows))
 
         def finish() -> Arrays:
             try:
-                with self.card.driver:
-                    slot.wait()
+                slot.wait()
             except CudaError as error:
                 raise self._failed(error) from None
-            found: Arrays = placed or self._empty(rows)
-            for name in on_host:
-                self._fetch(slot, name, found[name], finite)
+            found, copies = now or self._fetched(slot, on_host, placed or self._empty(rows))
+            for copy in copies:
+                copy.finish()
+            for name in on_host if finite else ():
+                good = slot.is_finite(name)
+                if not (is_finite(found[name]) if good is None else good):
+                    raise self._not_finite(name)
             with self.card.lock:
                 self._release(slot)
             return found
 
         return finish
+
+    def _fetched(self, slot: Slot, names: Sequence[str], out: Arrays) -> tuple[Arrays, list[Copy]]:
+        """The arrays of the outputs, and the copies to them that are still to be finished."""
+        return out, [copy for name in names if (copy := slot.fetch(name, out[name]))]
 
     def _computed(self, inputs: Values, rows: int) -> Slot:
         """A slot in which the card is computing; with the lock."""
@@ -181,14 +191,6 @@ class CardGraph(Graph):
         self._slots.append(slot)
         while len(self._slots) > _MOST_SLOTS or sum(each.size for each in self._slots) > _MOST_BYTES:
             self._slots.remove(next((each for each in self._slots if each.rows != slot.rows), slot))
-
-    def _fetch(self, slot: Slot, name: str, target: NDArray[np.float32], finite: bool) -> None:
-        """An output in its array, of the caller's or a new one."""
-        slot.fetch(name, target)
-        if finite:
-            on_card = slot.is_finite(name)
-            if not (is_finite(target) if on_card is None else on_card):
-                raise self._not_finite(name)
 
     def _failed(self, error: Exception) -> AaeZooError:
         if found := _FULL.search(str(error)):

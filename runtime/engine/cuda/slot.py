@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card, pinned_view
 from aae_zoo.runtime.engine.cuda.driver import CudaError
-from aae_zoo.runtime.engine.cuda.workers import copy
+from aae_zoo.runtime.engine.cuda.workers import Copy
 
 if TYPE_CHECKING:
     from onnxruntime import RunOptions
@@ -243,10 +243,9 @@ class Slot:
         address = values.ctypes.data
         return address if self._card.driver.is_pinned(address) else 0
 
-    def fetch(self, name: str, target: NDArray[np.float32]) -> None:
-        """Copy an output that went to the host into its array, once the card is done."""
-        if name not in self._direct:
-            copy(target, self.pinned(name)[: len(target)])
+    def fetch(self, name: str, target: NDArray[np.float32]) -> Copy | None:
+        """The copy of an output that goes to the host into its array, unless the card writes there by itself."""
+        return None if name in self._direct else Copy(target, self.pinned(name)[: len(target)], self.wait)
 
     @property
     def is_done(self) -> bool:
@@ -255,5 +254,6 @@ class Slot:
 
     def wait(self) -> None:
         """Wait until the card has done all that was asked of it."""
-        self._card.driver.synchronize_event(self._done)
+        with self._card.driver:
+            self._card.driver.synchronize_event(self._done)
         self.holds = []

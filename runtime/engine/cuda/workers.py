@@ -21,20 +21,32 @@ _AHEAD: Final = 4
 Array = NDArray[np.float32]
 
 
-def copy(target: Array, source: Array) -> None:
-    """Copy an array into another of the same shape, in several threads where that is worth it."""
-    parts = min(source.nbytes // _WORTH, len(source))
-    if parts > 1:
-        parts = min(parts, _workers(os.getpid())[0])
-    if parts <= 1:
-        np.copyto(target, source)
-        return
-    pool = _workers(os.getpid())[1]
-    edges = np.linspace(0, len(source), parts + 1, dtype=int).tolist()
-    others = [pool.submit(np.copyto, target[a:b], source[a:b]) for a, b in pairwise(edges[1:])]
-    np.copyto(target[: edges[1]], source[: edges[1]])
-    for each in others:
-        each.result()
+class Copy:
+    """The copy of an array into another of the same shape, in several threads where that is worth it.
+
+    The other threads wait at once until it is `ready`, as to wake them takes as long as to copy a megabyte.
+    """
+
+    def __init__(self, target: Array, source: Array, ready: Callable[[], object]) -> None:
+        parts = min(source.nbytes // _WORTH, len(source))
+        if parts > 1:
+            parts = min(parts, _workers(os.getpid())[0])
+        edges = np.linspace(0, len(source), max(1, parts) + 1, dtype=int).tolist()
+        self._own = target[: edges[1]], source[: edges[1]]
+        self._others = [
+            _workers(os.getpid())[1].submit(_copy, target[a:b], source[a:b], ready) for a, b in pairwise(edges[1:])
+        ]
+
+    def finish(self) -> None:
+        """Do this thread's part, now that it is ready, and wait for the others."""
+        np.copyto(*self._own)
+        for each in self._others:
+            each.result()
+
+
+def _copy(target: Array, source: Array, ready: Callable[[], object]) -> None:
+    ready()
+    np.copyto(target, source)
 
 
 class Ahead:
