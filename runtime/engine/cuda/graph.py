@@ -29,6 +29,8 @@ _PLAIN_USES: Final = 2
 _MOST_HELD: Final = 1 << 22
 # Batches that the card works at, or has ready, while one goes to its array.
 _AHEAD: Final = 2
+# ONNX Runtime's level of its log: errors reach the user as exceptions.
+_FATAL: Final = 4
 _FULL: Final = re.compile(r"[Ff]ailed to allocate memory for requested buffer of size (\d+)")
 
 
@@ -44,10 +46,13 @@ class CardGraph(Graph):
         self.card = card
         self._inputs = {name: manifest.row_shapes[name] for name in checked.inputs}
         self._slots: deque[Slot] = deque()
-        self._options: Any = import_onnxruntime().RunOptions()
-        # The stream is ours: who waits for it, and when, is for us to say.
-        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        self._options.log_severity_level = 4
+        options = import_onnxruntime().RunOptions
+        self._waiting, self._recording = options(), options()
+        for each in (self._waiting, self._recording):
+            each.log_severity_level = _FATAL
+        # A run waits for the card, as operators that need the CPU may not be done with its memory; what is recorded has
+        # none of them.
+        self._recording.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
     @property
     def captures(self) -> list[int]:
@@ -81,13 +86,16 @@ class CardGraph(Graph):
             InvalidBundle: as for `run`; only the next graph's outputs tell whether all is finite.
         """
         rows = _rows(inputs)
-        with self.card.lock, self.card.driver:
-            kept = self._arrays(rows, names)
-            slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
-            slot.give(kept, rows=rows, aside=False)
-            if self._must_wait(slot):
-                slot.wait()
-            self._release(slot)
+        try:
+            with self.card.lock, self.card.driver:
+                kept = self._arrays(rows, names)
+                slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
+                slot.give(kept, rows=rows, aside=False)
+                if self._must_wait(slot):
+                    slot.wait()
+                self._release(slot)
+        except CudaError as error:
+            raise self._failed(error) from None
         return kept
 
     def _begin(
@@ -145,7 +153,7 @@ class CardGraph(Graph):
             slot.holds = [values for values in inputs.values() if isinstance(values, DeviceArray) and values.borrowed]
             if slot.uses >= _PLAIN_USES and not slot.is_captured and not self.uncaptured:
                 self._capture(slot, inputs)
-            slot.compute(self._options)
+            slot.compute(self._waiting)
         except AaeZooError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
@@ -155,7 +163,7 @@ class CardGraph(Graph):
     def _capture(self, slot: Slot, inputs: Values) -> None:
         """Record a slot's work, or never try again with this graph."""
         try:
-            slot.capture(self._options)
+            slot.capture(self._waiting, self._recording)
         except Refused as refused:
             self.uncaptured = str(refused)
             for other in self._slots:

@@ -148,10 +148,13 @@ class Slot:
         """Whether all numbers of an output are finite, once the card is done; None where it has not looked at them."""
         return not self._flags[self._looked_at.index(name)] if name in self._looked_at else None
 
-    def capture(self, options: "RunOptions") -> None:
+    def capture(self, options: "RunOptions", recording: "RunOptions") -> None:
         """Record the graph's work, after it has run with these buffers, and prove that the record gives the same.
 
+        `recording` are the options of a run that does not wait for the card.
+
         Raises:
+            Exception: ONNX Runtime's, where it cannot run the graph.
             Refused: it cannot be recorded, or gives something else.
         """
         driver, stream = self._card.driver, self._card.stream
@@ -163,7 +166,7 @@ class Slot:
             raise Refused(str(error)) from None
         failed: Exception | None = None
         try:
-            self._run(options)
+            self._run(recording)
         except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
             failed = error
         try:
@@ -176,7 +179,9 @@ class Slot:
                 raise Refused(f"the graph goes through the host ({', '.join(sorted(set(strange)))})")
             self._executable = driver.instantiate(graph)
             self._prove(options)
-        except CudaError as error:
+        except Refused:
+            raise
+        except Exception as error:  # what fails here has just run without a record
             self.forget()
             raise Refused(str(failed or error).splitlines()[0][:200]) from None
 
