@@ -11,7 +11,6 @@ from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card
 from aae_zoo.runtime.engine.cuda.driver import CudaError, too_little
 from aae_zoo.runtime.engine.cuda.slot import Refused, Slot
-from aae_zoo.runtime.engine.cuda.workers import Copy
 from aae_zoo.runtime.engine.graph import Graph, Values
 from aae_zoo.runtime.engine.session import import_onnxruntime
 from aae_zoo.runtime.errors import AaeZooError
@@ -119,15 +118,15 @@ class CardGraph(Graph):
                     return lambda: placed
         except CudaError as error:
             raise self._failed(error) from None
-        # Of a call that waits anyway the arrays are made, and the threads that copy wait too, while the card computes.
-        now = None if aside else self._fetched(slot, on_host, placed or self._empty(rows))
+        # While the card computes, arrays are made, and the threads that copy wait with this one.
+        found: Arrays = placed or self._empty(rows)
+        copies = [copy for name in on_host if (copy := slot.fetch(name, found[name]))]
 
         def finish() -> Arrays:
             try:
                 slot.wait()
             except CudaError as error:
                 raise self._failed(error) from None
-            found, copies = now or self._fetched(slot, on_host, placed or self._empty(rows))
             for copy in copies:
                 copy.finish()
             for name in on_host if finite else ():
@@ -139,10 +138,6 @@ class CardGraph(Graph):
             return found
 
         return finish
-
-    def _fetched(self, slot: Slot, names: Sequence[str], out: Arrays) -> tuple[Arrays, list[Copy]]:
-        """The arrays of the outputs, and the copies to them that are still to be finished."""
-        return out, [copy for name in names if (copy := slot.fetch(name, out[name]))]
 
     def _computed(self, inputs: Values, rows: int) -> Slot:
         """A slot in which the card is computing; with the lock."""
