@@ -175,10 +175,12 @@ class CardGraph(Graph):
 
     def _slot(self, rows: int) -> Slot:
         """Buffers for so many rows that nobody uses: those that have waited longest, or new ones."""
+        waiting = []
         for slot in self._slots:
             if slot.holds and slot.is_done:
                 slot.holds = []
-        waiting = [slot for slot in self._slots if slot.rows == rows]
+            if slot.rows == rows:
+                waiting.append(slot)
         if waiting and ((done := waiting[0].is_done) or len(waiting) > _AHEAD):
             slot = waiting[0]
             self._slots.remove(slot)
