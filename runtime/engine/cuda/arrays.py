@@ -90,7 +90,8 @@ class DeviceArray:
 
     torch.from_dlpack, cupy.from_dlpack and jax.dlpack.from_dlpack take it without a copy, and what they do with it
     waits for that work; `numpy()`, or any function of numpy, waits too and copies it to the host. Rows are sliced
-    without a copy. Its memory is given back when nobody uses it any more.
+    without a copy. Its memory is given back when nobody uses it any more. `nbytes` are the bytes that it takes,
+    `address` is where it begins.
     """
 
     dtype = _FLOAT32
@@ -98,6 +99,8 @@ class DeviceArray:
     def __init__(self, memory: Memory, shape: tuple[int, ...], offset: int = 0) -> None:
         self._memory, self._offset = memory, offset
         self.shape = shape
+        self.nbytes = 4 * math.prod(shape)
+        self.address = memory.address + offset
 
     def __repr__(self) -> str:
         return f"<DeviceArray float32 {list(self.shape)} on {self.device}>"
@@ -128,16 +131,6 @@ class DeviceArray:
     def size(self) -> int:
         """The number of elements."""
         return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes that it takes."""
-        return 4 * self.size
-
-    @property
-    def address(self) -> int:
-        """Where it begins."""
-        return self._memory.address + self._offset
 
     @property
     def device(self) -> str:

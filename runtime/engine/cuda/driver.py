@@ -92,6 +92,7 @@ class Driver:
         self._functions = {name: getattr(library, name) for name in _TAKES}
         for name, takes in _TAKES.items():
             self._functions[name].argtypes = takes
+        self._popped = ctypes.byref(c_void_p())  # which context it was, nobody asks
         self._push, self._pop = (self._functions[f"cuCtx{way}Current_v2"] for way in ("Push", "Pop"))
         self.call("cuInit", 0)
         device = c_int()
@@ -107,7 +108,7 @@ class Driver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pop(ctypes.byref(c_void_p()))
+        self._pop(self._popped)
 
     @property
     def is_alive(self) -> bool:

@@ -5,9 +5,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
@@ -31,6 +28,8 @@ _PLAIN_USES: Final = 2
 _MOST_HELD: Final = 1 << 22
 # Batches that the card works at, or has ready, while one goes to its array.
 _AHEAD: Final = 2
+# ONNX Runtime's level of its log: errors reach the user as exceptions.
+_FATAL: Final = 4
 _FULL: Final = re.compile(r"[Ff]ailed to allocate memory for requested buffer of size (\d+)")
 
 
@@ -46,10 +45,13 @@ class CardGraph(Graph):
         self.card = card
         self._inputs = {name: manifest.row_shapes[name] for name in checked.inputs}
         self._slots: deque[Slot] = deque()
-        self._options: Any = import_onnxruntime().RunOptions()
-        # The stream is ours: who waits for it, and when, is for us to say.
-        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        self._options.log_severity_level = 4
+        options = import_onnxruntime().RunOptions
+        self._waiting, self._recording = options(), options()
+        for each in (self._waiting, self._recording):
+            each.log_severity_level = _FATAL
+        # A run waits for the card, as operators that need the CPU may not be done with its memory; what is recorded has
+        # none of them.
+        self._recording.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
     @property
     def captures(self) -> list[int]:
@@ -83,13 +85,16 @@ class CardGraph(Graph):
             InvalidBundle: as for `run`; only the next graph's outputs tell whether all is finite.
         """
         rows = _rows(inputs)
-        with self.card.lock, self.card.driver:
-            kept = self._arrays(rows, names)
-            slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
-            slot.give(kept, rows=rows, aside=False)
-            if self._must_wait(slot):
-                slot.wait()
-            self._release(slot)
+        try:
+            with self.card.lock, self.card.driver:
+                kept = self._arrays(rows, names)
+                slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
+                slot.give(kept, rows=rows, aside=False)
+                if self._must_wait(slot):
+                    slot.wait()
+                self._release(slot)
+        except CudaError as error:
+            raise self._failed(error) from None
         return kept
 
     def _begin(
@@ -103,23 +108,31 @@ class CardGraph(Graph):
         there: bool = False,
     ) -> Finish:
         rows = _rows(inputs)
-        with self.card.lock, self.card.driver:
-            slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
-            placed: Any = self._arrays(rows, self.names) if there else out
-            on_host = slot.give(placed or dict.fromkeys(self.names), rows=rows, aside=aside)
-            if not on_host and not self._must_wait(slot):
-                self._release(slot)
-                return lambda: placed
+        try:
+            with self.card.lock, self.card.driver:
+                slot = self._computed(inputs, max(rows, self.batch) if padded else rows)
+                placed: Any = self._arrays(rows, self.names) if there else out
+                on_host = slot.give(placed or dict.fromkeys(self.names), rows=rows, aside=aside)
+                if not on_host and not self._must_wait(slot):
+                    self._release(slot)
+                    return lambda: placed
+        except CudaError as error:
+            raise self._failed(error) from None
+        # While the card computes, arrays are made, and the threads that copy wait with this one.
+        found: Arrays = placed or self._empty(rows)
+        copies = [copy for name in on_host if (copy := slot.fetch(name, found[name]))]
 
         def finish() -> Arrays:
             try:
-                with self.card.driver:
-                    slot.wait()
+                slot.wait()
             except CudaError as error:
                 raise self._failed(error) from None
-            found: Arrays = placed or self._empty(rows)
-            for name in on_host:
-                self._fetch(slot, name, found[name], finite)
+            for copy in copies:
+                copy.finish()
+            for name in on_host if finite else ():
+                good = slot.is_finite(name)
+                if not (is_finite(found[name]) if good is None else good):
+                    raise self._not_finite(name)
             with self.card.lock:
                 self._release(slot)
             return found
@@ -135,7 +148,7 @@ class CardGraph(Graph):
             slot.holds = [values for values in inputs.values() if isinstance(values, DeviceArray) and values.borrowed]
             if slot.uses >= _PLAIN_USES and not slot.is_captured and not self.uncaptured:
                 self._capture(slot, inputs)
-            slot.compute(self._options)
+            slot.compute(self._waiting)
         except AaeZooError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
@@ -145,7 +158,7 @@ class CardGraph(Graph):
     def _capture(self, slot: Slot, inputs: Values) -> None:
         """Record a slot's work, or never try again with this graph."""
         try:
-            slot.capture(self._options)
+            slot.capture(self._waiting, self._recording)
         except Refused as refused:
             self.uncaptured = str(refused)
             for other in self._slots:
@@ -162,10 +175,12 @@ class CardGraph(Graph):
 
     def _slot(self, rows: int) -> Slot:
         """Buffers for so many rows that nobody uses: those that have waited longest, or new ones."""
+        waiting = []
         for slot in self._slots:
             if slot.holds and slot.is_done:
                 slot.holds = []
-        waiting = [slot for slot in self._slots if slot.rows == rows]
+            if slot.rows == rows:
+                waiting.append(slot)
         if waiting and ((done := waiting[0].is_done) or len(waiting) > _AHEAD):
             slot = waiting[0]
             self._slots.remove(slot)
@@ -181,14 +196,6 @@ class CardGraph(Graph):
         self._slots.append(slot)
         while len(self._slots) > _MOST_SLOTS or sum(each.size for each in self._slots) > _MOST_BYTES:
             self._slots.remove(next((each for each in self._slots if each.rows != slot.rows), slot))
-
-    def _fetch(self, slot: Slot, name: str, target: NDArray[np.float32], finite: bool) -> None:
-        """An output in its array, of the caller's or a new one."""
-        slot.fetch(name, target)
-        if finite:
-            on_card = slot.is_finite(name)
-            if not (is_finite(target) if on_card is None else on_card):
-                raise self._not_finite(name)
 
     def _failed(self, error: Exception) -> AaeZooError:
         if found := _FULL.search(str(error)):

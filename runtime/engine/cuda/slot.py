@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card, pinned_view
 from aae_zoo.runtime.engine.cuda.driver import CudaError
-from aae_zoo.runtime.engine.cuda.workers import copy
+from aae_zoo.runtime.engine.cuda.workers import Copy
 
 if TYPE_CHECKING:
     from onnxruntime import RunOptions
@@ -148,10 +148,13 @@ class Slot:
         """Whether all numbers of an output are finite, once the card is done; None where it has not looked at them."""
         return not self._flags[self._looked_at.index(name)] if name in self._looked_at else None
 
-    def capture(self, options: "RunOptions") -> None:
+    def capture(self, options: "RunOptions", recording: "RunOptions") -> None:
         """Record the graph's work, after it has run with these buffers, and prove that the record gives the same.
 
+        `recording` are the options of a run that does not wait for the card.
+
         Raises:
+            Exception: ONNX Runtime's, where it cannot run the graph.
             Refused: it cannot be recorded, or gives something else.
         """
         driver, stream = self._card.driver, self._card.stream
@@ -163,7 +166,7 @@ class Slot:
             raise Refused(str(error)) from None
         failed: Exception | None = None
         try:
-            self._run(options)
+            self._run(recording)
         except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
             failed = error
         try:
@@ -176,7 +179,9 @@ class Slot:
                 raise Refused(f"the graph goes through the host ({', '.join(sorted(set(strange)))})")
             self._executable = driver.instantiate(graph)
             self._prove(options)
-        except CudaError as error:
+        except Refused:
+            raise
+        except Exception as error:  # what fails here has just run without a record
             self.forget()
             raise Refused(str(failed or error).splitlines()[0][:200]) from None
 
@@ -243,10 +248,9 @@ class Slot:
         address = values.ctypes.data
         return address if self._card.driver.is_pinned(address) else 0
 
-    def fetch(self, name: str, target: NDArray[np.float32]) -> None:
-        """Copy an output that went to the host into its array, once the card is done."""
-        if name not in self._direct:
-            copy(target, self.pinned(name)[: len(target)])
+    def fetch(self, name: str, target: NDArray[np.float32]) -> Copy | None:
+        """The copy of an output that goes to the host into its array, unless the card writes there by itself."""
+        return None if name in self._direct else Copy(target, self.pinned(name)[: len(target)], self.wait)
 
     @property
     def is_done(self) -> bool:
@@ -255,5 +259,6 @@ class Slot:
 
     def wait(self) -> None:
         """Wait until the card has done all that was asked of it."""
-        self._card.driver.synchronize_event(self._done)
+        with self._card.driver:
+            self._card.driver.synchronize_event(self._done)
         self.holds = []
