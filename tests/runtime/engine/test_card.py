@@ -333,7 +333,9 @@ class TestCapture:
             for call in range(12):
                 rows = (1, 3, 64, 700)[(thread + call) % 4]
                 z = np.full((rows, 2), thread / 16, np.float32)
-                found = ours["host" if call % 2 else "device"].decode(z)
+                found: Any = ours["host" if call % 2 else "device"].decode(z)
+                if isinstance(found, DeviceArray):
+                    found.__dlpack__()  # when it is free again, the card is waited for
                 if not near(found, plain.decode(z)):
                     wrong.append((thread, call))
 
@@ -343,6 +345,8 @@ class TestCapture:
         for thread in threads:
             thread.join()
         assert wrong == []
+        assert card["waits"] > 0
+        assert all(not each.graph("decoder").uncaptured for each in ours.values())
 
     @pytest.mark.parametrize(
         ("fault", "value", "reason"),
@@ -372,7 +376,7 @@ class TestCapture:
         graph = ours.graph("decoder")
         assert graph.captures == []
         assert re.fullmatch(reason, graph.uncaptured), graph.uncaptured
-        assert card["launches"] - before <= 1
+        assert card["launches"] - before <= graphs._MOST_REFUSALS
 
 
 def test_too_little_memory_is_one_sentence_and_passes(card: FakeCard, plain: Model) -> None:
