@@ -348,6 +348,35 @@ class TestCapture:
         assert card["waits"] > 0
         assert all(not each.graph("decoder").uncaptured for each in ours.values())
 
+    def test_nobody_waits_for_the_whole_card_while_work_is_recorded(
+        self, card: FakeCard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """CUDA would refuse to wait, and the record would be lost."""
+        ours = model()
+        decoder: Any = ours.graph("decoder")
+        recording, order, run = threading.Event(), [], Slot._run
+
+        def slow(slot: Slot, options: Any) -> None:
+            if options is vars(decoder)["_recording"]:
+                recording.set()
+                waiting.join(0.1)  # it does not end
+                order.append("recorded")
+            run(slot, options)
+
+        def wait() -> None:
+            recording.wait()
+            decoder.card.driver.synchronize_all()
+            order.append("waited")
+
+        monkeypatch.setattr(Slot, "_run", slow)
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        for _ in range(3):
+            ours.decode(np.zeros((8, 2), np.float32))
+        waiting.join()
+        assert order == ["recorded", "waited"]
+        assert decoder.captures == [8]
+
     @pytest.mark.parametrize(
         ("fault", "value", "reason"),
         [
