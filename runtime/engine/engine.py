@@ -5,8 +5,9 @@ Nothing is checked here: what users give was checked before it gets here.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,14 +114,15 @@ class Engine:
             return Graph(self._worker.session(role), self.manifest, checked)
         # The prior is a few sums a row: a pool of threads for it would only wait.
         threads = 1 if role == "prior" and not pool_is_shared() else self._threads
-        session = open_session(
-            checked,
-            device=self.device,
-            threads=threads,
-            tf32=self._tf32,
-            deterministic=self._deterministic,
-            stream=self._stream,
-        )
+        with ExitStack() as until_opened:
+            session = open_session(
+                checked,
+                device=self.device,
+                threads=threads,
+                tf32=self._tf32,
+                deterministic=self._deterministic,
+                stream=partial(self._stream, until_opened),
+            )
         if self._card and memory_of(session) == ("cuda", self._card.number):
             from aae_zoo.runtime.engine.cuda.graph import CardGraph  # the CPU does not need it
 
@@ -128,10 +130,15 @@ class Engine:
         self._card = None
         return Graph(session, self.manifest, checked)
 
-    def _stream(self, number: int) -> int | None:
-        """The stream that all graphs compute on, where they do so on the card of that number."""
-        from aae_zoo.runtime.engine.cuda.card import Card  # the CPU does not need it
+    def _stream(self, until_opened: ExitStack, number: int) -> int | None:
+        """The stream that all graphs compute on, where they do so on the card of that number.
 
+        To open a session, ONNX Runtime waits for the card, so nothing is recorded there meanwhile.
+        """
+        from aae_zoo.runtime.engine.cuda.card import Card  # the CPU does not need it
+        from aae_zoo.runtime.engine.cuda.driver import RECORDING
+
+        until_opened.enter_context(RECORDING)
         if self._card is None:
             try:
                 self._card = Card(number)

@@ -25,6 +25,7 @@ _MOST_THREADS: Final = 4096
 
 _shared_threads: int | None = None
 _auto_is_cpu = False
+_log_level = _WARNING
 
 
 def open_session(
@@ -137,6 +138,9 @@ def _on_device(
         if name in NVIDIA and "device_id" in options:
             check_gpu(int(options["device_id"]))
     missing = preload_libraries(ort)
+    global _log_level  # ONNX Runtime has one such log a process
+    if deterministic:  # without a choice of algorithms each convolution warns that it may be slow, when it first runs
+        _log_level = _ERROR
     first, options = wanted[0]
     if stream and first == CUDA and "user_compute_stream" not in options:
         address = stream(int(options.get("device_id", 0)))
@@ -145,8 +149,7 @@ def _on_device(
     try:
         session = _session(ort, graph, wanted, threads, deterministic)
     finally:
-        # Without a choice of algorithms each convolution warns that it may be slow, when it first runs.
-        ort.set_default_logger_severity(_ERROR if deterministic else _WARNING)
+        ort.set_default_logger_severity(_log_level)
     if absent := missing_providers(session, wanted):
         raise DeviceUnavailable(f"ONNX Runtime left out {absent}" + (f" ({missing})" if missing else ""))
     return session

@@ -25,7 +25,10 @@ int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)79 << 30; 
 int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)0xc0; return 0; }
 int cuCtxPushCurrent_v2(void *context) { return context == (void *)0xc0 ? 0 : 201; }
 int cuCtxPopCurrent_v2(void **context) { *context = (void *)0xc0; return 0; }
-int cuCtxSynchronize(void) { waits++; return 0; }
+int cuCtxSynchronize(void) {
+    waits++;
+    for (int k = 0; k < 16; k++) if (capturing[k]) return 900;
+    return 0; }
 int cuMemGetInfo_v2(size_t *left, size_t *total) { *left = room - used; *total = room; return 0; }
 
 static int allocated(void **to, size_t size) {

@@ -209,7 +209,8 @@ class Driver:
 
     def synchronize_all(self) -> None:
         """Wait until the whole card has nothing to do."""
-        self.call("cuCtxSynchronize")
+        with RECORDING:
+            self.call("cuCtxSynchronize")
 
     def upload(self, to: int, source: int, size: int, stream: int) -> None:
         """Copy from the host to the card."""
@@ -342,6 +343,9 @@ def card_of(address: int) -> int:
     return number.value
 
 
+# Held by whoever records work, and by whoever waits for a whole card or lets ONNX Runtime do so: CUDA refuses to wait
+# for a card while some of its work is recorded, and the record is lost.
+RECORDING: Final = threading.RLock()
 _LOCK: Final = threading.Lock()
 _drivers: Final[dict[int, Driver]] = {}
 

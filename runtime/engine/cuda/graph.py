@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _MOST_SLOTS: Final = 8
 _MOST_BYTES: Final = 1 << 28
 _PLAIN_USES: Final = 2
+# Another thread that waits for the whole card makes a record fail too.
+_MOST_REFUSALS: Final = 3
 # Bytes of other libraries' arrays that may be kept from them while the card works.
 _MOST_HELD: Final = 1 << 22
 # Batches that the card works at, or has ready, while one goes to its array.
@@ -45,6 +47,7 @@ class CardGraph(Graph):
         self.card = card
         self._inputs = {name: manifest.row_shapes[name] for name in checked.inputs}
         self._slots: deque[Slot] = deque()
+        self._refusals = 0
         options = import_onnxruntime().RunOptions
         self._waiting, self._recording = options(), options()
         for each in (self._waiting, self._recording):
@@ -156,13 +159,13 @@ class CardGraph(Graph):
         return slot
 
     def _capture(self, slot: Slot, inputs: Values) -> None:
-        """Record a slot's work, or never try again with this graph."""
+        """Record a slot's work; where that fails time and again, it is not tried any more with this graph."""
         try:
             slot.capture(self._waiting, self._recording)
         except Refused as refused:
-            self.uncaptured = str(refused)
-            for other in self._slots:
-                other.forget()
+            self._refusals += 1
+            if self._refusals >= _MOST_REFUSALS:
+                self.uncaptured = str(refused)
         for name in self._inputs:
             slot.upload(name, inputs[name])
 

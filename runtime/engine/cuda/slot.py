@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card, pinned_view
-from aae_zoo.runtime.engine.cuda.driver import CudaError
+from aae_zoo.runtime.engine.cuda.driver import RECORDING, CudaError
 from aae_zoo.runtime.engine.cuda.workers import Copy
+from aae_zoo.runtime.engine.session import reason_of
 
 if TYPE_CHECKING:
     from onnxruntime import RunOptions
@@ -160,20 +161,18 @@ class Slot:
         driver, stream = self._card.driver, self._card.stream
         self._session.run_with_iobinding(self._binding, options)  # what this thread needs once is not recorded
         driver.synchronize(stream)
-        try:
-            driver.begin_capture(stream)
-        except CudaError as error:
-            raise Refused(str(error)) from None
         failed: Exception | None = None
         try:
-            self._run(recording)
-        except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
-            failed = error
-        try:
-            graph = driver.end_capture(stream)
+            with RECORDING:
+                driver.begin_capture(stream)
+                try:
+                    self._run(recording)
+                except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
+                    failed = error
+                graph = driver.end_capture(stream)
             if failed is not None:
                 driver.forget_graph(graph)
-                raise Refused(str(failed).splitlines()[0][:200])
+                raise Refused(reason_of(failed))
             if strange := driver.strange_nodes(graph):
                 driver.forget_graph(graph)
                 raise Refused(f"the graph goes through the host ({', '.join(sorted(set(strange)))})")
@@ -183,7 +182,7 @@ class Slot:
             raise
         except Exception as error:  # what fails here has just run without a record
             self.forget()
-            raise Refused(str(failed or error).splitlines()[0][:200]) from None
+            raise Refused(reason_of(failed or error)) from None
 
     def _prove(self, options: "RunOptions") -> None:
         """Compare a replay with a run, for other inputs than those that were there when it was recorded."""
