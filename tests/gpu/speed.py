@@ -16,6 +16,8 @@ from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.store.catalogue import find_model
 
 NAME = "mnist-gauss" if "mnist-gauss" in NAMES else NAMES[0]
+# The one whose targets of a million samples are: its decoder is a quarter of that of the best one.
+MANY = "mnist-gauss8" if "mnist-gauss8" in NAMES else NAME
 # A perceptron beside it, which has other kernels.
 OTHERS = [name for name in ("mnist-plane",) if name in NAMES]
 MILLION = 1_000_000
@@ -26,9 +28,9 @@ LARGE = "<= 1.1 x bare run, into pinned memory <= 1.3 x computing"
 def checks() -> Iterator[Row]:
     for batch in CARD_BATCHES[:3]:
         yield Row(f"decode, {NAME}, batch {batch:,}", SMALL, partial(small, NAME, batch))
-    yield Row(f"sample({MILLION:,}) of {NAME}, left on the card", "8 million a second", left)
-    yield Row(f"sample({MILLION:,}) of {NAME}, streamed", "4 million a second", streamed)
-    yield Row(f"sample({MILLION:,}) of {NAME}, to a fresh array", "2 million a second", fresh)
+    yield Row(f"sample({MILLION:,}) of {MANY}, left on the card", "8 million a second", left)
+    yield Row(f"sample({MILLION:,}) of {MANY}, streamed", "4 million a second", streamed)
+    yield Row(f"sample({MILLION:,}) of {MANY}, to a fresh array", "2 million a second", fresh)
     for batch in (16384, 65536):
         yield Row(f"decode, {NAME}, batch {batch:,}", LARGE, partial(large, batch))
     yield Row(f"deterministic=True, decode, {NAME}, batch 64", "its cost, for the docs", deterministic)
@@ -103,7 +105,7 @@ def pinned(shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def fresh() -> Measured:
-    host, _ = models()
+    host, _ = models(MANY)
     touched = least(partial(touch, (MILLION, *host.shape)))
     seconds = least(partial(host.sample, MILLION))
     text = f"{rate(seconds)}; one thread that only writes zeros into as much fresh memory: {rate(touched)}"
@@ -117,7 +119,7 @@ def touch(shape: tuple[int, ...]) -> object:
 
 
 def streamed() -> Measured:
-    host, _ = models()
+    host, _ = models(MANY)
     seconds = least(partial(drain, host))
     return held(MILLION / seconds >= 4e6, rate(seconds), {"seconds": seconds})
 
@@ -128,9 +130,13 @@ def drain(model: Model) -> None:
 
 
 def left() -> Measured:
-    _, device = models()
-    seconds = least(partial(device.sample, MILLION))
-    return held(MILLION / seconds >= 8e6, rate(seconds), {"seconds": seconds})
+    host, device = models(MANY)
+    batch = 65536
+    alone = Contenders(find_model(MANY), "decoder", inputs_of(host, "decoder", batch), "cuda").works()["bound_on_card"]
+    computing = MILLION / batch * least(alone)
+    seconds = least(lambda: np.asarray(device.sample(MILLION)[-1:]))  # which waits for the card
+    text = f"{rate(seconds)}; the decoder alone: {rate(computing)}"
+    return held(MILLION / seconds >= 8e6, text, {"seconds": seconds, "computing_seconds": computing})
 
 
 def least(work: Callable[[], object], times: int = 3) -> float:
