@@ -39,7 +39,10 @@ class _Beginning(_Document):
 
 
 class _Facts(_Document):
-    """run.json: `data` is the folder that training was given, None where it looked for the data itself."""
+    """run.json: `data` is the folder that training was given, None where it looked for the data itself.
+
+    `device` is the name of the GPU that it ran on, where it ran on one.
+    """
 
     command: str
     seed: int
@@ -49,6 +52,7 @@ class _Facts(_Document):
     versions: dict[str, str]
     machine: str
     threads: int
+    device: str | None = None
     processes: int = 1
     data: str | None = None
     began_with: _Beginning | None = None

@@ -451,13 +451,14 @@ class Trainer:
         self.run.write_json("metrics.json", metrics)
         if self.some_known:
             self.run.write_json(LABELS, {"training_images_with_known_labels": self.known.tolist()})
-        began = self.began_with
+        began, device = self.began_with, self.processes.device
         facts = {
             "command": self.processes.command(self.run.recipe.command) + (f" --from {began['name']}" if began else ""),
             "seed": self.settings.seed,
             "training_seconds": round(self.seconds, 1),
             "dataset_md5": self.dataset.md5s,
             **self.environment,
+            **({"device": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}),
             "processes": self.processes.count,
             "data": str(self.data.resolve()) if self.data else None,
             **({"began_with": began} if began else {}),
