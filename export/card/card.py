@@ -144,10 +144,10 @@ def _training(manifest: Manifest) -> str:
     versions, machine = _versions(facts), markdown(str(facts["machine"]))
     processes = facts.get("processes", 1)
     threads = f"{facts['threads']} threads" + (f" in each of {processes} processes" if processes > 1 else "")
-    card = f"one {markdown(facts['device'])} and " if facts.get("device") else ""
+    where = (f"one {markdown(facts['device'])} and " if facts.get("device") else "") + f"{threads} ({machine})"
     return f"""## Training
 
-Trained with aae-zoo on {card}{threads} ({machine}), seed {facts["seed"]}, at commit {markdown(str(facts["commit"]))}, by this
+Trained with aae-zoo on {where}, seed {facts["seed"]}, at commit {markdown(str(facts["commit"]))}, by this
 command:
 
 {markdown_block(facts["command"])}
