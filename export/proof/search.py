@@ -37,8 +37,9 @@ def worst_input(
     64 rows, or fewer of large images, are changed at random, in a few places or in all, by little or much. A
     changed row takes the place of the old one if it differs more, and every 20 rounds the better half replaces the
     other.
-    Images stay bytes / 255, noise in the open interval (0, 1), classes probabilities, and codes within the largest of
-    `inputs`. `widths` are how many numbers of y each attribute has, by default all.
+    Images stay bytes / 255, noise in the open interval (0, 1), classes probabilities, and codes no further out than the
+    furthest of `inputs`, in any coordinate and as a whole: the corners of a box of many coordinates are far from every
+    code. `widths` are how many numbers of y each attribute has, by default all.
     """
     generator = Generator().manual_seed(seed)
     session = open_own(graph)
@@ -54,7 +55,7 @@ def worst_input(
 
     one = {name: values[:1] for name, values in inputs.items()}
     count = max(2, min(_ROWS, _NUMBERS // max(v.numel() for v in {**one, **network(**one)}.values())))
-    limits = {name: float(values.abs().max()) for name, values in inputs.items()}
+    limits = {name: (float(values.abs().max()), float(_norms(values).max())) for name, values in inputs.items()}
     order = torch.arange(count) % len(next(iter(inputs.values())))
     rows = {name: values[order] for name, values in inputs.items()}
     best = errors(rows)
@@ -85,8 +86,20 @@ def _largest(values: Tensor) -> Tensor:
     return values.abs().reshape(len(values), -1).amax(1)
 
 
-def _change(name: str, values: Tensor, limit: float, generator: Generator, widths: Sequence[int]) -> Tensor:
-    """Change each row: between all and 1 in 64 of its numbers, by steps of the whole range down to 1/64 of it."""
+def _norms(values: Tensor) -> Tensor:
+    """The Euclidean norm [n] of each row."""
+    norms: Tensor = values.flatten(1).norm(dim=1)
+    return norms
+
+
+def _change(
+    name: str, values: Tensor, limits: tuple[float, float], generator: Generator, widths: Sequence[int]
+) -> Tensor:
+    """Change each row: between all and 1 in 64 of its numbers, by steps of the whole range down to 1/64 of it.
+
+    `limits` are the largest magnitude of a number, and the largest norm of a row.
+    """
+    limit, norm = limits
     share, step = (0.5 ** torch.randint(7, (len(values),), generator=generator) for _ in range(2))
     shape = (-1, *[1] * (values.dim() - 1))
     noise = torch.randn(values.shape, generator=generator) * step.reshape(shape) * limit
@@ -99,4 +112,6 @@ def _change(name: str, values: Tensor, limit: float, generator: Generator, width
     if name == "y":
         positive = (changed.clamp(min=0) + _LEAST).split([*widths] or values.shape[1], 1)
         return torch.cat([part / part.sum(1, keepdim=True) for part in positive], 1)
-    return changed.clamp(-limit, limit)
+    changed = changed.clamp(-limit, limit)
+    within: Tensor = (norm / _norms(changed)).clamp(max=1).reshape(shape)
+    return changed * within
