@@ -208,6 +208,20 @@ class TestClasses:
         assert right > (0.8 if name == "mnist-embed" else 0.9), right
         assert right == pytest.approx(model.manifest.metrics["label_agreement"], abs=0.04)
 
+    @pytest.mark.parametrize("name", manifests(lambda m: bool(m.attributes)))
+    def test_the_attributes_that_are_asked_for_are_drawn(self, name: str) -> None:
+        """By our classifier of the data set, of 50 samples with each value of each attribute."""
+        model = load(name)
+        found = load_classifier(model.manifest.dataset)
+        assert found
+        for attribute, labels in model.attributes.items():
+            samples = np.concatenate([model.sample(50, seed=3, attributes={attribute: value}) for value in labels])
+            asked = torch.arange(len(labels)).repeat_interleave(50)
+            told = found[0].logits(found[0].features(torch.from_numpy(samples)))[attribute].argmax(1)
+            right = float((told == asked).float().mean())
+            assert right > 0.9, (attribute, right)
+            assert right == pytest.approx(model.manifest.metrics["attribute_agreement"][attribute], abs=0.04)
+
     @pytest.mark.parametrize("name", manifests(lambda m: "error" in m.metrics and not m.attributes))
     def test_the_error_is_measured_again(self, name: str) -> None:
         model, metrics = load(name), load(name).manifest.metrics
