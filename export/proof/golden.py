@@ -1,6 +1,7 @@
 """Golden inputs and PyTorch's own outputs for them: what an exported graph must reproduce, anywhere."""
 
 import copy
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,8 @@ def golden_inputs(prior: BasePrior, images: Tensor, seed: int = 0) -> dict[str, 
 
     Encoder, 64: real images (uint8 [n, C, H, W]), black, white, and uniform noise. Prior, 64: uniform noise and its
     borders. Decoder, 32: codes of the prior, zeros, ones, and uniform codes out to six standard deviations of the
-    prior; where it takes classes, those rows have random probabilities instead of one class.
+    prior, in each coordinate and beyond the usual norm of a code; where it takes classes, those rows have random
+    probabilities instead of one class.
     """
     generator = torch.Generator().manual_seed(seed)
     some = images[torch.randperm(len(images), generator=generator)[:42]]
@@ -49,6 +51,9 @@ def _codes(prior: BasePrior, generator: torch.Generator) -> dict[str, Tensor]:
     codes = prior.draw(32, generator)
     z = codes["z"]
     extreme = (2 * torch.rand(14, z.shape[1], generator=generator) - 1) * _SIGMAS * z.std()
+    # Of many coordinates that are uniform so far out the norm would be many times what any code has.
+    furthest = (math.sqrt(z.shape[1]) + _SIGMAS) * z.std()
+    extreme = extreme * (furthest / extreme.norm(dim=1, keepdim=True)).clamp(max=1)
     codes["z"] = torch.cat([z[:16], torch.zeros_like(z[:1]), torch.ones_like(z[:1]), extreme])
     if "y" in codes:
         logits = torch.randn(16, codes["y"].shape[1], generator=generator)
