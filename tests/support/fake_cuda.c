@@ -6,16 +6,16 @@
 #include <stdint.h>
 
 typedef uint64_t address;
-static int graphs = 0;
+static _Atomic int graphs = 0;
 static void *capturing[16];           /* streams */
-size_t used = 0;
+_Atomic size_t used = 0;             /* models have a lock each, and share these */
 size_t room = (size_t)1 << 40;       /* what a test leaves of the card */
 int node_kind = 0;                   /* what a recorded graph consists of */
 int capture_fails = 0, end_fails = 0, module_fails = 0;
 int under_way = 0, most = 0;         /* records, and how many there were at once */
 int spoiled = 0;                     /* whether ONNX Runtime does what cannot be recorded */
 __thread int last_error = 0;         /* CUDA's, beside the driver */
-long allocations = 0, frees = 0, launches = 0, waits = 0;
+_Atomic long allocations = 0, frees = 0, launches = 0, waits = 0;
 void (*replay)(long) = 0;
 
 static int captured(void *stream) { for (int k = 0; k < 16; k++) if (capturing[k] == stream) return k + 1; return 0; }
@@ -55,7 +55,7 @@ int cuMemFree_v2(address at) { return released((void *)at); }
 int cuMemHostAlloc(void **to, size_t size, unsigned flags) { return allocated(to, size); }
 int cuMemFreeHost(void *at) { return released(at); }
 
-static long handles = 0x100;
+static _Atomic long handles = 0x100;
 int cuStreamCreate(void **stream, unsigned flags) { *stream = (void *)++handles; return 0; }
 int cuEventCreate(void **event, unsigned flags) { *event = (void *)++handles; return 0; }
 int cuEventDestroy_v2(void *event) { return 0; }

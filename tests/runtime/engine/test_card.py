@@ -35,7 +35,7 @@ from aae_zoo.runtime.engine.cuda import driver as drivers
 from aae_zoo.runtime.engine.cuda import graph as graphs
 from aae_zoo.runtime.engine.cuda import recording as records
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
-from aae_zoo.runtime.engine.cuda.recording import TURNS
+from aae_zoo.runtime.engine.cuda.recording import TURNS, undisturbed
 from aae_zoo.runtime.engine.cuda.slot import Slot
 from aae_zoo.runtime.engine.session import open_session, reason_of
 
@@ -588,14 +588,26 @@ class TestRecordsAndOtherWork:
         other = threading.Thread(target=work)
         other.start()
         entered.wait()
-        for _ in range(5):
-            assert near(ours.decode(z), plain.decode(z))
-        assert ours.graph("decoder").captures == []
-        leave.set()
-        other.join()
+        try:
+            for _ in range(5):
+                assert near(ours.decode(z), plain.decode(z))
+            assert ours.graph("decoder").captures == []
+        finally:
+            leave.set()
+            other.join()
         ours.decode(z)
         assert ours.graph("decoder").captures == [8]
         assert ours.graph("decoder").uncaptured == ""
+
+    def test_work_waits_for_the_end_of_a_record(self) -> None:
+        order: list[str] = []
+        other = threading.Thread(target=undisturbed, args=(order.append, "worked"))
+        with TURNS.recording():
+            other.start()
+            other.join(0.1)  # it does not end
+            order.append("recorded")
+        other.join()
+        assert order == ["recorded", "worked"]
 
     def test_whoever_records_does_not_wait_for_itself(self) -> None:
         with TURNS.recording() as alone, TURNS:
