@@ -605,7 +605,7 @@ class Model:
         # Planning one image would take as long as scoring it.
         if not how and self._is_one(images):
             return one_image(images)
-        return as_images(images, Plan.of(self.manifest, how))
+        return as_images(self._engine.on_host(images, "the images"), Plan.of(self.manifest, how))
 
     def _given(self, images: Any, **how: Unpack[How]) -> Any:
         """Images for a graph: those that lie on the model's card as they lie there, where nothing is to be prepared."""
@@ -679,5 +679,5 @@ class Model:
 
     def _as_codes(self, given: Any, **how: Unpack[How]) -> NDArray[np.float32]:
         if getattr(given, "ndim", 0) == 2:
-            return check_codes(given, self.manifest.latent, "z")
+            return check_codes(self._engine.on_host(given, "z"), self.manifest.latent, "z")
         return np.asarray(self.encode(given, **how))

@@ -146,13 +146,19 @@ def _runs(bundle: Bundle, role: str, precision: str, device: str, *, isolate: bo
     session = open_session(graph, device=device, tf32=True)
     where = session.get_providers()[0].removesuffix("ExecutionProvider").lower()
     if where == "cuda" and (NO_TF32, precision) in GATES:
-        yield _named(graph.outputs, open_session(graph, device=device).run), NO_TF32
-    yield _named(graph.outputs, session.run), where
+        yield _on_card(graph.outputs, open_session(graph, device=device).run), NO_TF32
+    yield (_on_card if where == "cuda" else _named)(graph.outputs, session.run), where
 
 
 def _named(names: Sequence[str], run: Callable[[Any, Any], Sequence[Any]]) -> Run:
     names = list(names)
     return lambda inputs: dict(zip(names, run(names, inputs), strict=True))
+
+
+def _on_card(names: Sequence[str], run: Callable[[Any, Any], Sequence[Any]]) -> Run:
+    from aae_zoo.runtime.engine.cuda.recording import undisturbed  # the CPU does not need it
+
+    return _named(names, partial(undisturbed, run))
 
 
 def _verify(

@@ -5,9 +5,9 @@ Nothing is checked here: what users give was checked before it gets here.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import nullcontext
 from copy import copy
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
@@ -90,7 +90,9 @@ class Engine:
     def close(self) -> None:
         """Free the sessions; a graph that is needed again is opened again."""
         with self._lock:
-            self._graphs, self._card = {}, None
+            with self._card.turns if self._card else nullcontext():
+                self._graphs = {}
+            self._card = None
             if self._worker:
                 self._worker.close()
 
@@ -114,15 +116,14 @@ class Engine:
             return Graph(self._worker.session(role), self.manifest, checked)
         # The prior is a few sums a row: a pool of threads for it would only wait.
         threads = 1 if role == "prior" and not pool_is_shared() else self._threads
-        with ExitStack() as until_opened:
-            session = open_session(
-                checked,
-                device=self.device,
-                threads=threads,
-                tf32=self._tf32,
-                deterministic=self._deterministic,
-                stream=partial(self._stream, until_opened),
-            )
+        session = open_session(
+            checked,
+            device=self.device,
+            threads=threads,
+            tf32=self._tf32,
+            deterministic=self._deterministic,
+            stream=self._stream,
+        )
         if self._card and memory_of(session) == ("cuda", self._card.number):
             from aae_zoo.runtime.engine.cuda.graph import CardGraph  # the CPU does not need it
 
@@ -130,15 +131,10 @@ class Engine:
         self._card = None
         return Graph(session, self.manifest, checked)
 
-    def _stream(self, until_opened: ExitStack, number: int) -> int | None:
-        """The stream that all graphs compute on, where they do so on the card of that number.
-
-        To open a session, ONNX Runtime waits for the card, so nothing is recorded there meanwhile.
-        """
+    def _stream(self, number: int) -> int | None:
+        """The stream that all graphs compute on, where they do so on the card of that number."""
         from aae_zoo.runtime.engine.cuda.card import Card  # the CPU does not need it
-        from aae_zoo.runtime.engine.cuda.driver import RECORDING
 
-        until_opened.enter_context(RECORDING)
         if self._card is None:
             try:
                 self._card = Card(number)
@@ -170,6 +166,15 @@ class Engine:
         if not lies_on_card(values) or (card := self.graph(role).card) is None:
             return None
         return card.borrow(values, name, shape)
+
+    def on_host(self, values: Any, name: str) -> Any:
+        """What lies on a card, brought to the host by the model's card; all else as it is, for its own library."""
+        if not lies_on_card(values) or (card := self.graph("encoder").card) is None:
+            return values
+        try:
+            return card.seen(values, name).numpy()
+        except InvalidInput:  # of other numbers, or a part of an array
+            return values
 
     def job(self, graph: Graph, inputs: Arrays) -> Job:
         """A graph's outputs for inputs of any number of rows, placed where this model's results are."""

@@ -1,6 +1,6 @@
 """An open graph: a session, what goes in and comes out, and arrays that stay on its device."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -152,7 +152,7 @@ class Graph:
             binding = self._bound(inputs)
             for name in names:
                 binding.bind_output(name, *self.memory)
-            self.session.run_with_iobinding(binding)
+            self._carefully(self.session.run_with_iobinding, binding)
         except Exception as error:
             raise self._failed(error) from None
         kept, rows = dict(zip(names, binding.get_outputs(), strict=True)), _rows(inputs)
@@ -174,9 +174,18 @@ class Graph:
         binding = self._bound(inputs)
         for name in self.names:
             binding.bind_output(name, "cpu", 0, np.float32, out[name].shape, out[name].ctypes.data)
-        self.session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
+        self._carefully(self.session.run_with_iobinding, binding)
+        self._carefully(binding.synchronize_outputs)
         return out
+
+    def _carefully(self, work: Callable[..., object], *given: object) -> None:
+        """Do something on the device; on a card nothing may be recorded meanwhile."""
+        if self.memory[0] == "cuda":
+            from aae_zoo.runtime.engine.cuda.recording import undisturbed  # the CPU does not need it
+
+            undisturbed(work, *given)
+        else:
+            work(*given)
 
     def _run_in_fours(self, noise: NDArray[np.float32], out: Arrays | None) -> Arrays:
         """The outputs for noise, whose last row is repeated meanwhile."""

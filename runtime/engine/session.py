@@ -1,6 +1,7 @@
 """ONNX Runtime sessions: threads by what this process may use, and devices that are what was asked for."""
 
 import contextlib
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 _WARNING: Final = 2
 _ERROR: Final = 3
 _FATAL: Final = 4
+# What a call of CUDA's libraries that failed says of itself, in the words of ONNX Runtime, and which call it was.
+_FAILURE: Final = re.compile(r"(\w+ failure -?\d+: .*?) ; GPU=.*? ; expr=(.*?);")
+# A file of ONNX Runtime's, a line, the function with what it takes, and the types of a template.
+_PLACE: Final = re.compile(r"/onnxruntime_src/\S*:\d+ .*?\) (?:const )?(?:\[with [^]]*\] )?")
 # More than any machine has CPUs; starting many more takes minutes.
 _MOST_THREADS: Final = 4096
 
@@ -132,7 +137,8 @@ def _on_device(
     stream: Callable[[int], int | None] | None,
 ) -> "InferenceSession":
     """A session on other providers than the CPU's, or an error with what is known of the reason."""
-    from aae_zoo.runtime.engine.gpus import check_gpu  # the CPU does not need it
+    from aae_zoo.runtime.engine.cuda.recording import undisturbed  # the CPU does not need them
+    from aae_zoo.runtime.engine.gpus import check_gpu
 
     for name, options in wanted:
         if name in NVIDIA and "device_id" in options:
@@ -147,7 +153,7 @@ def _on_device(
         options |= {"user_compute_stream": str(address)} if address else {}
     ort.set_default_logger_severity(_FATAL)  # what goes wrong is said in one sentence, not by ONNX Runtime on stderr
     try:
-        session = _session(ort, graph, wanted, threads, deterministic)
+        session = undisturbed(_session, ort, graph, wanted, threads, deterministic)
     finally:
         ort.set_default_logger_severity(_log_level)
     if absent := missing_providers(session, wanted):
@@ -186,11 +192,11 @@ def _session(
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of an error, without the place in ONNX Runtime's source that some begin with."""
+    """The first line of an error, without the places in ONNX Runtime's source that some begin with."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
-    if line.startswith("/onnxruntime_src"):
-        line = line.partition(") ")[2] or line
-    return line[:300]
+    if failure := _FAILURE.search(line):
+        return "{} ({})".format(*failure.groups())
+    return (_PLACE.sub("", line) or line)[:300]
 
 
 def _options(ort: ModuleType, threads: int | None) -> Any:

@@ -27,7 +27,7 @@ _FEW: Final = 64
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """A numpy array from an array of any library: torch, or anything that has `__array__` or DLPack; not copied.
 
-    Torch's tensors leave their graph and their device, and no library is imported.
+    Torch's tensors leave their graph and their device, CuPy's arrays their card, and no library is imported.
 
     Raises:
         InvalidInput: it cannot be made into one array.
@@ -38,14 +38,16 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
         if callable(getattr(values, leave, None)):
             values = getattr(values, leave)()
     try:
+        if callable(get := getattr(values, "get", None)) and lies_on_card(values):  # CuPy's
+            return np.asarray(get())
         if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
             return np.from_dlpack(values)
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         if lies_on_card(values):
             raise InvalidInput(
-                f"{name} lies on a GPU, and its library does not bring it to the host by itself; load the model with "
-                "device='cuda', or give a numpy array, in CuPy array.get()"
+                f"{name} {'lie' if name.endswith('s') else 'lies'} on a GPU, and the library does not bring arrays to "
+                "the host by itself; load the model with device='cuda', or give a numpy array"
             ) from None
         reason = str(error).splitlines()[0]
         raise InvalidInput(f"{name} cannot be made an array ({reason}); give a numpy array on the CPU") from None

@@ -6,13 +6,16 @@
 #include <stdint.h>
 
 typedef uint64_t address;
-static int graphs = 0;
+static _Atomic int graphs = 0;
 static void *capturing[16];           /* streams */
-size_t used = 0;
+_Atomic size_t used = 0;             /* models have a lock each, and share these */
 size_t room = (size_t)1 << 40;       /* what a test leaves of the card */
 int node_kind = 0;                   /* what a recorded graph consists of */
 int capture_fails = 0, end_fails = 0, module_fails = 0;
-long allocations = 0, frees = 0, launches = 0, waits = 0;
+int under_way = 0, most = 0;         /* records, and how many there were at once */
+int spoiled = 0;                     /* whether ONNX Runtime does what cannot be recorded */
+__thread int last_error = 0;         /* CUDA's, beside the driver */
+_Atomic long allocations = 0, frees = 0, launches = 0, waits = 0;
 void (*replay)(long) = 0;
 
 static int captured(void *stream) { for (int k = 0; k < 16; k++) if (capturing[k] == stream) return k + 1; return 0; }
@@ -52,7 +55,7 @@ int cuMemFree_v2(address at) { return released((void *)at); }
 int cuMemHostAlloc(void **to, size_t size, unsigned flags) { return allocated(to, size); }
 int cuMemFreeHost(void *at) { return released(at); }
 
-static long handles = 0x100;
+static _Atomic long handles = 0x100;
 int cuStreamCreate(void **stream, unsigned flags) { *stream = (void *)++handles; return 0; }
 int cuEventCreate(void **event, unsigned flags) { *event = (void *)++handles; return 0; }
 int cuEventDestroy_v2(void *event) { return 0; }
@@ -60,7 +63,7 @@ int cuEventRecord(void *event, void *stream) { return captured(stream) ? 900 : 0
 int cuEventQuery(void *event) { return 0; }
 int cuEventSynchronize(void *event) { return 0; }
 int cuStreamWaitEvent(void *stream, void *event, unsigned flags) { return 0; }
-int cuStreamSynchronize(void *stream) { return captured(stream) ? 900 : 0; }
+int cuStreamSynchronize(void *stream) { return stream && captured(stream) ? 900 : 0; }
 
 int cuMemcpyHtoDAsync_v2(address to, const void *from, size_t size, void *s) { memcpy((void *)to, from, size); return 0; }
 int cuMemcpyDtoHAsync_v2(void *to, address from, size_t size, void *s) { memcpy(to, (void *)from, size); return 0; }
@@ -69,11 +72,13 @@ int cuMemsetD8Async(address to, unsigned char byte, size_t size, void *s) { mems
 
 int cuStreamBeginCapture_v2(void *stream, int mode) { 
     if (capture_fails) return 801;
-    capturing[captured(0) - 1] = stream; return 0; }
+    capturing[captured(0) - 1] = stream; most = ++under_way > most ? under_way : most; return 0; }
 int cuStreamEndCapture(void *stream, void **graph) {
-    capturing[captured(stream) - 1] = 0;
+    capturing[captured(stream) - 1] = 0; under_way--;
     if (end_fails) { *graph = 0; return 901; }
     *graph = (void *)(long)++graphs; return 0; }
+int cudaGetLastError(void) { int error = last_error; last_error = 0; return error; }
+int cudaDeviceSynchronize(void) { return under_way ? last_error = 900 : 0; }
 int cuGraphGetNodes(void *graph, void **nodes, size_t *count) { if (nodes) nodes[0] = (void *)1; *count = 1; return 0; }
 int cuGraphNodeGetType(void *node, int *kind) { *kind = node_kind; return 0; }
 int cuGraphMemcpyNodeGetParams(void *node, void *copy) {      /* from the host to the card */

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray, borrow
 from aae_zoo.runtime.engine.cuda.driver import CudaError, Driver, driver
+from aae_zoo.runtime.engine.cuda.recording import TURNS
 from aae_zoo.runtime.errors import DeviceUnavailable, InvalidInput
 
 # DLPack's number of a card.
@@ -80,6 +81,8 @@ def rounded(size: int) -> int:
 class Card:
     """A card, as one model uses it."""
 
+    turns = TURNS
+
     def __init__(self, number: int) -> None:
         self.driver: Driver = driver(number)
         self.number = number
@@ -122,13 +125,7 @@ class Card:
         Raises:
             InvalidInput: it is on another card, of another shape, not float32 or not contiguous.
         """
-        if isinstance(values, DeviceArray):
-            array = values
-            if not values.belongs_to(self):
-                values.lend(self.stream)
-        else:
-            with self.lock, self.driver:
-                array = borrow(values, name, self.follow)
+        array = self.seen(values, name)
         if array.__dlpack_device__() != self.place:
             raise InvalidInput(
                 f"{name} lies on {array.device} and the model runs on cuda:{self.number}; copy it there, "
@@ -138,6 +135,19 @@ class Card:
             expected = ", ".join(map(str, ("n", *shape)))
             raise InvalidInput(f"{name} has shape {list(array.shape)}, expected [{expected}] with n >= 1")
         return array
+
+    def seen(self, values: Any, name: str) -> DeviceArray:
+        """An array of any shape on any card, which this model waits for.
+
+        Raises:
+            InvalidInput: it is not float32, not contiguous, or its library does not give it.
+        """
+        if not isinstance(values, DeviceArray):
+            with self.lock, self.driver:
+                return borrow(values, name, self.follow)
+        if not values.belongs_to(self):
+            values.lend(self.stream)
+        return values
 
     def take(self, size: int) -> int:
         """Memory of the card, as `Pool.take`; with the lock."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from aae_zoo.runtime.engine.cuda.finite import MOST_BLOCKS, NAME, PTX, THREADS
+from aae_zoo.runtime.engine.cuda.recording import TURNS
 from aae_zoo.runtime.engine.gpus import driver_library
 from aae_zoo.runtime.errors import DeviceUnavailable
 
@@ -209,7 +210,7 @@ class Driver:
 
     def synchronize_all(self) -> None:
         """Wait until the whole card has nothing to do."""
-        with RECORDING:
+        with TURNS:
             self.call("cuCtxSynchronize")
 
     def upload(self, to: int, source: int, size: int, stream: int) -> None:
@@ -343,9 +344,6 @@ def card_of(address: int) -> int:
     return number.value
 
 
-# Held by whoever records work, and by whoever waits for a whole card or lets ONNX Runtime do so: CUDA refuses to wait
-# for a card while some of its work is recorded, and the record is lost.
-RECORDING: Final = threading.RLock()
 _LOCK: Final = threading.Lock()
 _drivers: Final[dict[int, Driver]] = {}
 

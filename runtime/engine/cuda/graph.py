@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MOST_SLOTS: Final = 8
 _MOST_BYTES: Final = 1 << 28
 _PLAIN_USES: Final = 2
-# Another thread that waits for the whole card makes a record fail too.
+# Another library that waits for the whole card makes a record fail too.
 _MOST_REFUSALS: Final = 3
 # Bytes of other libraries' arrays that may be kept from them while the card works.
 _MOST_HELD: Final = 1 << 22

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card, pinned_view
-from aae_zoo.runtime.engine.cuda.driver import RECORDING, CudaError
+from aae_zoo.runtime.engine.cuda.driver import CudaError
+from aae_zoo.runtime.engine.cuda.recording import TURNS, forget_error, undisturbed
 from aae_zoo.runtime.engine.cuda.workers import Copy
 from aae_zoo.runtime.engine.session import reason_of
 
@@ -136,7 +137,7 @@ class Slot:
         if self._executable is not None:
             self._card.driver.launch(self._executable, self._card.stream)
         else:
-            self._run(options)
+            undisturbed(self._run, options)
 
     def _run(self, options: "RunOptions") -> None:
         """Give the stream each operator's work, and the look at what comes out."""
@@ -152,27 +153,53 @@ class Slot:
     def capture(self, options: "RunOptions", recording: "RunOptions") -> None:
         """Record the graph's work, after it has run with these buffers, and prove that the record gives the same.
 
-        `recording` are the options of a run that does not wait for the card.
+        `recording` are the options of a run that does not wait for the card. Where another thread is using ONNX
+        Runtime on a card, this is left to a later call.
 
         Raises:
             Exception: ONNX Runtime's, where it cannot run the graph.
             Refused: it cannot be recorded, or gives something else.
         """
+        if TURNS.are_taken:
+            return
         driver, stream = self._card.driver, self._card.stream
-        self._session.run_with_iobinding(self._binding, options)  # what this thread needs once is not recorded
+        undisturbed(self._run, options)  # what this thread needs once is not recorded
         driver.synchronize(stream)
+        with TURNS.recording() as alone:
+            if not alone:
+                return
+            recorded = self._recorded(recording)
+        if isinstance(recorded, Exception):
+            forget_error()  # which ONNX Runtime would find after the next operator
+            raise Refused(reason_of(recorded))
+        self._use(recorded, options)
+
+    def _recorded(self, recording: "RunOptions") -> int | Exception:
+        """A graph of the work, or what has gone wrong."""
+        driver, stream = self._card.driver, self._card.stream
         failed: Exception | None = None
         try:
-            with RECORDING:
-                driver.begin_capture(stream)
-                try:
-                    self._run(recording)
-                except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
-                    failed = error
-                graph = driver.end_capture(stream)
-            if failed is not None:
-                driver.forget_graph(graph)
-                raise Refused(reason_of(failed))
+            driver.begin_capture(stream)
+            try:
+                self._run(recording)
+            except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
+                failed = error
+            graph = driver.end_capture(stream)
+            if failed is None:
+                return graph
+            driver.forget_graph(graph)
+        except CudaError as error:
+            failed = failed or error
+        return failed
+
+    def _use(self, graph: int, options: "RunOptions") -> None:
+        """Start a recorded graph from now on, if it gives what a run gives.
+
+        Raises:
+            Refused: it does not, or takes something from the host.
+        """
+        driver = self._card.driver
+        try:
             if strange := driver.strange_nodes(graph):
                 driver.forget_graph(graph)
                 raise Refused(f"the graph goes through the host ({', '.join(sorted(set(strange)))})")
@@ -182,7 +209,7 @@ class Slot:
             raise
         except Exception as error:  # what fails here has just run without a record
             self.forget()
-            raise Refused(reason_of(failed or error)) from None
+            raise Refused(reason_of(error)) from None
 
     def _prove(self, options: "RunOptions") -> None:
         """Compare a replay with a run, for other inputs than those that were there when it was recorded."""

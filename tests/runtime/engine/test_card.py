@@ -11,29 +11,36 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, Model, load
+from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.engine import engine as engines
 from aae_zoo.runtime.engine import gpus
+from aae_zoo.runtime.engine import graph as opened
+from aae_zoo.runtime.engine import session as sessions
 from aae_zoo.runtime.engine.cuda import arrays
 from aae_zoo.runtime.engine.cuda import driver as drivers
 from aae_zoo.runtime.engine.cuda import graph as graphs
+from aae_zoo.runtime.engine.cuda import recording as records
 from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
+from aae_zoo.runtime.engine.cuda.recording import TURNS, undisturbed
 from aae_zoo.runtime.engine.cuda.slot import Slot
-from aae_zoo.runtime.engine.session import open_session
+from aae_zoo.runtime.engine.session import open_session, reason_of
 
 SOURCE = Path(__file__).parents[2] / "support" / "fake_cuda.c"
-INTS = ("node_kind", "capture_fails", "end_fails", "module_fails")
+INTS = ("node_kind", "capture_fails", "end_fails", "module_fails", "under_way", "most", "spoiled")
 REPLAY = ctypes.CFUNCTYPE(None, ctypes.c_long)
 
 
@@ -186,6 +193,34 @@ def test_arrays_stay_on_the_card(card: FakeCard, plain: Model, count: int) -> No
     assert np.allclose(ours.nearest(drawn, drawn).distances, 0, atol=1e-3)
     assert np.allclose(np.concatenate([np.asarray(part) for part in ours.stream("decode", z)]), drawn, atol=1)
     assert drawn.__cuda_array_interface__["data"] == (drawn.address, False)
+
+
+class LikeCupy(Lent):
+    """One that numpy cannot see by itself, as CuPy's."""
+
+    def __array__(self, *given: Any, **named: Any) -> NDArray[Any]:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def get(self) -> NDArray[Any]:
+        return self.values
+
+
+@pytest.mark.parametrize("lent", [Lent, LentByInterface, LikeCupy])
+def test_what_is_needed_on_the_host_is_brought_there(
+    card: FakeCard, plain: Model, lent: Callable[[NDArray[Any]], Any]
+) -> None:
+    ours = model()
+    images = plain.sample(20)
+    z = plain.encode(images)
+    assert near(ours.score(lent(images)).score, plain.score(images).score)
+    assert near(ours.nearest(lent(images), z).distances, plain.nearest(images, z).distances)
+    assert near(ours.nearest(Lent(z), images).distances, plain.nearest(z, images).distances)
+
+
+def test_an_array_of_cupy_may_be_of_any_numbers_where_it_goes_to_the_host(card: FakeCard, plain: Model) -> None:
+    pixels = np.arange(256, dtype=np.uint8)[: 4 * 64].reshape(4, 1, 8, 8)
+    for ours in (model(), plain):
+        assert near(ours.score(LikeCupy(pixels)).score, plain.score(pixels).score)
 
 
 @pytest.mark.parametrize("lent", [Lent, LentByInterface])
@@ -406,6 +441,195 @@ class TestCapture:
         assert graph.captures == []
         assert re.fullmatch(reason, graph.uncaptured), graph.uncaptured
         assert card["launches"] - before <= graphs._MOST_REFUSALS
+
+
+UNSUPPORTED = "operation not permitted when stream is capturing"
+IN_SOURCE = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:146 std::conditional_t<THRW, void, "
+    "onnxruntime::common::Status> onnxruntime::CudaCall(ERRTYPE, const char*, const char*, SUCCTYPE, const char*, "
+    "const char*, int) [with ERRTYPE = cudaError; bool THRW = true; SUCCTYPE = cudaError; "
+    "std::conditional_t<THRW, void, common::Status> = void] "
+)
+CANNOT_WAIT = (
+    f"{2 * IN_SOURCE}CUDA failure 900: {UNSUPPORTED} ; GPU=0 ; hostname=host ; file=/onnxruntime_src/onnxruntime/core/"
+    "providers/cuda/cuda_execution_provider.cc ; line=301 ; expr=cudaDeviceSynchronize(); \n\n"
+)
+FOUND = (
+    f"Non-zero status code returned while running Sub node. CUDA error cudaErrorStreamCaptureUnsupported:{UNSUPPORTED}"
+)
+CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+@pytest.fixture
+def cuda(card: FakeCard, library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """CUDA as ONNX Runtime uses it: it waits to open a session, and asks for the last error after a run."""
+    monkeypatch.undo()
+    runtime = ctypes.CDLL(str(library))
+
+    def wait() -> None:
+        if runtime.cudaDeviceSynchronize():
+            runtime.cudaGetLastError()
+            runtime.cudaDeviceSynchronize()  # as it does again to put the error into words
+            raise RuntimeError(CANNOT_WAIT)
+
+    def look() -> None:
+        if runtime.cudaGetLastError():
+            raise RuntimeError(FOUND)
+
+    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, graph: bytes, options: Any, providers: list[Any], **fallback: int) -> None:
+            self.on_cuda = providers[0][0] == CUDA[0]
+            if self.on_cuda:
+                wait()
+            super().__init__(graph, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self) -> list[str]:
+            return CUDA if self.on_cuda else CUDA[1:]
+
+        def get_provider_options(self) -> dict[str, dict[str, str]]:
+            return {name: {} for name in self.get_providers()}
+
+        def run(self, *given: Any) -> Any:
+            found = super().run(*given)
+            if self.on_cuda:
+                look()
+            return found
+
+        def run_with_iobinding(self, *given: Any) -> None:
+            super().run_with_iobinding(*given)
+            if card["spoiled"] and card["under_way"]:
+                wait()
+            look()
+
+    monkeypatch.setattr(gpus, "_DRIVER", (str(library),))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: CUDA)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(records, "_RUNTIMES", (str(library),))
+    monkeypatch.setattr(opened, "memory_of", lambda session: ("cpu", 0))  # where the card's memory is
+    sessions.preload_libraries.cache_clear()
+    yield runtime
+    sessions.preload_libraries.cache_clear()
+    runtime.cudaGetLastError()
+
+
+class TestRecordsAndOtherWork:
+    """While a stream is recorded, CUDA refuses much to all threads, and what it refuses leaves an error behind."""
+
+    def test_models_are_opened_run_verified_and_closed_while_others_record(
+        self, cuda: Any, card: FakeCard, plain: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recorded = Slot._recorded
+
+        def slow(slot: Slot, options: Any) -> Any:
+            threading.Event().wait(0.005)
+            return recorded(slot, options)
+
+        monkeypatch.setattr(Slot, "_recorded", slow)
+        monkeypatch.setattr(Slot, "_prove", lambda slot, options: slot.forget())  # nothing is replayed here
+
+        def work(number: int) -> bool:
+            right = all(c.passed for c in verify("digits-gauss", device="cuda", precision="fp32"))
+            for rows in (3, 8, 17):
+                with load("digits-gauss", device="cuda", threads=1) as ours:
+                    for _ in range(4):
+                        z = np.full((rows, 2), number / 8, np.float32)
+                        right &= near(ours.decode(z), plain.decode(z))
+                    right &= ours.graph("decoder").uncaptured == ""
+            return right
+
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(work, range(6))) == [True] * 6
+        assert card["most"] == 1
+
+    @pytest.mark.parametrize("loaded", [True, False])
+    def test_a_failed_record_leaves_no_error_behind(
+        self, cuda: Any, card: FakeCard, plain: Model, monkeypatch: pytest.MonkeyPatch, loaded: bool
+    ) -> None:
+        if not loaded:
+            monkeypatch.setattr(records, "_RUNTIMES", ("libcudart.so.none",))
+        card["spoiled"] = 1
+        ours = load("digits-gauss", device="cuda", threads=1)
+        for call in range(6):
+            z = np.full((8, 2), call, np.float32)
+            assert near(ours.decode(z), plain.decode(z))
+        assert ours.graph("decoder").uncaptured == f"CUDA failure 900: {UNSUPPORTED} (cudaDeviceSynchronize())"
+
+    def test_another_librarys_record_is_waited_for(self, cuda: Any, plain: Model) -> None:
+        cuda.cuStreamBeginCapture_v2(ctypes.c_void_p(7), 1)
+        end = threading.Timer(
+            0.05, lambda: cuda.cuStreamEndCapture(ctypes.c_void_p(7), ctypes.byref(ctypes.c_void_p()))
+        )
+        end.start()
+        assert near(load("digits-gauss", device="cuda", threads=1).sample(3), plain.sample(3))
+        end.join()
+
+    def test_one_that_does_not_end_is_one_sentence(self, cuda: Any) -> None:
+        cuda.cuStreamBeginCapture_v2(ctypes.c_void_p(7), 1)
+        try:
+            with pytest.raises(DeviceUnavailable) as caught:
+                load("digits-gauss", device="cuda", threads=1).sample(3)
+        finally:
+            cuda.cuStreamEndCapture(ctypes.c_void_p(7), ctypes.byref(ctypes.c_void_p()))
+        assert f"refuses prior.onnx: CUDA failure 900: {UNSUPPORTED} (cudaDeviceSynchronize()); aae-zoo" in str(
+            caught.value
+        )
+
+    @pytest.mark.usefixtures("replays")
+    def test_a_record_is_put_off_while_another_thread_works(self, card: FakeCard, plain: Model) -> None:
+        ours, z = model(), np.zeros((8, 2), np.float32)
+        entered, leave = threading.Event(), threading.Event()
+
+        def work() -> None:
+            with TURNS:
+                entered.set()
+                leave.wait()
+
+        other = threading.Thread(target=work)
+        other.start()
+        entered.wait()
+        try:
+            for _ in range(5):
+                assert near(ours.decode(z), plain.decode(z))
+            assert ours.graph("decoder").captures == []
+        finally:
+            leave.set()
+            other.join()
+        ours.decode(z)
+        assert ours.graph("decoder").captures == [8]
+        assert ours.graph("decoder").uncaptured == ""
+
+    def test_work_waits_for_the_end_of_a_record(self) -> None:
+        order: list[str] = []
+        other = threading.Thread(target=undisturbed, args=(order.append, "worked"))
+        with TURNS.recording():
+            other.start()
+            other.join(0.1)  # it does not end
+            order.append("recorded")
+        other.join()
+        assert order == ["recorded", "worked"]
+
+    def test_whoever_records_does_not_wait_for_itself(self) -> None:
+        with TURNS.recording() as alone, TURNS:
+            assert alone
+            with TURNS.recording() as again:
+                assert not again
+        with TURNS, TURNS.recording() as alone:
+            assert not alone
+        assert not TURNS.are_taken
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (CANNOT_WAIT, f"CUDA failure 900: {UNSUPPORTED} (cudaDeviceSynchronize())"),
+        (FOUND, FOUND),
+        (f"{IN_SOURCE}something else", "something else"),
+        ("/onnxruntime_src/onnxruntime/core/graph/model.cc:9 void f(int) const No such opset", "No such opset"),
+    ],
+)
+def test_what_onnx_runtime_says_is_shown_without_its_source(said: str, reason: str) -> None:
+    assert reason_of(RuntimeError(said)) == reason
 
 
 def test_too_little_memory_is_one_sentence_and_passes(card: FakeCard, plain: Model) -> None:
