@@ -88,7 +88,7 @@ def test_the_fingerprint_is_of_what_decides_the_weights(small_recipe: Path) -> N
 
 def test_unknown_and_unreadable_recipes(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "there is no recipe nothing" in refused("train", "nothing")
-    assert "one of mnist-gauss, avatars-style, " in refused("train", "minst-gauss")
+    assert "one of mnist-gauss, avatars-gauss, avatars-style, " in refused("train", "minst-gauss")
     broken = tmp_path / "broken.toml"
     broken.write_text("name = ")
     assert "is not TOML" in refused("train", broken)
