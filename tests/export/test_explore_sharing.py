@@ -199,6 +199,10 @@ def test_a_hostile_fragment_changes_nothing(seen: Seen) -> None:
     assert seen["links"]["changed"] == [seen["links"]["random"]["z"]] * len(HOSTILE)
 
 
+def test_the_pages_own_address_is_not_taken_for_one_that_was_typed(seen: Seen) -> None:
+    assert seen["links"]["overwritten"] == seen["links"]["random"]["z"]
+
+
 @pytest.fixture
 def modules(tmp_path: Path) -> Callable[..., Seen]:
     def run(**given: Any) -> Seen:

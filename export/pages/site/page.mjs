@@ -91,8 +91,8 @@ function setUpLink() {
     clearTimeout(settled);
     settled = setTimeout(() => history.replaceState(null, "", `#${fragmentOf(code, model)}`), SETTLED);
   });
-  addEventListener("hashchange", () => {
-    const code = codeOf(location.hash, model);
+  addEventListener("hashchange", ({ newURL }) => { // the address itself may have been written anew by now
+    const code = codeOf(new URL(newURL).hash, model);
     if (code) show(code.z, code.y, "The code of the address.");
   });
   $("link").addEventListener("click", async () => {

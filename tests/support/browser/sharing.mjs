@@ -129,6 +129,13 @@ async function links(browser) {
     await page.waitForTimeout(50);
     seen.changed.push((await shown(page)).z);
   }
+  // The page writes its own address between a change and its event.
+  await page.evaluate((own) => {
+    location.hash = "no code";
+    history.replaceState(null, "", own);
+  }, seen.link);
+  await page.waitForTimeout(50);
+  seen.overwritten = (await shown(page)).z;
   seen.again = await after(page, () => page.evaluate((hash) => (location.hash = hash), JSON.parse(fragments)[0]));
   seen.animation = await animation(page);
   await page.context().close();
