@@ -327,9 +327,10 @@ class Model:
             InvalidInput: wrong shape or dtype, a value that is not finite, or y missing or not wanted.
         """
         codes = self._checked_codes(z, y)
+        if out is None:
+            return self._decode(codes)["image"]
         shape = (len(codes["z"]), *self.manifest.image.axes)
-        given = None if out is None else {"image": check_output(out, shape)}
-        return self._decode(codes, given)["image"]
+        return self._decode(codes, {"image": check_output(out, shape)})["image"]
 
     def reconstruct(
         self, images: Any, *, attributes: Mapping[str, Values] | None = None, **how: Unpack[How]
@@ -668,8 +669,9 @@ class Model:
         lent: Any = None if type(z) is np.ndarray else self._engine.lent("decoder", z, "z", (self.manifest.latent,))
         codes = {"z": check_codes(z, self.manifest.latent, "z") if lent is None else lent}
         if y is not None:
-            is_float = str(getattr(y, "dtype", "")).endswith("float32")  # class numbers become rows of them on the host
-            lent = self._engine.lent("decoder", y, "y", (self.manifest.classes,)) if is_float else None
+            lent = None
+            if type(y) is not np.ndarray and str(getattr(y, "dtype", "")).endswith("float32"):
+                lent = self._engine.lent("decoder", y, "y", (self.manifest.classes,))  # numbers become rows on the host
             codes["y"] = check_classes(y, self.manifest.widths) if lent is None else lent
             if len(codes["y"]) != len(codes["z"]):
                 raise InvalidInput(

@@ -89,7 +89,8 @@ class CheckedGraph:
 
     Only such a graph opens a session, is copied, or has its names written into another program's files. `name` is its
     file's, for errors; `inputs` and `outputs` are names in the graph's order, of float32 arrays with a row of the
-    manifest's `row_shapes` for each image; `operators` are those that it has.
+    manifest's `row_shapes` for each image; `operators` are those that it has. What the outputs `fractions` give comes
+    from a sigmoid: from 0 to 1, or not a number.
     """
 
     content: bytes
@@ -97,6 +98,7 @@ class CheckedGraph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     operators: frozenset[str]
+    fractions: frozenset[str]
     seal: InitVar[object]
 
     def __post_init__(self, seal: object) -> None:
@@ -136,9 +138,10 @@ def check_graph(content: bytes, name: str, role: str, manifest: Manifest) -> Che
         raise InvalidBundle(f"{name} has two tensors of one name; do not trust this bundle")
     check_interface(role, inputs, outputs, manifest)
     known = Known(memory, constants, {value.name: len(value.shape) for value in inputs})
-    operators = _check_nodes(graph["node"], known, frozenset(value.name for value in (*others, *outputs)))
+    givers = _check_nodes(graph["node"], known, frozenset(value.name for value in (*others, *outputs)))
     takes, gives = (tuple(value.name for value in values) for values in (inputs, outputs))
-    return CheckedGraph(content, name, takes, gives, operators, seal=_SEAL)
+    fractions = frozenset(value for value in gives if givers.get(value) == "Sigmoid")
+    return CheckedGraph(content, name, takes, gives, frozenset(givers.values()), fractions, seal=_SEAL)
 
 
 def only(graph: CheckedGraph, output: str) -> CheckedGraph:
@@ -216,19 +219,19 @@ def _number(values: list[Value], default: int = 0) -> int:
     return integers(values, "")[0] if values else default
 
 
-def _check_nodes(nodes: list[Value], known: Known, declared: frozenset[str]) -> frozenset[str]:
-    """Check every node: the operators that the graph has."""
-    names, operators, where = {*known.constants, *known.rows}, set[str](), known.memory.name
+def _check_nodes(nodes: list[Value], known: Known, declared: frozenset[str]) -> dict[str, str]:
+    """Check every node: the operator that gives each value, by the value's name."""
+    names, givers, where = {*known.constants, *known.rows}, dict[str, str](), known.memory.name
     if len(names) != len(known.constants) + len(known.rows):
         raise InvalidBundle(f"{where} has an input and a tensor of one name; do not trust this bundle")
     for data in nodes:
         node = _node(_view(data), known.memory)
-        operators.add(node.operator)
         _check_new_names(node, names, where)
+        givers |= dict.fromkeys(node.gives, node.operator)
         names.update(node.gives)
         _check_growth(node, known.constants, where)
         known.add(node, declared)
-    return frozenset(operators)
+    return givers
 
 
 def _node(data: memoryview, memory: Memory) -> Node:

@@ -11,7 +11,7 @@ from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.engine.devices import CPU, memory_of
 from aae_zoo.runtime.engine.session import reason_of
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
-from aae_zoo.runtime.formats.arrays import Arrays, is_finite
+from aae_zoo.runtime.formats.arrays import Arrays, is_finite, is_number
 from aae_zoo.runtime.formats.stream import Finish, Job
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class Graph:
         self.inputs = frozenset(checked.inputs)
         self.outputs = {name: shapes[name] for name in checked.outputs}
         self.names = list(self.outputs)
-        self._shapes = list(self.outputs.items())
+        sound = {name: is_number if name in checked.fractions else is_finite for name in self.names}
+        self._checks = [(name, shape, sound[name]) for name, shape in self.outputs.items()]
         self.memory = ("cpu", 0) if self._isolated else memory_of(self.session)
         convolves = not checked.operators.isdisjoint(("Conv", "ConvTranspose", "ConvInteger", "QLinearConv"))
         work = "cuda" if self.memory[0] == "cuda" else "convolutions" if convolves else "products"
@@ -83,10 +84,9 @@ class Graph:
         """
         if out is not None and type(next(iter(out.values()))) is not np.ndarray:
             return self._run_placed(inputs, out, finite)
-        noise = inputs.get("u")
-        if isinstance(noise, np.ndarray) and len(noise) % _TOGETHER:
-            return self._run_in_fours(noise, out)
         rows = _rows(inputs)
+        if "u" in inputs and rows % _TOGETHER and isinstance(noise := inputs["u"], np.ndarray):
+            return self._run_in_fours(noise, out)
         try:
             if self._isolated or (out is None and not self.binds):
                 found = dict(zip(self.names, self.session.run(self.names, inputs)))  # noqa: B905 - as was asked for
@@ -96,11 +96,11 @@ class Graph:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
             raise self._failed(error) from None
-        for name, shape in self._shapes:
+        for name, shape, is_sound in self._checks:
             values = found[name]
             if values.shape != (rows, *shape):
                 raise self._misshapen(name, values.shape, rows)
-            if finite and not is_finite(values):
+            if finite and not is_sound(values):
                 raise self._not_finite(name)
         if out is None or found is out:
             return found
@@ -233,5 +233,8 @@ def _part(inputs: Arrays, part: slice) -> Arrays:
 
 
 def _rows(inputs: Values) -> int:
-    shape: Any = next(iter(inputs.values())).shape
+    values: Any = next(iter(inputs.values()))
+    if type(values) is np.ndarray:
+        return len(values)
+    shape = values.shape
     return int((shape() if callable(shape) else shape)[0])  # ONNX Runtime's values have a method

@@ -21,7 +21,7 @@ _UINT32: Final = np.dtype(np.uint32)
 _LARGEST: Final = 0x7F7FFFFF
 _DLPACK_CUDA: Final = 2
 FLOAT32: Final = np.dtype(np.float32)
-_FEW: Final = 64
+_FEW: Final = 16
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
@@ -101,11 +101,12 @@ def check_classes(values: Any, widths: Sequence[int]) -> NDArray[np.float32]:
     Raises:
         InvalidInput: a number that is not a class, or as for `check_codes`.
     """
-    array = as_array(values, "y")
+    array, size = as_array(values, "y"), sum(widths)
+    if array.dtype.kind not in "iu":
+        return check_codes(array, size, "y")
     numbers = array[:, None] if array.ndim == 1 else array
-    are_numbers = array.dtype.kind in "iu" and numbers.shape[1:] == (len(widths),) and len(numbers) > 0
-    if not are_numbers or array.shape[1:] == (sum(widths),):
-        return check_codes(array, sum(widths), "y")
+    if numbers.shape[1:] != (len(widths),) or len(numbers) == 0 or array.shape[1:] == (size,):
+        return check_codes(array, size, "y")
     for column, classes in zip(numbers.T, widths, strict=True):
         if column.min() < 0 or column.max() >= classes:
             raise InvalidInput(f"y holds the classes {column.min()} to {column.max()}, expected 0 to {classes - 1}")
@@ -135,6 +136,15 @@ def contiguous_float32(array: NDArray[Any]) -> NDArray[np.float32]:
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
+def is_number(values: NDArray[np.float32]) -> bool:
+    """Whether none of an array's values is NaN, which `argmax` takes for the largest.
+
+    It has less to set up than `is_finite`, which counts beside a run of 0.03 ms.
+    """
+    largest = values.item(values.argmax())
+    return largest == largest  # NaN alone is not
+
+
 def is_finite(values: NDArray[np.float32]) -> bool:
     """Whether all numbers of a contiguous array are finite; for images and probabilities, in one pass.
 
@@ -148,4 +158,4 @@ def _all_finite(array: NDArray[np.float32]) -> bool:
     """Whether all numbers are finite; for a few, Python is faster than numpy, and counts beside a run of 0.1 ms."""
     if array.size <= _FEW:
         return all(map(isfinite, array.ravel().tolist()))
-    return bool(np.isfinite(array).all())
+    return is_finite(array)

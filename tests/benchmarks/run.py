@@ -34,6 +34,7 @@ from aae_zoo.runtime import Model, load
 from aae_zoo.runtime.checks.bench import Timing, bench, compare, medians, seconds
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.dataset import torchvision_root
 from aae_zoo.zoo.data.idx import FILES, find_idx
@@ -115,6 +116,22 @@ def calls() -> Iterator[Row]:
         target = "<= 1.05" if "images" in t.what else "<= 1.10" if t.what.endswith("batch 1") else "<= 1.03"
         against = "" if "against" in t.what else ", against a bare `InferenceSession.run`"
         yield row(t.what + against, (t.seconds, t.bare, t.ratio), target)
+
+
+def checking() -> Iterator[Row]:
+    """What it costs that every image of a decoder is looked through for what is not finite."""
+    model = load("mnist-plane", device="cpu", threads=1)
+    decoder = model.graph("decoder")
+    for batch, repeat, target in ((1, 200, "<= 1.03"), (64, 10, "<= 1.03")):
+        codes = {"z": model.encode(model.sample(batch))}
+
+        def decode(finite: bool, codes: Arrays = codes, repeat: int = repeat) -> None:
+            for _ in range(repeat):
+                decoder.run(codes, finite=finite)
+
+        a, b, ratio = compare(partial(decode, True), partial(decode, False), 41)
+        what = f"a decoder's run, batch {batch}, 1 thread, against one whose images nobody checks"
+        yield row(what, (a / repeat, b / repeat, ratio), target)
 
 
 def engines() -> Iterator[Row]:
@@ -274,14 +291,14 @@ def installed() -> Iterator[Row]:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", folder]
         subprocess.run([*pip, f"{ROOT}[cpu]"], check=True)
         size = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file() and not p.is_symlink()) / 1e6
-    print(f"runtime environment: {size:.0f} MB (target < 260)")
-    yield Row("the runtime's environment (extra `cpu`), installed", f"{size:.0f} MB", "", "", "< 260 MB")
+    print(f"runtime environment: {size:.0f} MB (target < 300)")
+    yield Row("the runtime's environment (extra `cpu`), installed", f"{size:.0f} MB", "", "", "< 300 MB")
 
 
 def main() -> None:
     """Measure everything and write the table."""
     torch.set_num_threads(available_cpus())
-    rows = [r for part in (whole_process, calls, engines, peak, callers, training, installed) for r in part()]
+    rows = [r for part in (whole_process, calls, checking, engines, peak, callers, training, installed) for r in part()]
     facts = {"Python": platform.python_version()} | {n: version(n) for n in ("onnxruntime", "numpy", "torch")}
     text = "\n".join(
         [

@@ -93,7 +93,7 @@ def test_every_command_refuses_what_load_refuses(
 
 def test_no_call_site_makes_a_checked_graph_by_itself() -> None:
     graph = read_graph(open_bundle(SHIPPED / "digits-gauss"), "prior")
-    facts = {name: getattr(graph, name) for name in ("name", "inputs", "outputs", "operators")}
+    facts = {name: getattr(graph, name) for name in ("name", "inputs", "outputs", "operators", "fractions")}
     with pytest.raises(TypeError, match="made by check_graph alone"):
         CheckedGraph(b"anything", **facts, seal=object())
     with pytest.raises((TypeError, ValueError)):

@@ -147,6 +147,27 @@ def test_each_fault_is_said(
         model.decode(CODES)
 
 
+@pytest.mark.parametrize("rows", [1, 4, 1000])
+@pytest.mark.parametrize("pixel", [(0, 0), (3, 5), (7, 7)])
+def test_one_pixel_that_a_sigmoid_makes_no_number_is_found(
+    digits_bundle: Path, pixel: tuple[int, int], rows: int
+) -> None:
+    """Of what a sigmoid gives only NaN is looked for: it is from 0 to 1 otherwise."""
+    spot = np.zeros((8, 8), np.float32)
+    spot[pixel] = np.nan
+
+    def change(model: ModelProto) -> None:
+        last = model.graph.node[-1]
+        assert last.op_type == "Sigmoid"
+        model.graph.node.insert(len(model.graph.node) - 1, node("Add", [last.input[0], "spot"], "spotted"))
+        last.input[:] = ["spotted"]
+        model.graph.initializer.append(numpy_helper.from_array(spot, "spot"))
+
+    model = load(change_graph(digits_bundle, "decoder", change), device="cpu")
+    with pytest.raises(InvalidBundle, match="gives numbers for image that are not finite"):
+        model.decode(np.zeros((rows, 2), np.float32))
+
+
 def test_nothing_is_written_of_a_stream_that_is_refused(digits_bundle: Path, tmp_path: Path) -> None:
     model = load(change_graph(digits_bundle, "decoder", twice("image")))
     (tmp_path / "out").mkdir()
