@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,14 +73,26 @@ class Run:
     def alone(self) -> Iterator[None]:
         """Keep other processes from training into this folder, which is made where it is missing.
 
+        A folder that was made for a training which is then refused, and left nothing in it, is taken away again.
         The lock is the system's own on the folder itself: it leaves no file, and a process that dies lets go of it.
         Windows has none for folders, and no other process is kept out there.
 
         Raises:
             OutputError: another process trains into it, or it cannot be made.
         """
+        made = not self.folder.exists()
         with output_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._locked():
+                yield
+        finally:
+            if made:
+                with suppress(OSError):  # it is not empty, as a rule
+                    self.folder.rmdir()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         if os.name == "nt":
             yield
             return
