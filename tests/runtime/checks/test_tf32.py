@@ -15,15 +15,21 @@ from conftest import ROOT, rewrite
 from onnx import NodeProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from aae_zoo.export.bundling.detector import Scaled
 from aae_zoo.export.proof.tf32 import cut_off, rounded_products, tf32_errors, to_nearest
-from aae_zoo.export.release.tf32 import networks_of
 from aae_zoo.runtime import list_models
-from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.graph_check import read_graph
+from aae_zoo.runtime.bundles.names import DETECTOR, ROLES
 from aae_zoo.runtime.checks import verify as verifying
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import golden_of, relative_error
 from aae_zoo.runtime.checks.verify import NO_TF32, Comparison, gates_of, verify
 from aae_zoo.runtime.engine.devices import CPU, CUDA
+from aae_zoo.zoo import load_networks
+from aae_zoo.zoo.build import build
+from aae_zoo.zoo.detector import Detector
+from aae_zoo.zoo.training.lite import LiteDecoder
 
 MODELS = ROOT / "runtime" / "models"
 NAMES = [entry.name for entry in list_models() if entry.shipped]
@@ -140,6 +146,35 @@ def test_gates_are_multiples_of_what_the_manifest_says_for_cuda_alone() -> None:
     assert {g.limit for g in gates_of(manifest, "prior", "fp32", "cuda")} == {1e-4}
     for device, limit in (("cpu", 1e-5), (NO_TF32, 1e-4), ("tensorrt", 5e-3), ("dml", 5e-3)):
         assert [g.limit for g in gates_of(manifest, "decoder", "lite", device)] == [limit]
+
+
+def networks_of(folder: Path) -> tuple[Bundle, dict[tuple[str, str], nn.Module]]:
+    """A bundle, and what its graphs in float32 were made from, by role and precision, in evaluation mode."""
+    loaded = load_networks(folder)
+    bundle, networks = loaded.bundle, {(role, "fp32"): getattr(loaded, role) for role in ROLES}
+    image = bundle.manifest.image.axes
+    if "lite" in bundle.manifest.graphs["decoder"]:
+        weights = weights_of(bundle, "decoder", "lite")
+        lite = LiteDecoder(weights["coefficients.0.weight"].shape[1], image)
+        networks["decoder", "lite"] = filled(lite, weights)
+    if DETECTOR in bundle.manifest.graphs:
+        detector = Detector(build(loaded.recipe, image)[0], image)
+        scaled = Scaled(detector, usual=0, width=1, heat=1, contrast=1)
+        networks[DETECTOR, "fp32"] = filled(scaled, weights_of(bundle, DETECTOR, "fp32"))
+    return bundle, networks
+
+
+def weights_of(bundle: Bundle, role: str, precision: str) -> dict[str, Tensor]:
+    """The numbers that a graph keeps, by their names in the network, whatever type it stores them in."""
+    graph = onnx.load_model_from_string(read_graph(bundle, role, precision).content).graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in graph.initializer}
+    return {name.removesuffix(".float16").removesuffix(".int8"): torch.from_numpy(a) for name, a in arrays.items()}
+
+
+def filled(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    """The network with those of the weights that are its own; what the graph does not use stays as it is."""
+    network.load_state_dict({name: weights[name] for name in network.state_dict() if name in weights}, strict=False)
+    return network.eval()
 
 
 @pytest.mark.parametrize("name", ["mnist-plane", "mnist-oneclass"])
