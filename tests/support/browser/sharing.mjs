@@ -33,15 +33,17 @@ const painted = (page) =>
 
 const strip = (page) => page.$eval("#wall-strip", (element) => new DOMMatrix(getComputedStyle(element).transform).m41);
 
-/** Waits until the wall stands still, and tells where. */
-async function rest(page) {
-  for (let before = null; ; ) {
-    const now = await strip(page);
-    if (now === before) return now;
-    before = now;
-    await page.waitForTimeout(100);
-  }
-}
+/** Waits until the wall has stood still for ten frames, and tells where. */
+const rest = (page) =>
+  page.evaluate(async () => {
+    const place = () => new DOMMatrix(getComputedStyle(document.getElementById("wall-strip")).transform).m41;
+    for (let still = 0, before = place(); still < 10; ) {
+      await new Promise(requestAnimationFrame);
+      still = place() === before ? still + 1 : 0;
+      before = place();
+    }
+    return place();
+  });
 
 /** Drags the wall, and tells where it is before it is let go, from when on it rolls out. */
 async function dragWall(page, by) {
