@@ -1,7 +1,12 @@
 """How to use a model, as its card says it: with this package, without it, and in the browser."""
 
+from typing import Final
+
 from aae_zoo.runtime.bundles.manifest import Attribute, Manifest
 from aae_zoo.runtime.escapes import markdown, shell_word
+
+# Where the package that `pip install aae-zoo` fetches says what it is.
+PROJECT: Final = "https://pypi.org/project/aae-zoo/"
 
 
 def usage(manifest: Manifest) -> str:
@@ -21,6 +26,8 @@ def _package(manifest: Manifest) -> str:
         of_label = f"\naae-zoo sample {name} -n 64 -o asked.png {asked}"
         of_label += f"\naae-zoo reconstruct {name} PICTURES -o redrawn.png {asked}"
     return f"""## Use
+
+With [aae-zoo]({PROJECT}), which needs no PyTorch:
 
 ```
 pip install 'aae-zoo[cpu]'

@@ -205,6 +205,7 @@ class TestTheCard:
         assert (data["license"], data["library_name"]) == ("mit", "aae-zoo")
         assert data.get("datasets") == (None if name == "digits-gauss" else ["ylecun/mnist"])
         assert "arxiv:1511.05644" in data["tags"]
+        assert "With [aae-zoo](https://pypi.org/project/aae-zoo/)" in card.text
         assert "[arXiv:1511.05644](https://arxiv.org/abs/1511.05644)" in str(card)
         (index,) = data["model-index"]
         results = {m["type"]: m["value"] for result in index["results"] for m in result["metrics"]}
