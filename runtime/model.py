@@ -73,7 +73,7 @@ def load(
     bundle = shipped_or_folder(text) or _obtain(text, precision)
     for role in bundle.manifest.graphs:
         bundle.manifest.precision_of(role, precision)
-    return Model(
+    engine = Engine(
         bundle,
         device=device,
         threads=threads,
@@ -83,6 +83,7 @@ def load(
         deterministic=deterministic,
         arrays=arrays,
     )
+    return Model(engine)
 
 
 def _obtain(text: str, precision: str) -> Bundle:
@@ -101,29 +102,9 @@ class Model:
     at the end.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        device: Device,
-        threads: int | None,
-        precision: str,
-        tf32: bool = False,
-        isolate: bool = False,
-        deterministic: bool = False,
-        arrays: Literal["host", "device"] = "host",
-    ) -> None:
-        self.manifest: Manifest = bundle.manifest
-        self._engine = Engine(
-            bundle,
-            device=device,
-            threads=threads,
-            precision=precision,
-            tf32=tf32,
-            isolate=isolate,
-            deterministic=deterministic,
-            arrays=arrays,
-        )
+    def __init__(self, engine: Engine) -> None:
+        self.manifest: Manifest = engine.manifest
+        self._engine = engine
 
     @property
     def name(self) -> str:

@@ -33,6 +33,7 @@ from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import Manifest, Tf32Error, parse_manifest
 from aae_zoo.runtime.bundles.names import MANIFEST, WEIGHTS
 from aae_zoo.runtime.checks.golden import read_golden
+from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.model import Model
@@ -191,7 +192,7 @@ def _bundle(folder: Path, manifest: Manifest) -> Bundle:
 
 def _exported(folder: Path, manifest: Manifest) -> Model:
     """The model of the bundle as far as it has been written, so that its own graphs draw and measure."""
-    return Model(_bundle(folder, manifest), device="cpu", threads=None, precision="fp32")
+    return Model(Engine(_bundle(folder, manifest), device="cpu"))
 
 
 def _write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:

@@ -28,6 +28,7 @@ from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.checks.golden import GOLDEN, read_golden
+from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.engine.kept import read_kept_codes
 from aae_zoo.runtime.errors import ModelNotFound
 from aae_zoo.runtime.escapes import html_text, markdown
@@ -160,7 +161,7 @@ def _write_page(folder: Path, bundle: Bundle, root: str, runtime: int, address: 
     graphs = {role: read_graph(bundle, role, manifest.precision_of(role, precision)).content for role in roles}
     for role, content in graphs.items():
         (folder / f"{role}.onnx").write_bytes(content)
-    with Model(bundle, device="cpu", threads=None, precision=precision) as model:
+    with Model(Engine(bundle, device="cpu", precision=precision)) as model:
         # Drawing and encoding refuse graphs that are not what the manifest says, before a page has them.
         facts = page_facts(bundle, model) | _write_pictures(folder, bundle, model)
         if manifest.latent == 2:

@@ -73,4 +73,4 @@ class Subject:
     @cached_property
     def engine(self) -> Engine:
         """The float32 graphs, open on the CPU."""
-        return Engine(self.bundle, device="cpu", threads=None, precision="fp32")
+        return Engine(self.bundle, device="cpu")

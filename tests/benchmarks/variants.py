@@ -34,6 +34,7 @@ from aae_zoo.runtime import Model, list_models
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.names import MAX_FILE_BYTES
+from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.store.catalogue import SHIPPED
 from aae_zoo.zoo.data.loading import load_dataset
@@ -84,7 +85,7 @@ def add(bundle: Bundle, role: str, precision: str, content: bytes) -> Candidate:
 
 
 def model_of(bundle: Bundle) -> Model:
-    return Model(bundle, device="cpu", threads=None, precision="fp32")
+    return Model(Engine(bundle, device="cpu"))
 
 
 def line(
