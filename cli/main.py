@@ -135,7 +135,7 @@ def main() -> None:
     if completion.in_bash():
         completion.join_words()
     try:
-        command_line(next(iter(sys.argv[1:]), ""))()
+        command_line(next(iter(sys.argv[1:]), ""))(prog_name="aae-zoo")
     except AaeZooError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
