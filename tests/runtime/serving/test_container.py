@@ -124,4 +124,6 @@ def test_the_image_is_of_what_the_project_is_called_and_has() -> None:
 
 def test_the_image_is_not_roots() -> None:
     last = DOCKERFILE.rpartition("\nFROM ")[2]
-    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", last, re.MULTILINE)
+    (user, group) = re.findall(r"^USER ([1-9]\d*):([1-9]\d*)$", last, re.MULTILINE)[0]
+    (cache,) = re.findall(r"AAE_ZOO_CACHE=(\S+)", last)
+    assert f"RUN install --directory --owner={user} --group={group} {cache}\nUSER" in re.sub(r"\n#.*", "", last)
