@@ -10,8 +10,9 @@ RUN python -m venv /opt/aae-zoo && \
 
 FROM python:${PYTHON}-slim
 COPY --from=build /opt/aae-zoo /opt/aae-zoo
-# Shipped models need no file to be written; for others, mount a volume here.
 ENV PATH=/opt/aae-zoo/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 AAE_ZOO_CACHE=/cache
+# Shipped models need no file to be written; a volume that is mounted here for others has this owner.
+RUN install --directory --owner=10001 --group=10001 /cache
 # A number, by which Kubernetes sees that it is not root.
 USER 10001:10001
 EXPOSE 8000

@@ -1,4 +1,4 @@
-# Everything on a fresh machine with Python 3.11 or newer, pip and make:
+# Everything on a fresh machine with Python 3.11 or newer, its venv and make:
 #   make sample   the runtime alone, without PyTorch: 64 digits from the shipped model into samples.png;
 #                 with LOCKED=1 from the versions and hashes in requirements/
 #   make test     everything: lint, types and tests; needs npm too
@@ -11,6 +11,8 @@ EXTRAS := cpu,serve,train,dev
 # The packages under their names, for mypy, which does not follow an editable install; pyproject.toml has it too.
 TYPES := build/types/aae_zoo
 PACKAGES := -p aae_zoo
+# An environment in this folder, with a mark if make has made it; one that was left without pip is completed.
+environment = test -d $(1) || { mkdir $(1) && touch $(1)/.aae-zoo; }; test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
 
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
@@ -19,7 +21,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	bench-attacks bench-detectors bench-drift bench-explore bench-oneclass bench-own fuzz variants zoo generated screenshots clean
 
 sample:
-	test -d $(RUNTIME) || { $(PYTHON) -m venv $(RUNTIME) && touch $(RUNTIME)/.aae-zoo; }
+	@$(call environment,$(RUNTIME))
 ifdef LOCKED
 	$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements/build.txt -r requirements/runtime.txt
@@ -43,7 +45,7 @@ sbom: install
 		--output-file build/sbom.cdx.json
 
 install:
-	test -d $(VENV) || { $(PYTHON) -m venv $(VENV) && touch $(VENV)/.aae-zoo; }
+	@$(call environment,$(VENV))
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	mkdir -p $(TYPES) && cd $(TYPES) && ln -sf ../../../front/*.py ../../../runtime ../../../zoo ../../../export ../../../cli .
 

@@ -33,7 +33,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_rows(rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns on stdout; in a terminal, the widest is wrapped between words where they do not fit."""
-    cells = [list(map(line, row)) for row in rows]
+    cells = [list(map(_as_printed, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     widest = widths.index(max(widths))
     if sys.stdout.isatty():
@@ -43,6 +43,12 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
         for number, part in enumerate(_wrapped(row[widest], widths[widest])):
             texts = [part if column == widest else "" if number else cell for column, cell in enumerate(row)]
             print("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip())
+
+
+def _as_printed(text: str) -> str:
+    """Text on one line, with escapes for what stdout's encoding lacks, which are wider than what they stand for."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

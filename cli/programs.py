@@ -1,6 +1,8 @@
 """aae-zoo explore, embed, serve and export-triton: a model in a page, in another program, or in a service."""
 
 import contextlib
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -89,6 +91,9 @@ def serve(
 
     To sample, encode and decode, and for the Open Inference Protocol.
     """
+    # Before what takes long: without a handler the first process of a container is not even sent the signal.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     from aae_zoo.runtime import load
 
     model = load(name, device=device, threads=threads, isolate=isolate)

@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Final
 from aae_zoo.runtime.errors import InvalidInput, OutputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 # Seconds for a terminal to say what it can do.
 _PATIENCE: Final = 1.0
-# Columns of pixels in one of text, where the terminal does not say.
-_CELL: Final = 8
-_COLOURS: Final = 64  # of a sixel picture: terminals have 256 at most, and each one more makes it longer
+# Width and height of a letter in pixels, where the terminal does not say.
+_CELL: Final = (8, 16)
+# Lines that are left for what is said before a picture, for the rest of its last one, and for what is typed after it.
+_LINES: Final = 3
+# It is asked how many colours its sixels have (XTSMGRAPHICS), and what it can do (DA1), which all answer.
+_QUESTION: Final = "\x1b[?1;1;0S\x1b[c"
+_COLOURS: Final = re.compile(rb"\x1b\[\?1;0;(\d+)S")
+_ATTRIBUTES: Final = re.compile(rb"\x1b\[\?([\d;]+)c")
+_MOST_COLOURS: Final = 256  # what most have that do not say, and what a palette of Pillow holds
+_THUMBNAIL: Final = 128  # pixels a side that colours are chosen by: of all pixels it would take a second
 _CHUNK: Final = 4096  # characters of a kitty picture in one escape
 
 
@@ -59,63 +68,77 @@ def _show(path: Path) -> None:
     with PngImageFile(path) as opened:
         picture = opened.convert("RGB")
     if _is_kitty():
-        text = _kitty(_fitted(picture, _width()))
-    elif _has_sixels():
-        text = _sixels(_fitted(picture, _width()))
-    else:
-        text = _half_blocks(_fitted(picture, shutil.get_terminal_size().columns))
+        text = _kitty(_fitted(picture, *_space()))
+    elif colours := _sixel_colours():
+        text = _sixels(_fitted(picture, *_space()), colours)
+    else:  # as wide as can be, since so few pixels are hard to tell, and not to be seen at once where that is too high
+        text = _half_blocks(_fitted(picture, shutil.get_terminal_size().columns, picture.height))
     sys.stdout.flush()
     sys.stdout.buffer.write(f"{text}\n".encode())  # whatever the encoding of names: these are for the terminal
     sys.stdout.buffer.flush()
 
 
-def _fitted(picture: "Image", width: int) -> "Image":
-    if picture.width <= width:
+def _fitted(picture: "Image", width: int, height: int) -> "Image":
+    scale = min(width / picture.width, height / picture.height)
+    if scale >= 1:
         return picture
-    return picture.resize((width, max(1, round(picture.height * width / picture.width))))
+    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
 
 
-def _width() -> int:
-    """The width of the terminal in pixels."""
+def _space() -> tuple[int, int]:
+    """How wide and high a picture may be, in pixels, that is seen at once in the terminal."""
     import fcntl
     import struct
     import termios
 
     size = fcntl.ioctl(sys.stdout.fileno(), termios.TIOCGWINSZ, bytes(8))
-    _, columns, width, _ = struct.unpack("4H", size)
-    return width or _CELL * (columns or shutil.get_terminal_size().columns)
+    lines, columns, width, height = struct.unpack("4H", size)
+    if not (lines and columns):
+        columns, lines = shutil.get_terminal_size()
+    cell_width, cell_height = (width / columns, height / lines) if width and height else _CELL
+    return int(columns * cell_width), max(1, int((lines - _LINES) * cell_height))
 
 
 def _is_kitty() -> bool:
     """Whether the terminal knows kitty's graphics: through tmux and screen it does not."""
-    term = os.environ.get("TERM", "")
+    term, within = os.environ.get("TERM", ""), {"TMUX", "STY"} & os.environ.keys()
     return term in ("xterm-kitty", "xterm-ghostty") or (
-        "KITTY_WINDOW_ID" in os.environ and not term.startswith(("screen", "tmux"))
+        "KITTY_WINDOW_ID" in os.environ and not within and not term.startswith(("screen", "tmux"))
     )
 
 
-def _has_sixels() -> bool:
-    """Whether the terminal names sixels among its attributes, which it is asked for (DA1)."""
+def _sixel_colours() -> int:
+    """How many colours a sixel picture may have in the terminal, by its own words; 0 if it has no sixels."""
+    reply = _answer()
+    attributes, colours = _ATTRIBUTES.search(reply), _COLOURS.search(reply)
+    if not attributes or b"4" not in attributes[1].split(b";"):
+        return 0
+    return min(int(colours[1]), _MOST_COLOURS) if colours else _MOST_COLOURS
+
+
+def _answer() -> bytes:
+    """What the terminal answers to the question, and what was typed meanwhile; nothing where it cannot be asked."""
     try:
         import select
         import termios
         import tty
     except ImportError:  # Windows
-        return False
+        return b""
     if not sys.stdin.isatty():
-        return False
+        return b""
     keyboard, reply = sys.stdin.fileno(), b""
     before = termios.tcgetattr(keyboard)
     try:
         tty.setcbreak(keyboard, termios.TCSADRAIN)
-        sys.stdout.write("\x1b[c")
+        sys.stdout.write(_QUESTION)
         sys.stdout.flush()
-        while not reply.endswith(b"c") and select.select([keyboard], [], [], _PATIENCE)[0]:
-            reply += os.read(keyboard, 64) or b"c"
+        while not _ATTRIBUTES.search(reply) and select.select([keyboard], [], [], _PATIENCE)[0]:
+            if not (part := os.read(keyboard, 64)):
+                break
+            reply += part
     finally:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
-    attributes = re.search(rb"\x1b\[\?([\d;]+)c", reply)
-    return bool(attributes and b"4" in attributes[1].split(b";"))
+    return reply
 
 
 def _kitty(picture: "Image") -> str:
@@ -131,24 +154,30 @@ def _kitty(picture: "Image") -> str:
     return "".join(f"\x1b_G{k}m={m};{piece}\x1b\\" for k, m, piece in zip(keys, more, pieces, strict=True))
 
 
-def _sixels(picture: "Image") -> str:
-    """A picture as sixels: bands of six rows, and in each of them every colour's pixels as one letter a column."""
+def _sixels(picture: "Image", colours: int) -> str:
+    """A picture as sixels: what its colours are, and bands of six rows."""
+    import numpy as np
+    from PIL.Image import Dither, Resampling
+
+    size = min(picture.width, _THUMBNAIL), min(picture.height, _THUMBNAIL)
+    chosen = picture.resize(size, Resampling.NEAREST).quantize(colours, kmeans=1)
+    drawn = picture.quantize(palette=chosen, dither=Dither.NONE)
+    pixels = np.asarray(drawn)
+    palette = [round(value * 100 / 255) for value in drawn.getpalette() or []]
+    defined = [f"#{i // 3};2;{palette[i]};{palette[i + 1]};{palette[i + 2]}" for i in range(0, len(palette), 3)]
+    bands = [_band(pixels[top : top + 6]) for top in range(0, drawn.height, 6)]
+    return f'\x1bPq"1;1;{drawn.width};{drawn.height}{"".join(defined)}{"-".join(bands)}\x1b\\'
+
+
+def _band(rows: "NDArray[np.uint8]") -> str:
+    """Up to six rows of colours [rows, width]: after each colour a letter a column, with a bit for each of the rows."""
     import numpy as np
 
-    drawn = picture.quantize(_COLOURS)
-    pixels, palette = np.asarray(drawn), drawn.getpalette() or []
-    parts = [f'\x1bPq"1;1;{drawn.width};{drawn.height}']
-    for colour in range(len(palette) // 3):
-        red, green, blue = (round(value * 100 / 255) for value in palette[3 * colour : 3 * colour + 3])
-        parts.append(f"#{colour};2;{red};{green};{blue}")
-    for top in range(0, drawn.height, 6):
-        band = pixels[top : top + 6]
-        bits = 1 << np.arange(len(band))
-        for colour in np.unique(band):
-            letters = (63 + bits @ (band == colour)).astype(np.uint8).tobytes().decode()
-            parts.append(f"#{colour}" + re.sub(r"(.)\1{3,}", lambda m: f"!{len(m[0])}{m[1]}", letters) + "$")
-        parts.append("-")
-    return "".join(parts) + "\x1b\\"
+    bits, parts = 1 << np.arange(len(rows)), []
+    for colour in np.unique(rows):
+        letters = (63 + bits @ (rows == colour)).astype(np.uint8).tobytes().decode()
+        parts.append(f"#{colour}" + re.sub(r"(.)\1{3,}", lambda m: f"!{len(m[0])}{m[1]}", letters))
+    return "$".join(parts)
 
 
 def _half_blocks(picture: "Image") -> str:

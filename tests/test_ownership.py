@@ -797,6 +797,21 @@ def test_make_clean_removes_only_what_make_made(tmp_path: Path) -> None:
     assert everything(tmp_path) == kept
 
 
+def test_make_completes_an_environment_that_was_left_without_pip(tmp_path: Path) -> None:
+    """As Debian leaves it that has no python3-venv, or Ctrl-C; and it is make's from the beginning."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    rule = tmp_path / "rule.mk"
+    rule.write_text("include Makefile\nenvironment:\n\t@$(call environment,mine)\n")
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    broken.write_text("#!/bin/sh\nmkdir mine/bin\necho no ensurepip\nexit 1\n")
+    whole.write_text("#!/bin/sh\ntouch mine/bin/pip\nchmod +x mine/bin/pip\n")
+    for python, status in ((broken, 2), (broken, 2), (whole, 0), (broken, 0)):
+        python.chmod(0o755)
+        command = ["make", "-f", "rule.mk", "environment", f"PYTHON={python}"]
+        assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == status
+        assert (tmp_path / "mine" / ".aae-zoo").exists()
+
+
 def test_a_gallery_that_somebody_wrote_is_not_written_over(tmp_path: Path) -> None:
     shutil.copytree(MODELS / "digits-gauss", tmp_path / "runtime" / "models" / "digits-gauss")
     shutil.copy(ROOT / "README.md", tmp_path)

@@ -2,6 +2,7 @@
 
 All blocks of a document that begin with ```python are one program, run in a folder of its own that has the FILES whose
 names stand in it. A block that cannot run says so on the line before it: <!-- not run: it needs a GPU -->
+What a comment says of an array, as in `codes = model.encode(images)  # float32 [4, 12]`, must hold.
 """
 
 import re
@@ -24,6 +25,7 @@ BLOCK: Final = re.compile(
     r"(?P<code>.*?)^(?P=fence) *$",
     re.MULTILINE | re.DOTALL,
 )
+SHAPE: Final = re.compile(r"^(?P<name>\w+) = .*?(?P<comment>  # (?P<said>\w+\d \[\d[\d, ]*\]).*)$")
 
 
 class Block(NamedTuple):
@@ -45,8 +47,16 @@ def program(text: str) -> str:
     for block in blocks(text):
         if block.why is None:
             code = block.code.splitlines()
-            lines[block.line : block.line + len(code)] = code
+            lines[block.line : block.line + len(code)] = map(checked, code)
     return "\n".join(lines)
+
+
+def checked(line: str) -> str:
+    """A line that fails unless the array has the type and shape that its comment says."""
+    if not (found := SHAPE.match(line)):
+        return line
+    is_so = f"assert f'{{{found['name']}.dtype}} {{[*{found['name']}.shape]}}' == '{found['said']}'"
+    return line.removesuffix(found["comment"]) + f"; {is_so}"
 
 
 def draw_pictures(folder: Path) -> None:
@@ -121,3 +131,11 @@ d = 1
         Block("c = gpu()\n", 14, "it needs a GPU"),
     ]
     assert program(text) == "\n\na = 1" + "\n" * 5 + "b = a\nif b:\n    b = 2" + "\n" * 9
+
+
+def test_arrays_must_have_the_shapes_that_comments_say() -> None:
+    line = checked("codes = model.encode(images)  # float32 [4, 12] in [0, 1]")
+    assert line == "codes = model.encode(images); assert f'{codes.dtype} {[*codes.shape]}' == 'float32 [4, 12]'"
+    for other in ("codes = model.encode(images)  # {'z': [16, 8]}", "print(codes)  # float32 [4, 12]", "# float32 [4]"):
+        assert checked(other) == other
+    assert sum(text.count("; assert f") for text in PROGRAMS.values()) >= 4

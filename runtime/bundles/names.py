@@ -33,8 +33,11 @@ def is_plain_name(name: str) -> bool:
 
 
 def metric_text(value: object) -> str:
-    """A metric as people read it: four significant digits."""
+    """A metric as people read it: four significant digits, and of a matrix from what to what its numbers are."""
     if isinstance(value, list):
+        rows = [row for row in value if isinstance(row, list)]
+        if numbers := [item for row in rows for item in row if isinstance(item, int | float)]:
+            return f"{len(numbers):,} numbers from {metric_text(min(numbers))} to {metric_text(max(numbers))}"
         return "[" + ", ".join(map(metric_text, value)) + "]"
     if isinstance(value, dict):
         return ", ".join(f"{key} {metric_text(item)}" for key, item in value.items())

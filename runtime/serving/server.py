@@ -1,7 +1,6 @@
 """The service as a process: listening, announcing itself, and ending in good order."""
 
 import ctypes
-import signal
 import socket
 import sys
 from collections.abc import Callable, Collection
@@ -42,7 +41,9 @@ def serve(
     hosts: Collection[str] = (),
     origins: Collection[str] = (),
 ) -> None:
-    """Serve a model until the process is sent SIGTERM or SIGINT, then answer what is in work, and return.
+    """Serve a model until the process is sent SIGTERM or SIGINT, then answer what is in work.
+
+    uvicorn raises the signal again when it has ended in good order, for the handler that was there before.
 
     Port 0 takes a free one; `announce` is called with the URL as soon as connections are taken. The service answers to
     the names `hosts` beside the address and those of this machine; web pages from `origins` beside its own may ask it.
@@ -59,9 +60,6 @@ def serve(
         with _listen(host, port) as listener, only_python_says_errors():
             say_few_errors()
             server = _server(app, requests)
-            # uvicorn ends in good order and then raises the signal again, for the handler that was there before.
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-            signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
             shown = f"[{host}]" if ":" in host else host
             announce(f"http://{shown}:{listener.getsockname()[1]}")
             server.run(sockets=[listener])

@@ -106,8 +106,11 @@ def _homeless() -> Path:
     import tempfile  # slow to import, and who has a home does not need it
 
     user = os.getuid() if hasattr(os, "getuid") else "user"
-    folder = Path(tempfile.gettempdir()).absolute() / f"aae-zoo-{user}"
     mend = "set HOME, or AAE_ZOO_CACHE to a folder that is writable"
+    try:
+        folder = Path(tempfile.gettempdir()).absolute() / f"aae-zoo-{user}"
+    except OSError as error:  # all that could be one are read-only
+        raise OutputError(f"this user has no home, and no place for the cache ({error.strerror}); {mend}") from None
     try:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)

@@ -1,6 +1,7 @@
 """The command line in surroundings that are not usual: no home, another encoding, variables that hold nonsense."""
 
 import csv
+import errno
 import json
 import os
 import pwd
@@ -57,6 +58,17 @@ class TestUserWithoutHome:
         assert aae_zoo("list").status == aae_zoo("info", "mnist-plane").status == aae_zoo("doctor").status == 0
         pulled = aae_zoo("pull", "digits-gauss", "--from", SHIPPED, "--force")
         assert pulled.status == 0, pulled
+
+    def test_without_a_temporary_folder_it_is_said_what_to_set(
+        self, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def none() -> None:
+            raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/']")
+
+        monkeypatch.setattr(tempfile, "gettempdir", none)
+        message = refused("cache")
+        assert "this user has no home, and no place for the cache (No usable temporary directory" in message
+        assert "set HOME, or AAE_ZOO_CACHE to a folder that is writable" in message
 
     @pytest.mark.parametrize("what", ["a folder for all", "a link", "a file"])
     def test_what_others_may_have_put_there_is_not_trusted(
@@ -152,6 +164,8 @@ class TestNamesAndEncodings:
         result = run("score", "mnist-plane", pictures, **environment)
         assert (result.returncode, result.stderr) == (0, b"")
         assert b"\\udcff.png" in result.stdout
+        header, *rows = result.stdout.decode().splitlines()[:3]
+        assert {len(row) - len(row.partition(".png")[2].lstrip()) for row in rows} == {header.index("score")}
         result = run("score", "mnist-plane", pictures, "--json", **environment)
         names = [row["image"].encode("utf-8", "surrogateescape") for row in json.loads(result.stdout)["images"]]
         assert names == ["七.png".encode(), b"\xff.png"]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from time import sleep
 from typing import Any, Final
 
 import numpy as np
@@ -46,12 +47,20 @@ def shown(picture: Path, **how: Any) -> str:
     return in_terminal([sys.executable, "-c", program], **how)
 
 
-def in_terminal(command: list[str], *, columns: int = 80, answer: bytes = _PLAIN, **environment: str) -> str:
-    """What a program that succeeds shows in a terminal, which answers the question what it can do."""
+def in_terminal(
+    command: list[str],
+    *,
+    columns: int = 80,
+    pixels: tuple[int, int] = (0, 0),
+    typed: bytes = b"",
+    answer: bytes = _PLAIN,
+    **environment: str,
+) -> str:
+    """What a program that succeeds shows in a terminal of 40 lines, and says what it can do after what is typed."""
     ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 40, columns, 0, 0))
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 40, columns, *pixels))
     modes = termios.tcgetattr(its)
-    left_out = ("COLUMNS", "COLORTERM", "KITTY_WINDOW_ID", "TMUX")
+    left_out = ("COLUMNS", "COLORTERM", "KITTY_WINDOW_ID", "STY", "TMUX")
     inherited = {name: value for name, value in os.environ.items() if name not in left_out}
     given = inherited | {"TERM": "xterm-256color"} | environment
     output = b""
@@ -61,6 +70,8 @@ def in_terminal(command: list[str], *, columns: int = 80, answer: bytes = _PLAIN
             while part := os.read(ours, 65536):
                 output += part
                 if part.endswith(_QUESTION):
+                    os.write(ours, typed)
+                    sleep(0.1 if typed else 0)
                     os.write(ours, answer)
         assert termios.tcgetattr(ours) == modes  # the terminal is left as it was found
     os.close(ours)
@@ -146,16 +157,45 @@ class TestShow:
         assert max(len(piece) for _, piece in pieces) == 4096
         assert np.array_equal(opened(BytesIO(base64.b64decode("".join(piece for _, piece in pieces)))), noise)
 
-    def test_tmux_in_kitty_is_asked_as_any_other(self, samples: Path) -> None:
-        assert "▀" in shown(samples, KITTY_WINDOW_ID="1", TERM="tmux-256color")
+    @pytest.mark.parametrize("within", [{"TERM": "tmux-256color"}, {"TMUX": "/run/tmux,1,0"}, {"STY": "1.a"}])
+    def test_tmux_and_screen_in_kitty_are_asked_as_any_other(self, within: dict[str, str], samples: Path) -> None:
+        assert "▀" in shown(samples, KITTY_WINDOW_ID="1", **within)
 
     def test_sixels_where_the_terminal_says_that_it_has_them(self, samples: Path) -> None:
         drawn = sixels(shown(samples, answer=_WITH_SIXELS))
-        assert np.abs(drawn - opened(samples)).max() <= 8  # of 64 colours
+        assert np.abs(drawn - opened(samples)).max() <= 5  # of 256 colours
+
+    @pytest.mark.parametrize(
+        ("answer", "expected"), [(b"\x1b[?1;0;16S", 16), (b"\x1b[?1;0;1024S", 256), (b"\x1b[?1;3;0S", 256), (b"", 256)]
+    )
+    def test_sixels_have_as_many_colours_as_the_terminal(self, answer: bytes, expected: int, tmp_path: Path) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / "x.png")
+        drawn = sixels(shown(tmp_path / "x.png", answer=answer + _WITH_SIXELS))
+        assert expected / 2 < len(np.unique(drawn.reshape(-1, 3), axis=0)) <= expected
+
+    def test_rare_colours_are_kept(self, tmp_path: Path) -> None:
+        picture = np.full((90, 90, 3), 240, np.uint8) - np.random.default_rng(0).integers(0, 99, (90, 90, 1), np.uint8)
+        picture[4:8, 4:8], picture[20:24, 4:8] = (255, 0, 255), (0, 160, 60)
+        Image.fromarray(picture).save(tmp_path / "x.png")
+        drawn = sixels(shown(tmp_path / "x.png", answer=_WITH_SIXELS))
+        assert np.abs(drawn - picture).max() <= 8
+
+    def test_what_is_typed_is_no_answer(self, samples: Path) -> None:
+        assert "\x1bPq" in shown(samples, typed=b"abc", answer=_WITH_SIXELS)
 
     def test_a_picture_that_is_wider_than_the_terminal_is_made_smaller(self, samples: Path) -> None:
         drawn = sixels(shown(samples, answer=_WITH_SIXELS, columns=30))
         assert similar(drawn, opened(samples), (240, 240))
+
+    @pytest.mark.parametrize("surroundings", [{"TERM": "xterm-kitty"}, {"answer": _WITH_SIXELS}])
+    def test_a_picture_that_is_higher_than_the_terminal_is_seen_at_once(
+        self, surroundings: dict[str, Any], samples: Path
+    ) -> None:
+        text = shown(samples, pixels=(800, 200), **surroundings)  # lines of 5 pixels, of which three are left
+        kitty = "".join(re.findall(r"\x1b_G[^;]*;([^\x1b]*)\x1b\\", text))
+        drawn = opened(BytesIO(base64.b64decode(kitty))) if kitty else sixels(text)
+        assert similar(drawn, opened(samples), (185, 185))
 
     def test_a_terminal_that_does_not_answer(self, samples: Path) -> None:
         assert "▀" in shown(samples, answer=b"")

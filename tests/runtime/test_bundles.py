@@ -44,6 +44,15 @@ class TestDamagedFiles:
         assert name in refused("pull", bundle)
 
 
+def test_info_says_of_a_matrix_from_what_to_what_its_numbers_are(aae_zoo: AaeZoo) -> None:
+    lines = aae_zoo("info", "avatars-gauss").out.splitlines()
+    (covariance,) = [line for line in lines if line.startswith("metric code_covariance ")]
+    numbers = json.loads(aae_zoo("info", "avatars-gauss", "--json").out)["metrics"]["code_covariance"]
+    lowest, highest = (f"{choose(map(choose, numbers)):.4g}" for choose in (min, max))
+    assert covariance.endswith(f" 1,024 numbers from {lowest} to {highest}")
+    assert max(map(len, lines)) < 500
+
+
 class TestWeightsLeftOut:
     """Wheels have every file of a bundle but PyTorch's weights, which only fine-tuning needs."""
 

@@ -3,17 +3,19 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 from conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 # A home that is not there, and must not be after the service has run.
 NOWHERE = Path("/nowhere-of-aae-zoo")
 
@@ -72,16 +74,56 @@ def test_it_serves_is_found_healthy_and_writes_nothing(service: subprocess.Popen
     assert not NOWHERE.exists()
 
 
+def test_it_can_be_told_to_end_while_it_still_starts(port: int) -> None:
+    """As the first process of a container: it is sent no signal that it does not wait for."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        service = start([*words("ENTRYPOINT"), *words("\nCMD")], port)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    try:
+        facts = Path(f"/proc/{service.pid}")
+        while not waits_for(signal.SIGTERM, (facts / "status").read_text()):
+            assert service.poll() is None
+        assert "onnxruntime" not in (facts / "maps").read_text()
+        service.terminate()
+        assert service.communicate(timeout=60)[0] == ""
+        assert service.returncode == 0
+    finally:
+        service.kill()
+        service.communicate()
+
+
+def waits_for(number: int, status: str) -> bool:
+    """Whether a process has a handler for a signal, as Linux tells."""
+    caught = re.search(r"^SigCgt:\t([0-9a-f]+)$", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
 def test_the_image_has_what_the_wheel_needs_and_no_weights() -> None:
     """Docker's own rules, in git's: what the build sees of the checkout makes a wheel."""
     ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     assert ignored[1] == "*"
     kept = {line[1:] for line in ignored if line.startswith("!")}
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-dir"]
+    packages = PYPROJECT["tool"]["setuptools"]["package-dir"]
     assert kept == {"LICENSE", "README.md", "pyproject.toml", *packages.values()}
     assert all((ROOT / name).exists() for name in kept)
 
 
+def test_the_image_is_of_what_the_project_is_called_and_has() -> None:
+    pattern, extras = re.findall(r"\$\(echo (\S+)\)\[([a-z,]+)\]", DOCKERFILE)[0]
+    assert PurePath(f"/wheels/{PYPROJECT['project']['name'].replace('-', '_')}-1.0-py3-none-any.whl").match(pattern)
+    assert set(extras.split(",")) <= set(PYPROJECT["project"]["optional-dependencies"])
+    (python,) = re.findall(r"^ARG PYTHON=3\.(\d+)$", DOCKERFILE, re.MULTILINE)
+    assert int(python) >= int(PYPROJECT["project"]["requires-python"].removeprefix(">=3."))
+    assert words("ENTRYPOINT")[0] in PYPROJECT["project"]["scripts"]
+    (environment,) = re.findall(r"RUN python -m venv (\S+)", DOCKERFILE)
+    assert f"COPY --from=build {environment} {environment}\n" in DOCKERFILE
+    assert f"PATH={environment}/bin:$PATH" in DOCKERFILE
+
+
 def test_the_image_is_not_roots() -> None:
     last = DOCKERFILE.rpartition("\nFROM ")[2]
-    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", last, re.MULTILINE)
+    (user, group) = re.findall(r"^USER ([1-9]\d*):([1-9]\d*)$", last, re.MULTILINE)[0]
+    (cache,) = re.findall(r"AAE_ZOO_CACHE=(\S+)", last)
+    assert f"RUN install --directory --owner={user} --group={group} {cache}\nUSER" in re.sub(r"\n#.*", "", last)
