@@ -55,7 +55,7 @@ PAPERS = {
 
 
 class Found(NamedTuple):
-    """The scores [n] of test images by a detector, the limit of false alarms, and the seconds that training took."""
+    """The scores [n] of test images by a detector, the limit of false alarms, and the CPU time of training in seconds."""
 
     scores: Tensor
     limit: float
@@ -65,11 +65,11 @@ class Found(NamedTuple):
 def detector(normal: Dataset, test: Tensor, label: int, seed: int) -> Found:
     """What the recipe's model of one class finds; its limit is set by the images that say what is usual."""
     recipe = load_recipe(RECIPES[normal.name], [f"data.only={label}", f"training.seed={seed}"])
-    started = time.perf_counter()
+    started = time.process_time()
     kept = recipe.data.validation_count(len(normal.train_images))
     learned, held_out = normal.train_images[:-kept], normal.train_images[-kept:]
     found = fit_detector(trained(recipe, learned), learned, held_out)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     with torch.no_grad():
         scores, usual = (
             torch.cat([found(to_float(part))[0] for part in parts.split(1000)]) for parts in (test, held_out)
@@ -127,9 +127,8 @@ def measure(dataset: Dataset, label: int, seed: int | None) -> Iterable[dict[str
     else:
         found = detector(normal, dataset.test_images, label, seed)
         above = int((found.scores.numpy()[~odd] > found.limit).sum())
-        spent = {"seconds": round(found.seconds, 1), "threads": torch.get_num_threads()}
         figures = {"auroc": auroc(odd, found.scores), "alarms": above, "of": int((~odd).sum())}
-        yield {**row, "method": "detector", "seed": seed, **figures, **spent}
+        yield {**row, "method": "detector", "seed": seed, **figures, "seconds": round(found.seconds, 1)}
 
 
 def auroc(odd: Any, scores: Tensor) -> float:
@@ -208,7 +207,6 @@ def summary(rows: Iterable[dict[str, Any]]) -> list[str]:
 def document(rows: list[dict[str, Any]]) -> str:
     """The page."""
     seconds = [row["seconds"] for row in rows if "seconds" in row]
-    threads = max(row["threads"] for row in rows if "threads" in row)
     seeds = len({row["seed"] for row in rows if "seed" in row})
     others = [
         f"| {title} | {' | '.join(f'{figure:.1f}' if figure else '-' for figure in figures)} |"
@@ -221,8 +219,7 @@ Written by `make bench-oneclass`: how well a model of one class tells all others
 normal one; the model sees its training images alone, never an odd one, and is tested on all 10,000 test images. The
 figures are the area under the receiver operating characteristic in percent: how often an image of another class scores
 higher than one of the class. The detector's are means over {seeds} seed{"s" if seeds > 1 else ""}, with the standard \
-deviation over them; training took {mean(seconds):.0f} s a class (at most {max(seconds):.0f} s), on {threads} CPU \
-thread{"s" if threads > 1 else ""}.
+deviation over them; training took {mean(seconds):.0f} s of CPU time a class (at most {max(seconds):.0f} s).
 
 {tables}
 
