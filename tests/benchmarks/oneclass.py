@@ -55,7 +55,7 @@ PAPERS = {
 
 
 class Found(NamedTuple):
-    """The scores [n] of test images by a detector, the limit of false alarms, and the CPU time of training in seconds."""
+    """The scores [n] of test images by a detector, the limit of false alarms, and the CPU seconds of training."""
 
     scores: Tensor
     limit: float
