@@ -105,6 +105,7 @@ class TestScoreAlone:
     def test_one_image_is_scored_as_among_others(self, model: Model, images: Pixels) -> None:
         floats = images[:9].astype(np.float32) / 255
         floats[1, 0, 0, 0] = 1  # on what might be a light ground
+        floats[2:5] *= np.float32([0, 0.1, 0.7])[:, None, None, None]  # flat, and near the limit of that
         together = model.score(floats)
         for number, image in enumerate(floats):
             one = model.score(image[None])
