@@ -28,7 +28,7 @@ from aae_zoo.runtime.latent.drift import Drift, Sample, check_enough, chosen, co
 from aae_zoo.runtime.latent.maps import LOCAL
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
 from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
-from aae_zoo.runtime.latent.score import ENOUGH, Scores, contrast_of, judge, judge_detected, may_be_flat
+from aae_zoo.runtime.latent.score import Scores, judge, judge_detected, judge_detected_one
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals, traversed
 from aae_zoo.runtime.store.catalogue import shipped_or_folder
 
@@ -404,7 +404,9 @@ class Model:
             InvalidInput: the bundle has no anomaly score, or images as for `encode`.
         """
         if self._engine.detects and not maps and not how and self._is_one(images):
-            return self._score_of_one(check_range(images))
+            image, limits = check_range(images), self.manifest.score
+            score = self._engine.graph(SCORE).run({"image": image})["score"]
+            return judge_detected_one(score, image, limits.contrast if limits else 0.0)
         given = self._images(images, **how)
         return self._scores(self._score_job(given, maps=maps).collect(), given)
 
@@ -417,12 +419,6 @@ class Model:
         given = self._images(images, **how)
         job = self._score_job(given, maps=maps)
         return (self._scores(job.step(part, None), given, part.start) for part in job.parts())
-
-    def _score_of_one(self, image: NDArray[np.float32]) -> Scores:
-        """What a detector says of one image: its contrast costs a fifth of the score, and hardly ever matters."""
-        score, limits = self._engine.graph(SCORE).run({"image": image})["score"], self.manifest.score
-        smallest = limits.contrast if limits else 0.0
-        return judge_detected(score, contrast_of(image) if may_be_flat(image, smallest) else ENOUGH, smallest)
 
     def _score_job(self, images: Images, *, maps: bool) -> Job:
         if self._engine.detects:

@@ -111,6 +111,9 @@ class TestScoreAlone:
             one = model.score(image[None])
             assert one.score[0] == pytest.approx(together.score[number], abs=1e-5)
             assert (one.anomalous[0], one.flat[0]) == (together.anomalous[number], together.flat[number])
+            assert np.isnan(one.reconstruction).all() and np.isnan(one.distance).all()
+            assert [values.dtype for values in one] == [values.dtype for values in together]
+        assert together.flat.any() and not together.flat.all()
 
     def test_one_image_is_checked_as_others_are(self, model: Model, images: Pixels) -> None:
         with pytest.raises(InvalidInput, match=r"values from 0 to 2, expected \[0, 1\]"):
