@@ -188,7 +188,7 @@ def alarms(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _share(rows: list[dict[str, Any]]) -> str:
-    return f"{sum(row['alarms'] for row in rows) / sum(row['of'] for row in rows):.2%}" if rows else "-"
+    return f"{100 * sum(row['alarms'] for row in rows) / sum(row['of'] for row in rows):.2f} %" if rows else "-"
 
 
 def summary(rows: Iterable[dict[str, Any]]) -> list[str]:
@@ -218,15 +218,15 @@ def document(rows: list[dict[str, Any]]) -> str:
 Written by `make bench-oneclass`: how well a model of one class tells all others from it. Each class in turn is the
 normal one; the model sees its training images alone, never an odd one, and is tested on all 10,000 test images. The
 figures are the area under the receiver operating characteristic in percent: how often an image of another class scores
-higher than one of the class. The detector's are means over {seeds} seed{"s" if seeds > 1 else ""}, with the standard \
+higher than one of the class. The detector's are means over {seeds} seed{"s" if seeds > 1 else ""}, with the standard
 deviation over them; training took {mean(seconds):.0f} s of CPU time a class (at most {max(seconds):.0f} s).
 
 {tables}
 
-How many test images of the class itself are false alarms, of which held-out training images promise {FALSE_ALARMS:.0%}
-([split conformal prediction](anomalies.md#detectors)): of each class over all seeds, and with each seed of the 10,000
-test images of all classes. By chance alone the share of a class, of about 1,000 images, is off by 0.4 points
-(standard deviation).
+How many test images of the class itself are false alarms, where held-out training images promise
+{100 * FALSE_ALARMS:g} % ([split conformal prediction](anomalies.md#detectors)): of each class over all seeds, and with
+each seed of the 10,000 test images of all classes. By chance alone the share of a class, of about 1,000 images, is off
+by 0.4 points (standard deviation).
 
 {chr(10).join(alarms(rows))}
 
