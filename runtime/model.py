@@ -13,7 +13,7 @@ from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Manifest, ScoreLimits
 from aae_zoo.runtime.bundles.names import ALL_ROLES
 from aae_zoo.runtime.engine.devices import Device
-from aae_zoo.runtime.engine.engine import Engine
+from aae_zoo.runtime.engine.engine import SCORE, Engine
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.engine.kept import KeptCodes
 from aae_zoo.runtime.errors import InvalidInput
@@ -28,7 +28,7 @@ from aae_zoo.runtime.latent.drift import Drift, Sample, check_enough, chosen, co
 from aae_zoo.runtime.latent.maps import LOCAL
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
 from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
-from aae_zoo.runtime.latent.score import Scores, judge, judge_detected
+from aae_zoo.runtime.latent.score import Scores, judge, judge_detected, judge_detected_one
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals, traversed
 from aae_zoo.runtime.store.catalogue import shipped_or_folder
 
@@ -386,7 +386,9 @@ class Model:
             InvalidInput: the bundle has no anomaly score, or images as for `encode`.
         """
         if self._engine.detects and not maps and not how and self._is_one(images):
-            return self._judged(self._engine.detect(check_range(images)))
+            image, limits = check_range(images), self.manifest.score
+            score = self._engine.graph(SCORE).run({"image": image})["score"]
+            return judge_detected_one(score, image, limits.contrast if limits else 0.0)
         given = self._images(images, **how)
         return self._scores(self._score_job(given, maps=maps).collect(), given)
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # Where results are: numpy's, or where the model runs.
 ARRAYS: Final = ("host", "device")
 # The part of a detector that gives the score: half of it is for the map.
-_SCORE: Final = "score"
+SCORE: Final = "score"
 
 
 class Engine:
@@ -143,7 +143,7 @@ class Engine:
         return self._card.stream
 
     def _checked(self, role: str) -> CheckedGraph:
-        if role == _SCORE:
+        if role == SCORE:
             return only(self._checked(DETECTOR), "score")
         return read_graph(self._bundle, role, self.manifest.precision_of(role, self._precision))
 
@@ -265,13 +265,13 @@ class Engine:
 
     def detect(self, images: NDArray[np.float32], maps: bool = False) -> Arrays:
         """What the detector gives for as many images as its batch, or fewer."""
-        graph = self.graph(DETECTOR if maps else _SCORE)
+        graph = self.graph(DETECTOR if maps else SCORE)
         return {**graph.run({"image": images}), "contrast": contrast_of(images)}
 
     def detect_job(self, images: Images, *, maps: bool = False) -> Job:
         """The detector's score, the contrast, and with `maps` the detector's map."""
         shapes: dict[str, tuple[int, ...]] = {"score": (), "contrast": ()}
-        batch = self.graph(DETECTOR if maps else _SCORE).batch
+        batch = self.graph(DETECTOR if maps else SCORE).batch
         return self._figures(images, batch, shapes, self.detect, maps=maps)
 
     def _figures(

@@ -18,7 +18,7 @@ from aae_zoo.export.bundling.anomaly import anomaly_metrics
 from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, Scores, load
 from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.latent.noise import uniform_noise
-from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior, judge, score_limits
+from aae_zoo.runtime.latent.score import DRAWS, contrast_of, distance_from_prior, judge, may_be_flat, score_limits
 from aae_zoo.zoo.data.idx import FILES
 from aae_zoo.zoo.data.loading import load_dataset
 
@@ -129,6 +129,24 @@ class TestFormula:
         limits = ScoreLimits(reconstruction=0.1, distance=2.0, threshold=1.0, images=50, contrast=0.0)
         zero = np.zeros(2, np.float32)
         assert judge(zero, zero, np.array([0, 0.01], np.float32), limits).flat.tolist() == [True, False]
+
+    @given(
+        side=st.integers(2, 40),
+        level=st.floats(0, 1),
+        contrast=st.floats(0, 0.3),
+        near=st.floats(0, 1e-5),
+        seed=st.integers(0, 99),
+    )
+    def test_no_image_with_less_contrast_is_taken_for_one_with_enough(
+        self, side: int, level: float, contrast: float, near: float, seed: int
+    ) -> None:
+        noise = np.random.default_rng(seed).standard_normal((1, 1, side, side))
+        image = (level + contrast * noise).clip(0, 1).astype(np.float32)
+        found = float(contrast_of(image)[0])
+        assert may_be_flat(image, found * (1 + near))
+        assert may_be_flat(image, 1.1 * found)
+        if found > 0.1:
+            assert not may_be_flat(image, 0.9 * found)
 
 
 class TestModel:
