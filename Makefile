@@ -126,7 +126,7 @@ bench-detectors: install
 bench-attacks: install
 	$(BIN)/python tests/benchmarks/attacks.py docs/serving.md
 
-# Rewrites the table of defects in docs/anomalies.md; needs Fashion-MNIST.
+# Rewrites the table of defects in docs/anomalies.md; needs Fashion-MNIST and avatars (aae-zoo data avatars).
 bench-defects: install
 	$(BIN)/python tests/benchmarks/defects.py docs/anomalies.md
 
