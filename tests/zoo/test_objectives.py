@@ -19,6 +19,7 @@ from aae_zoo.runtime import load
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.objectives import aae
+from aae_zoo.zoo.objectives.semi import mutual_information
 from aae_zoo.zoo.objectives.vae import gaussian_kl
 from aae_zoo.zoo.parts import kinds, load_part
 from aae_zoo.zoo.recipe import Recipe, parse_recipe
@@ -80,7 +81,7 @@ PRIORS: dict[str, dict[str, Any]] = {
         "width": 0.5,
     },
     "categorical": {"kind": "categorical", "size": 2, "classes": 10},
-    "clusters": {"kind": "categorical", "size": 2, "classes": 6, "scale": 2.0},
+    "clusters": {"kind": "categorical", "size": 2, "classes": 6, "scale": 2.0, "subheads": 3},
     "heads": {"kind": "heads", "size": 2, "classes": 10, "std": 1.0, "distance": 6.0},
     "fitted": {"kind": "fitted", "size": 3, "components": 4},
     "attributes": {"kind": "attributes", "size": 2, "classes": [2, 2]},
@@ -305,6 +306,29 @@ class TestPosteriors:
         objective = wanted.objective.model_copy(update={"posterior": posterior})
         with pytest.raises(InvalidRecipe, match="entropy_weight needs posterior = 'gaussian'"):
             build(wanted.model_copy(update={"objective": objective}), (1, 14, 14))
+
+
+class TestMutualInformation:
+    """Of 720 pairs of images, from the probabilities of their classes."""
+
+    IMAGES = torch.arange(720)
+
+    def of(self, first: torch.Tensor, second: torch.Tensor) -> float:
+        pair = (torch.eye(6)[classes][:, None] for classes in (first, second))
+        return float(mutual_information(*pair))
+
+    def test_it_is_all_where_classes_are_alike_and_nothing_where_they_are_independent(self) -> None:
+        assert self.of(self.IMAGES % 6, self.IMAGES % 6) == pytest.approx(math.log(6), abs=1e-4)
+        assert self.of(self.IMAGES % 6, self.IMAGES // 120) == pytest.approx(0, abs=1e-4)
+
+    def test_every_guess_has_its_own_and_merged_classes_less(self) -> None:
+        """Two classes in one, and another in two which a changed image falls into as it likes."""
+        merged = torch.where(self.IMAGES % 6 == 1, 0, self.IMAGES % 6)
+        split = [torch.where((merged == 2) & (self.IMAGES // 6 % divisor == 0), 1, merged) for divisor in (2, 3)]
+        good = torch.eye(6)[self.IMAGES % 6]
+        found = mutual_information(*(torch.stack([good, torch.eye(6)[bad]], 1) for bad in split))
+        assert found.tolist() == pytest.approx([math.log(6), self.of(*split)], abs=1e-5)
+        assert float(found[1]) < float(found[0]) - 0.2
 
 
 class TestVae:

@@ -28,6 +28,7 @@ from aae_zoo.zoo.networks import mlp
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings
 from aae_zoo.zoo.priors import categorical, open_uniform
+from aae_zoo.zoo.processes import average
 
 # The paper of the method, on arXiv.
 ARXIV: Final = "1511.05644"
@@ -78,7 +79,8 @@ class Objective(BaseObjective):
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch; the images of its labelled batch only teach the classes."""
         x, s = batch.image, self.settings
-        parts = self.prior.parts_of(self.encoder(x))
+        outputs = self.encoder(x)
+        parts = self.prior.parts_of(outputs)
         z, y = parts["z"], parts["y"]
 
         # Discriminators:  min_D  -E log D(z', y)  -  E log(1 - D(z, y)),   z' ~ p(z)
@@ -96,7 +98,7 @@ class Objective(BaseObjective):
             "generator": generator_loss(self.discriminator, styled),
             "class_generator": generator_loss(self.class_discriminator, y),
             "balance": math.log(self.prior.classes) + (y.mean(0) * y.mean(0).clamp(min=1e-8).log()).sum(),
-            **self._class_losses(batch, y, generator),
+            **self._class_losses(batch, outputs["y"], y, generator),
         }
         weights = {
             "generator": s.adversarial_weight,
@@ -110,13 +112,16 @@ class Objective(BaseObjective):
         judged = {"discriminator": loss_D, "class_discriminator": loss_D_y}
         return {name: loss.detach() for name, loss in {**losses, **judged}.items()}
 
-    def _class_losses(self, batch: Batch, y: Tensor, generator: Generator) -> dict[str, Tensor]:
-        """Consistency of the changed images' classes with those of the images, and with labels their cross-entropy."""
+    def _class_losses(self, batch: Batch, output: Tensor, y: Tensor, generator: Generator) -> dict[str, Tensor]:
+        """Consistency of the changed images' classes with those of the images, and with labels their cross-entropy.
+
+        `output` is what the encoder gave for the images' classes, and `y` the probabilities that it means.
+        """
         images = torch.cat([batch.image, batch.known_image])
-        logits = self.prior.class_logits(self.encoder(affine(images, self.settings.augmentation, generator))["y"])
-        of_batch, of_known = logits.split([len(batch.image), len(batch.known_image)])
+        changed = self.encoder(affine(images, self.settings.augmentation, generator))["y"]
         if self.settings.confidence is None:
-            return {"consistency": -mutual_information(y, of_batch.softmax(1))}
+            return {"consistency": -self._information(output, changed[: len(output)])}
+        of_batch, of_known = self.prior.class_logits(changed).split([len(batch.image), len(batch.known_image)])
         target = (y.detach().clamp(min=1e-30).log() / self.settings.temperature).softmax(1)
         sure = (target.amax(1) >= self.settings.confidence).float()
         losses = {"consistency": (sure * F.cross_entropy(of_batch, target, reduction="none")).mean()}
@@ -124,14 +129,22 @@ class Objective(BaseObjective):
             losses["label"] = F.cross_entropy(of_known, batch.known_label)
         return losses
 
+    def _information(self, output: Tensor, changed: Tensor) -> Tensor:
+        """What the classes of images and of changed ones say of each other, by all sub-heads, which it judges."""
+        information = mutual_information(*map(self.prior.guesses, (output, changed)))
+        quality = information.detach().clone()
+        average(quality)
+        self.prior.judge(quality)
+        return information.mean()
+
 
 def mutual_information(a: Tensor, b: Tensor) -> Tensor:
-    """I(A; B) in nats of the classes of pairs of images, from their probabilities [n, classes].
+    """I(A; B) in nats [guesses] of the classes of pairs of images, from their probabilities [n, guesses, classes].
 
     Ji et al., "Invariant information clustering" (arXiv 1807.06653), equation 3, with the joint distribution made
     symmetric: the largest value has each class as often as any other and the same one for both images of a pair.
     """
-    joint = a.T @ b / len(a)
-    joint = ((joint + joint.T) / 2).clamp(min=1e-8)
-    independent = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
-    return (joint * (joint / independent).log()).sum()
+    joint = torch.einsum("ngi,ngj->gij", a, b) / len(a)
+    joint = ((joint + joint.mT) / 2).clamp(min=1e-8)
+    independent = joint.sum(2, keepdim=True) * joint.sum(1, keepdim=True)
+    return (joint * (joint / independent).log()).sum((1, 2))
