@@ -119,15 +119,19 @@ class Objective(BaseObjective):
         """
         images = torch.cat([batch.image, batch.known_image])
         changed = self.encoder(affine(images, self.settings.augmentation, generator))["y"]
+        of_batch, of_known = changed.split([len(batch.image), len(batch.known_image)])
+        losses = {"consistency": self._consistency(output, y, of_batch)}
+        if len(of_known):
+            losses["label"] = F.cross_entropy(self.prior.class_logits(of_known), batch.known_label)
+        return losses
+
+    def _consistency(self, output: Tensor, y: Tensor, changed: Tensor) -> Tensor:
+        """What is lost where a changed image's class is another: by targets, or by information."""
         if self.settings.confidence is None:
-            return {"consistency": -self._information(output, changed[: len(output)])}
-        of_batch, of_known = self.prior.class_logits(changed).split([len(batch.image), len(batch.known_image)])
+            return -self._information(output, changed)
         target = (y.detach().clamp(min=1e-30).log() / self.settings.temperature).softmax(1)
         sure = (target.amax(1) >= self.settings.confidence).float()
-        losses = {"consistency": (sure * F.cross_entropy(of_batch, target, reduction="none")).mean()}
-        if len(of_known):
-            losses["label"] = F.cross_entropy(of_known, batch.known_label)
-        return losses
+        return (sure * F.cross_entropy(self.prior.class_logits(changed), target, reduction="none")).mean()
 
     def _information(self, output: Tensor, changed: Tensor) -> Tensor:
         """What the classes of images and of changed ones say of each other, by all sub-heads, which it judges."""
@@ -135,7 +139,7 @@ class Objective(BaseObjective):
         quality = information.detach().clone()
         average(quality)
         self.prior.judge(quality)
-        return information.mean()
+        return information.sum()
 
 
 def mutual_information(a: Tensor, b: Tensor) -> Tensor:
