@@ -214,6 +214,8 @@ def test_from_recipe_to_samples(objective: str, prior: str, labels: int, small_d
         ("supervised", "gaussian", "needs prior.kind = 'categorical'"),
         ("semi", "mixture", "needs prior.kind = 'categorical' or 'heads'"),
         ("oneclass", "categorical", "has no labels for the decoder"),
+        ("supervised", "clusters", "knows the classes; leave out prior.subheads"),
+        ("semi", "clusters", "judged by mutual information; leave out objective.confidence"),
     ],
 )
 def test_an_objective_refuses_a_prior_that_it_is_not_for(objective: str, prior: str, message: str) -> None:

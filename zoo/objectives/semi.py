@@ -8,7 +8,9 @@ Two things are not in the paper. The style's discriminator sees y beside z: z ha
 only over all of them, or a style drawn for one class would be drawn as another. And consistency: the class of an
 image that was turned, stretched and moved has to be that of the image itself (Sajjadi et al., NeurIPS 2016). With
 labels the image's class is the target, where it is sure enough (Sohn et al., "FixMatch", arXiv 2001.07685, equation
-4); without, the two say as much of each other as they can. This needs hundreds of times fewer epochs.
+4); without, the two say as much of each other as they can (Ji et al., arXiv 1807.06653). This needs hundreds of times
+fewer epochs. With exactly as many clusters as there are classes some optima of that have two classes in one cluster;
+of several sub-heads, each of which begins elsewhere, the model's is the one whose pairs say most of each other.
 """
 
 import math
@@ -63,6 +65,8 @@ class Objective(BaseObjective):
         super().__init__()
         if not isinstance(autoencoder.prior, categorical.Prior):
             raise InvalidRecipe("objective.kind = 'semi' needs prior.kind = 'categorical' or 'heads', for its classes")
+        if autoencoder.prior.subheads > 1 and settings.confidence is not None:
+            raise InvalidRecipe("prior.subheads are judged by mutual information; leave out objective.confidence")
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         self.logits = autoencoder.logits

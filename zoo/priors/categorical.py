@@ -41,6 +41,8 @@ class Prior(BasePrior):
     """z = std * quantile(u) of all coordinates but the last, which chooses y."""
 
     conditional = True
+    quality: Tensor
+    choice: Tensor
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -92,7 +94,8 @@ class Prior(BasePrior):
 
     def guesses(self, y: Tensor) -> Tensor:
         """The probabilities [n, subheads, classes] of the classes from the same output, as every sub-head has them."""
-        return self._logits(y).unflatten(1, (self.subheads, self.classes)).softmax(2)
+        guesses: Tensor = self._logits(y).unflatten(1, (self.subheads, self.classes)).softmax(2)
+        return guesses
 
     @torch.no_grad()
     def judge(self, quality: Tensor) -> None:
