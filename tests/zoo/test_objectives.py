@@ -60,6 +60,7 @@ OBJECTIVES |= {
     },
 }
 OBJECTIVES["cluster"] = {k: v for k, v in OBJECTIVES["semi"].items() if k not in ("confidence", "temperature")}
+OBJECTIVES["cluster"]["overclusters"] = 20
 PRIORS: dict[str, dict[str, Any]] = {
     "gaussian": {"kind": "gaussian", "size": 3},
     "bits": {"kind": "bits", "size": 6},

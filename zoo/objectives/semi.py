@@ -9,17 +9,22 @@ only over all of them, or a style drawn for one class would be drawn as another.
 image that was turned, stretched and moved has to be that of the image itself (Sajjadi et al., NeurIPS 2016). With
 labels the image's class is the target, where it is sure enough (Sohn et al., "FixMatch", arXiv 2001.07685, equation
 4); without, the two say as much of each other as they can (Ji et al., arXiv 1807.06653). This needs hundreds of times
-fewer epochs. With exactly as many clusters as there are classes some optima of that have two classes in one cluster;
-of several sub-heads, each of which begins elsewhere, the model's is the one whose pairs say most of each other.
+fewer epochs.
+
+With exactly as many clusters as there are classes most optima of that are bad: they have a part of one class with
+another. Two things of the same paper keep clusters from them. A head of many more clusters shares the encoder, which
+so learns what tells digits apart (section 4.2); and of several sub-heads, each of which begins elsewhere, the model's
+is the one whose pairs say most of each other.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveFloat
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
@@ -29,7 +34,7 @@ from aae_zoo.zoo.maths.augmentation import affine
 from aae_zoo.zoo.networks import mlp
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings
-from aae_zoo.zoo.priors import categorical, open_uniform
+from aae_zoo.zoo.priors import BasePrior, categorical, open_uniform
 from aae_zoo.zoo.processes import average
 
 # The paper of the method, on arXiv.
@@ -41,7 +46,8 @@ class Settings(PartSettings):
 
     `confidence` is how sure of its class an image has to be to be a target of the consistency, and `temperature` what
     its logits are divided by for that: below 1, targets are surer than the encoder is (Berthelot et al., "MixMatch",
-    arXiv 1905.02249, equation 7). Without `confidence` there are no targets: consistency is mutual information.
+    arXiv 1905.02249, equation 7). Without `confidence` there are no targets: consistency is mutual information, and
+    `overclusters` the number of clusters of a head beside that of the classes.
     """
 
     kind: Literal["semi"]
@@ -53,6 +59,7 @@ class Settings(PartSettings):
     consistency_weight: NonNegativeFloat
     confidence: Annotated[float, Field(ge=0, lt=1)] | None = None
     temperature: PositiveFloat = 1.0
+    overclusters: Annotated[int, Field(ge=0)] = 0
     augmentation: Augmentation
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
@@ -73,12 +80,18 @@ class Objective(BaseObjective):
         s, classes = settings.discriminator, self.prior.classes
         self.discriminator = mlp.Discriminator(s, self.prior.latent + classes)
         self.class_discriminator = mlp.Discriminator(s, classes)
+        self.normalise = nn.BatchNorm1d(settings.overclusters, affine=False) if settings.overclusters else None
         self.optimisers = two_players(
             [self.encoder, self.decoder, self.prior],
             learning_rate,
             [self.discriminator, self.class_discriminator],
             settings.discriminator_learning_rate,
         )
+
+    @staticmethod
+    def heads(settings: Settings, prior: BasePrior) -> dict[str, int]:  # noqa: ARG004
+        """The logits of more clusters than there are classes, where they are asked for."""
+        return {"over": settings.overclusters} if settings.overclusters else {}
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch; the images of its labelled batch only teach the classes."""
@@ -102,7 +115,7 @@ class Objective(BaseObjective):
             "generator": generator_loss(self.discriminator, styled),
             "class_generator": generator_loss(self.class_discriminator, y),
             "balance": math.log(self.prior.classes) + (y.mean(0) * y.mean(0).clamp(min=1e-8).log()).sum(),
-            **self._class_losses(batch, outputs["y"], y, generator),
+            **self._class_losses(batch, outputs, y, generator),
         }
         weights = {
             "generator": s.adversarial_weight,
@@ -116,34 +129,44 @@ class Objective(BaseObjective):
         judged = {"discriminator": loss_D, "class_discriminator": loss_D_y}
         return {name: loss.detach() for name, loss in {**losses, **judged}.items()}
 
-    def _class_losses(self, batch: Batch, output: Tensor, y: Tensor, generator: Generator) -> dict[str, Tensor]:
+    def _class_losses(
+        self, batch: Batch, outputs: Mapping[str, Tensor], y: Tensor, generator: Generator
+    ) -> dict[str, Tensor]:
         """Consistency of the changed images' classes with those of the images, and with labels their cross-entropy.
 
-        `output` is what the encoder gave for the images' classes, and `y` the probabilities that it means.
+        `outputs` are the encoder's for the images, and `y` the probabilities of their classes.
         """
         images = torch.cat([batch.image, batch.known_image])
-        changed = self.encoder(affine(images, self.settings.augmentation, generator))["y"]
-        of_batch, of_known = changed.split([len(batch.image), len(batch.known_image)])
-        losses = {"consistency": self._consistency(output, y, of_batch)}
-        if len(of_known):
-            losses["label"] = F.cross_entropy(self.prior.class_logits(of_known), batch.known_label)
+        of_all = self.encoder(affine(images, self.settings.augmentation, generator))
+        changed = {name: of_each[: len(y)] for name, of_each in of_all.items()}
+        if self.settings.confidence is None:
+            losses = {"consistency": -self._information(outputs, changed)}
+        else:
+            losses = {"consistency": self._distance(y, self.prior.class_logits(changed["y"]))}
+        if len(batch.known_image):
+            losses["label"] = F.cross_entropy(self.prior.class_logits(of_all["y"][len(y) :]), batch.known_label)
         return losses
 
-    def _consistency(self, output: Tensor, y: Tensor, changed: Tensor) -> Tensor:
-        """What is lost where a changed image's class is another: by targets, or by information."""
-        if self.settings.confidence is None:
-            return -self._information(output, changed)
+    def _distance(self, y: Tensor, changed: Tensor) -> Tensor:
+        """The cross-entropy of the changed images' logits to the images' classes, of those that are sure of it."""
         target = (y.detach().clamp(min=1e-30).log() / self.settings.temperature).softmax(1)
         sure = (target.amax(1) >= self.settings.confidence).float()
-        return (sure * F.cross_entropy(self.prior.class_logits(changed), target, reduction="none")).mean()
+        return (sure * F.cross_entropy(changed, target, reduction="none")).mean()
 
-    def _information(self, output: Tensor, changed: Tensor) -> Tensor:
-        """What the classes of images and of changed ones say of each other, by all sub-heads, which it judges."""
-        information = mutual_information(*map(self.prior.guesses, (output, changed)))
+    def _information(self, outputs: Mapping[str, Tensor], changed: Mapping[str, Tensor]) -> Tensor:
+        """What images and changed ones say of each other: the mean of all sub-heads, which are judged by it.
+
+        That of the many clusters is added.
+        """
+        information = mutual_information(*(self.prior.guesses(of["y"]) for of in (outputs, changed)))
         quality = information.detach().clone()
         average(quality)
         self.prior.judge(quality)
-        return information.sum()
+        if self.normalise is None:
+            return information.mean()
+        scale = self.prior.scale or 1.0
+        over = ((scale * self.normalise(of["over"])).softmax(1)[:, None] for of in (outputs, changed))
+        return information.mean() + mutual_information(*over).sum()
 
 
 def mutual_information(a: Tensor, b: Tensor) -> Tensor:
