@@ -30,7 +30,7 @@ from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.maths.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.maths.augmentation import Settings as Augmentation
-from aae_zoo.zoo.maths.augmentation import affine
+from aae_zoo.zoo.maths.augmentation import change
 from aae_zoo.zoo.networks import mlp
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings
@@ -110,8 +110,10 @@ class Objective(BaseObjective):
 
         # min_Q,P  -E log P(x | z, y)  -  w E log D(z, y)  -  w_y E log D_y(y)  -  w_l E log Q(label | x)
         #          +  consistency
+        # Of several sub-heads none may be the better one for what is easiest to draw.
+        decoded = parts if self.prior.subheads == 1 else {**parts, "y": y.detach()}
         losses = {
-            "reconstruction": reconstruction_loss(self.logits(self.prior.together(parts)), x, s.reconstruction),
+            "reconstruction": reconstruction_loss(self.logits(self.prior.together(decoded)), x, s.reconstruction),
             "generator": generator_loss(self.discriminator, styled),
             "class_generator": generator_loss(self.class_discriminator, y),
             "balance": math.log(self.prior.classes) + (y.mean(0) * y.mean(0).clamp(min=1e-8).log()).sum(),
@@ -137,7 +139,7 @@ class Objective(BaseObjective):
         `outputs` are the encoder's for the images, and `y` the probabilities of their classes.
         """
         images = torch.cat([batch.image, batch.known_image])
-        of_all = self.encoder(affine(images, self.settings.augmentation, generator))
+        of_all = self.encoder(change(images, self.settings.augmentation, generator))
         changed = {name: of_each[: len(y)] for name, of_each in of_all.items()}
         if self.settings.confidence is None:
             losses = {"consistency": -self._information(outputs, changed)}
