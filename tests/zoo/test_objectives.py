@@ -18,6 +18,7 @@ from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.runtime import load
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.build import build
+from aae_zoo.zoo.maths import augmentation
 from aae_zoo.zoo.objectives import aae
 from aae_zoo.zoo.objectives.semi import mutual_information
 from aae_zoo.zoo.objectives.vae import gaussian_kl
@@ -309,6 +310,28 @@ class TestPosteriors:
         objective = wanted.objective.model_copy(update={"posterior": posterior})
         with pytest.raises(InvalidRecipe, match="entropy_weight needs posterior = 'gaussian'"):
             build(wanted.model_copy(update={"objective": objective}), (1, 14, 14))
+
+
+class TestStrokes:
+    """What an image may get beside being turned, stretched, slanted and moved."""
+
+    def changed(self, images: torch.Tensor, stroke: float) -> torch.Tensor:
+        settings = augmentation.Settings(rotation=20.0, scale=0.2, shift=0.1, shear=0.2, stroke=stroke)
+        return augmentation.change(images, settings, torch.Generator().manual_seed(0))
+
+    @pytest.mark.parametrize("size", [(28, 28), (14, 20), (9, 8)])
+    def test_a_stroke_is_a_small_part_of_an_image(self, size: tuple[int, int]) -> None:
+        covered = self.changed(torch.zeros(300, 1, *size), 1.0).mean((1, 2, 3))
+        assert float(covered.min()) > 0.005
+        assert float(covered.max()) < 0.12
+
+    def test_it_is_added_to_the_share_of_images_that_is_asked_for(self) -> None:
+        images = torch.rand(400, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+        without, half = self.changed(images, 0.0), self.changed(images, 0.5)
+        assert bool((half >= without).all())
+        assert float(half.max()) <= 1
+        share = (half != without).flatten(1).any(1).float().mean()
+        assert float(share) == pytest.approx(0.5, abs=0.1)
 
 
 class TestMutualInformation:

@@ -39,10 +39,10 @@ def change(images: Tensor, settings: Settings, generator: Generator) -> Tensor:
 
 
 def _stroke(images: Tensor) -> Tensor:
-    """An image [1, 1, H, W] of a stroke in the middle, a third as long and a fourteenth as thick as it is large."""
+    """An image [1, 1, H, W] of a stroke in the middle, a third as long and a fourteenth as thick as the image."""
     height, width = images.shape[2:]
-    down = (torch.arange(height, device=images.device) - (height - 1) / 2).abs() < height / 28
-    across = (torch.arange(width, device=images.device) - (width - 1) / 2).abs() < width / 6
+    down = (torch.arange(height, device=images.device) - (height - 1) / 2).abs() <= max(0.5, height / 28)
+    across = (torch.arange(width, device=images.device) - (width - 1) / 2).abs() <= width / 6
     return (down[:, None] & across).to(images.dtype)[None, None]
 
 
