@@ -250,7 +250,7 @@ class TestClasses:
         assert metrics["error"] < paper
 
     def test_ten_clusters_are_the_ten_digits_with_every_seed(self) -> None:
-        """As good and as steady as what is best known: 98.4 +- 0.4 % of IMSAT (arXiv 1702.08720, table 1)."""
+        """As good and as steady as what is best known: 98.4 +- 0.4 % of IMSAT (arXiv 1702.08720)."""
         metrics = open_bundle(MODELS / "mnist-cluster").manifest.metrics
         errors = metrics["over_seeds"]["error"]
         assert sorted(metrics["clusters"]) == [*range(10)]
