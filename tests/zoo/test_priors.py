@@ -293,3 +293,6 @@ def test_the_classes_are_those_of_the_sub_head_that_is_best_for_long() -> None:
         for _ in range(batches):
             prior.judge(torch.eye(3)[best])
         assert torch.equal(prior.codes(outputs)["y"], chosen)
+    for _ in range(200):  # one that is hardly better is not worth other numbers for the same classes
+        prior.judge(torch.tensor([0.0, 1.01, 1.0]))
+    assert torch.equal(prior.codes(outputs)["y"], third)

@@ -15,8 +15,11 @@ from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import PriorSettings, Size
 from aae_zoo.zoo.priors import BasePrior, one_hot
 
-# The weight of a batch in the running mean of how good sub-heads are.
+# The weight of a batch in the running mean of how good sub-heads are, and by how much a better one has to be better:
+# those that have found the same classes are as good as each other, but number them differently, and a decoder that
+# got now one and now another could not learn what a number means.
 _NEWEST: Final = 0.02
+_BETTER: Final = 0.02
 
 
 class Settings(PriorSettings):
@@ -105,7 +108,8 @@ class Prior(BasePrior):
         """
         if self.subheads > 1:
             self.quality.lerp_(quality, _NEWEST)
-            best = nn.functional.one_hot(self.quality.argmax(), self.subheads)
+            chosen = self.choice[:: self.classes, 0]
+            best = nn.functional.one_hot((self.quality + _BETTER * chosen).argmax(), self.subheads)
             self.choice.copy_(torch.kron(best[:, None], torch.eye(self.classes, device=best.device)))
 
     def _logits(self, y: Tensor) -> Tensor:
