@@ -141,18 +141,18 @@ class Objective(BaseObjective):
         images = torch.cat([batch.image, batch.known_image])
         of_all = self.encoder(change(images, self.settings.augmentation, generator))
         changed = {name: of_each[: len(y)] for name, of_each in of_all.items()}
-        if self.settings.confidence is None:
+        if (confidence := self.settings.confidence) is None:
             losses = {"consistency": -self._information(outputs, changed)}
         else:
-            losses = {"consistency": self._distance(y, self.prior.class_logits(changed["y"]))}
+            losses = {"consistency": self._distance(y, self.prior.class_logits(changed["y"]), confidence)}
         if len(batch.known_image):
             losses["label"] = F.cross_entropy(self.prior.class_logits(of_all["y"][len(y) :]), batch.known_label)
         return losses
 
-    def _distance(self, y: Tensor, changed: Tensor) -> Tensor:
+    def _distance(self, y: Tensor, changed: Tensor, confidence: float) -> Tensor:
         """The cross-entropy of the changed images' logits to the images' classes, of those that are sure of it."""
         target = (y.detach().clamp(min=1e-30).log() / self.settings.temperature).softmax(1)
-        sure = (target.amax(1) >= self.settings.confidence).float()
+        sure = (target.amax(1) >= confidence).float()
         return (sure * F.cross_entropy(changed, target, reduction="none")).mean()
 
     def _information(self, outputs: Mapping[str, Tensor], changed: Mapping[str, Tensor]) -> Tensor:
