@@ -13,8 +13,8 @@ fewer epochs.
 
 With exactly as many clusters as there are classes most optima of that are bad: they have a part of one class with
 another. Two things of the same paper keep clusters from them. A head of many more clusters shares the encoder, which
-so learns what tells digits apart (section 4.2); and of several sub-heads, each of which begins elsewhere, the model's
-is the one whose pairs say most of each other.
+so learns what tells digits apart ("auxiliary overclustering"); and of several sub-heads, each of which begins
+elsewhere, the model's is the one whose pairs say most of each other.
 """
 
 import math

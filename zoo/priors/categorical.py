@@ -30,7 +30,7 @@ class Settings(PriorSettings):
     from the first step on, and the style stays where its prior is while the classes are being found.
 
     `subheads` are as many guesses at the classes, each from other random weights (Ji et al., "Invariant information
-    clustering", arXiv 1807.06653, section 4.1): training says which is the best, and that one is the model's.
+    clustering", arXiv 1807.06653): training says which is the best, and that one is the model's.
     """
 
     kind: Literal["categorical"]
