@@ -58,7 +58,7 @@ class Processes:
         if self.count == 1:
             return dict(losses)
         values = torch.tensor(list(losses.values()), device=self.device)
-        _average(values)
+        average(values)
         return dict(zip(losses, values.tolist(), strict=True))
 
     def gather(self, value: Any) -> list[Any]:
@@ -118,12 +118,19 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     together = torch.cat([g.flatten() for g in gradients])
-    _average(together)
+    average(together)
     for gradient, values in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(values.view_as(gradient))
 
 
-def _average(values: Tensor) -> None:
+def average(values: Tensor) -> None:
+    """Replace values by their means over all processes, each of which calls this; nothing where there is only one.
+
+    Raises:
+        TrainingError: another process has ended.
+    """
+    if not distributed.is_initialized():
+        return
     with _connected():
         distributed.all_reduce(values)
     values /= distributed.get_world_size()

@@ -18,7 +18,9 @@ from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.runtime import load
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.build import build
+from aae_zoo.zoo.maths import augmentation
 from aae_zoo.zoo.objectives import aae
+from aae_zoo.zoo.objectives.semi import mutual_information
 from aae_zoo.zoo.objectives.vae import gaussian_kl
 from aae_zoo.zoo.parts import kinds, load_part
 from aae_zoo.zoo.recipe import Recipe, parse_recipe
@@ -59,6 +61,7 @@ OBJECTIVES |= {
     },
 }
 OBJECTIVES["cluster"] = {k: v for k, v in OBJECTIVES["semi"].items() if k not in ("confidence", "temperature")}
+OBJECTIVES["cluster"]["overclusters"] = 20
 PRIORS: dict[str, dict[str, Any]] = {
     "gaussian": {"kind": "gaussian", "size": 3},
     "bits": {"kind": "bits", "size": 6},
@@ -80,7 +83,7 @@ PRIORS: dict[str, dict[str, Any]] = {
         "width": 0.5,
     },
     "categorical": {"kind": "categorical", "size": 2, "classes": 10},
-    "clusters": {"kind": "categorical", "size": 2, "classes": 6, "scale": 2.0},
+    "clusters": {"kind": "categorical", "size": 2, "classes": 6, "scale": 2.0, "subheads": 3},
     "heads": {"kind": "heads", "size": 2, "classes": 10, "std": 1.0, "distance": 6.0},
     "fitted": {"kind": "fitted", "size": 3, "components": 4},
     "attributes": {"kind": "attributes", "size": 2, "classes": [2, 2]},
@@ -213,6 +216,8 @@ def test_from_recipe_to_samples(objective: str, prior: str, labels: int, small_d
         ("supervised", "gaussian", "needs prior.kind = 'categorical'"),
         ("semi", "mixture", "needs prior.kind = 'categorical' or 'heads'"),
         ("oneclass", "categorical", "has no labels for the decoder"),
+        ("supervised", "clusters", "knows the classes; leave out prior.subheads"),
+        ("semi", "clusters", "judged by mutual information; leave out objective.confidence"),
     ],
 )
 def test_an_objective_refuses_a_prior_that_it_is_not_for(objective: str, prior: str, message: str) -> None:
@@ -305,6 +310,51 @@ class TestPosteriors:
         objective = wanted.objective.model_copy(update={"posterior": posterior})
         with pytest.raises(InvalidRecipe, match="entropy_weight needs posterior = 'gaussian'"):
             build(wanted.model_copy(update={"objective": objective}), (1, 14, 14))
+
+
+class TestStrokes:
+    """What an image may get beside being turned, stretched, slanted and moved."""
+
+    def changed(self, images: torch.Tensor, stroke: float) -> torch.Tensor:
+        settings = augmentation.Settings(rotation=20.0, scale=0.2, shift=0.1, shear=0.2, stroke=stroke)
+        return augmentation.change(images, settings, torch.Generator().manual_seed(0))
+
+    @pytest.mark.parametrize("size", [(28, 28), (14, 20), (9, 8)])
+    def test_a_stroke_is_a_small_part_of_an_image(self, size: tuple[int, int]) -> None:
+        covered = self.changed(torch.zeros(300, 1, *size), 1.0).mean((1, 2, 3))
+        assert float(covered.min()) > 0.005
+        assert float(covered.max()) < 0.12
+
+    def test_it_is_added_to_the_share_of_images_that_is_asked_for(self) -> None:
+        images = torch.rand(400, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+        without, half = self.changed(images, 0.0), self.changed(images, 0.5)
+        assert bool((half >= without).all())
+        assert float(half.max()) <= 1
+        share = (half != without).flatten(1).any(1).float().mean()
+        assert float(share) == pytest.approx(0.5, abs=0.1)
+
+
+class TestMutualInformation:
+    """Of 720 pairs of images, from the probabilities of their classes."""
+
+    IMAGES = torch.arange(720)
+
+    def of(self, first: torch.Tensor, second: torch.Tensor) -> float:
+        pair = (torch.eye(6)[classes][:, None] for classes in (first, second))
+        return float(mutual_information(*pair))
+
+    def test_it_is_all_where_classes_are_alike_and_nothing_where_they_are_independent(self) -> None:
+        assert self.of(self.IMAGES % 6, self.IMAGES % 6) == pytest.approx(math.log(6), abs=1e-4)
+        assert self.of(self.IMAGES % 6, self.IMAGES // 120) == pytest.approx(0, abs=1e-4)
+
+    def test_every_guess_has_its_own_and_merged_classes_less(self) -> None:
+        """Two classes in one, and another in two which a changed image falls into as it likes."""
+        merged = torch.where(self.IMAGES % 6 == 1, 0, self.IMAGES % 6)
+        split = [torch.where((merged == 2) & (self.IMAGES // 6 % divisor == 0), 1, merged) for divisor in (2, 3)]
+        good = torch.eye(6)[self.IMAGES % 6]
+        found = mutual_information(*(torch.stack([good, torch.eye(6)[bad]], 1) for bad in split))
+        assert found.tolist() == pytest.approx([math.log(6), self.of(*split)], abs=1e-5)
+        assert float(found[1]) < float(found[0]) - 0.2
 
 
 class TestVae:

@@ -281,3 +281,18 @@ def test_normalised_heads_keep_the_style_at_its_prior() -> None:
     assert (z.std(0) - 2).abs().max() < 0.01
     prior.eval()
     assert (prior.codes({k: v[:1] for k, v in outputs.items()})["z"] - z[:1]).abs().max() < 0.02
+
+
+def test_the_classes_are_those_of_the_sub_head_that_is_best_for_long() -> None:
+    """One batch on which another was better changes nothing; fifty do."""
+    prior = categorical.Prior(categorical.Settings(kind="categorical", size=1, classes=2, subheads=3))
+    outputs = {"z": torch.zeros(5, 1), "y": torch.randn(5, 6, generator=torch.Generator().manual_seed(0))}
+    first, second, third = (part.softmax(1) for part in outputs["y"].split(2, 1))
+    assert torch.equal(prior.guesses(outputs["y"]), torch.stack([first, second, third], 1))
+    for best, batches, chosen in ((1, 50, second), (2, 1, second), (2, 50, third)):
+        for _ in range(batches):
+            prior.judge(torch.eye(3)[best])
+        assert torch.equal(prior.codes(outputs)["y"], chosen)
+    for _ in range(200):  # one that is hardly better is not worth other numbers for the same classes
+        prior.judge(torch.tensor([0.0, 1.01, 1.0]))
+    assert torch.equal(prior.codes(outputs)["y"], third)

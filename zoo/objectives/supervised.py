@@ -45,6 +45,8 @@ class Objective(BaseObjective):
         super().__init__()
         if not autoencoder.prior.conditional:
             raise InvalidRecipe("objective.kind = 'supervised' needs prior.kind = 'categorical' or 'attributes'")
+        if autoencoder.prior.subheads > 1:
+            raise InvalidRecipe("objective.kind = 'supervised' knows the classes; leave out prior.subheads")
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         self.discriminator = mlp.Discriminator(settings.discriminator, self.prior.latent + self.prior.classes)

@@ -18,7 +18,8 @@ class BasePrior(nn.Module, ABC):
     class k is u = (k + uniform) / classes. `widths` are how many of the classes each attribute has, where several can
     be asked for at once, and `coordinates` choose them alike. `choices` are all coordinates that choose, a class, a
     component or a bit, instead of spreading the codes. Where `conditional` is true the decoder gets the class too, as
-    y. Where `fitted` is true the prior is fitted to codes of training images after every epoch.
+    y. `subheads` are how many guesses at the classes the encoder makes. Where `fitted` is true the prior is fitted to
+    codes of training images after every epoch.
     """
 
     noise: int
@@ -28,6 +29,7 @@ class BasePrior(nn.Module, ABC):
     widths: tuple[int, ...] = ()
     coordinates: tuple[int, ...] = ()
     conditional: bool = False
+    subheads: int = 1
     fitted: bool = False
 
     @property
