@@ -92,8 +92,10 @@ class Prior(BasePrior):
     def class_logits(self, y: Tensor) -> Tensor:
         """The logits [n, classes] of the classes from the encoder's linear output, as its best sub-head has them."""
         logits = self._logits(y)
-        # A copy, because `judge` changes the choice before the gradient, which needs it, is computed.
-        return logits if self.subheads == 1 else logits @ self.choice.clone()
+        if self.subheads == 1:
+            return logits
+        # In training a copy, because `judge` changes the choice before the gradient, which needs it, is computed.
+        return logits @ (self.choice.clone() if self.training else self.choice)
 
     def guesses(self, y: Tensor) -> Tensor:
         """The probabilities [n, subheads, classes] of the classes from the same output, as every sub-head has them."""
