@@ -6,7 +6,7 @@ from aae_zoo.runtime.bundles.manifest import Attribute, Manifest
 from aae_zoo.runtime.escapes import markdown, shell_word
 
 # Where the package that `pip install aae-zoo` fetches says what it is.
-PROJECT: Final = "https://pypi.org/project/aae-zoo/"
+_PROJECT: Final = "https://pypi.org/project/aae-zoo/"
 
 
 def usage(manifest: Manifest) -> str:
@@ -27,7 +27,7 @@ def _package(manifest: Manifest) -> str:
         of_label += f"\naae-zoo reconstruct {name} PICTURES -o redrawn.png {asked}"
     return f"""## Use
 
-With [aae-zoo]({PROJECT}), which needs no PyTorch:
+With [aae-zoo]({_PROJECT}), which needs no PyTorch:
 
 ```
 pip install 'aae-zoo[cpu]'
