@@ -183,4 +183,4 @@ def _pulled_facts(pulled: "Pulled") -> dict[str, Any]:
 
 
 def _cached_facts(model: CachedModel) -> dict[str, Any]:
-    return asdict(model) | {"folder": str(model.folder)}
+    return model._asdict() | {"folder": str(model.folder)}

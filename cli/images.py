@@ -310,7 +310,7 @@ def _map(model: "Model", given: "Images", folder: Path) -> "Scores":
 def _limits(model: "Model") -> dict[str, Any]:
     """What the scores are measured against, as JSON has it."""
     detector = model.manifest.detector
-    return {"threshold": model.threshold, **asdict(detector)} if detector else asdict(model.score_limits)
+    return {"threshold": model.threshold, **detector._asdict()} if detector else model.score_limits._asdict()
 
 
 @with_model()

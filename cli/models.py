@@ -12,6 +12,7 @@ import typer
 from aae_zoo.cli.options import Json, Name
 from aae_zoo.cli.printing import print_json, print_rows, print_table
 from aae_zoo.runtime.bundles.names import OWN_MODULES, metric_text
+from aae_zoo.runtime.documents import as_document
 from aae_zoo.runtime.errors import ModelNotFound
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, find_model, list_models, place_of, where
 
@@ -32,7 +33,7 @@ def list_(
     if not entries:
         raise ModelNotFound(f"no model of the catalogue is called {pattern!r}; aae-zoo list shows all")
     if json:
-        print_json([asdict(entry) for entry in entries])
+        print_json([entry._asdict() for entry in entries])
         return
     print_table(["name", "where", "size", "mse", "frechet", "description"], list(map(_entry_row, entries)))
 
@@ -42,7 +43,7 @@ def info(name: Name, json: Json = False) -> None:
     bundle = find_model(name)
     manifest = bundle.manifest
     if json:
-        print_json({"folder": str(bundle.folder), **asdict(manifest)})
+        print_json({"folder": str(bundle.folder), **as_document(manifest)})
         return
     metrics = {f"metric {key}": metric_text(value) for key, value in manifest.metrics.items()}
     facts = {

@@ -1,6 +1,7 @@
-"""Where JSON from outside becomes objects: what is read here, no later use stumbles over."""
+"""Where JSON from outside becomes objects, and records become JSON: what is read here, no later use stumbles over."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 # What we write has ten levels at most; printing and comparing go down them one by one, with Python's own stack.
@@ -48,3 +49,16 @@ def _check(document: object) -> None:
             pending += [(each, level + 1) for each in value]
         elif isinstance(value, str):
             value.encode()  # raises where there is half a character
+
+
+def as_document(record: Any) -> dict[str, Any]:
+    """A named tuple as a JSON object of its fields; those within it are objects too."""
+    return {name: _as_json(value) for name, value in record._asdict().items()}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _as_json(each) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return as_document(value) if hasattr(value, "_asdict") else [_as_json(each) for each in value]
+    return value

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from aae_zoo.runtime.bundles.names import ALL_ROLES
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.engine import SCORE, Engine
 from aae_zoo.runtime.engine.graph import Graph
-from aae_zoo.runtime.engine.kept import KeptCodes
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
 from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, one_image, read_images
@@ -24,13 +23,16 @@ from aae_zoo.runtime.formats.stream import Job, Stream
 from aae_zoo.runtime.latent.attributes import LABEL, Asked, Values, told
 from aae_zoo.runtime.latent.classes import Classes
 from aae_zoo.runtime.latent.draw import Draw
-from aae_zoo.runtime.latent.drift import Drift, Sample, check_enough, chosen, compare, digests_of, figures_of, of_parts
 from aae_zoo.runtime.latent.maps import LOCAL
 from aae_zoo.runtime.latent.neighbours import Neighbours, nearest_codes
 from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge, judge_detected, judge_detected_one
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals, traversed
 from aae_zoo.runtime.store.catalogue import shipped_or_folder
+
+if TYPE_CHECKING:
+    from aae_zoo.runtime.engine.kept import KeptCodes
+    from aae_zoo.runtime.latent.drift import Drift, Sample
 
 
 def load(
@@ -459,7 +461,7 @@ class Model:
         parts = self._engine.score_job(self._images(images, **how)).collect()
         return parts["error"], parts["distance"], parts["contrast"]
 
-    def drift(self, new: Any, reference: Any = None, *, seed: int = 0, **how: Unpack[How]) -> Drift:
+    def drift(self, new: Any, reference: Any = None, *, seed: int = 0, **how: Unpack[How]) -> "Drift":
         """Whether new images still look like those of the reference, as this model sees them.
 
         Without a reference they are compared with what the bundle keeps of test images. Each of the two may also be
@@ -472,6 +474,8 @@ class Model:
                 images as for `encode`.
             InvalidBundle: what the bundle keeps is damaged.
         """
+        from aae_zoo.runtime.latent.drift import compare, of_parts  # slow to import, and few models are asked
+
         fresh = self._sample(new, "new images", seed, **how)
         if reference is None:
             known = of_parts(self._kept.parts, self.manifest.score, seed)
@@ -490,7 +494,9 @@ class Model:
         return self._kept.parts["z"]
 
     @property
-    def _kept(self) -> KeptCodes:
+    def _kept(self) -> "KeptCodes":
+        from aae_zoo.runtime.latent.drift import check_enough  # as in `drift`
+
         kept = self._engine.kept_codes
         if kept is None:
             raise InvalidInput(
@@ -500,7 +506,9 @@ class Model:
         check_enough(len(kept.parts["z"]), "codes in its bundle")
         return kept
 
-    def _sample(self, given: Any, what: str, seed: int, **how: Unpack[How]) -> Sample:
+    def _sample(self, given: Any, what: str, seed: int, **how: Unpack[How]) -> "Sample":
+        from aae_zoo.runtime.latent.drift import Sample, check_enough, chosen, digests_of, figures_of, of_parts
+
         if getattr(given, "ndim", 0) == 2:
             z = check_codes(given, self.manifest.latent, "z")
             check_enough(len(z), what)

@@ -1,6 +1,5 @@
 """A run to a bundle: rounded weights, graphs, the gate, golden outputs, pictures, card and manifest, all or nothing."""
 
-import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -114,7 +113,7 @@ def write_bundle(
         manifest = describe(source)
         check(manifest.metrics)
         parity = write_graphs(folder, source, manifest)
-        manifest = dataclasses.replace(manifest, tf32=_tf32(folder, source, manifest))
+        manifest = manifest._replace(tf32=_tf32(folder, source, manifest))
         say("measuring the graphs")
         parity["metrics"] = compare_metrics(source.networks, folder, dataset, source.settings, manifest)
         if variants:
@@ -126,9 +125,9 @@ def write_bundle(
         write_codes(folder, exported, dataset)
         say("scoring anomalies")
         limits = usual(exported, validation_images(source.settings, dataset), false_alarms)
-        manifest = dataclasses.replace(manifest, score=limits)
+        manifest = manifest._replace(score=limits)
         metrics = {**manifest.metrics, **anomaly_metrics(_exported(folder, manifest), dataset, odd), **others}
-        return _complete(folder, source, dataclasses.replace(manifest, metrics=metrics), parity, out)
+        return _complete(folder, source, manifest._replace(metrics=metrics), parity, out)
 
 
 def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[str, Any], out: Path) -> Manifest:
@@ -136,10 +135,10 @@ def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[
     _write_weights(folder, source)
     # On one line: a report of all comparisons is for programs, and the card has what people look for.
     _write_json(folder / "parity.json", parity, indent=None)
-    described = dataclasses.replace(manifest, files=records(folder))
+    described = manifest._replace(files=records(folder))
     for name, text in describing_files(described, parity).items():
         (folder / name).write_text(text, "utf-8")
-    whole = dataclasses.replace(manifest, files=records(folder))
+    whole = manifest._replace(files=records(folder))
     _write_json(folder / MANIFEST, whole.to_document())
     return parse_manifest((folder / MANIFEST).read_bytes(), str(out))
 
@@ -170,7 +169,7 @@ def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions:
         path.write_bytes(make_variant(content, precision, given[role]))
         # Judged together with the graph of that precision that is published already, as they will be used together.
         graphs = {**manifest.graphs, role: {**manifest.graphs[role], precision: path.name}}
-        with_it = dataclasses.replace(manifest, graphs=graphs)
+        with_it = manifest._replace(graphs=graphs)
         bundle = _bundle(folder, with_it)
         found = quality(bundle, source.dataset, precision)
         plain, variant = (read_graph(bundle, role, which) for which in ("fp32", precision))
@@ -179,7 +178,7 @@ def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions:
         say(f"{path.name}: {said}")
         if said.startswith("published"):
             figures = {**manifest.metrics.get("variants", {}), path.stem: {**found, "float32": was}}
-            manifest = dataclasses.replace(with_it, metrics={**manifest.metrics, "variants": figures})
+            manifest = with_it._replace(metrics={**manifest.metrics, "variants": figures})
         else:
             path.unlink()
     return manifest
@@ -187,7 +186,7 @@ def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions:
 
 def _bundle(folder: Path, manifest: Manifest) -> Bundle:
     """The bundle as far as it has been written."""
-    return Bundle(folder, dataclasses.replace(manifest, files=records(folder)), "")
+    return Bundle(folder, manifest._replace(files=records(folder)), "")
 
 
 def _exported(folder: Path, manifest: Manifest) -> Model:

@@ -3,7 +3,6 @@
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Final
 
 from aae_zoo.runtime.bundles.manifest import Manifest
@@ -23,7 +22,7 @@ def config(manifest: Manifest) -> str:
         "version": manifest.version,
         "model_type": "autoencoder",
         "architecture": {name: parts[name] for name in _PARTS if name in parts},
-        "image": asdict(manifest.image),
+        "image": manifest.image._asdict(),
         "latent": manifest.latent,
         "noise": manifest.noise,
         "labels": manifest.labels,

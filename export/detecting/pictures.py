@@ -133,7 +133,7 @@ def read(root: Path, settings: DataSettings, besides: Path | None = None) -> Pic
     paths, note = find(root, besides)
     failed: dict[Path, str] = {}
     size, channels = settings.cut
-    preparation = replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range)
+    preparation = USUAL_PREPARATION._replace(fit=settings.fit, range=settings.range)
     pixels = read_pictures(paths, size, channels, preparation, failed)
     if len(failed) == len(paths):
         raise DatasetError(f"none of the {len(paths)} pictures in {root} can be read: {next(iter(failed.values()))}")
@@ -190,7 +190,7 @@ def as_dataset(pictures: Pictures, settings: DataSettings, held_out: int) -> Dat
         test_labels=labels[-held_out:],
         label_names=(),
         md5s={"pixels": hashlib.md5(contents, usedforsecurity=False).hexdigest()},
-        preparation=replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range),
+        preparation=USUAL_PREPARATION._replace(fit=settings.fit, range=settings.range),
     )
 
 

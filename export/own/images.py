@@ -78,7 +78,7 @@ def _dataset(images: Any, labels: Any) -> Dataset:
         test_labels=classes[:count],
         label_names=names,
         md5s={},
-        preparation=replace(USUAL_PREPARATION, polarity=polarity(pixels)),
+        preparation=USUAL_PREPARATION._replace(polarity=polarity(pixels)),
     )
 
 

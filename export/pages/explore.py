@@ -7,7 +7,6 @@ and the page unpacks it. A folder of pages is a static Space of the Hugging Face
 
 import gzip
 import json
-from dataclasses import asdict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -244,13 +243,13 @@ def page_facts(bundle: Bundle, model: Model) -> dict[str, Any]:
         **_words(manifest),
         "dataset": manifest.dataset,
         "image": manifest.image.axes,
-        "preparation": {**asdict(manifest.preparation), "share": _share(manifest)},
+        "preparation": {**manifest.preparation._asdict(), "share": _share(manifest)},
         "latent": manifest.latent,
         "noise": manifest.noise,
-        "attributes": [{**asdict(attribute), "first": part.start} for attribute, part in parts_of(manifest)],
+        "attributes": [{**attribute._asdict(), "first": part.start} for attribute, part in parts_of(manifest)],
         "conditional": model.conditional,
         "score": _score(model),
-        "detector": manifest.detector and asdict(manifest.detector),
+        "detector": manifest.detector and manifest.detector._asdict(),
     }
     draws = atlas.draw_codes(model, _DRAWS)["z"]
     if manifest.latent != 2:
@@ -274,7 +273,7 @@ def _score(model: Model) -> dict[str, Any] | None:
         return None
     distances = distance_from_prior(_prior(model, seed=1), _prior(model, seed=0))
     percentiles = np.quantile(distances, np.linspace(0, 1, 101))
-    return asdict(model.manifest.score) | {"distances": _rounded(percentiles)}
+    return model.manifest.score._asdict() | {"distances": _rounded(percentiles)}
 
 
 def _prior(model: Model, seed: int) -> NDArray[np.float32]:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -76,7 +75,7 @@ def describe(bundle: Bundle) -> tuple[Bundle, dict[str, str]]:
     """A bundle as it is with today's card and config.json, and the texts of these and of its manifest, by name."""
     texts = describing_files(bundle.manifest, parse_document(bundle.read("parity.json")))
     files = {**bundle.manifest.files, **{name: _record(text) for name, text in texts.items()}}
-    manifest = replace(bundle.manifest, files=dict(sorted(files.items())))
+    manifest = bundle.manifest._replace(files=dict(sorted(files.items())))
     text = _text(manifest)
     return Bundle(bundle.folder, manifest, _record(text).sha256), {**texts, MANIFEST: text}
 

@@ -1,6 +1,5 @@
-"""What is generated from the manifest's dataclass: its JSON Schema, and the tables of docs/bundle.md."""
+"""What is generated from the manifest's named tuples: its JSON Schema, and the tables of docs/bundle.md."""
 
-import dataclasses
 import json
 import textwrap
 import types
@@ -45,7 +44,7 @@ def manifest_schema() -> Schema:
 
 
 def _record(record: type) -> Schema:
-    """The schema of an object with a dataclass's fields; others may be there, which readers pass over."""
+    """The schema of an object with a named tuple's fields; others may be there, which readers pass over."""
     hints, rules = get_type_hints(record), rules_of(record)
     return {
         "type": "object",
@@ -67,8 +66,7 @@ def _value(hint: Any, rule: Rule) -> Schema:
         return _text(rule)
     if hint in (int, float):
         return {"type": "integer" if hint is int else "number", "minimum": rule.low, "maximum": rule.high}
-    if dataclasses.is_dataclass(hint):
-        assert isinstance(hint, type)  # noqa: S101 - hints are types
+    if _is_record(hint):
         return _record(hint)
     kinds = get_args(hint)
     if get_origin(hint) is tuple:
@@ -92,19 +90,24 @@ def _list(kinds: tuple[Any, ...], rule: Rule) -> Schema:
         return {"type": "array", "items": _value(kinds[0], rule), "minItems": len(kinds), "maxItems": len(kinds)}
     if kinds[0] is str:
         return {"type": "array", "items": {"type": "string", "not": {"pattern": CONTROL}}, "maxItems": MOST_TEXTS}
-    bound = {"maxItems": MOST_RECORDS} if dataclasses.is_dataclass(kinds[0]) else {}
+    bound = {"maxItems": MOST_RECORDS} if _is_record(kinds[0]) else {}
     return {"type": "array", "items": _value(kinds[0], rule), **bound}
 
 
 def _table(kind: Any, rule: Rule) -> Schema:
-    """An object whose names are not those of a dataclass's fields: any, files by their names, or graphs by roles."""
+    """An object whose names are not those of a named tuple's fields: any, files by their names, or graphs by roles."""
     if kind is Any:
         return {"type": "object"}
-    if dataclasses.is_dataclass(kind):
+    if _is_record(kind):
         return {"type": "object", "propertyNames": _text(rule), "additionalProperties": _value(kind, rule)}
     role = {"type": "object", "required": [PRECISIONS[0]], "properties": dict.fromkeys(PRECISIONS, _text(rule))}
     roles = {name: role if name in ROLES else {"anyOf": [role, {"type": "null"}]} for name in ALL_ROLES}
     return {"type": "object", "required": list(ROLES), "properties": roles}
+
+
+def _is_record(kind: Any) -> bool:
+    """Whether a type is that of a named tuple."""
+    return hasattr(kind, "_fields")
 
 
 def _fields() -> str:

@@ -6,7 +6,6 @@ The modules are the checkout's folder examples/, which wheels have as aae_zoo.ex
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -121,7 +120,7 @@ def _facts(manifest: Manifest, decoder: CheckedGraph) -> str:
         "code": {name: manifest.row_shapes[name][0] for name in decoder.inputs},
         "labels": manifest.labels,
         "labelCoordinate": manifest.label_coordinate,
-        "attributes": [asdict(each) for each in manifest.asked],
+        "attributes": [each._asdict() for each in manifest.asked],
         "detects": DETECTOR in manifest.graphs,
     }
     return json.dumps(facts, indent=2)

@@ -1,7 +1,6 @@
 """What each graph says of itself, so that one file is enough for a program that embeds it."""
 
 import json
-from dataclasses import asdict
 from typing import Final
 
 from aae_zoo.runtime.bundles.manifest import Manifest
@@ -25,5 +24,5 @@ def graph_metadata(manifest: Manifest, role: str) -> dict[str, str]:
         "label_coordinate": "" if coordinate is None else str(coordinate),
         "dataset": manifest.dataset,
         "licence": manifest.licence,
-        **({"attributes": json.dumps([asdict(each) for each in manifest.attributes])} if manifest.attributes else {}),
+        **({"attributes": json.dumps([each._asdict() for each in manifest.attributes])} if manifest.attributes else {}),
     }

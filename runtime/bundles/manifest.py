@@ -2,9 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.names import (
     ALL_ROLES,
@@ -16,7 +14,7 @@ from aae_zoo.runtime.bundles.names import (
     is_plain_name,
 )
 from aae_zoo.runtime.bundles.rules import MOST_RECORDS, MOST_TEXT, MOST_TEXTS, SHA256, Rule, rules_of
-from aae_zoo.runtime.documents import parse_document
+from aae_zoo.runtime.documents import as_document, parse_document
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.escapes import is_line
 
@@ -34,8 +32,8 @@ _SIZE: Final = 1 << 16
 _HASH: Final = "64 hexadecimal digits"
 
 
-@dataclass(frozen=True)
-class ImageShape:
+# Records are named tuples: Python makes a dataclass in seven times the time, for which every process would wait.
+class ImageShape(NamedTuple):
     """The shape of one image: channels (1 gray, 3 colour), height and width in pixels."""
 
     channels: Annotated[int, Rule("1 for gray, 3 for colour", 1, 4)]
@@ -45,22 +43,20 @@ class ImageShape:
     def __str__(self) -> str:
         return f"{self.channels} x {self.height} x {self.width}"
 
-    @cached_property
+    @property
     def axes(self) -> tuple[int, int, int]:
         """The shape as a tuple (C, H, W)."""
-        return (self.channels, self.height, self.width)
+        return self.channels, self.height, self.width
 
 
-@dataclass(frozen=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """What a file of the bundle must be: its SHA-256 in hexadecimal and its size in bytes."""
 
     sha256: Annotated[str, Rule("its SHA-256 in small hexadecimal digits", pattern=SHA256, expected=_HASH)]
     size: Annotated[int, Rule("its bytes", 0, MAX_FILE_BYTES)]
 
 
-@dataclass(frozen=True)
-class Preparation:
+class Preparation(NamedTuple):
     """How a picture of any kind becomes an image of the model: as the pictures that it was trained on did.
 
     `fit` is how another size becomes the model's: "crop" cuts to the middle, "pad" fills up with the ground, "squash"
@@ -82,8 +78,7 @@ class Preparation:
 USUAL_PREPARATION: Final = Preparation(fit="crop", ground="white", polarity="any", range=None)
 
 
-@dataclass(frozen=True)
-class Attribute:
+class Attribute(NamedTuple):
     """Something that can be asked of a picture, such as glasses, and the values that it has.
 
     In y the attributes stand one after the other, each with a number for each of its values.
@@ -96,8 +91,7 @@ class Attribute:
     ]
 
 
-@dataclass(frozen=True)
-class ScoreLimits:
+class ScoreLimits(NamedTuple):
     """What the anomaly score measures against: the 99th percentiles on so many validation `images`.
 
     `reconstruction` and `distance` are those of its two parts, `threshold` that of the score itself, unless it was set
@@ -117,8 +111,7 @@ class ScoreLimits:
     ] = FALSE_ALARMS
 
 
-@dataclass(frozen=True)
-class DetectorLimits:
+class DetectorLimits(NamedTuple):
     """What a detector's score, above 1 of which an image is anomalous, promises: it was set on so many `images`.
 
     They are validation images, on none of which its networks were trained. `false_alarms` is the share of ordinary
@@ -129,8 +122,7 @@ class DetectorLimits:
     images: Annotated[int, Rule("how many validation images it was set on", 1, 1 << 40)]
 
 
-@dataclass(frozen=True)
-class Tf32Error:
+class Tf32Error(NamedTuple):
     """How far a graph is from its golden outputs where the inputs of every product and convolution are rounded to TF32.
 
     TF32 has ten bits of mantissa. `difference` is the largest difference and `rms` the root mean square of all, each
@@ -143,8 +135,7 @@ class Tf32Error:
     rms: Annotated[float, Rule("the root mean square of the differences", 0, _FIGURE[1])]
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """A model's manifest, checked; each field says what it is.
 
     A field that the file may lack has its usual value here, and None or an empty text or tuple where that is none.
@@ -211,7 +202,7 @@ class Manifest:
 
     def to_document(self) -> dict[str, Any]:
         """The manifest as its file has it: of its JSON, `parse_manifest` makes the same manifest again."""
-        document = asdict(self)
+        document = as_document(self)
         if not self.attributes:
             del document["attributes"]  # earlier manifests are without it
         if not self.tf32:
@@ -227,7 +218,7 @@ class Manifest:
         """The bytes of all files but the manifest itself."""
         return sum(record.size for record in self.files.values())
 
-    @cached_property
+    @property
     def asked(self) -> tuple[Attribute, ...]:
         """What can be asked of a picture, in the order of y: the attributes, or the labels as one called "label"."""
         if self.attributes or not self.labels:

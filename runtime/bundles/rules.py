@@ -29,5 +29,5 @@ class Rule(NamedTuple):
 
 @cache
 def rules_of(record: type) -> dict[str, Rule]:
-    """The rule of each field of a dataclass, which is the one annotation beside its type."""
+    """The rule of each field of a record, which is the one annotation beside its type."""
     return {name: hint.__metadata__[0] for name, hint in get_type_hints(record, include_extras=True).items()}

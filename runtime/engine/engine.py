@@ -20,7 +20,6 @@ from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.engine.devices import Device, memory_of
 from aae_zoo.runtime.engine.forks import call_after_forks, never_free
 from aae_zoo.runtime.engine.graph import Graph
-from aae_zoo.runtime.engine.kept import KeptCodes, read_kept_codes
 from aae_zoo.runtime.engine.session import open_session, pool_is_shared
 from aae_zoo.runtime.errors import DeviceUnavailable, InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays, lies_on_card
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
     from aae_zoo.runtime.engine.cuda.card import Card
     from aae_zoo.runtime.engine.isolated import Worker
+    from aae_zoo.runtime.engine.kept import KeptCodes
 
 # Where results are: numpy's, or where the model runs.
 ARRAYS: Final = ("host", "device")
@@ -300,8 +300,10 @@ class Engine:
         return {"z": codes["z"], "y": asked.replace(codes.get("y"), part)}
 
     @property
-    def kept_codes(self) -> KeptCodes | None:
+    def kept_codes(self) -> "KeptCodes | None":
         """The codes of test images that the bundle keeps, if any."""
+        from aae_zoo.runtime.engine.kept import read_kept_codes  # slow to import, and drift alone asks for it
+
         return read_kept_codes(self._bundle)
 
     def decoder_inputs(self, codes: Arrays) -> Arrays:

@@ -1,7 +1,6 @@
 """The service as one application: its routes, its limits and its OpenAPI description."""
 
 from collections.abc import Collection
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -9,6 +8,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
+from aae_zoo.runtime.documents import as_document
 from aae_zoo.runtime.serving import image_routes, inference_routes, refusals
 from aae_zoo.runtime.serving.edge.hosts import Hosts
 from aae_zoo.runtime.serving.edge.metrics import PATH, Measured, Metrics
@@ -38,7 +38,7 @@ def create_app(service: Service, *, requests: int, hosts: Collection[str], origi
     @app.get("/manifest", responses=refusals.LIMITED)
     async def manifest_() -> dict[str, Any]:
         """The model's manifest: shapes, labels, metrics, files, and where it came from."""
-        return asdict(manifest)
+        return as_document(manifest)
 
     image_routes.add_sample(app, service)
     image_routes.add_encode(app, service)

@@ -26,7 +26,6 @@ import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -56,8 +55,7 @@ class _BusyError(Exception):
     """Another process downloads a bundle."""
 
 
-@dataclass(frozen=True)
-class CachedModel:
+class CachedModel(NamedTuple):
     """One folder of the cache.
 
     `state` is "whole", "in part" where some files were not asked for, "interrupted" or "damaged"; `size` is the

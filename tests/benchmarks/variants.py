@@ -9,7 +9,7 @@ Needs the models' data sets where aae-zoo train finds them.
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def variants(bundle: Bundle, role: str, content: bytes, given: Mapping[str, Any]
 def add(bundle: Bundle, role: str, precision: str, content: bytes) -> Candidate:
     """The bundle with one graph of another precision alone."""
     name, graphs = f"{role}.{precision}.onnx", {r: {"fp32": f["fp32"]} for r, f in bundle.manifest.graphs.items()}
-    manifest = replace(bundle.manifest, graphs={**graphs, role: {**graphs[role], precision: name}})
+    manifest = bundle.manifest._replace(graphs={**graphs, role: {**graphs[role], precision: name}})
     return Candidate(bundle.folder, manifest, "", name=name, content=content)
 
 

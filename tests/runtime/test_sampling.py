@@ -1,6 +1,5 @@
 """How samples are drawn: quasi-random noise, temperature and truncation, of priors of every kind."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,7 +109,7 @@ def test_a_label_with_all_the_rest(mixture: Model) -> None:
 
 
 def test_a_discrete_prior_has_neither(shipped: Model) -> None:
-    discrete = replace(shipped.manifest, choices=(0, 1))
+    discrete = shipped.manifest._replace(choices=(0, 1))
     for options in ({"temperature": 0.5}, {"truncation": 0.5}):
         with pytest.raises(InvalidInput, match="mnist-plane has a discrete prior, all of whose noise chooses"):
             Draw(discrete, 4, **options)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -129,7 +128,7 @@ def test_a_disk_that_says_nothing_of_itself_is_written_to(aae_zoo: AaeZoo, tmp_p
     ],
 )
 def test_a_batch_is_what_fits(small: Model, image: tuple[int, int, int], work: str, rows: int) -> None:
-    manifest = replace(small.manifest, image=ImageShape(*image))
+    manifest = small.manifest._replace(image=ImageShape(*image))
     assert _batch_rows(manifest, work) == rows
 
 

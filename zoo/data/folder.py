@@ -3,7 +3,6 @@
 import hashlib
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +45,7 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
     size, channels = settings.cut
     paths = _pictures(root)
     hashes = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in progress(paths, "hashes")}
-    preparation = replace(USUAL_PREPARATION, fit=settings.fit, range=settings.range)
+    preparation = USUAL_PREPARATION._replace(fit=settings.fit, range=settings.range)
     ordered = sorted(paths, key=lambda path: (_is_test(hashes[path]), hashes[path]))
     failed: dict[Path, str] = {}
     images = read_pictures(ordered, size, channels, preparation, failed)
@@ -68,7 +67,7 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
         test_labels=_labels(test, classes),
         label_names=tuple(classes),
         md5s={"names and contents": _md5({path.relative_to(root).as_posix(): hashes[path] for path in paths})},
-        preparation=replace(preparation, polarity=polarity(train_images)),
+        preparation=preparation._replace(polarity=polarity(train_images)),
     )
 
 

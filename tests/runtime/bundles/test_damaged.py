@@ -1,7 +1,6 @@
 """Damaged bytes of every kind of file that is read: the result is right, or it is one of our errors."""
 
 import contextlib
-import dataclasses
 import gzip
 import hashlib
 import io
@@ -95,7 +94,7 @@ def with_file(bundle: Bundle, name: str, content: bytes, folder: str) -> Bundle:
     shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
     (Path(folder) / name).write_bytes(content)
     record = FileRecord(hashlib.sha256(content).hexdigest(), len(content))
-    manifest = dataclasses.replace(bundle.manifest, files={**bundle.manifest.files, name: record})
+    manifest = bundle.manifest._replace(files={**bundle.manifest.files, name: record})
     return Bundle(Path(folder), manifest, "")
 
 

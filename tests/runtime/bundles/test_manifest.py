@@ -4,7 +4,6 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +18,7 @@ from aae_zoo.export.release.specification import specification
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
 from aae_zoo.runtime.bundles.manifest import (
+    FALSE_ALARMS,
     FITS,
     GROUNDS,
     POLARITIES,
@@ -50,8 +50,17 @@ records = st.builds(FileRecord, sha256=st.binary(min_size=32, max_size=32).map(b
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
 tables = st.dictionaries(texts, values | st.lists(values, max_size=2) | st.dictionaries(texts, values, max_size=2))
 ranges = st.tuples(st.integers(0, 65534), st.integers(65535, (1 << 32) - 1))
-score_limits = st.builds(ScoreLimits, limits, limits, limits, images=st.integers(1, 1 << 40), contrast=st.floats(0, 1))
-detector_limits = st.builds(DetectorLimits, st.floats(0, 1), images=st.integers(1, 1 << 40))
+shares = st.floats(0, 1)
+score_limits = st.builds(
+    ScoreLimits,
+    limits,
+    limits,
+    limits,
+    images=st.integers(1, 1 << 40),
+    contrast=shares,
+    false_alarms=st.just(FALSE_ALARMS) | shares,
+)
+detector_limits = st.builds(DetectorLimits, shares, images=st.integers(1, 1 << 40))
 tf32_errors = st.builds(
     Tf32Error,
     graph=st.sampled_from(ALL_ROLES),
@@ -219,13 +228,13 @@ class TestSchema:
 def test_the_document_names_every_field() -> None:
     table = (ROOT / "docs" / "bundle.md").read_text("utf-8").split("<!-- fields: ")[1]
     named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-    assert named == [field.name for field in fields(Manifest)]
+    assert named == list(Manifest._fields)
 
 
 def test_the_document_names_every_key_of_the_graphs_metadata() -> None:
     table = (ROOT / "docs" / "bundle.md").read_text("utf-8").split("### The graphs' metadata")[1].split("\n## ")[0]
     manifest = open_bundle(SHIPPED / "mnist-style").manifest
-    metadata = graph_metadata(replace(manifest, attributes=(Attribute("glasses", ("no", "yes"), 8),)), "prior")
+    metadata = graph_metadata(manifest._replace(attributes=(Attribute("glasses", ("no", "yes"), 8),)), "prior")
     assert sorted(re.findall(r"`aae_zoo\.(\w+)`", table)) == sorted(metadata)
 
 

@@ -28,7 +28,7 @@ from aae_zoo.runtime.formats.pictures import measure, read_array, read_picture
 from aae_zoo.runtime.formats.plan import Notices, Plan
 from aae_zoo.zoo.data.pictures import read_pictures
 
-SQUASH = replace(USUAL_PREPARATION, fit="squash")
+SQUASH = USUAL_PREPARATION._replace(fit="squash")
 GRAY, COLOUR = (Plan(ImageShape(channels, 28, 28), SQUASH, resize=True) for channels in (1, 3))
 SLACK = 24 << 20  # what Python, the decoders and the allocator take beside what is counted
 

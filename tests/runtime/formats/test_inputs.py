@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from aae_zoo.runtime.formats.arrays import as_array, check_codes
 from aae_zoo.runtime.formats.images import as_images, check_images, read_images
 from aae_zoo.runtime.formats.plan import Plan
 
-SQUASH = replace(USUAL_PREPARATION, fit="squash")
+SQUASH = USUAL_PREPARATION._replace(fit="squash")
 GRAY = Plan(ImageShape(1, 6, 5))
 COLOUR = Plan(ImageShape(3, 6, 5))
 ANY_GRAY = Plan(ImageShape(1, 6, 5), SQUASH, resize=True)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ class TestGrounds:
         assert polarity(255 - images) == "light"
 
     def test_a_light_polarity_turns_the_others(self) -> None:
-        plan = Plan(ImageShape(1, 28, 28), replace(DIGIT, polarity="light"), invert="auto")
+        plan = Plan(ImageShape(1, 28, 28), DIGIT._replace(polarity="light"), invert="auto")
         with pytest.warns(RuntimeWarning, match="is on a dark ground, and the model's images are on a light one"):
             assert np.array_equal(check_images(inputs.PLAIN[None], plan)[0, 0], 1 - PLAIN)
         assert np.array_equal(check_images(255 - inputs.PLAIN[None], plan)[0, 0], 1 - PLAIN)
@@ -110,7 +109,7 @@ class TestGrounds:
 
 class TestSizes:
     def read(self, picture: Image.Image, fit: str, side: int = 16) -> NDArray[np.uint8]:
-        plan = Plan(ImageShape(1, side, side), replace(USUAL_PREPARATION, fit=fit), resize=True)
+        plan = Plan(ImageShape(1, side, side), USUAL_PREPARATION._replace(fit=fit), resize=True)
         return np.asarray(prepare(picture, plan, "it", Notices())[0])
 
     def test_each_fit(self) -> None:
@@ -354,7 +353,7 @@ def test_the_page_prepares_pictures_as_the_runtime_does(tmp_path: Path) -> None:
             polarity_ = ("dark", "light", "any")[number % 3]
             preparation = Preparation(kind, ("black", "white")[number % 2], polarity_, None)
             invert = INVERTS[number % 4 % 3]
-            facts = {**asdict(preparation), "share": digit_share(shape)}
+            facts = {**preparation._asdict(), "share": digit_share(shape)}
             asked.append([path.name, {"image": shape.axes, "preparation": facts}, invert])
             plans.append(Plan(shape, preparation, resize=True, invert=invert))
     with served(tmp_path) as url:

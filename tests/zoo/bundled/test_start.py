@@ -1,6 +1,5 @@
 """Training that begins with a bundle's weights: sooner good, exact when resumed, and honest on where they came from."""
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -90,7 +89,7 @@ def test_the_card_tells_it(new: list[str], tuned: Path) -> None:
     facts["began_with"]["new"] = new
     provenance = {**bundle.manifest.provenance, **facts}
     parity = json.loads(bundle.read("parity.json"))
-    card = model_card(dataclasses.replace(bundle.manifest, provenance=provenance), parity)
+    card = model_card(bundle.manifest._replace(provenance=provenance), parity)
     sha256 = bundle.manifest_sha256
     told = f"Training began with the weights of mnist-gauss8 1.0.0 (the SHA-256 of its manifest is {sha256})"
     assert told not in model_card(bundle.manifest, parity)
