@@ -6,10 +6,10 @@ those of the labels; with none, clusters.
 
 Two things are not in the paper. The style's discriminator sees y beside z: z has to be Gaussian in every class, not
 only over all of them, or a style drawn for one class would be drawn as another. And consistency: the class of an
-image that was turned, stretched and moved has to be that of the image itself (Sajjadi et al., NeurIPS 2016). With
-labels the image's class is the target, where it is sure enough (Sohn et al., "FixMatch", arXiv 2001.07685, equation
-4); without, the two say as much of each other as they can (Ji et al., arXiv 1807.06653). This needs hundreds of times
-fewer epochs.
+image that was turned, stretched and moved has to be that of the image itself (Sajjadi et al., NeurIPS 2016), by either
+of two losses. Where labels tell most classes already, the image's class is the target, if it is sure enough (Sohn et
+al., "FixMatch", arXiv 2001.07685, equation 4). With few labels or none, the two say as much as they can of each other
+(Ji et al., arXiv 1807.06653). This needs hundreds of times fewer epochs.
 
 With exactly as many clusters as there are classes most optima of that are bad: they have a part of one class with
 another. Two things of the same paper keep clusters from them. A head of many more clusters shares the encoder, which
@@ -161,9 +161,10 @@ class Objective(BaseObjective):
         That of the many clusters is added.
         """
         information = mutual_information(*(self.prior.guesses(of["y"]) for of in (outputs, changed)))
-        quality = information.detach().clone()
-        average(quality)
-        self.prior.judge(quality)
+        if self.prior.subheads > 1:
+            quality = information.detach().clone()
+            average(quality)
+            self.prior.judge(quality)
         if self.normalise is None:
             return information.mean()
         scale = self.prior.scale or 1.0

@@ -108,11 +108,10 @@ class Prior(BasePrior):
 
         The choice is a matrix of zeros and ones, which every engine multiplies by and no card has to be asked for.
         """
-        if self.subheads > 1:
-            self.quality.lerp_(quality, _NEWEST)
-            chosen = self.choice[:: self.classes, 0]
-            best = nn.functional.one_hot((self.quality + _BETTER * chosen).argmax(), self.subheads)
-            self.choice.copy_(torch.kron(best[:, None], torch.eye(self.classes, device=best.device)))
+        self.quality.lerp_(quality, _NEWEST)
+        chosen = self.choice[:: self.classes, 0]
+        best = nn.functional.one_hot((self.quality + _BETTER * chosen).argmax(), self.subheads)
+        self.choice.copy_(torch.kron(best[:, None], torch.eye(self.classes, device=best.device)))
 
     def _logits(self, y: Tensor) -> Tensor:
         """The logits [n, subheads * classes] of all sub-heads side by side."""
