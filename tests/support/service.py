@@ -59,9 +59,9 @@ class Server:
 
 
 @contextmanager
-def serving(bundle: str | Path, *options: str) -> Iterator[Server]:
-    """A server of a bundle; it must end in good order, and have had nothing to say on stderr."""
-    command = [sys.executable, "-m", "aae_zoo.cli.main", "serve", str(bundle), "--port", "0", *options]
+def serving(bundle: str | Path, *options: str, python: str | Path = sys.executable) -> Iterator[Server]:
+    """A server of a bundle, run by `python`; it must end in good order, and have had nothing to say on stderr."""
+    command = [str(python), "-m", "aae_zoo.cli.main", "serve", str(bundle), "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stderr
