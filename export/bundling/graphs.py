@@ -90,6 +90,7 @@ def to_onnx(
 
     Raises:
         InvalidInput: the module cannot become a graph of a bundle.
+        MissingBackend: onnxscript is older than PyTorch.
     """
     role, shapes = metadata.get("role", "network"), {name: {0: torch.export.Dim("batch")} for name in inputs}
     with quiet():

@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from aae_zoo.runtime.bundles.graph_operators import OPERATORS
-from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.errors import AaeZooError, InvalidInput, MissingBackend
 
 _OPERATOR: Final = re.compile(r"target=torch\.ops\.([\w.]+?)(\.default)?\]")
 # Where the code lies that is not the user's: PyTorch, this package and the standard library. Of torchvision, which has
@@ -42,9 +43,14 @@ def quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def why_not(role: str, module: nn.Module, inputs: Mapping[str, Tensor], shapes: Any, error: Exception) -> InvalidInput:
+def why_not(role: str, module: nn.Module, inputs: Mapping[str, Tensor], shapes: Any, error: Exception) -> AaeZooError:
     """The error for a network that the exporter refused with `error`; it is traced again to find the line of code."""
     for cause in _chain(error):
+        if isinstance(cause, ImportError) and (cause.name or "").startswith("onnxscript"):
+            return MissingBackend(
+                f"onnxscript {version('onnxscript')} cannot export what PyTorch {torch.__version__} traces ({cause}); "
+                "pip install -U onnxscript"
+            )
         if operator := _OPERATOR.search(str(cause)):
             return InvalidInput(
                 f"the {role} uses the operator {operator[1]}, which ONNX does not have in opset 18; compute the same "

@@ -1,9 +1,11 @@
 """Networks that were not trained here: what becomes a bundle, and each thing that is refused, in one sentence."""
 
 import copy
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -756,3 +758,38 @@ class TestReading:
         assert labels is None
         assert dataset.image_shape == (1, 14, 14)
         assert len(dataset.label_names) == CLASSES
+
+
+# Of onnxscript's modules the exporter imports the one that is written for its PyTorch, which older ones do not have.
+OLD_ONNXSCRIPT = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Older(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.startswith("onnxscript._framework_apis.torch_"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Older())
+
+import torch
+from aae_zoo.export.bundling.graphs import to_onnx
+from aae_zoo.runtime.errors import MissingBackend
+
+class Same(torch.nn.Module):
+    def forward(self, image):
+        return {"z": image * 2}
+
+try:
+    to_onnx(Same(), {"image": torch.zeros(2, 1, 8, 8)}, ["z"], {"role": "encoder"})
+except MissingBackend as error:
+    print(error)
+"""
+
+
+def test_an_exporter_that_is_older_than_pytorch_is_named() -> None:
+    result = subprocess.run([sys.executable, "-c", OLD_ONNXSCRIPT], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith(
+        f"onnxscript {version('onnxscript')} cannot export what PyTorch {torch.__version__}"
+    )
+    assert result.stdout.endswith("; pip install -U onnxscript\n")
