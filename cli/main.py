@@ -143,6 +143,12 @@ def main() -> None:
             raise
         install = reinstalling("pip install 'aae-zoo[cpu,train]'")
         _fail(f"{error.name} is not installed, which training and export need; {install}")
+    except ImportError as error:
+        package = (error.name or "aae_zoo").partition(".")[0]
+        if package == "aae_zoo":
+            raise
+        mend = reinstalling(f"pip install -U {_distribution(package)}")
+        _fail(f"{package} cannot be imported, it may be too old ({error.msg.partition(' (')[0]}); {mend}")
     except MemoryError as error:
         _fail(f"there is not enough memory ({error}); ask for less at a time")
     except BrokenPipeError:
@@ -150,6 +156,13 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _fail(f"the system refused: {error}")
+
+
+def _distribution(package: str) -> str:
+    """What pip calls what is imported as `package`."""
+    from importlib.metadata import packages_distributions  # slow, and nothing else needs it
+
+    return packages_distributions().get(package, [package])[0]
 
 
 def _fail(message: str) -> NoReturn:

@@ -422,6 +422,20 @@ main()
     assert (result.returncode, result.stdout, result.stderr) == (1, "", said)
 
 
+def test_a_package_that_is_too_old_is_named() -> None:
+    program = """
+import sys, types
+sys.modules["prometheus_client"] = types.ModuleType("prometheus_client")  # one without what is imported from it
+sys.argv = ["aae-zoo", "serve", "mnist-ae"]
+from aae_zoo.cli.main import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    why = "cannot import name 'CollectorRegistry' from 'prometheus_client'"
+    said = f"error: prometheus_client cannot be imported, it may be too old ({why}); pip install -U prometheus_client\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", said)
+
+
 # What the description cannot say: that data has its shape's length, and an array's shape fits the model.
 SCHEMATHESIS = """
 hooks = "{hooks}"
