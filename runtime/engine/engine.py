@@ -147,7 +147,7 @@ class Engine:
             return only(self._checked(DETECTOR), "score")
         return read_graph(self._bundle, role, self.manifest.precision_of(role, self._precision))
 
-    @property
+    @cached_property
     def conditional(self) -> bool:
         """Whether the decoder takes the class y beside the code z."""
         return "y" in self.graph("decoder").inputs

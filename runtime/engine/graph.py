@@ -60,6 +60,7 @@ class Graph:
         self.inputs = frozenset(checked.inputs)
         self.outputs = {name: shapes[name] for name in checked.outputs}
         self.names = list(self.outputs)
+        self._in_fours = "u" in self.inputs
         sound = {name: is_number if name in checked.fractions else is_finite for name in self.names}
         self._checks = [(name, shape, sound[name]) for name, shape in self.outputs.items()]
         self.memory = ("cpu", 0) if self._isolated else memory_of(self.session)
@@ -84,8 +85,9 @@ class Graph:
         """
         if out is not None and type(next(iter(out.values()))) is not np.ndarray:
             return self._run_placed(inputs, out, finite)
-        rows = _rows(inputs)
-        if "u" in inputs and rows % _TOGETHER and isinstance(noise := inputs["u"], np.ndarray):
+        first = next(iter(inputs.values()))
+        rows = len(first) if type(first) is np.ndarray else _rows(inputs)  # another call counts beside a run of 0.03 ms
+        if self._in_fours and rows % _TOGETHER and isinstance(noise := inputs["u"], np.ndarray):
             return self._run_in_fours(noise, out)
         try:
             if self._isolated or (out is None and not self.binds):

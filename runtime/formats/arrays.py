@@ -69,9 +69,10 @@ def check_codes(values: Any, size: int, name: str) -> NDArray[np.float32]:
         InvalidInput: wrong rank or size, no numbers, a value that is not finite, or no rows.
     """
     array = as_array(values, name)
-    if array.ndim != 2 or array.shape[1] != size or len(array) == 0:
-        raise InvalidInput(f"{name} has shape {list(array.shape)}, expected [n, {size}] with n >= 1")
-    if array.dtype.kind not in "fiub":
+    shape = array.shape
+    if len(shape) != 2 or shape[1] != size or shape[0] == 0:
+        raise InvalidInput(f"{name} has shape {list(shape)}, expected [n, {size}] with n >= 1")
+    if array.dtype is not FLOAT32 and array.dtype.kind not in "fiub":
         raise InvalidInput(f"{name} has dtype {array.dtype}, expected finite floats")
     array = contiguous_float32(array)
     if not _all_finite(array):
