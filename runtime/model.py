@@ -107,6 +107,7 @@ class Model:
     def __init__(self, engine: Engine) -> None:
         self.manifest: Manifest = engine.manifest
         self._engine = engine
+        self._widths = engine.manifest.widths  # worked out once: that counts beside a run of 0.03 ms
 
     @property
     def name(self) -> str:
@@ -663,7 +664,7 @@ class Model:
             lent = None
             if type(y) is not np.ndarray and str(getattr(y, "dtype", "")).endswith("float32"):
                 lent = self._engine.lent("decoder", y, "y", (self.manifest.classes,))  # numbers become rows on the host
-            codes["y"] = check_classes(y, self.manifest.widths) if lent is None else lent
+            codes["y"] = check_classes(y, self._widths) if lent is None else lent
             if len(codes["y"]) != len(codes["z"]):
                 raise InvalidInput(
                     f"z has {len(codes['z'])} rows and y has {len(codes['y'])}, expected the same number"

@@ -101,6 +101,27 @@ def test_every_model_of_the_wheel_is_whole_without_its_weights(python: Path, tmp
     assert "bytes, left out here" in info.stdout
 
 
+def test_the_oldest_versions_that_are_allowed_draw_and_serve(wheel: Path, tmp_path: Path) -> None:
+    """Those of every package that pyproject.toml names for the runtime and the service."""
+    oldest, folder = tmp_path / "oldest.txt", tmp_path / "environment"
+    uv: list[str | Path] = [sys.executable, "-m", "uv", "--quiet"]
+    lowest = ["--resolution", "lowest-direct", "--extra", "cpu", "--extra", "serve"]
+    subprocess.run([*uv, "pip", "compile", ROOT / "pyproject.toml", *lowest, "-o", oldest], check=True)
+    subprocess.run([*uv, "venv", "--python", sys.executable, folder], check=True)
+    python = folder / "bin" / "python"
+    install = [*uv, "pip", "install", "--python", python]
+    subprocess.run([*install, "-r", oldest], check=True)
+    subprocess.run([*install, "--no-deps", wheel], check=True)
+    newest = load("mnist-gauss").sample(16, seed=0)
+    command: list[str | Path] = [python.with_name("aae-zoo"), "sample", "-n", "16", "-o", "digits.npy"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert np.allclose(np.load(tmp_path / "digits.npy"), newest, atol=1e-5)
+    with serving("mnist-gauss", python=python) as server:
+        assert np.allclose(server.ask("/sample?n=16&format=npy").array, newest, atol=1e-5)
+        codes = server.ask("/encode", (tmp_path / "digits.npy").read_bytes(), NPY)
+        assert codes.status == server.ask("/metrics").status == server.ask("/docs").status == 200
+
+
 # What somebody writes who has the wheel.
 USERS_FILE = """
 import multiprocessing
@@ -147,27 +168,6 @@ def names() -> list[str]:
     except AaeZooError as error:
         return [str(error)]
 """
-
-
-def test_the_oldest_versions_that_are_allowed_draw_and_serve(wheel: Path, tmp_path: Path) -> None:
-    """Those of every package that pyproject.toml names for the runtime and the service."""
-    oldest, folder = tmp_path / "oldest.txt", tmp_path / "environment"
-    uv: list[str | Path] = [sys.executable, "-m", "uv", "--quiet"]
-    lowest = ["--resolution", "lowest-direct", "--extra", "cpu", "--extra", "serve"]
-    subprocess.run([*uv, "pip", "compile", ROOT / "pyproject.toml", *lowest, "-o", oldest], check=True)
-    subprocess.run([*uv, "venv", "--python", sys.executable, folder], check=True)
-    python = folder / "bin" / "python"
-    install = [*uv, "pip", "install", "--python", python]
-    subprocess.run([*install, "-r", oldest], check=True)
-    subprocess.run([*install, "--no-deps", wheel], check=True)
-    newest = load("mnist-gauss").sample(16, seed=0)
-    command: list[str | Path] = [python.with_name("aae-zoo"), "sample", "-n", "16", "-o", "digits.npy"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    assert np.allclose(np.load(tmp_path / "digits.npy"), newest, atol=1e-5)
-    with serving("mnist-gauss", python=python) as server:
-        assert np.allclose(server.ask("/sample?n=16&format=npy").array, newest, atol=1e-5)
-        codes = server.ask("/encode", (tmp_path / "digits.npy").read_bytes(), NPY)
-        assert codes.status == server.ask("/metrics").status == server.ask("/docs").status == 200
 
 
 def test_a_users_program_is_fully_typed(python: Path, tmp_path: Path) -> None:
