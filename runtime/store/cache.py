@@ -315,7 +315,7 @@ def _describe(folder: Path, names: dict[str, tuple[str, ...]]) -> CachedModel:
     except InvalidBundle:
         return CachedModel("-", "-", "damaged", *about)
     sizes = [
-        (folder / name).stat().st_size == record.size if (folder / name).exists() else None
+        None if (size := _bytes(folder / name)) is None else size == record.size
         for name, record in bundle.manifest.files.items()
     ]
     state = "whole" if all(sizes) else "in part"
@@ -325,7 +325,18 @@ def _describe(folder: Path, names: dict[str, tuple[str, ...]]) -> CachedModel:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    """The bytes of the files in a folder, any of which another process may move on or remove meanwhile."""
+    with suppress(FileNotFoundError):
+        return sum(_bytes(path) or 0 for path in folder.iterdir() if path.is_file())
+    return 0
+
+
+def _bytes(path: Path) -> int | None:
+    """The size of a file, or None where there is none, or no longer."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _is_named(model: CachedModel, name: str) -> bool:
