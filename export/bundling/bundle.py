@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from aae_zoo.export.bundling.anomaly import Odd, anomaly_metrics, usual
 from aae_zoo.export.bundling.document import describe, records
@@ -30,7 +31,7 @@ from aae_zoo.export.proof.tf32 import tf32_errors
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import Manifest, Tf32Error, parse_manifest
-from aae_zoo.runtime.bundles.names import MANIFEST, WEIGHTS
+from aae_zoo.runtime.bundles.names import MANIFEST, ROLES, WEIGHTS
 from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.errors import CheckpointError
@@ -152,12 +153,18 @@ def _tf32(folder: Path, source: Source, manifest: Manifest) -> tuple[Tf32Error, 
 
 
 def _write_weights(folder: Path, source: Source) -> None:
-    """Write PyTorch's weights, to fine-tune from, and which labels they know."""
-    state = source.whole.state_dict()
-    weights = {name: (v.half() if v.is_floating_point() else v).contiguous() for name, v in state.items()}
+    """Write PyTorch's weights, to fine-tune from, and which labels they know; what judged them stays with the run."""
+    state = {name: v for name, v in source.whole.state_dict().items() if name.partition(".")[0] in ROLES}
+    weights = {name: _half(v).contiguous() for name, v in state.items()}
     (folder / WEIGHTS).write_bytes(save(weights, dict(source.whole_of)))
     if source.known is not None:
         (folder / LABELS).write_text(json.dumps(source.known) + "\n", "utf-8")
+
+
+def _half(values: Tensor) -> Tensor:
+    """The same values in float16, where they are floating and it holds them exactly, as it does rounded weights."""
+    half = values.half() if values.is_floating_point() else values
+    return half if torch.equal(half.to(values.dtype), values) else values
 
 
 def _with_variants(folder: Path, source: Source, manifest: Manifest, precisions: Sequence[str]) -> Manifest:

@@ -32,13 +32,15 @@ _FLOAT16_FROM: Final = 1024
 def round_weights(module: nn.Module) -> None:
     """Round all weights, in place, to values that float16 holds, so that files of half the size lose nothing.
 
+    Variances of normalisations stay as they are: rounded, one that does nothing would change what goes through it.
+
     Raises:
         CheckpointError: a weight is not finite, or lies outside the range of float16, ±65504.
     """
     with torch.no_grad():
         for name, parameter in module.state_dict(keep_vars=True).items():
-            if not parameter.is_floating_point():
-                continue  # a count
+            if not parameter.is_floating_point() or name.endswith("running_var"):
+                continue  # the former is a count
             rounded = parameter.half().float()
             if not rounded.isfinite().all():
                 raise CheckpointError(

@@ -35,7 +35,7 @@ class BundleNetworks:
     `encoder` maps images [n, C, H, W] in [0, 1] to codes by name: z [n, latent], and where the model has them log_var
     [n, latent] and y [n, classes]. `decoder` maps z, and y where the prior is conditional, to {"image": [n, C, H, W]}
     in [0, 1]; `prior` maps noise [n, noise] in the open interval (0, 1) to z and y. The judges of an adversarial
-    training, from codes to logits, are None where there were none, or the bundle has no model.safetensors.
+    training stay with its run.
     """
 
     bundle: Bundle
@@ -43,19 +43,11 @@ class BundleNetworks:
     encoder: ImageEncoder
     decoder: BaseDecoder
     prior: BasePrior
-    discriminator: nn.Module | None = None
-    class_discriminator: nn.Module | None = None
 
     def state_dict(self) -> dict[str, Tensor]:
         """All weights, by the names that they have in a bundle's model.safetensors."""
-        parts = {
-            "encoder": self.encoder.encoder,
-            "decoder": self.decoder,
-            "prior": self.prior,
-            "discriminator": self.discriminator,
-            "class_discriminator": self.class_discriminator,
-        }
-        return {f"{p}.{name}": v for p, module in parts.items() if module for name, v in module.state_dict().items()}
+        parts = {"encoder": self.encoder.encoder, "decoder": self.decoder, "prior": self.prior}
+        return {f"{p}.{name}": v for p, module in parts.items() for name, v in module.state_dict().items()}
 
 
 def load_networks(name: str | os.PathLike[str]) -> BundleNetworks:
@@ -76,17 +68,14 @@ def load_networks(name: str | os.PathLike[str]) -> BundleNetworks:
     recipe = recipe_of(bundle.manifest)
     with torch.random.fork_rng([]), torch.device("cpu"):
         try:
-            model, objective = build(recipe, bundle.manifest.image.axes)
+            model, _ = build(recipe, bundle.manifest.image.axes)
         except InvalidRecipe as error:
             raise InvalidBundle(f"the recipe of {bundle.manifest.name} makes no networks: {error}") from None
     whole = not bundle.leaves_out(WEIGHTS) and WEIGHTS in bundle.manifest.files
     weights = parse_weights(bundle.read(WEIGHTS), bundle.manifest.name) if whole else read_initialisers(bundle, model)
-    state = {**objective.state_dict(), **model.state_dict()}
+    state = model.state_dict()
     take_weights(state, state if whole else _of_graphs(model), weights, bundle.manifest.name)
-    judges = {n: m.eval() for n, m in objective.named_children() if whole and "discriminator" in n}
-    networks = BundleNetworks(
-        bundle, recipe, ImageEncoder(model).eval(), model.decoder.eval(), model.prior.eval(), **judges
-    )
+    networks = BundleNetworks(bundle, recipe, ImageEncoder(model).eval(), model.decoder.eval(), model.prior.eval())
     _check_outputs(networks)
     return networks
 
