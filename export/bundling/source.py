@@ -46,7 +46,7 @@ class Source:
     labels      the names of the classes that the encoder tells or the prior draws; none where those are attributes
     networks    what each graph is made from, by its role: from inputs by name to outputs by name
     measured    the same, as its figures are measured
-    whole       all networks by name, as model.safetensors has them, and its metadata `whole_of`
+    whole       all networks of the training by name; model.safetensors has those of the graphs, with `whole_of`
     figures     figures that are known beside those of the networks
     provenance  what made the model
     known       the labels that training knew, where it knew some

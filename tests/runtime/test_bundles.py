@@ -286,7 +286,7 @@ def test_a_precision_that_is_not_there(small_bundle: Path) -> None:
 def test_unknown_models_and_the_nearest_name(refused: Callable[..., str], no_leftovers: Path) -> None:
     output = no_leftovers / "x.png"
     assert "there is no model 'mnist-gaus'; did you mean mnist-gauss?" in refused("sample", "mnist-gaus", "-o", output)
-    assert "there is no model 'zzz'; there are: avatars-gauss, avatars-style, digits-gauss, " in refused("info", "zzz")
+    assert "there is no model 'zzz'; there are: avatars-gauss, avatars-style, avatars-vae, " in refused("info", "zzz")
     assert "there is no folder ./nowhere" in refused("info", "./nowhere")
     assert "org/nowhere is not in the cache" in refused("info", "org/nowhere")
     assert "org/nowhere@v1 is not in the cache" in refused("info", "org/nowhere@v1")
