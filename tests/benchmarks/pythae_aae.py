@@ -1,11 +1,12 @@
 """A model beside pythae's Adversarial_AE, trained for the same time on the same data, measured in the same way.
 
     pip install pythae
-    python tests/benchmarks/pythae_aae.py RUN docs/pythae.md
+    python tests/benchmarks/pythae_aae.py RUN docs/pythae.md [RATES...]
 
 RUN is a finished run of this machine, of mnist-gauss8 or avatars-gauss. pythae's model has the networks that it comes
 with for images of that size and its own trainer, a code of as many numbers, and the batch of our recipe; it is trained
-for as many seconds as RUN was, once for each of some learning rates, since the best one for it need not be ours.
+for as many seconds as RUN was, once for each of some learning rates, since the best one for it need not be ours. The
+table says how many steps it made in that time.
 """
 
 import sys
@@ -44,9 +45,10 @@ class Stopwatch(TrainingCallback):  # type: ignore[misc]
     """Ends the training when its seconds have passed, the time of evaluation on the validation images included."""
 
     def __init__(self, seconds: float) -> None:
-        self.end = time.perf_counter() + seconds
+        self.end, self.steps = time.perf_counter() + seconds, 0
 
     def on_train_step_end(self, *_: Any, **__: Any) -> None:
+        self.steps += 1
         if time.perf_counter() > self.end:
             raise TimeIsUp
 
@@ -71,8 +73,8 @@ class Decoder(BaseDecoder):
         return image.clamp(1e-6, 1 - 1e-6).logit()
 
 
-def train_pythae(run: Run, dataset: Dataset, seconds: float, rate: float) -> nn.Module:
-    """The model of pythae after that many seconds at a learning rate."""
+def train_pythae(run: Run, dataset: Dataset, seconds: float, rate: float) -> tuple[nn.Module, int]:
+    """The model of pythae after that many seconds at a learning rate, and how many steps those were."""
     settings = run.recipe.training
     shape = Adversarial_AE_Config(input_dim=dataset.image_shape, latent_dim=run.recipe.prior.size)
     model = Adversarial_AE(shape, **networks(shape))
@@ -88,17 +90,18 @@ def train_pythae(run: Run, dataset: Dataset, seconds: float, rate: float) -> nn.
     )
     kept = run.recipe.data.validation_count(len(dataset.train_images))
     images = to_float(dataset.train_images)
+    stopwatch = Stopwatch(seconds)
     trainer = AdversarialTrainer(
         model=model,
         train_dataset=as_pythae(images[:-kept]),
         eval_dataset=as_pythae(images[-kept:]),
         training_config=config,
-        callbacks=[Stopwatch(seconds)],
+        callbacks=[stopwatch],
     )
     with suppress(TimeIsUp):
         trainer.train()
     trained: nn.Module = model.cpu().eval()
-    return trained
+    return trained, stopwatch.steps
 
 
 def networks(shape: Adversarial_AE_Config) -> dict[str, nn.Module]:
@@ -121,11 +124,12 @@ def main() -> None:
     torch.set_num_threads(facts["threads"])
     dataset = load_data(run.recipe.data, run.data(None))
     metrics = {name: run.read_json("metrics.json")}
-    for rate in RATES:
+    for rate in [float(text) for text in sys.argv[3:]] or RATES:
         adapter, _ = build(run.recipe, dataset.image_shape)
-        theirs = train_pythae(run, dataset, facts["training_seconds"], rate)
+        theirs, steps = train_pythae(run, dataset, facts["training_seconds"], rate)
         adapter.encoder, adapter.decoder = Encoder(theirs), Decoder(theirs)
-        metrics[f"Adversarial_AE, learning rate {rate:g}"] = measure(Networks(adapter), dataset, run.recipe.data)
+        key = f"Adversarial_AE, learning rate {rate:g}, {steps:,} steps"
+        metrics[key] = measure(Networks(adapter), dataset, run.recipe.data)
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{facts['threads']} threads"
     lines = [
         f"# {name} beside pythae",
