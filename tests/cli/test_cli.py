@@ -103,7 +103,7 @@ def test_encode_to_stdout_is_an_array_and_nothing_else(two_digits: Path) -> None
 
 def test_list_info_and_pull(aae_zoo: AaeZoo) -> None:
     assert re.search(r"^mnist-plane +shipped", aae_zoo("list").out, re.MULTILINE)
-    assert re.search(r"^mnist-plane +shipped +16.8 MB +0.0352 +180.5 +Draws ", aae_zoo("list").out, re.MULTILINE)
+    assert re.search(r"^mnist-plane +shipped +14.8 MB +0.0352 +180.5 +Draws ", aae_zoo("list").out, re.MULTILINE)
     entries = json.loads(aae_zoo("list", "--json").out)
     assert "mnist-plane" in [entry["name"] for entry in entries]
     text = aae_zoo("info", "mnist-plane").out
