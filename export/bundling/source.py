@@ -77,14 +77,7 @@ def open_source(run: Run, data: Path | Dataset | None, false_alarms: float | Non
         DatasetError: the data set is missing or damaged, or is not the one that the run was trained on.
     """
     recipe, facts = run.recipe, run.read_json("run.json")
-    dataset = data if isinstance(data, Dataset) else load_data(recipe.data, run.data(data))
-    dataset = with_attributes(dataset, recipe.data)
-    if dataset.md5s != facts["dataset_md5"]:
-        raise DatasetError(
-            f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "
-            f"{', '.join(dataset.md5s.values())}, expected {', '.join(facts['dataset_md5'].values())}; "
-            "give it with --data"
-        )
+    dataset = _trained_on(run, facts, data)
     model, objective = load_model(run, dataset.image_shape)
     fold_normalisations(objective)
     round_weights(objective)
@@ -118,6 +111,19 @@ def open_source(run: Run, data: Path | Dataset | None, false_alarms: float | Non
         known=run.read_json(LABELS) if (run.folder / LABELS).exists() else None,
         lite=lite,
     )
+
+
+def _trained_on(run: Run, facts: Mapping[str, Any], data: Path | Dataset | None) -> Dataset:
+    """The data set of a run, or refuse another one."""
+    dataset = data if isinstance(data, Dataset) else load_data(run.recipe.data, run.data(data))
+    dataset = with_attributes(dataset, run.recipe.data)
+    if dataset.md5s != facts["dataset_md5"]:
+        raise DatasetError(
+            f"{dataset.name} is not the data that {run.folder} was trained on: its files have the md5s "
+            f"{', '.join(dataset.md5s.values())}, expected {', '.join(facts['dataset_md5'].values())}; "
+            "give it with --data"
+        )
+    return dataset
 
 
 def _scaled(detector: nn.Module, validation: Tensor, false_alarms: float | None) -> tuple[nn.Module, DetectorLimits]:

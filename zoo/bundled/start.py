@@ -4,29 +4,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from aae_zoo.runtime.bundles.names import ROLES
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.bundled.networks import BundleNetworks
 from aae_zoo.zoo.recipe import Recipe
 
 
 @torch.no_grad()
-def begin_with(networks: BundleNetworks, recipe: Recipe, objective: nn.Module) -> dict[str, Any]:
-    """Write into an objective of `recipe` all layers of a bundle's networks that fit; where they came from.
+def begin_with(networks: BundleNetworks, recipe: Recipe, model: Autoencoder) -> dict[str, Any]:
+    """Write into an autoencoder of `recipe` all layers of a bundle's networks that fit; where they came from.
 
     That is the bundle's name, version and manifest's SHA-256, and the names of the layers that were taken and of those
-    that stay as they are, as far as an autoencoder has them: what judges it in training always begins anew. A layer
-    fits if all its weights have the shapes of the bundle's.
+    that stay as they are. A layer fits if all its weights have the shapes of the bundle's.
 
     Raises:
         InvalidInput: the bundle's networks are of another kind than the recipe's, or no layer of them fits.
     """
     manifest = networks.bundle.manifest
     _check_kinds(networks, recipe)
-    weights = networks.state_dict()
-    state = {name: values for name, values in objective.state_dict().items() if name.partition(".")[0] in ROLES}
+    weights, state = networks.state_dict(), model.state_dict()
     fits = _layers_that_fit(weights, state)
     if not any(fit and layer.startswith(("encoder.", "decoder.")) for layer, fit in fits.items()):
         raise InvalidInput(

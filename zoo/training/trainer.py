@@ -239,7 +239,7 @@ class Trainer:
 
     def _begin_with(self, name: str) -> dict[str, Any]:
         """Take the layers of a model that fit, and say which do not."""
-        began = begin_with(load_networks(name), self.run.recipe, self.objective)
+        began = begin_with(load_networks(name), self.run.recipe, self.model)
         new = f"; new are {', '.join(began['new'])}" if began["new"] else ""
         taken = f"{len(began['layers'])} of {len(began['layers'] + began['new'])} layers"
         tqdm.write(f"{taken} begin as in {began['name']} {began['version']}{new}", file=sys.stderr)
