@@ -1,4 +1,4 @@
-"""The routes for people and scripts: sample, encode and decode, with pictures and .npy arrays."""
+"""The routes for people and scripts: from sample to score and maps, with pictures and .npy arrays."""
 
 import io
 from functools import partial
