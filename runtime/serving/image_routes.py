@@ -243,7 +243,7 @@ def add_score(app: FastAPI, service: Service) -> None:
 
 def _judged(parts: Arrays, images: NDArray[np.float32], limits: ScoreLimits | None) -> Scores:
     if limits is None or "score" in parts:
-        return judge_detected(parts["score"], contrast_of(images), limits.contrast if limits else 0.0)
+        return judge_detected(parts["score"], contrast_of(images), limits)
     return judge(parts["reconstruction"], parts["distance"], parts["contrast"], limits)
 
 
