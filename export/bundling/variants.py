@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 from torch import Generator
 
-from aae_zoo.export.bundling.graphs import OPSET
 from aae_zoo.export.proof.metrics import Graphs
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
+from aae_zoo.runtime.checks.clauses import OPSET
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
