@@ -1,6 +1,6 @@
-"""aae-zoo list, info, check and doctor: what there is, and whether it is as it should be.
+"""aae-zoo list, info and doctor: what there is, and whether it is as it should be.
 
-Only check and doctor import ONNX Runtime.
+Only doctor imports ONNX Runtime.
 """
 
 from collections.abc import Mapping

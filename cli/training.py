@@ -11,7 +11,7 @@ from aae_zoo.cli.options import ImagesIn, Invert, Json, NodeModules, Range, Resi
 from aae_zoo.cli.printing import note, print_json, print_table, say
 from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.store.catalogue import names_model
+from aae_zoo.runtime.store.catalogue import as_name, names_model
 
 if TYPE_CHECKING:
     from aae_zoo.zoo.training.run import Run
@@ -171,11 +171,9 @@ def export(
         manifest = export_bundle(
             Path(run), output, data=data, replace=replace, seeds=seed_run or (), variants=variant or (), anyway=anyway
         )
-    # A plain name could be that of a model of the catalogue.
-    bundle = output if len(output.parts) > 1 else f"./{output}"
     say(
         f"{manifest.name} {manifest.version}, {manifest.size / 1e6:.1f} MB, in {output}; "
-        f"next: aae-zoo sample {shlex.quote(str(bundle))}"
+        f"next: aae-zoo sample {shlex.quote(as_name(output))}"
     )
 
 

@@ -389,9 +389,9 @@ class Model:
             InvalidInput: the bundle has no anomaly score, or images as for `encode`.
         """
         if self._engine.detects and not maps and not how and self._is_one(images):
-            image, limits = check_range(images), self.manifest.score
+            image = check_range(images)
             score = self._engine.graph(SCORE).run({"image": image})["score"]
-            return judge_detected_one(score, image, limits.contrast if limits else 0.0)
+            return judge_detected_one(score, image, self.manifest.score)
         given = self._images(images, **how)
         return self._scores(self._score_job(given, maps=maps).collect(), given)
 
@@ -422,10 +422,9 @@ class Model:
         return scores
 
     def _judged(self, parts: Arrays) -> Scores:
-        if not self._engine.detects:
-            return judge(parts["error"], parts["distance"], parts["contrast"], self.score_limits)
-        limits = self.manifest.score
-        return judge_detected(parts["score"], parts["contrast"], limits.contrast if limits else 0.0)
+        if self._engine.detects:
+            return judge_detected(parts["score"], parts["contrast"], self.manifest.score)
+        return judge(parts["error"], parts["distance"], parts["contrast"], self.score_limits)
 
     @property
     def threshold(self) -> float:

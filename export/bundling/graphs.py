@@ -20,11 +20,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from aae_zoo.export.bundling.untraceable import check_traced, quiet, why_not
 from aae_zoo.runtime.bundles.graph_metadata import METADATA_PREFIX
 from aae_zoo.runtime.bundles.graph_operators import COPIES
+from aae_zoo.runtime.checks.clauses import IR_VERSION, OPSET
 from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.zoo.networks.conv import pass_through
 
-OPSET: Final = 18
-IR_VERSION: Final = 8
 # Below this many elements a float16 copy and its Cast cost more than they save.
 _FLOAT16_FROM: Final = 1024
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 from torch import Generator
 
-from aae_zoo.export.bundling.graphs import OPSET
 from aae_zoo.export.proof.metrics import Graphs
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
+from aae_zoo.runtime.checks.clauses import OPSET
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
@@ -46,6 +46,7 @@ LITE_LOSS: Final = 0.05
 ERROR_SLACK: Final = 0.1
 SPEED_PAIRS: Final = 15
 _CALIBRATION: Final = 1000
+_BATCH: Final = 100
 # Which images are for validation, and whose the classes are, decides none of the figures of variants.
 _ANY: Final = DataSettings(dataset="any", validation=2)
 
@@ -219,9 +220,9 @@ def _int8(content: bytes, inputs: Arrays) -> ModelProto:
         logging.disable(disabled)
 
 
-def _batches(inputs: Arrays, size: int = 100) -> Iterator[Arrays]:
-    for start in range(0, len(next(iter(inputs.values()))), size):
-        yield {name: values[start : start + size] for name, values in inputs.items()}
+def _batches(inputs: Arrays) -> Iterator[Arrays]:
+    for start in range(0, len(next(iter(inputs.values()))), _BATCH):
+        yield {name: values[start : start + _BATCH] for name, values in inputs.items()}
 
 
 def _tidy(variant: ModelProto, model: ModelProto) -> ModelProto:

@@ -26,7 +26,7 @@ def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
     return (
         "\n\n".join(
             [
-                front_matter(manifest, METRIC_NAMES),
+                front_matter(manifest),
                 f"# {markdown(manifest.title)}",
                 f"{markdown(manifest.description)}: **{manifest.name}** {manifest.version}, {_architecture(manifest)}.",
                 _pictures(manifest),

@@ -1,9 +1,9 @@
 """The Hub's metadata of a model card: what it searches and shows, as YAML before the Markdown."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from aae_zoo.export.card.config import LIBRARY, objective
+from aae_zoo.export.card.figures import METRIC_NAMES
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import OWN_MODULES
 from aae_zoo.runtime.store.hub import check_timeouts
@@ -26,8 +26,8 @@ def _arxiv_tags(manifest: Manifest) -> list[str]:
     return [f"arxiv:{number}"] if number else []
 
 
-def front_matter(manifest: Manifest, names: Mapping[str, str]) -> str:
-    """Licence, library, data set, tags and results of a manifest, `names` being those of its metrics.
+def front_matter(manifest: Manifest) -> str:
+    """Licence, library, data set, tags and results of a manifest.
 
     Written by the Hub client's own classes, which refuse what the Hub would not take.
     """
@@ -47,7 +47,7 @@ def front_matter(manifest: Manifest, names: Mapping[str, str]) -> str:
             dataset_name=dataset,
             dataset_split="test",
             metric_type=key,
-            metric_name=names[key],
+            metric_name=METRIC_NAMES[key],
             metric_value=metrics[key],
         )
         for key in _RESULTS

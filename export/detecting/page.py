@@ -12,6 +12,7 @@ from aae_zoo.export.detecting.promise import CONFIDENCE, percent
 from aae_zoo.export.pages.report import Card, Report, Section, thumbnail, write_report
 from aae_zoo.runtime.drawing.maps import Maps
 from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.store.catalogue import as_name
 from aae_zoo.zoo.training.trainer import duration
 
 _SHOWN: Final = 12
@@ -52,9 +53,7 @@ def lines(made: Detector) -> list[str]:
 
 def next_command(made: Detector) -> list[str]:
     """The words of the command that uses a detector."""
-    # A plain name could be that of a model of the catalogue.
-    bundle = str(made.bundle) if len(made.bundle.parts) > 1 else f"./{made.bundle}"
-    return ["aae-zoo", "score", bundle, "new/", "--resize"]
+    return ["aae-zoo", "score", as_name(made.bundle), "new/", "--resize"]
 
 
 def false_alarms_text(made: Detector) -> str:

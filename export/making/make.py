@@ -17,6 +17,7 @@ from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import ImageShape, Manifest
 from aae_zoo.runtime.errors import CheckpointError, InvalidBundle, MissingBackend
+from aae_zoo.runtime.store.catalogue import as_name
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.measure.health import opinion, problems
 from aae_zoo.zoo.recipe import Recipe, load_recipe, plain
@@ -175,7 +176,7 @@ def _say_beforehand(counts: dict[str, int], dataset: Dataset, run: Path) -> None
 
 def lines(made: Made) -> list[str]:
     """What to say at the end: what there is, what it thinks of itself, and how to use and to publish it."""
-    bundle, name = _path(made.bundle), f"YOU/{made.manifest.name}"
+    bundle, name = shlex.quote(as_name(made.bundle)), f"YOU/{made.manifest.name}"
     page = shlex.quote(str(made.page))
     shown = [
         f"page: python -m http.server -d {page} shows it at http://localhost:8000",
@@ -189,8 +190,3 @@ def lines(made: Made) -> list[str]:
         f"to publish the model: aae-zoo publish {bundle} --repo {name} --private",
         *(shown if made.page else []),
     ]
-
-
-def _path(bundle: Path) -> str:
-    """A bundle as an argument: a plain name could be that of a model of the catalogue."""
-    return shlex.quote(str(bundle) if len(bundle.parts) > 1 else f"./{bundle}")

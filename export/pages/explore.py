@@ -99,9 +99,9 @@ def explore_all(
     return [bundle.manifest for bundle in bundles]
 
 
-def serve(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+def serve(folder: Path) -> ThreadingHTTPServer:
     """A static server of `folder` on loopback, at any free port; the caller runs and closes it."""
-    return ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, directory=str(folder)))
+    return ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
 
 
 class _Handler(SimpleHTTPRequestHandler):

@@ -13,7 +13,7 @@ from aae_zoo.runtime.drawing.grid import grid
 # The banner in tiles: the project's name in clothes, on digits.
 _ROWS, _COLUMNS = 11, 46
 _DIGITS, _CLOTHES = "mnist-gauss", "fashion-gauss8"
-_SEED = 1
+_SEED, _TEMPERATURE = 1, 0.7
 _SIDE: Final = 28
 # Another processor may round a gray level the other way, which its colour follows.
 _ROUNDING: Final = 4
@@ -47,7 +47,7 @@ def _samples(folder: Path) -> Image.Image:
 def _banner(models: Path) -> Image.Image:
     """Samples of two models, those of one where the project's name is written: each of them once, none a photograph."""
     letters = _letters()[..., None, None]
-    tiles = np.where(letters, _tiles(models / _CLOTHES, 0.7), _tiles(models / _DIGITS, 0.7) * 0.4)
+    tiles = np.where(letters, _tiles(models / _CLOTHES), _tiles(models / _DIGITS) * 0.4)
     value = Image.fromarray(np.round(255 * _mosaic(tiles)).astype(np.uint8))
     hue = np.linspace(0, 230, value.width).astype(np.uint8)
     colour = np.where(_mosaic(np.broadcast_to(letters, tiles.shape)), 150, 0).astype(np.uint8)
@@ -55,10 +55,10 @@ def _banner(models: Path) -> Image.Image:
     return Image.merge("HSV", bands).convert("RGB")
 
 
-def _tiles(folder: Path, temperature: float) -> NDArray[np.float32]:
+def _tiles(folder: Path) -> NDArray[np.float32]:
     """As many samples as the banner has tiles, each as bright as can be, [rows, columns, 28, 28]."""
     with load(str(folder)) as model:
-        images = model.sample(_ROWS * _COLUMNS, seed=_SEED, temperature=temperature)[:, 0]
+        images = model.sample(_ROWS * _COLUMNS, seed=_SEED, temperature=_TEMPERATURE)[:, 0]
     bright: NDArray[np.float32] = images / images.max((1, 2), keepdims=True)
     return bright.reshape(_ROWS, _COLUMNS, _SIDE, _SIDE)
 

@@ -155,10 +155,9 @@ def _replay(bundle: Bundle) -> None:
     failed = [comparison for comparison in verify(str(bundle.folder), device="cpu") if not comparison.passed]
     if failed:
         first = failed[0]
-        found = first.problem or f"a {first.measure} of {first.value:.3g}, expected {first.gate:g}"
         raise ParityError(
             f"the {first.graph} of {bundle.manifest.name} differs from its golden outputs at batch {first.batch}: "
-            f"{found}; export the model again"
+            f"{first.found}; export the model again"
         )
 
 

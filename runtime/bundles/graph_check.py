@@ -214,9 +214,9 @@ def _name(values: list[Value], where: str) -> str:
     return name
 
 
-def _number(values: list[Value], default: int = 0) -> int:
-    """The signed number of a field that is there once at most."""
-    return integers(values, "")[0] if values else default
+def _number(values: list[Value]) -> int:
+    """The signed number of a field that is there once at most, 0 where it is not."""
+    return integers(values, "")[0] if values else 0
 
 
 def _check_nodes(nodes: list[Value], known: Known, declared: frozenset[str]) -> dict[str, str]:

@@ -309,6 +309,9 @@ class _Fields:
         self.document: dict[str, Any] = document
 
     def records(self, key: str, record: type) -> "list[_Fields]":
+        """The objects of an optional list."""
+        if self.lacks(key):
+            return []
         values: list[object] = self._get(key, list, "a list of objects")
         if len(values) > MOST_RECORDS:
             raise self.wrong(key, f"at most {MOST_RECORDS} objects")
@@ -412,8 +415,6 @@ def _manifest(fields: _Fields) -> Manifest:
 
 
 def _attributes(fields: _Fields, noise: int) -> tuple[Attribute, ...]:
-    if fields.lacks("attributes"):
-        return ()
     return tuple(
         Attribute(
             name=entry.text("name"),
@@ -473,8 +474,6 @@ def _detector(fields: _Fields) -> DetectorLimits:
 
 
 def _tf32(fields: _Fields) -> tuple[Tf32Error, ...]:
-    if fields.lacks("tf32"):
-        return ()
     return tuple(
         Tf32Error(each.text("graph"), each.text("precision"), each.number("difference"), each.number("rms"))
         for each in fields.records("tf32", Tf32Error)

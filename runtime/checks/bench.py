@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from aae_zoo.runtime.checks.card_bench import CardTiming, card_bench, card_timings
+from aae_zoo.runtime.checks.card_bench import CardTiming, card_bench, card_timings, seconds
 from aae_zoo.runtime.engine.devices import CUDA, Device
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.formats.arrays import Arrays
@@ -108,14 +108,6 @@ def medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
     """The median of the first of each pair, of the second, and of their ratio pair by pair."""
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
     return a, b, statistics.median(x / y for x, y in pairs)
-
-
-def seconds(work: Callable[[], object], repeat: int = 1) -> float:
-    """The seconds of one call, the mean of `repeat`."""
-    started = time.perf_counter()
-    for _ in range(repeat):
-        work()
-    return (time.perf_counter() - started) / repeat
 
 
 def _start(name: str, device: Device, threads: int | None) -> Iterator[Timing]:

@@ -175,17 +175,18 @@ def in_turn(works: Works, rounds: int | None = None) -> dict[str, float]:
     """The median seconds of a call of each, measured in turn, in another order each time."""
     names = list(works)
     for _ in range(_FIRST_RUNS):
-        slowest = max(_seconds(works[name], 1) for name in names)
+        slowest = max(seconds(works[name]) for name in names)
     repeat = max(1, round(_SECONDS / slowest))
     measured: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds or _ROUNDS):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            measured[name].append(_seconds(works[name], repeat))
+            measured[name].append(seconds(works[name], repeat))
     return {name: statistics.median(values) for name, values in measured.items()}
 
 
-def _seconds(work: Callable[[], object], repeat: int) -> float:
+def seconds(work: Callable[[], object], repeat: int = 1) -> float:
+    """The seconds of one call, the mean of `repeat`."""
     started = time.perf_counter()
     for _ in range(repeat):
         work()

@@ -5,7 +5,6 @@ or ParityError on the way is one more.
 """
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -368,8 +367,7 @@ def _array_problems(arrays: Arrays, subject: Subject) -> Iterator[str]:
 def _golden_replayed(subject: Subject) -> Iterator[str]:
     for c in verify(str(subject.folder.absolute()), device="cpu"):
         if not c.passed:
-            found = c.problem or f"a {c.measure} of {math.nan if c.value is None else c.value:.3g}, expected {c.gate:g}"
-            yield f"the {c.graph} in {c.precision} at batch {c.batch}: {found}"
+            yield f"the {c.graph} in {c.precision} at batch {c.batch}: {c.found}"
 
 
 @_clause(

@@ -80,6 +80,11 @@ class Comparison:
     passed: bool
     problem: str | None
 
+    @property
+    def found(self) -> str:
+        """What was found, and what was expected."""
+        return self.problem or f"a {self.measure} of {self.value:.3g}, expected {self.gate:g}"
+
 
 def verify(name: str, *, device: str = "auto", precision: str | None = None, isolate: bool = False) -> list[Comparison]:
     """Run the golden inputs of a model through its graphs and compare with PyTorch's outputs, in several batch sizes.
@@ -176,7 +181,7 @@ def _outputs(run: Run, given: Arrays, batch: int) -> Arrays | str:
     try:
         return replay(run, given, batch)
     except Exception as error:  # any error of ONNX Runtime's means that the graph does not run here
-        return " ".join(str(error).split())[:300]
+        return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _compare(

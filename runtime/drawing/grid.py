@@ -8,18 +8,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from aae_zoo.runtime.drawing.saving import save_arrays, write_file
+from aae_zoo.runtime.drawing.saving import BLOCK, png_text, save_arrays, write_file
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_folder, check_space
 from aae_zoo.runtime.formats.arrays import MOST
 from aae_zoo.runtime.formats.stream import Stream
-from aae_zoo.runtime.ownership import SOFTWARE
 
 _GRID_WIDTH: Final = 480
-# What a file takes at least on usual disks.
-_BLOCK: Final = 4096
 
 # Images, or those that a stream gives batch by batch.
 Results = NDArray[np.float32] | Stream
@@ -49,7 +45,7 @@ def save_images(images: Results, output: str, *, columns: int | None = None, gap
         else:
             save_arrays({"image": images}, output)
     elif output and (output.endswith("/") or not suffix or path.is_dir()):
-        check_space(path, images.shape[0] * _BLOCK)
+        check_space(path, images.shape[0] * BLOCK)
         with atomic_folder(path) as folder:
             width = max(4, len(str(images.shape[0] - 1)))
             for number, pixels in enumerate(_each(images)):
@@ -77,9 +73,7 @@ def save_picture(picture: Image.Image, output: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    ours = PngInfo()
-    ours.add_text("Software", SOFTWARE)
-    write_file(output, lambda stream: picture.save(stream, "PNG", pnginfo=ours))
+    write_file(output, lambda stream: picture.save(stream, "PNG", pnginfo=png_text()))
 
 
 def grid(images: Results, columns: int | None = None, *, gap: int = 2, scale: int | None = None) -> Image.Image:

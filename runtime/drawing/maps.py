@@ -6,21 +6,18 @@ from typing import Any, Final
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from aae_zoo.runtime.drawing.grid import to_uint8
+from aae_zoo.runtime.drawing.saving import BLOCK, png_text
 from aae_zoo.runtime.files import atomic_folder, check_space
 from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.latent.score import Figures, Scores, joined
-from aae_zoo.runtime.ownership import SOFTWARE
 
 # The colours of a map's values of 0 and of 1 and more, how much of the picture they cover, and from which value on.
 _WEAK: Final = np.array([255, 200, 0], np.float32)
 _STRONG: Final = np.array([215, 0, 40], np.float32)
 _COVER: Final = 0.85
 _COVERING: Final = 0.4
-# What a file takes at least on usual disks.
-_BLOCK: Final = 4096
 
 
 class Maps(Sequence[Figures]):
@@ -77,9 +74,8 @@ def save_overlays(scored: Iterable[Scores], names: Sequence[str], output: Path) 
     Raises:
         OutputError: the folder exists already or cannot be written, or the disk has no space for it.
     """
-    check_space(output, len(names) * _BLOCK)
-    parts, ours = [], PngInfo()
-    ours.add_text("Software", SOFTWARE)
+    check_space(output, len(names) * BLOCK)
+    parts, ours = [], png_text()
     with atomic_folder(output) as folder:
         each = _file_names(names)
         for part in scored:

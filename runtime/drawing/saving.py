@@ -1,16 +1,21 @@
-"""What commands write: arrays, and bytes into a file or to stdout."""
+"""What commands write: arrays, bytes into a file or to stdout, and what says in a PNG file whose it is."""
 
 import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngInfo
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_file, output_errors
+from aae_zoo.runtime.ownership import SOFTWARE
+
+# What a file takes at least on usual disks.
+BLOCK: Final = 4096
 
 
 def save_arrays(arrays: dict[str, NDArray[Any]], output: str) -> None:
@@ -44,3 +49,10 @@ def write_file(output: str, write: Callable[[IO[bytes]], object]) -> None:
         return
     with atomic_file(Path(output)) as temporary, temporary.open("wb") as stream:
         write(stream)
+
+
+def png_text() -> PngInfo:
+    """What a PNG file says of itself: that aae-zoo wrote it."""
+    ours = PngInfo()
+    ours.add_text("Software", SOFTWARE)
+    return ours

@@ -263,16 +263,11 @@ class Engine:
         shapes = {"z": (self.manifest.latent,), "error": (), "distance": (), "contrast": (), "brightness": ()}
         return self._figures(images, self.batch, shapes, self._score, maps=maps)
 
-    def detect(self, images: NDArray[np.float32], maps: bool = False) -> Arrays:
-        """What the detector gives for as many images as its batch, or fewer."""
-        graph = self.graph(DETECTOR if maps else SCORE)
-        return {**graph.run({"image": images}), "contrast": contrast_of(images)}
-
     def detect_job(self, images: Images, *, maps: bool = False) -> Job:
         """The detector's score, the contrast, and with `maps` the detector's map."""
         shapes: dict[str, tuple[int, ...]] = {"score": (), "contrast": ()}
         batch = self.graph(DETECTOR if maps else SCORE).batch
-        return self._figures(images, batch, shapes, self.detect, maps=maps)
+        return self._figures(images, batch, shapes, self._detect, maps=maps)
 
     def _figures(
         self,
@@ -313,6 +308,10 @@ class Engine:
     def _images(self, count: int, begin: Callable[[slice, Arrays | None], Finish]) -> Job:
         decoder = self.graph("decoder")
         return Job(count, decoder.batch, decoder.outputs, begin, decoder.ahead, self._room(decoder))
+
+    def _detect(self, images: NDArray[np.float32], maps: bool) -> Arrays:
+        graph = self.graph(DETECTOR if maps else SCORE)
+        return {**graph.run({"image": images}), "contrast": contrast_of(images)}
 
     def _score(self, images: NDArray[np.float32], maps: bool) -> Arrays:
         codes = self.graph("encoder").run({"image": images})

@@ -1,6 +1,7 @@
 """NVIDIA's GPUs, as their driver lists them, so that a device that is not there can be told from one that fails."""
 
 import ctypes
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -41,14 +42,8 @@ def driver_version() -> str | None:
 
     https://docs.nvidia.com/deploy/nvml-api/group__nvmlSystemQueries.html
     """
-    for name in _MANAGEMENT:
-        with suppress(OSError):
-            return _version(ctypes.CDLL(name))
-    return None
-
-
-def _version(management: ctypes.CDLL) -> str | None:
-    if management.nvmlInit_v2():
+    management = _library(_MANAGEMENT)
+    if management is None or management.nvmlInit_v2():
         return None
     text = ctypes.create_string_buffer(_LONGEST_NAME)
     failed = management.nvmlSystemGetDriverVersion(text, _LONGEST_NAME)
@@ -71,11 +66,14 @@ def check_gpu(number: int) -> None:
 
 def driver_library() -> ctypes.CDLL | None:
     """NVIDIA's driver, or None where there is none."""
-    for name in _DRIVER:
-        try:
+    return _library(_DRIVER)
+
+
+def _library(names: Sequence[str]) -> ctypes.CDLL | None:
+    """The first of some libraries that is there."""
+    for name in names:
+        with suppress(OSError):
             return ctypes.CDLL(name)
-        except OSError:
-            continue
     return None
 
 

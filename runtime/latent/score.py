@@ -153,23 +153,28 @@ def judge(reconstruction: Figures, distance: Figures, contrast: Figures, limits:
     return Scores(scores, reconstruction, distance, scores > threshold, flat)
 
 
-def judge_detected(score: Figures, contrast: Figures, smallest: float) -> Scores:
+def judge_detected(score: Figures, contrast: Figures, limits: ScoreLimits | None) -> Scores:
     """The scores of images [n] that a detector gives, above 1 of which they are anomalous.
 
-    `smallest` is the least contrast of validation images.
+    Of the limits only the contrast counts; without any, no image is flat but one of a single value.
     """
     none = score * _NAN
-    return Scores(score, none, none, score > 1, _is_flat(contrast, smallest))
+    return Scores(score, none, none, score > 1, _is_flat(contrast, _least_contrast(limits)))
 
 
-def judge_detected_one(score: Figures, image: Figures, smallest: float) -> Scores:
+def judge_detected_one(score: Figures, image: Figures, limits: ScoreLimits | None) -> Scores:
     """The same of one image [1, C, H, W], whose contrast is only worked out where that could matter.
 
     Contrast and `judge_detected` would be a third of what the score takes.
     """
+    smallest = _least_contrast(limits)
     flat = may_be_flat(image, smallest) and bool(_is_flat(contrast_of(image), smallest)[0])
     none = _NONE.copy()
     return Scores(score, none, none, _TRUTH[score.item() > 1].copy(), _TRUTH[flat].copy())
+
+
+def _least_contrast(limits: ScoreLimits | None) -> float:
+    return limits.contrast if limits else 0.0
 
 
 def _is_flat(contrast: Figures, smallest: float) -> NDArray[np.bool_]:

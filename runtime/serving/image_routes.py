@@ -1,4 +1,4 @@
-"""The routes for people and scripts: sample, encode and decode, with pictures and .npy arrays."""
+"""The routes for people and scripts: from sample to score and maps, with pictures and .npy arrays."""
 
 import io
 from functools import partial
@@ -129,10 +129,8 @@ def add_encode(app: FastAPI, service: Service) -> None:
         and `range`, such as 0..4095, says which raw values are black and white. What was inverted, or seems to need a
         range, is said in the answer's header `notice`.
         """
-        notices = Notices(quiet=True)
-        images = await _images(request, service, how, notices)
+        images, said = await _images(request, service, how)
         codes: dict[str, Any] = {**await service.run("encode", {"image": images})}
-        said = _said(notices)
         if format == "npy":
             return Response(bodies.npy(codes["z"]), media_type=bodies.NPY, headers=said)
         found = told(codes["y"], manifest) if "y" in codes else {}
@@ -190,8 +188,7 @@ def add_reconstruct(app: FastAPI, service: Service) -> None:
         format: Literal["png", "npy"] = "png",  # noqa: A002 - the parameter's name
     ) -> Response:
         """What the model makes of images, given as for /encode: decoded from their codes, or redrawn with others."""
-        notices = Notices(quiet=True)
-        images = await _images(request, service, how, notices)
+        images, said = await _images(request, service, how)
         if with_:
             asked = Asked(manifest, parse_attributes(with_), len(images))
             asked.check_redrawn(conditional=service.conditional)
@@ -200,7 +197,7 @@ def add_reconstruct(app: FastAPI, service: Service) -> None:
             again = await service.run("decode", {"z": codes["z"], "y": y})
         else:
             again = await service.run("reconstruct", {"image": images})
-        return await _image_response(again["image"], format, _said(notices))
+        return await _image_response(again["image"], format, said)
 
 
 def add_score(app: FastAPI, service: Service) -> None:
@@ -217,12 +214,11 @@ def add_score(app: FastAPI, service: Service) -> None:
     )
     async def score(request: Request, how: Prepared) -> Response:
         """How unlike the model's training images each image is, given as for /encode, and whether it is anomalous."""
-        notices = Notices(quiet=True)
-        images = await _images(request, service, how, notices)
+        images, said = await _images(request, service, how)
         await share_of(request).take(len(images) * _SCORE_ROW, "the scores")
         parts = await service.run("detect" if service.detects else "score", {"image": images})
         found = bodies.json({**_judged(parts, images, limits).columns(), "threshold": service.threshold})
-        return Response(found, media_type=_JSON, headers=_said(notices))
+        return Response(found, media_type=_JSON, headers=said)
 
     @app.post(
         "/maps",
@@ -236,26 +232,33 @@ def add_score(app: FastAPI, service: Service) -> None:
         Both are in the size of the model's images, the array is float32 [n, 1, H, W]: 0 where an image is not odd,
         about 1 where it is.
         """
-        notices = Notices(quiet=True)
-        images = await _images(request, service, how, notices)
+        images, said = await _images(request, service, how)
         await share_of(request).take(len(images) * _SCORE_ROW + service.cost(len(images)), "the maps")
         heat = (await service.run("map", {"image": images}))["map"]
         if format == "png":
             seen = Images([""] * len(images), lambda part: images[part])
             heat = await run_in_threadpool(Maps(heat, seen).overlays)
-        return await _image_response(heat, format, _said(notices))
+        return await _image_response(heat, format, said)
 
 
 def _judged(parts: Arrays, images: NDArray[np.float32], limits: ScoreLimits | None) -> Scores:
     if limits is None or "score" in parts:
-        return judge_detected(parts["score"], contrast_of(images), limits.contrast if limits else 0.0)
+        return judge_detected(parts["score"], contrast_of(images), limits)
     return judge(parts["reconstruction"], parts["distance"], parts["contrast"], limits)
 
 
-async def _images(request: Request, service: Service, how: How, notices: Notices) -> NDArray[Any]:
-    """The images of a body, a picture, an array or a form with one, for which the request takes its share of memory."""
+async def _images(request: Request, service: Service, how: How) -> tuple[NDArray[Any], dict[str, str]]:
+    """The images of a body, for which the request takes its share of memory, and the header that says what was done.
+
+    The body is a picture, an array or a form with one.
+    """
+    notices = Notices(quiet=True)
+    images = await _read_images(request, service, Plan.of(service.manifest, how), notices)
+    return images, {"notice": "; ".join(notices.sentences.values())} if notices.sentences else {}
+
+
+async def _read_images(request: Request, service: Service, plan: Plan, notices: Notices) -> NDArray[Any]:
     kind, body = refusals.media_type(request, (*_IMAGE_TYPES, FORM)), await request.body()
-    plan = Plan.of(service.manifest, how)
     if kind == FORM:
         body = file_of_form(request.headers["content-type"], body)
         kind = bodies.NPY if bodies.is_npy(body) else "a picture"
@@ -268,11 +271,6 @@ async def _images(request: Request, service: Service, how: How, notices: Notices
     await share_of(request).take(decoding.cost + service.cost(1), f"the picture of {decoding}")
     pixels = await run_in_threadpool(read_picture, io.BytesIO(body), plan, notices)
     return check_images(from_pixels(pixels[None], [""], {}), plan)
-
-
-def _said(notices: Notices) -> dict[str, str] | None:
-    """The header that says what was done to the images."""
-    return {"notice": "; ".join(notices.sentences.values())} if notices.sentences else None
 
 
 async def _array(request: Request, service: Service, body: bytes) -> NDArray[Any]:

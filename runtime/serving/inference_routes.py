@@ -63,30 +63,7 @@ def add_infer(app: FastAPI, service: Service) -> None:
     """POST /v2/models/NAME[/versions/VERSION]/infer."""
     shapes = service.manifest.row_shapes
     answers: refusals.Answers = {**refusals.BODY, **refusals.UNKNOWN, 200: {"model": protocol.InferResponse}}
-
-    class ReadAlone(Request):
-        """A request whose JSON is read by another thread."""
-
-        async def json(self) -> Any:
-            body = await self.body()
-            return await service.alone(len(body), orjson.loads, body)
-
-    class Weighed(APIRoute):
-        """A route whose requests take their share of memory before FastAPI reads their JSON."""
-
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle = super().get_route_handler()
-
-            async def weighed(request: Request) -> Response:
-                alone = ReadAlone(request.scope, request.receive)
-                body = await alone.body()
-                bodies.check_json(body)
-                await share_of(request).take(bodies.json_cost(body) + service.cost(bodies.json_rows(body)), "the JSON")
-                return await handle(alone)
-
-            return weighed
-
-    routes = APIRouter(route_class=Weighed)
+    routes = APIRouter(route_class=_weighed(service))
 
     @routes.post("/v2/models/{name}/infer", response_class=Response, responses=answers)
     @routes.post("/v2/models/{name}/versions/{version_}/infer", response_class=Response, responses=answers)
@@ -108,6 +85,30 @@ def add_infer(app: FastAPI, service: Service) -> None:
         return Response(await service.alone(size, bodies.json, answer), media_type="application/json")
 
     app.include_router(routes)
+
+
+def _weighed(service: Service) -> type[APIRoute]:
+    """A route whose requests take their share of memory before another thread reads their JSON."""
+
+    class ReadAlone(Request):
+        async def json(self) -> Any:
+            body = await self.body()
+            return await service.alone(len(body), orjson.loads, body)
+
+    class Weighed(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def weighed(request: Request) -> Response:
+                alone = ReadAlone(request.scope, request.receive)
+                body = await alone.body()
+                bodies.check_json(body)
+                await share_of(request).take(bodies.json_cost(body) + service.cost(bodies.json_rows(body)), "the JSON")
+                return await handle(alone)
+
+            return weighed
+
+    return Weighed
 
 
 def _find(service: Service, name: str, asked: str | None) -> Part:

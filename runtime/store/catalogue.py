@@ -202,6 +202,11 @@ def names_model(name: str) -> bool:
     return (folder / MANIFEST).is_file() or (not folder.exists() and name in _entries())
 
 
+def as_name(bundle: Path) -> str:
+    """What commands take for the bundle in a folder: a plain name could be that of a model of the catalogue."""
+    return str(bundle) if len(bundle.parts) > 1 else f"./{bundle}"
+
+
 def place_of(entry: CatalogueEntry) -> str:
     """Where a model of the catalogue would be taken from: "shipped", "cached" or "hub"."""
     return "shipped" if entry.shipped else "cached" if is_cached(entry.sha256) else "hub"

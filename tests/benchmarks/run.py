@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from aae_zoo.runtime import Model, list_models, load
-from aae_zoo.runtime.checks.bench import Timing, bench, compare, medians, seconds
+from aae_zoo.runtime.checks.bench import Timing, bench, compare, medians
+from aae_zoo.runtime.checks.card_bench import seconds
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.build import build

@@ -93,6 +93,16 @@ class TestVerify:
         assert {batch for batch, c in found.items() if c.passed} == {7}
         assert "Reshape" in str(found[1].problem)
 
+    def test_a_run_that_fails_without_a_word(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As where memory ends."""
+
+        class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+            def run(self, *_: object) -> None:
+                raise MemoryError
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+        assert {(c.passed, c.found) for c in verify(str(bundle))} == {(False, "MemoryError")}
+
     @pytest.mark.parametrize(
         ("precision", "amount", "passed"),
         [("fp16", 1e-3, True), ("fp16", 1.0, False), ("int8", 5e-2, True), ("int8", 9.0, False)],

@@ -122,10 +122,10 @@ CASES = [
     Case("TIFF, other floats", file("x.tif", Image.fromarray(FLOATS[0] * 300)), refused=True),
     Case("PGM", file("x.pgm", PICTURE)),
     Case("PPM", file("x.ppm", PICTURE.convert("RGB"))),
-    Case("black on white", file("x.png", Image.fromarray(255 - PLAIN))),
+    Case("black on white", file("x.png", DARK_ON_LIGHT)),
     Case(
         "black on white, `invert no`",
-        file("x.png", Image.fromarray(255 - PLAIN)),
+        file("x.png", DARK_ON_LIGHT),
         {"invert": "no"},
         other="black on white",
     ),

@@ -121,7 +121,7 @@ class Trainer:
     ) -> None:
         self.run = Run(out, recipe)
         self.settings = recipe.training
-        self.dataset = dataset = with_attributes(dataset, recipe.data)
+        self.dataset = with_attributes(dataset, recipe.data)
         self.data = data
         self.begin = begin
         self.began_with: dict[str, Any] | None = None
@@ -140,18 +140,11 @@ class Trainer:
         torch.set_num_threads(threads or usual_threads(processes))
         self.environment = environment(torch.get_num_threads())  # now: the checkout may change while this runs
 
-        # Networks and random state, all from the recipe's seed.
-        torch.manual_seed(self.settings.seed)
-        self.order = torch.Generator().manual_seed(self.settings.seed)
-        self.model, self.objective = build(recipe, dataset.image_shape)
-        self._check_attributes()
-        self.objective.to(processes.device)
-        self.rates = Rates(self.objective, self.settings.epochs * self.steps_per_epoch, self.settings.warmup)
+        self._make_networks(recipe)
         self.losses = Losses()
         # Reading them waits for a card, which is then done only for what is logged; on a CPU they are there.
         self.read_every = self.settings.log_every if processes.device.type == "cuda" else 1
         self.card: CardSteps | None = None
-        self.noise = self._own_noise()
         self.checkpoint = Checkpoint(self.run, self.objective, self.order, self.noise, processes)
 
     def _take_data(self, recipe: Recipe) -> None:
@@ -177,6 +170,16 @@ class Trainer:
                 f"{self.dataset.name} has {total} training images, of which {kept} are for validation: "
                 f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
             )
+
+    def _make_networks(self, recipe: Recipe) -> None:
+        """Networks and random state are all from the recipe's seed."""
+        torch.manual_seed(self.settings.seed)
+        self.order = torch.Generator().manual_seed(self.settings.seed)
+        self.model, self.objective = build(recipe, self.dataset.image_shape)
+        self._check_attributes()
+        self.objective.to(self.processes.device)
+        self.rates = Rates(self.objective, self.settings.epochs * self.steps_per_epoch, self.settings.warmup)
+        self.noise = self._own_noise()
 
     def _check_attributes(self) -> None:
         """The prior has to choose among as many values as each attribute has."""

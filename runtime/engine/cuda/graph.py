@@ -11,6 +11,7 @@ from aae_zoo.runtime.engine.cuda.arrays import DeviceArray
 from aae_zoo.runtime.engine.cuda.card import Card
 from aae_zoo.runtime.engine.cuda.driver import CudaError, too_little
 from aae_zoo.runtime.engine.cuda.slot import Refused, Slot
+from aae_zoo.runtime.engine.cuda.workers import Copy
 from aae_zoo.runtime.engine.graph import Graph, Values
 from aae_zoo.runtime.engine.session import import_onnxruntime
 from aae_zoo.runtime.errors import AaeZooError
@@ -124,23 +125,23 @@ class CardGraph(Graph):
         # While the card computes, arrays are made, and the threads that copy wait with this one.
         found: Arrays = placed or self._empty(rows)
         copies = [copy for name in on_host if (copy := slot.fetch(name, found[name]))]
+        return lambda: self._finish(slot, found, copies, looked_at=on_host if finite else ())
 
-        def finish() -> Arrays:
-            try:
-                slot.wait()
-            except CudaError as error:
-                raise self._failed(error) from None
-            for copy in copies:
-                copy.finish()
-            for name in on_host if finite else ():
-                good = slot.is_finite(name)
-                if not (is_finite(found[name]) if good is None else good):
-                    raise self._not_finite(name)
-            with self.card.lock:
-                self._release(slot)
-            return found
-
-        return finish
+    def _finish(self, slot: Slot, found: Arrays, copies: Sequence[Copy], *, looked_at: Sequence[str]) -> Arrays:
+        """What was begun, once it is on the host; of these outputs all numbers have to be finite."""
+        try:
+            slot.wait()
+        except CudaError as error:
+            raise self._failed(error) from None
+        for copy in copies:
+            copy.finish()
+        for name in looked_at:
+            good = slot.is_finite(name)
+            if not (is_finite(found[name]) if good is None else good):
+                raise self._not_finite(name)
+        with self.card.lock:
+            self._release(slot)
+        return found
 
     def _computed(self, inputs: Values, rows: int) -> Slot:
         """A slot in which the card is computing; with the lock."""
