@@ -1,7 +1,7 @@
 """Pictures and arrays on disk that users give."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -106,7 +106,7 @@ def read_original(path: Path, plan: Plan) -> Original:
     """
     with _picture_errors(str(path)):
         _check_cost(str(path), measure_picture(path, replace(plan, resize=False)))
-        with Image.open(path, formats=tuple(FORMATS)) as opened:
+        with _open(path) as opened:
             return original_of_picture(opened, plan)
 
 
@@ -135,11 +135,21 @@ def _check_cost(name: str, decoding: Decoding) -> None:
 
 def _decoded(source: Path | IO[bytes], plan: Plan, name: str, notices: Notices) -> Loose:
     """A picture in the model's colours; the one that was decoded is gone when this returns."""
-    with Image.open(source, formats=tuple(FORMATS)) as opened:
+    with _open(source) as opened:
         if size := jpeg_size(plan):
             opened.draft(None, size)
         opened.load()
         return loosen(opened, plan, name, notices)
+
+
+@contextmanager
+def _open(source: Path | IO[bytes]) -> Iterator[Image.Image]:
+    """A picture, not by its name: a TIFF file that has one is mapped, and scrambled where it lies on its side."""
+    with (
+        source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream,
+        Image.open(stream, formats=tuple(FORMATS)) as opened,
+    ):
+        yield opened
 
 
 def _name(source: Path | IO[bytes]) -> str:

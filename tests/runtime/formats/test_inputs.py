@@ -136,6 +136,17 @@ def test_a_picture_that_lies_on_its_side_is_turned() -> None:
     assert np.array_equal(check_images([picture], GRAY)[0, 0] * 255, np.rot90(np.arange(0, 240, 8).reshape(5, 6), -1))
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_file_that_lies_on_its_side_is_turned_once(tmp_path: Path, compression: str | None) -> None:
+    """Pillow turns it too, when it decodes it, and would scramble one that is not packed if it had its name."""
+    pixels, exif, path = np.arange(0, 240, 8, dtype=np.uint8).reshape(5, 6), Image.Exif(), tmp_path / "sideways.tif"
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.fromarray(pixels).save(path, exif=exif, compression=compression)
+    with path.open("rb") as stream, Image.open(stream) as not_decoded_yet:
+        for given in (path, [path], not_decoded_yet):
+            assert np.array_equal(check_images(given, GRAY)[0, 0] * 255, np.rot90(pixels, -1))
+
+
 def test_minus_zero_is_zero() -> None:
     assert check_images(np.full((1, 1, 6, 5), -0.0), GRAY).max() == 0
 
