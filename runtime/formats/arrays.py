@@ -118,6 +118,8 @@ def check_classes(values: Any, widths: Sequence[int]) -> NDArray[np.float32]:
 def check_output(out: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """An array of the caller's that results are written into: float32, contiguous, writeable, of this shape.
 
+    Of a subclass such as numpy.memmap it is the plain array of the same memory.
+
     Raises:
         InvalidInput: it is not.
     """
@@ -126,7 +128,7 @@ def check_output(out: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
         raise InvalidInput(f"out is {found}, expected a numpy array float32 {list(shape)}")
     if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
         raise InvalidInput("out is read-only or not contiguous, expected an array such as numpy.empty makes")
-    return out
+    return np.asarray(out)
 
 
 def contiguous_float32(array: NDArray[Any]) -> NDArray[np.float32]:
