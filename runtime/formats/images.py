@@ -95,6 +95,8 @@ def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
     shapes = {str(getattr(item, "shape", None)) for item in items}
     if len(shapes) > 1 or any(_is_picture(item) or isinstance(item, str | os.PathLike) for item in items):
         return _from_items(items, plan)
+    if items is given and items and getattr(items[0], "ndim", 0) == 2:  # gray images, not one in colour
+        given = as_array(given, "the images")[:, None]
     return from_array(given, plan, notices)
 
 

@@ -317,6 +317,15 @@ def test_lists_may_hold_arrays_of_several_sizes(shipped: Model) -> None:
         shipped.encode(images)
 
 
+@DIM
+@given(images=gray_bytes)
+def test_lists_of_gray_arrays_are_no_image_in_colour(images: Bytes) -> None:
+    expected = check_images(images, COLOUR)
+    for grays in (list(images[:, 0]), [torch.from_numpy(image[0]) for image in images]):
+        assert np.array_equal(check_images(grays, COLOUR), expected)
+        assert np.array_equal(check_images(grays, GRAY), expected[:, :1])
+
+
 def test_pictures_become_what_the_model_needs(tmp_path: Path) -> None:
     gradient = np.arange(30, dtype=np.uint8).reshape(6, 5) * 8
     Image.fromarray(gradient).save(tmp_path / "gray.png")
