@@ -34,9 +34,8 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     """
     if type(values) is np.ndarray:
         return values
-    for leave in ("detach", "cpu"):  # torch's: numpy takes neither tensors that need gradients nor those of a GPU
-        if callable(getattr(values, leave, None)):
-            values = getattr(values, leave)()
+    if callable(getattr(values, "cpu", None)):  # torch's: numpy takes neither those that need gradients nor a GPU's
+        values = values.detach().cpu()
     try:
         if callable(get := getattr(values, "get", None)) and lies_on_card(values):  # CuPy's
             return np.asarray(get())

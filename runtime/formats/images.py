@@ -118,6 +118,11 @@ def from_array(given: Any, plan: Plan, notices: Notices | None = None) -> Images
         InvalidInput: wrong rank, size or dtype, no images, or bytes of 0 and 1, which mean black and almost black.
     """
     array = as_array(given, "the images")
+    if not array.ndim:
+        raise InvalidInput(
+            f"the images are {type(given).__name__}, expected an array, a Pillow image, the path of one, or a list of "
+            "these"
+        )
     if array.shape[1:] != plan.shape.axes or len(array) == 0:
         array = _channels_first(array, plan)
     chosen = _range_of(array.dtype, plan)
@@ -301,9 +306,11 @@ def _original_of_item(item: Any, plan: Plan) -> "Original":
 
 def _from_item(item: Any, plan: Plan, name: str, notices: Notices) -> NDArray[np.float32]:
     if _is_picture(item):
-        from aae_zoo.runtime.formats.preparation import prepare  # as in `read_images`
+        from aae_zoo.runtime.formats.pictures import picture_errors  # as in `read_images`
+        from aae_zoo.runtime.formats.preparation import prepare
 
-        return _unit(prepare(item, plan, name, notices))
+        with picture_errors(name):
+            return _unit(prepare(item, plan, name, notices))
     if isinstance(item, str | os.PathLike):
         from aae_zoo.runtime.formats.pictures import read_picture
 

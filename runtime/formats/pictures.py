@@ -94,7 +94,7 @@ def read_picture(source: Path | IO[bytes], plan: Plan, notices: Notices) -> NDAr
     """
     name, decoding = _name(source), measure(source, plan)
     _check_cost(name, decoding)
-    with _picture_errors(name):
+    with picture_errors(name):
         return finish(_decoded(source, plan, name, notices), plan, name, notices)
 
 
@@ -104,7 +104,7 @@ def read_original(path: Path, plan: Plan) -> Original:
     Raises:
         InvalidInput: it cannot be read any more, or its decoding would take more than MOST bytes.
     """
-    with _picture_errors(str(path)):
+    with picture_errors(str(path)):
         _check_cost(str(path), measure_picture(path, replace(plan, resize=False)))
         with _open(path) as opened:
             return original_of_picture(opened, plan)
@@ -119,7 +119,7 @@ def measure(source: Path | IO[bytes], plan: Plan) -> Decoding:
     name = _name(source)
     if isinstance(source, Path):
         check_file(source, "a PNG or JPEG file")
-    with _picture_errors(name):
+    with picture_errors(name):
         decoding = measure_picture(source, plan)
         if not plan.resize:
             check_size((decoding.width, decoding.height), plan.shape, name, turned=True)
@@ -157,7 +157,8 @@ def _name(source: Path | IO[bytes]) -> str:
 
 
 @contextmanager
-def _picture_errors(name: str) -> Iterator[None]:
+def picture_errors(name: str) -> Iterator[None]:
+    """Turn whatever decoding a picture raises into one InvalidInput that names it."""
     try:
         yield
     except (InvalidInput, RuntimeWarning):  # our own warnings, where they are errors

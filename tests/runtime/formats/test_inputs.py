@@ -1,5 +1,6 @@
 """What a model takes and refuses: arrays of any library, layout and colour, codes, and files of pictures and arrays."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -185,7 +186,10 @@ def test_exactly_the_floats_from_0_to_1_are_taken(value: float) -> None:
         (COLOUR, np.zeros((2, 3, 6, 6)), "or resize=True for another size"),
         (COLOUR, [np.zeros((3, 6, 5)), np.zeros((3, 5, 5))], r"picture 1: the images have shape \[1, 3, 5, 5\]"),
         (COLOUR, [], r"shape \[0\]"),
-        (COLOUR, None, r"shape \[\]"),
+        (COLOUR, None, "the images are NoneType, expected an array, a Pillow image, the path of one, or a list of"),
+        (COLOUR, io.BytesIO(b"GIF89a"), "the images are BytesIO, expected an array"),
+        (COLOUR, (np.zeros((3, 6, 5)) for _ in range(2)), "the images are generator, expected an array"),
+        (GRAY, Image.new("LAB", (5, 6)), "picture 0 cannot be read as a picture .*LAB"),
         (
             COLOUR,
             torch.zeros(2, 3, 6, 5, dtype=torch.bfloat16),
@@ -198,6 +202,13 @@ def test_exactly_the_floats_from_0_to_1_are_taken(value: float) -> None:
 def test_images_that_are_refused(plan: Plan, images: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         check_images(images, plan)
+
+
+def test_a_picture_of_pillows_that_is_cut_off_is_refused() -> None:
+    Image.effect_noise((5, 6), 50).save(whole := io.BytesIO(), "PNG")
+    pictures = [Image.new("L", (5, 6)), Image.open(io.BytesIO(whole.getvalue()[:-30]))]
+    with pytest.raises(InvalidInput, match="picture 1 cannot be read as a picture"):
+        check_images(pictures, GRAY)
 
 
 def test_images_are_converted_some_at_a_time() -> None:
