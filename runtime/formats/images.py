@@ -6,7 +6,7 @@ last; gray or colour; Pillow images, paths of picture files, and lists of all of
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
@@ -88,7 +88,7 @@ def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
         InvalidInput: wrong rank, size or dtype, no images, or a file that cannot be read.
     """
     if isinstance(given, Images):
-        return given
+        return replace(given, rows=lambda part: _of_shape(given.rows(part), plan.shape))
     if isinstance(given, str | os.PathLike):
         return read_images(Path(given), plan, strict=True)
     items = given if isinstance(given, list | tuple) else [given]
@@ -417,6 +417,20 @@ def _fitted(array: NDArray[Any], plan: Plan, notices: Notices, names: Names) -> 
         if inverted.any():
             images = np.where(inverted[:, None, None, None], 1 - images, images)
     return np.ascontiguousarray(images)
+
+
+def _of_shape(images: NDArray[np.float32], shape: ImageShape) -> NDArray[np.float32]:
+    """Images that somebody has read, for this model or for another one.
+
+    Raises:
+        InvalidInput: for one of another shape.
+    """
+    if images.shape[1:] != shape.axes:
+        raise InvalidInput(
+            f"the images were read for a model of {list(images.shape[1:])}, expected {list(shape.axes)}; read them "
+            "with read_images of this model"
+        )
+    return images
 
 
 def _planes(image: NDArray[Any]) -> "list[Image.Image]":

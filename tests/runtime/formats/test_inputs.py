@@ -211,6 +211,12 @@ def test_a_picture_of_pillows_that_is_cut_off_is_refused() -> None:
         check_images(pictures, GRAY)
 
 
+def test_images_that_were_read_for_another_model(tmp_path: Path) -> None:
+    Image.new("L", (5, 6)).save(tmp_path / "a.png")
+    with pytest.raises(InvalidInput, match=r"read for a model of \[1, 6, 5\], expected \[3, 6, 5\]; read them with"):
+        check_images(read_images(tmp_path, GRAY), COLOUR)
+
+
 def test_images_are_converted_some_at_a_time() -> None:
     """Bytes of a large set never become floats all at once: a mistake further on is not met before its rows."""
     images = np.zeros((10, 1, 6, 5))
