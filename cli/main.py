@@ -1,6 +1,7 @@
 """The command `aae-zoo`: its commands, and how errors end it."""
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -128,6 +129,7 @@ def _function(module: str, command: str) -> Callable[..., None]:
 
 def main() -> None:
     """Run the command line; a foreseen error is one sentence on stderr and exit status 1, a warning one sentence."""
+    _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have characters that its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *_, **__: f"{line(f'warning: {message}')}\n"
@@ -156,6 +158,13 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _fail(f"the system refused: {error}")
+
+
+def _open_what_is_closed() -> None:
+    """Give what was closed for this process (>&-) to nobody: else print would take stdout for a closed stderr."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - for as long as we live
 
 
 def _distribution(package: str) -> str:

@@ -314,7 +314,8 @@ class Model:
         if out is None:
             return self._decode(codes)["image"]
         shape = (len(codes["z"]), *self.manifest.image.axes)
-        return self._decode(codes, {"image": check_output(out, shape)})["image"]
+        self._decode(codes, {"image": check_output(out, shape)})
+        return out
 
     def reconstruct(
         self, images: Any, *, attributes: Mapping[str, Values] | None = None, **how: Unpack[How]

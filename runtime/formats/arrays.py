@@ -34,9 +34,8 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     """
     if type(values) is np.ndarray:
         return values
-    for leave in ("detach", "cpu"):  # torch's: numpy takes neither tensors that need gradients nor those of a GPU
-        if callable(getattr(values, leave, None)):
-            values = getattr(values, leave)()
+    if callable(getattr(values, "cpu", None)):  # torch's: numpy takes neither those that need gradients nor a GPU's
+        values = values.detach().cpu()
     try:
         if callable(get := getattr(values, "get", None)) and lies_on_card(values):  # CuPy's
             return np.asarray(get())
@@ -118,6 +117,8 @@ def check_classes(values: Any, widths: Sequence[int]) -> NDArray[np.float32]:
 def check_output(out: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """An array of the caller's that results are written into: float32, contiguous, writeable, of this shape.
 
+    Of a subclass such as numpy.memmap it is the plain array of the same memory.
+
     Raises:
         InvalidInput: it is not.
     """
@@ -126,7 +127,7 @@ def check_output(out: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
         raise InvalidInput(f"out is {found}, expected a numpy array float32 {list(shape)}")
     if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
         raise InvalidInput("out is read-only or not contiguous, expected an array such as numpy.empty makes")
-    return out
+    return np.asarray(out)
 
 
 def contiguous_float32(array: NDArray[Any]) -> NDArray[np.float32]:

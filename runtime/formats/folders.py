@@ -42,10 +42,13 @@ def list_pictures(folder: Path, files: Iterable[Path] | None = None) -> Listing:
     """The picture files of a folder itself, or of those `files` somewhere in it.
 
     A file is a picture by its suffix, in capitals or not, unless it or a folder that it is in is hidden.
+
+    Raises:
+        InvalidInput: this user may not look into the folder.
     """
     pictures, left_out = [], Counter[str]()
-    for path in folder.iterdir() if files is None else files:
-        if path.is_dir():
+    for path in _inside(folder) if files is None else files:
+        if os.path.isdir(path):  # noqa: PTH112 - Path's own raises where this user may not ask
             continue
         if any(map(is_hidden, path.relative_to(folder).parts)):
             left_out["hidden"] += 1
@@ -54,6 +57,13 @@ def list_pictures(folder: Path, files: Iterable[Path] | None = None) -> Listing:
         else:
             left_out[path.suffix.lower() or "without a suffix"] += 1
     return Listing(sorted(pictures, key=lambda path: natural(path.as_posix())), left_out)
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise InvalidInput(f"the folder {folder} cannot be read ({error.strerror}); chmod u+rx it") from None
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -77,6 +87,9 @@ def check_file(path: Path, expected: str) -> None:
     except FileNotFoundError:
         missing = "input on stdin is not read" if str(path) == "-" else f"there is no file {path}"
         raise InvalidInput(f"{missing}; give {expected}") from None
+    except (OSError, ValueError) as error:  # not to be reached, too long, or with characters that no name has
+        why = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"{path} cannot be read ({why}); give {expected}") from None
     if stat.S_ISDIR(mode):
         raise InvalidInput(f"{path} is a folder; give {expected}")
     if not stat.S_ISREG(mode):

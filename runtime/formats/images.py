@@ -6,7 +6,7 @@ last; gray or colour; Pillow images, paths of picture files, and lists of all of
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
@@ -88,13 +88,15 @@ def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
         InvalidInput: wrong rank, size or dtype, no images, or a file that cannot be read.
     """
     if isinstance(given, Images):
-        return given
+        return replace(given, rows=lambda part: _of_shape(given.rows(part), plan.shape))
     if isinstance(given, str | os.PathLike):
         return read_images(Path(given), plan, strict=True)
     items = given if isinstance(given, list | tuple) else [given]
     shapes = {str(getattr(item, "shape", None)) for item in items}
     if len(shapes) > 1 or any(_is_picture(item) or isinstance(item, str | os.PathLike) for item in items):
         return _from_items(items, plan)
+    if items is given and items and getattr(items[0], "ndim", 0) == 2:  # gray images, not one in colour
+        given = as_array(given, "the images")[:, None]
     return from_array(given, plan, notices)
 
 
@@ -116,6 +118,11 @@ def from_array(given: Any, plan: Plan, notices: Notices | None = None) -> Images
         InvalidInput: wrong rank, size or dtype, no images, or bytes of 0 and 1, which mean black and almost black.
     """
     array = as_array(given, "the images")
+    if not array.ndim:
+        raise InvalidInput(
+            f"the images are {type(given).__name__}, expected an array, a Pillow image, the path of one, or a list of "
+            "these"
+        )
     if array.shape[1:] != plan.shape.axes or len(array) == 0:
         array = _channels_first(array, plan)
     chosen = _range_of(array.dtype, plan)
@@ -150,7 +157,7 @@ def read_images(path: Path, plan: Plan, *, strict: bool = False, pick: Pick | No
     from aae_zoo.runtime.formats.pictures import read_array, read_original, read_picture
     from aae_zoo.runtime.formats.tables import is_csv, read_csv, refuse_parquet
 
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path's own raises where there can be no such path
         return _read_folder(path, plan, strict=strict, pick=pick)
     check_file(path, "a picture, a folder of them, or an .npy, .npz, idx or .csv file")
     refuse_parquet(path)
@@ -299,9 +306,11 @@ def _original_of_item(item: Any, plan: Plan) -> "Original":
 
 def _from_item(item: Any, plan: Plan, name: str, notices: Notices) -> NDArray[np.float32]:
     if _is_picture(item):
-        from aae_zoo.runtime.formats.preparation import prepare  # as in `read_images`
+        from aae_zoo.runtime.formats.pictures import picture_errors  # as in `read_images`
+        from aae_zoo.runtime.formats.preparation import prepare
 
-        return _unit(prepare(item, plan, name, notices))
+        with picture_errors(name):
+            return _unit(prepare(item, plan, name, notices))
     if isinstance(item, str | os.PathLike):
         from aae_zoo.runtime.formats.pictures import read_picture
 
@@ -408,6 +417,20 @@ def _fitted(array: NDArray[Any], plan: Plan, notices: Notices, names: Names) -> 
         if inverted.any():
             images = np.where(inverted[:, None, None, None], 1 - images, images)
     return np.ascontiguousarray(images)
+
+
+def _of_shape(images: NDArray[np.float32], shape: ImageShape) -> NDArray[np.float32]:
+    """Images that somebody has read, for this model or for another one.
+
+    Raises:
+        InvalidInput: for one of another shape.
+    """
+    if images.shape[1:] != shape.axes:
+        raise InvalidInput(
+            f"the images were read for a model of {list(images.shape[1:])}, expected {list(shape.axes)}; read them "
+            "with read_images of this model"
+        )
+    return images
 
 
 def _planes(image: NDArray[Any]) -> "list[Image.Image]":

@@ -1,7 +1,7 @@
 """Pictures and arrays on disk that users give."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -94,7 +94,7 @@ def read_picture(source: Path | IO[bytes], plan: Plan, notices: Notices) -> NDAr
     """
     name, decoding = _name(source), measure(source, plan)
     _check_cost(name, decoding)
-    with _picture_errors(name):
+    with picture_errors(name):
         return finish(_decoded(source, plan, name, notices), plan, name, notices)
 
 
@@ -104,9 +104,9 @@ def read_original(path: Path, plan: Plan) -> Original:
     Raises:
         InvalidInput: it cannot be read any more, or its decoding would take more than MOST bytes.
     """
-    with _picture_errors(str(path)):
+    with picture_errors(str(path)):
         _check_cost(str(path), measure_picture(path, replace(plan, resize=False)))
-        with Image.open(path, formats=tuple(FORMATS)) as opened:
+        with _open(path) as opened:
             return original_of_picture(opened, plan)
 
 
@@ -119,7 +119,7 @@ def measure(source: Path | IO[bytes], plan: Plan) -> Decoding:
     name = _name(source)
     if isinstance(source, Path):
         check_file(source, "a PNG or JPEG file")
-    with _picture_errors(name):
+    with picture_errors(name):
         decoding = measure_picture(source, plan)
         if not plan.resize:
             check_size((decoding.width, decoding.height), plan.shape, name, turned=True)
@@ -135,11 +135,21 @@ def _check_cost(name: str, decoding: Decoding) -> None:
 
 def _decoded(source: Path | IO[bytes], plan: Plan, name: str, notices: Notices) -> Loose:
     """A picture in the model's colours; the one that was decoded is gone when this returns."""
-    with Image.open(source, formats=tuple(FORMATS)) as opened:
+    with _open(source) as opened:
         if size := jpeg_size(plan):
             opened.draft(None, size)
         opened.load()
         return loosen(opened, plan, name, notices)
+
+
+@contextmanager
+def _open(source: Path | IO[bytes]) -> Iterator[Image.Image]:
+    """A picture, not by its name: a TIFF file that has one is mapped, and scrambled where it lies on its side."""
+    with (
+        source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream,
+        Image.open(stream, formats=tuple(FORMATS)) as opened,
+    ):
+        yield opened
 
 
 def _name(source: Path | IO[bytes]) -> str:
@@ -147,7 +157,8 @@ def _name(source: Path | IO[bytes]) -> str:
 
 
 @contextmanager
-def _picture_errors(name: str) -> Iterator[None]:
+def picture_errors(name: str) -> Iterator[None]:
+    """Turn whatever decoding a picture raises into one InvalidInput that names it."""
     try:
         yield
     except (InvalidInput, RuntimeWarning):  # our own warnings, where they are errors

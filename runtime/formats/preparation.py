@@ -62,6 +62,7 @@ def loosen(picture: Image.Image, plan: Plan, name: str, notices: Notices) -> Loo
     Raises:
         InvalidInput: its values are out of range.
     """
+    picture.load()  # which turns TIFF files, and leaves nothing to turn
     turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION, 1))
     mode = "L" if plan.shape.channels == 1 else "RGB"
     if picture.mode[0] in "IF":

@@ -256,3 +256,28 @@ def test_a_time_limit_is_checked_before_the_client_is_imported() -> None:
     result = run("pull", "org/x", HF_HUB_ETAG_TIMEOUT="abc")
     assert result.returncode == 1
     assert result.stderr.startswith(b"error: HF_HUB_ETAG_TIMEOUT is 'abc'")
+
+
+class TestClosedStreams:
+    """What a shell closes (>&-), as some that start services and jobs do."""
+
+    @staticmethod
+    def closing(redirection: str, *arguments: Any) -> subprocess.CompletedProcess[bytes]:
+        shell = ["sh", "-c", f'exec "$@" {redirection}', "sh"]
+        return subprocess.run(
+            [*shell, sys.executable, "-m", "aae_zoo.cli.main", *arguments], capture_output=True, check=False
+        )
+
+    @pytest.mark.parametrize("redirection", [">&-", "<&- >&-", "<&- >&- 2>&-"])
+    def test_a_command_does_its_work(self, redirection: str, tmp_path: Path) -> None:
+        result = self.closing(redirection, "sample", "digits-gauss", "-o", tmp_path / "x.png")
+        assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+        with Image.open(tmp_path / "x.png") as picture:
+            picture.verify()
+        assert (self.closing(redirection, "list").returncode, self.closing(redirection, "nothing").returncode) == (0, 2)
+
+    def test_what_stderr_would_say_is_not_in_the_json(self, tmp_path: Path) -> None:
+        Image.new("L", (8, 8), 9).save(tmp_path / "a.png")
+        (tmp_path / "left-out.txt").touch()
+        result = self.closing("2>&-", "score", "digits-gauss", tmp_path, "--json")
+        assert json.loads(result.stdout)["name"] == "digits-gauss"

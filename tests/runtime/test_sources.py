@@ -1,5 +1,6 @@
 """Files that users name: which are read, by what names, and what is said of those that are not."""
 
+import errno
 import os
 import shlex
 import subprocess
@@ -14,7 +15,7 @@ from conftest import AaeZoo
 from numpy.typing import NDArray
 from PIL import Image
 
-from aae_zoo.runtime import InvalidInput, load
+from aae_zoo.runtime import InvalidInput, ModelNotFound, load
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.formats.folders import check_file
 from aae_zoo.runtime.formats.tables import read_csv
@@ -49,6 +50,28 @@ class TestWhatIsNoFile:
     def test_nothing(self, said: Callable[..., str], tmp_path: Path) -> None:
         assert f"there is no file {tmp_path / 'x.npz'}; give " in said(tmp_path / "x.npz")
         assert "File name too long" in said("x" * 5000)
+
+    @pytest.mark.parametrize(("name", "why"), [("x" * 300, "File name too long"), ("x\0.png", "null byte")])
+    def test_what_can_be_no_name(self, name: str, why: str) -> None:
+        model = load("digits-gauss")
+        for images in (name, [name]):
+            with pytest.raises(InvalidInput, match=f"{why}.*; give "):
+                model.encode(images)
+        with pytest.raises(ModelNotFound):
+            load(name)
+
+    @pytest.mark.parametrize("asked", ["iterdir", "stat"])
+    def test_what_lies_where_this_user_may_not_look(
+        self, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(path: Path, **_: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        model, given = load("digits-gauss"), tmp_path if asked == "iterdir" else tmp_path / "x.png"
+        model.encode(model.sample(1))  # opens what it needs itself
+        monkeypatch.setattr(Path, asked, refuse)  # root may look everywhere
+        with pytest.raises(InvalidInput, match=r"cannot be read \(Permission denied\); "):
+            model.encode(given)
 
     def test_a_pipe_among_the_pictures_of_a_folder(self, refused: Callable[..., str], tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()

@@ -163,6 +163,7 @@ class TestSizes:
         exif = Image.Exif()
         exif[0x0112] = 6  # to be turned clockwise
         turned.save(tmp_path / "b.jpg", exif=exif, quality=95)
+        turned.save(tmp_path / "c.tif", exif=exif)
         given = [model.read_images(tmp_path, resize=True), [tmp_path / "a.png", picture, np.asarray(picture)]]
         for images in given:
             for heat in maps_of(model.score(images, maps=True, resize=True)):

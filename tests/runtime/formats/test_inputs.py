@@ -1,5 +1,6 @@
 """What a model takes and refuses: arrays of any library, layout and colour, codes, and files of pictures and arrays."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -136,6 +137,17 @@ def test_a_picture_that_lies_on_its_side_is_turned() -> None:
     assert np.array_equal(check_images([picture], GRAY)[0, 0] * 255, np.rot90(np.arange(0, 240, 8).reshape(5, 6), -1))
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_file_that_lies_on_its_side_is_turned_once(tmp_path: Path, compression: str | None) -> None:
+    """Pillow turns it too, when it decodes it, and would scramble one that is not packed if it had its name."""
+    pixels, exif, path = np.arange(0, 240, 8, dtype=np.uint8).reshape(5, 6), Image.Exif(), tmp_path / "sideways.tif"
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.fromarray(pixels).save(path, exif=exif, compression=compression)
+    with path.open("rb") as stream, Image.open(stream) as not_decoded_yet:
+        for given in (path, [path], not_decoded_yet):
+            assert np.array_equal(check_images(given, GRAY)[0, 0] * 255, np.rot90(pixels, -1))
+
+
 def test_minus_zero_is_zero() -> None:
     assert check_images(np.full((1, 1, 6, 5), -0.0), GRAY).max() == 0
 
@@ -174,7 +186,10 @@ def test_exactly_the_floats_from_0_to_1_are_taken(value: float) -> None:
         (COLOUR, np.zeros((2, 3, 6, 6)), "or resize=True for another size"),
         (COLOUR, [np.zeros((3, 6, 5)), np.zeros((3, 5, 5))], r"picture 1: the images have shape \[1, 3, 5, 5\]"),
         (COLOUR, [], r"shape \[0\]"),
-        (COLOUR, None, r"shape \[\]"),
+        (COLOUR, None, "the images are NoneType, expected an array, a Pillow image, the path of one, or a list of"),
+        (COLOUR, io.BytesIO(b"GIF89a"), "the images are BytesIO, expected an array"),
+        (COLOUR, (np.zeros((3, 6, 5)) for _ in range(2)), "the images are generator, expected an array"),
+        (GRAY, Image.new("LAB", (5, 6)), "picture 0 cannot be read as a picture .*LAB"),
         (
             COLOUR,
             torch.zeros(2, 3, 6, 5, dtype=torch.bfloat16),
@@ -187,6 +202,19 @@ def test_exactly_the_floats_from_0_to_1_are_taken(value: float) -> None:
 def test_images_that_are_refused(plan: Plan, images: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         check_images(images, plan)
+
+
+def test_a_picture_of_pillows_that_is_cut_off_is_refused() -> None:
+    Image.effect_noise((5, 6), 50).save(whole := io.BytesIO(), "PNG")
+    pictures = [Image.new("L", (5, 6)), Image.open(io.BytesIO(whole.getvalue()[:-30]))]
+    with pytest.raises(InvalidInput, match="picture 1 cannot be read as a picture"):
+        check_images(pictures, GRAY)
+
+
+def test_images_that_were_read_for_another_model(tmp_path: Path) -> None:
+    Image.new("L", (5, 6)).save(tmp_path / "a.png")
+    with pytest.raises(InvalidInput, match=r"read for a model of \[1, 6, 5\], expected \[3, 6, 5\]; read them with"):
+        check_images(read_images(tmp_path, GRAY), COLOUR)
 
 
 def test_images_are_converted_some_at_a_time() -> None:
@@ -304,6 +332,15 @@ def test_lists_may_hold_arrays_of_several_sizes(shipped: Model) -> None:
         match=r"picture 0: the images have shape \[1, 1, 28, 30\], expected .* or resize=True for another size",
     ):
         shipped.encode(images)
+
+
+@DIM
+@given(images=gray_bytes)
+def test_lists_of_gray_arrays_are_no_image_in_colour(images: Bytes) -> None:
+    expected = check_images(images, COLOUR)
+    for grays in (list(images[:, 0]), [torch.from_numpy(image[0]) for image in images]):
+        assert np.array_equal(check_images(grays, COLOUR), expected)
+        assert np.array_equal(check_images(grays, GRAY), expected[:, :1])
 
 
 def test_pictures_become_what_the_model_needs(tmp_path: Path) -> None:
