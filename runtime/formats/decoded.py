@@ -165,6 +165,8 @@ def _other(stream: IO[bytes], length: int, draft: tuple[int, int] | None) -> _Pi
         staying = _bytes_a_pixel(opened) * opened.width * opened.height + content
         if opened.format == "TIFF" and opened.getexif().get(_ORIENTATION, 1) != 1:  # Pillow turns it at once
             working = max(working, staying)
+        if isinstance(opened, JpegImageFile) and draft:  # `read_picture` scales it a little, first its width
+            working = max(working, 2 * staying)
         return _Pixels(opened.size, staying + working, staying, _beside(opened))
 
 

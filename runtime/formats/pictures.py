@@ -136,10 +136,14 @@ def _check_cost(name: str, decoding: Decoding) -> None:
 def _decoded(source: Path | IO[bytes], plan: Plan, name: str, notices: Notices) -> Loose:
     """A picture in the model's colours; the one that was decoded is gone when this returns."""
     with _open(source) as opened:
-        if size := jpeg_size(plan):
-            opened.draft(None, size)
+        size = jpeg_size(plan)
+        decoded = opened.draft(None, size) if size else None
         opened.load()
-        return loosen(opened, plan, name, notices)
+        if decoded is None or decoded[1] == (0, 0, *opened.size):
+            return loosen(opened, plan, name, notices)
+        # It does not fill the last row or column of its pixels, and would become larger than it is.
+        picture = opened.resize(opened.size, Image.Resampling.LANCZOS, decoded[1])
+    return loosen(picture, plan, name, notices)
 
 
 @contextmanager

@@ -126,6 +126,20 @@ def test_a_telephones_photograph_of_48_megapixels_is_read(tmp_path: Path, kind: 
     assert np.abs(pixels.astype(int) - expected).max() <= 2
 
 
+@pytest.mark.parametrize("side", [113, 231, 711, 1411])
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_a_large_jpeg_is_the_picture_that_it_was_made_of(tmp_path: Path, side: int, orientation: int) -> None:
+    """Decoded at an eighth, 1,411 pixels are 176 and a part of one more."""
+    squares = np.random.default_rng(0).integers(0, 256, (9, 9), np.uint8)
+    picture, exif = Image.fromarray(squares).resize((side, side), Image.Resampling.NEAREST), Image.Exif()
+    exif[0x0112] = orientation
+    images = []
+    for name, how in (("x.png", {}), ("x.jpg", {"quality": 97})):
+        picture.save(tmp_path / name, exif=exif, **how)
+        images.append(read_picture(tmp_path / name, GRAY, Notices()).astype(int))
+    assert np.abs(images[1] - images[0]).max() <= 10
+
+
 @pytest.mark.parametrize("name", bombs.arrays())
 def test_arrays_that_claim_too_much_are_refused_in_one_sentence(tmp_path: Path, name: str) -> None:
     ending, make = bombs.arrays()[name]
