@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,9 +11,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from compilers import build
-from conftest import ROOT
+from conftest import ROOT, replace_graph
 from numpy.typing import NDArray
 from PIL import Image
 from programs import NODE_MODULES, node, served
@@ -20,7 +22,9 @@ from programs import NODE_MODULES, node, served
 from aae_zoo.export.pages.web_runtime import FILES, WEBGPU_FILES
 from aae_zoo.export.targets.embed import LANGUAGES, embed
 from aae_zoo.runtime import load
+from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.ownership import MARK
+from aae_zoo.runtime.store.catalogue import SHIPPED
 
 SEED = 7
 Numbers = dict[str, NDArray[np.float64]]
@@ -187,6 +191,24 @@ def test_what_is_not_there_is_an_error(
     said, folder = run(language, name, SEED, asked, status=1)
     assert expected in said
     assert not list(folder.glob("picture.*"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("label_coordinate", "90000"), ("latent", "-8"), ("classes", "11"), ("image_shape", None)]
+)
+def test_graphs_that_lie_to_programs_are_not_embedded(key: str, value: str | None, tmp_path: Path) -> None:
+    """A program in C would write where the coordinate says."""
+    bundle = Path(shutil.copytree(SHIPPED / "mnist-style", tmp_path / "bundle"))
+    prior = onnx.load(bundle / "prior.onnx")
+    (entry,) = [each for each in prior.metadata_props if each.key == f"aae_zoo.{key}"]
+    prior.metadata_props.remove(entry)
+    if value is not None:
+        prior.metadata_props.add(key=entry.key, value=value)
+    replace_graph(bundle, "prior.onnx", prior.SerializeToString())
+    said = "missing" if value is None else repr(value)
+    with pytest.raises(InvalidBundle, match=f"prior.onnx: aae_zoo.{key} is {said}, expected .*; programs rely on it"):
+        embed(str(bundle), "c", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
