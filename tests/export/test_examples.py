@@ -193,6 +193,29 @@ def test_what_is_not_there_is_an_error(
     assert not list(folder.glob("picture.*"))
 
 
+@pytest.mark.parametrize("language", ["c", "cpp"])
+@pytest.mark.parametrize("role", ["prior", "encoder", "decoder"])
+def test_graphs_of_different_models_are_an_error(
+    compiled: Callable[[str], Path], language: str, role: str, tmp_path: Path
+) -> None:
+    """Never memory that is nobody's: the sanitizers would end the program otherwise."""
+    embed("mnist-plane", language, tmp_path / "model")
+    shutil.copy(SHIPPED / "mnist-gauss" / f"{role}.onnx", tmp_path / "model")
+    command = [str(compiled(language)), str(SEED)]
+    result = subprocess.run(command, cwd=tmp_path / "model", capture_output=True, text=True, check=False)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("language", ["c", "cpp"])
+def test_a_decoder_of_smaller_images_is_named(compiled: Callable[[str], Path], language: str, tmp_path: Path) -> None:
+    embed("mnist-plane", language, tmp_path / "model")
+    shutil.copy(SHIPPED / "digits-gauss" / "decoder.onnx", tmp_path / "model")
+    command = [str(compiled(language)), str(SEED)]
+    result = subprocess.run(command, cwd=tmp_path / "model", capture_output=True, text=True, check=False)
+    assert result.stderr == "error: the graphs are not of one model: the wrong size has image\n"
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("label_coordinate", "90000"), ("latent", "-8"), ("classes", "11"), ("image_shape", None)]
 )
