@@ -193,6 +193,19 @@ def test_what_is_not_there_is_an_error(
     assert not list(folder.glob("picture.*"))
 
 
+@pytest.mark.parametrize("language", ["python", "node", "c", "cpp"])
+def test_where_the_encoder_tells_no_class_the_picture_is_redrawn_with_its_own(
+    run: Callable[..., tuple[str, Path]], labelled_bundle: Callable[..., Path], language: str
+) -> None:
+    bundle = labelled_bundle(encoder_tells=False)
+    printed, folder = run(language, str(bundle), SEED, 1)
+    found = numbers(printed)
+    assert found["y"].tolist() == [0, 1, 0]
+    assert np.allclose(found["encoded"], found["z"], atol=2e-6)
+    assert np.array_equal(found["redrawn"], found["middle"])
+    assert list(folder.glob("picture.png"))
+
+
 @pytest.mark.parametrize("language", ["c", "cpp"])
 @pytest.mark.parametrize("role", ["prior", "encoder", "decoder"])
 def test_graphs_of_different_models_are_an_error(
