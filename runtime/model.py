@@ -20,7 +20,7 @@ from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, c
 from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, one_image, read_images
 from aae_zoo.runtime.formats.plan import How, Plan
 from aae_zoo.runtime.formats.stream import Job, Stream
-from aae_zoo.runtime.latent.attributes import LABEL, Asked, Values, told
+from aae_zoo.runtime.latent.attributes import Asked, Values, told, with_label
 from aae_zoo.runtime.latent.classes import Classes
 from aae_zoo.runtime.latent.draw import Draw
 from aae_zoo.runtime.latent.maps import LOCAL
@@ -195,7 +195,7 @@ class Model:
         attributes: Mapping[str, Values] | None = None,
         **chosen: Any,
     ) -> Job:
-        values = {**(attributes or {}), **({} if label is None else {LABEL: label})}
+        values = with_label(attributes or {}, label)
         return self._engine.sample_job(Draw(self.manifest, count, chosen_seed(seed), values=values, **chosen))
 
     def sample_from(self, noise: Any) -> NDArray[np.float32]:

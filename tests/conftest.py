@@ -47,6 +47,8 @@ from aae_zoo.export.bundling.detector import scaled
 from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.export.bundling.source import Source, open_source
 from aae_zoo.runtime import Model, load
+from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
+from aae_zoo.runtime.store.catalogue import find_model
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.idx import FILES
 from aae_zoo.zoo.data.loading import load_dataset, validation_images
@@ -290,12 +292,17 @@ def labelled_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 
     def make(*, encoder_tells: bool = True) -> Path:
         bundle = Path(shutil.copytree(small_bundle, tmp_path_factory.mktemp("labels") / "bundle"))
-        z, y, image = torch.rand(2, 2), torch.rand(2, 3), torch.rand(2, 1, 14, 14)
-        outputs = ["z", "y"] if encoder_tells else ["z"]
-        replace_graph(bundle, "prior.onnx", to_onnx(_Prior(), {"u": torch.rand(2, 3)}, ["z", "y"], {}))
-        replace_graph(bundle, "decoder.onnx", to_onnx(_Decoder(), {"z": z, "y": y}, ["image"], {}))
-        replace_graph(bundle, "encoder.onnx", to_onnx(_Encoder(encoder_tells), {"image": image}, outputs, {}))
         rewrite(bundle, lambda d: d.update(noise=3, label_coordinate=2, labels=["zero", "one", "2"]))
+        z, y, image = torch.rand(2, 2), torch.rand(2, 3), torch.rand(2, 1, 14, 14)
+        graphs: dict[str, tuple[nn.Module, dict[str, Tensor], list[str]]] = {
+            "prior": (_Prior(), {"u": torch.rand(2, 3)}, ["z", "y"]),
+            "decoder": (_Decoder(), {"z": z, "y": y}, ["image"]),
+            "encoder": (_Encoder(encoder_tells), {"image": image}, ["z", "y"] if encoder_tells else ["z"]),
+        }
+        manifest = find_model(str(bundle)).manifest
+        for role, (network, inputs, outputs) in graphs.items():
+            content = to_onnx(network, inputs, outputs, graph_metadata(manifest, role))
+            replace_graph(bundle, f"{role}.onnx", content)
         return bundle
 
     return cache(make)

@@ -300,6 +300,12 @@ class TestAsking:
         with pytest.raises(InvalidInput, match=expected):
             model.reconstruct(images, attributes=asked)
 
+    def test_a_label_is_asked_for_once(self, refused: Callable[..., str]) -> None:
+        said = "the label is asked for twice, by itself and among the attributes; give it once"
+        with pytest.raises(InvalidInput, match=said):
+            load("fashion-style").sample(1, label=7, attributes={"label": "Bag"})
+        assert said in refused("sample", "fashion-style", "--label", "7", "--with", "label=Bag")
+
     def test_a_label_is_no_attribute(self, model: Model) -> None:
         with pytest.raises(InvalidInput, match="has no attribute 'label', expected one of shape, main colour"):
             model.sample(1, label=0)

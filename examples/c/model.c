@@ -171,6 +171,23 @@ static size_t row_size(const tensor* t) {
   return size;
 }
 
+// Copy a tensor, which has to have `count` numbers: graphs of different models do not fit each other.
+static const char* copy(aae_model* m, OrtValue* from, const char* name, size_t count, float* to) {
+  const OrtApi* ort = m->graphs->ort;
+  OrtTensorTypeAndShapeInfo* info;
+  void* values;
+  size_t found;
+  const char* error = said(m, ort->GetTensorTypeAndShape(from, &info));
+  if (error) return error;
+  TRY(said(m, ort->GetTensorShapeElementCount(info, &found)));
+  if (found != count) TRY(fail(m, "the graphs are not of one model: the wrong size has ", name));
+  TRY(said(m, ort->GetTensorMutableData(from, &values)));
+  memcpy(to, values, count * sizeof(float));
+end:
+  ort->ReleaseTensorTypeAndShapeInfo(info);
+  return error;
+}
+
 // Run a graph with `inputs` (one or two), and copy what is asked for of `outputs`, by name; those without values are not.
 static const char* run(aae_model* m, OrtSession* graph, size_t count, const tensor* inputs, const tensor* outputs) {
   const OrtApi* ort = m->graphs->ort;
@@ -191,14 +208,10 @@ static const char* run(aae_model* m, OrtSession* graph, size_t count, const tens
     if (!outputs[i].values) continue;
     out[outs] = outputs[i].name;
     to[outs] = outputs[i].values;
-    sizes[outs++] = count * row_size(&outputs[i]) * sizeof(float);
+    sizes[outs++] = count * row_size(&outputs[i]);
   }
   TRY(said(m, ort->Run(graph, NULL, in, (const OrtValue* const*)given, ins, out, outs, found)));
-  for (size_t i = 0; i < outs; i++) {
-    void* values;
-    TRY(said(m, ort->GetTensorMutableData(found[i], &values)));
-    memcpy(to[i], values, sizes[i]);
-  }
+  for (size_t i = 0; i < outs; i++) TRY(copy(m, found[i], out[i], sizes[i], to[i]));
 end:
   for (int i = 0; i < 2; i++) {
     ort->ReleaseValue(given[i]);

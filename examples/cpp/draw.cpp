@@ -38,7 +38,7 @@ static void draw(std::uint32_t seed, const aae::Asked& asked) {
   print("mean", {static_cast<float>(std::accumulate(image.begin(), image.end(), 0.0) / image.size())});
   print("middle", middle(model, image));
 
-  codes = model.encode(image);
+  for (auto& [name, values] : model.encode(image)) codes[name] = values;  // y stays where no encoder tells it
   print("encoded", codes.at("z"));
   print("redrawn", middle(model, model.decode(codes)));
   if (model.detects()) {

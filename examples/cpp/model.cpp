@@ -34,6 +34,13 @@ std::vector<std::string> names(const Ort::Session& graph, bool inputs) {
   return found;
 }
 
+// How many numbers a row has of a tensor of this shape.
+std::size_t row_size(const std::vector<std::int64_t>& shape) {
+  std::size_t size = 1;
+  for (std::size_t i = 1; i < shape.size(); i++) size *= static_cast<std::size_t>(shape[i]);
+  return size;
+}
+
 // A value of what can be asked for, which is JSON.
 asked_value find(const std::string& json, const std::string& attribute, const std::string& value) {
   asked_value found;
@@ -136,7 +143,9 @@ Codes Model::score(Numbers images) const {
 Codes Model::run(Ort::Session& graph, Codes& inputs) const {
   const std::int64_t image[4] = {0, shape_[0], shape_[1], shape_[2]};
   const std::map<std::string, std::vector<std::int64_t>> shapes{
-      {"u", {0, noise_}}, {"z", {0, latent_}}, {"y", {0, classes_}}, {"image", {image, image + 4}}};
+      {"u", {0, noise_}}, {"z", {0, latent_}}, {"y", {0, classes_}}, {"image", {image, image + 4}},
+      {"score", {0}}, {"map", {0, 1, shape_[1], shape_[2]}}};
+  std::size_t rows = 0;
   const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   const auto taken = names(graph, true), given = names(graph, false);
   std::vector<const char*> ins, outs;
@@ -145,9 +154,9 @@ Codes Model::run(Ort::Session& graph, Codes& inputs) const {
     if (!inputs.count(name)) throw std::invalid_argument("the graph takes " + name + ", and none is given");
     Numbers& values = inputs[name];
     std::vector<std::int64_t> shape = shapes.at(name);
-    std::int64_t size = 1;
-    for (std::size_t i = 1; i < shape.size(); i++) size *= shape[i];
-    shape[0] = static_cast<std::int64_t>(values.size()) / size;
+    if (!row_size(shape)) throw std::runtime_error("the graphs are not of one model: none other takes " + name);
+    rows = values.size() / row_size(shape);
+    shape[0] = static_cast<std::int64_t>(rows);
     tensors.push_back(Ort::Value::CreateTensor<float>(memory, values.data(), values.size(), shape.data(), shape.size()));
     ins.push_back(name.c_str());
   }
@@ -156,7 +165,11 @@ Codes Model::run(Ort::Session& graph, Codes& inputs) const {
   Codes found;
   for (std::size_t i = 0; i < given.size(); i++) {
     const float* values = results[i].GetTensorData<float>();
-    found[given[i]] = Numbers(values, values + results[i].GetTensorTypeAndShapeInfo().GetElementCount());
+    const std::size_t size = results[i].GetTensorTypeAndShapeInfo().GetElementCount();
+    const auto shape = shapes.find(given[i]);
+    if (shape != shapes.end() && size != rows * row_size(shape->second))
+      throw std::runtime_error("the graphs are not of one model: the wrong size has " + given[i]);
+    found[given[i]] = Numbers(values, values + size);
   }
   return found;
 }

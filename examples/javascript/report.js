@@ -6,7 +6,7 @@ export async function report(model, options) {
   const u = noise(1, options);
   const codes = await model.codes(u);
   const images = await model.decode(codes);
-  const encoded = await model.encode(images);
+  const encoded = (await model.encode(images)).map((code) => ({ ...codes[0], ...code })); // y stays where no encoder tells it
   const redrawn = await model.decode(encoded);
   const [image] = images;
   const values = {

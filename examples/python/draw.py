@@ -20,7 +20,7 @@ except ValueError as error:
     sys.exit(str(error))
 codes = model.codes(u)
 images = model.decode(codes)
-encoded = model.encode(images)
+encoded = {**codes, **model.encode(images)}  # y stays where no encoder tells it
 redrawn = model.decode(encoded)
 
 row = model.shape[1] // 2

@@ -91,8 +91,15 @@ class Model:
         return _run(self._encoder, {"image": images})
 
     def decode(self, codes: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The images of codes, of which the decoder takes what it knows, by name."""
-        return _run(self._decoder, {i.name: codes[i.name] for i in self._decoder.get_inputs()})["image"]
+        """The images of codes, of which the decoder takes what it knows, by name.
+
+        Raises:
+            ValueError: it takes what is not given.
+        """
+        taken = [each.name for each in self._decoder.get_inputs()]
+        if missing := [name for name in taken if name not in codes]:
+            raise ValueError(f"{self.name} takes {missing[0]}, and none is given")
+        return _run(self._decoder, {name: codes[name] for name in taken})["image"]
 
     def reconstruct(self, images: np.ndarray, *, attributes: Asked | None = None) -> np.ndarray:
         """Encode and decode; with `attributes`, such as {"glasses": "yes"}, redraw with these and keep the rest.
@@ -133,7 +140,7 @@ def _run(graph: ort.InferenceSession, inputs: Mapping[str, np.ndarray]) -> Codes
 
 def uniform(seed: int, size: int) -> np.ndarray:
     """Uniform in (0, 1): MurmurHash3's finaliser of a counter. Any generator will do; every example has this one."""
-    x: np.ndarray = (np.arange(1, size + 1, dtype=np.uint64) + seed * 0x9E3779B9).astype(np.uint32)
+    x: np.ndarray = (np.arange(1, size + 1, dtype=np.uint64) + seed % 2**32 * 0x9E3779B9).astype(np.uint32)
     x = (x ^ x >> 16) * np.uint32(0x85EBCA6B)
     x = (x ^ x >> 13) * np.uint32(0xC2B2AE35)
     return (((x ^ x >> 16) >> 9) * 2 + 1).astype(np.float32) / 2**24

@@ -12,10 +12,11 @@ from typing import Final
 
 from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
-from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
+from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph, read_head
+from aae_zoo.runtime.bundles.graph_metadata import metadata_faults
 from aae_zoo.runtime.bundles.manifest import Attribute, Manifest
 from aae_zoo.runtime.bundles.names import DETECTOR
-from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
 from aae_zoo.runtime.escapes import markdown, markdown_code
 from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.store.catalogue import find_model
@@ -68,12 +69,14 @@ def embed(name: str, language: str, out: Path, *, node_modules: Path | None = No
 
 
 def _graphs(bundle: Bundle) -> dict[str, CheckedGraph]:
-    """The graphs of a bundle, each of which ONNX Runtime opens."""
+    """The graphs of a bundle, each of which ONNX Runtime opens, and says of itself what programs take its word for."""
     from aae_zoo.runtime.engine.session import open_session  # imports ONNX Runtime
 
     graphs = {role: read_graph(bundle, role) for role in GRAPHS if role in bundle.manifest.graphs}
-    for graph in graphs.values():
+    for role, graph in graphs.items():
         open_session(graph, device="cpu", threads=1)
+        for fault in metadata_faults(read_head(graph.content, graph.name).metadata, graph.name, role, bundle.manifest):
+            raise InvalidBundle(f"{fault}; programs rely on it: get the bundle again, or export it anew")
     return graphs
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from aae_zoo.runtime.bundles.bundle import leads_outside
 from aae_zoo.runtime.bundles.graph_check import check_graph, check_interface
-from aae_zoo.runtime.bundles.graph_metadata import METADATA_PREFIX, graph_metadata
+from aae_zoo.runtime.bundles.graph_metadata import metadata_faults
 from aae_zoo.runtime.bundles.manifest import SCHEMA, Attribute
 from aae_zoo.runtime.bundles.names import MANIFEST, MAX_MANIFEST_BYTES, SIGNATURE
 from aae_zoo.runtime.bundles.signature import OF_GIT, compare, contents, read_signature, signed_files
@@ -38,8 +38,6 @@ _DRAWS: Final = 64
 # Where in its share of the coordinate a class is chosen, and how near to 1 and 0 its probabilities must be.
 _WITHIN: Final = (0.01, 0.5, 0.99)
 _NEAR: Final = 1e-6
-# The keys whose values are JSON, in which blanks say nothing.
-_JSON: Final = ("image_shape", "labels", "attributes")
 
 Check = Callable[[Subject], Iterator[str]]
 
@@ -234,24 +232,7 @@ def _graph_plain(subject: Subject) -> Iterator[str]:
 )
 def _graph_metadata(subject: Subject) -> Iterator[str]:
     for graph in subject.graphs:
-        found = dict(graph.head.metadata)
-        if len(found) < len(graph.head.metadata):
-            yield f"{graph.name} has a key of its metadata twice"
-        for key, expected in graph_metadata(subject.manifest, graph.role).items():
-            value = found.get(METADATA_PREFIX + key)
-            if value is None or _read(key, value) != _read(key, expected):
-                said = "missing" if value is None else repr(value)[:80]
-                yield f"{graph.name}: {METADATA_PREFIX}{key} is {said}, expected {expected!r:.80}"
-
-
-def _read(key: str, value: str) -> object:
-    """A value of a graph's metadata."""
-    if key not in _JSON:
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return None
+        yield from metadata_faults(graph.head.metadata, graph.name, graph.role, subject.manifest)
 
 
 @_clause(

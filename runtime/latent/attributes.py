@@ -151,6 +151,17 @@ def columns_of(found: Mapping[str, Classes]) -> dict[str, Sequence[Any] | Array]
     return columns
 
 
+def with_label(attributes: Mapping[str, Values], label: Values | None) -> dict[str, Values]:
+    """What is asked for, with the label beside the attributes.
+
+    Raises:
+        InvalidInput: the label is among the attributes too.
+    """
+    if label is not None and LABEL in attributes:
+        raise InvalidInput("the label is asked for twice, by itself and among the attributes; give it once")
+    return dict(attributes) if label is None else {**attributes, LABEL: label}
+
+
 def parse_attributes(texts: Iterable[str]) -> dict[str, str]:
     """What is asked for as NAME=VALUE, such as glasses=yes.
 

@@ -60,7 +60,14 @@ def _add_middleware(
     app.add_middleware(Gate, most=requests, **budgets)
     if origins:
         headers = ["Content-Type", "Content-Encoding"]
-        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+        shown = ["Notice", "Retry-After"]  # what scripts may read beside the answer
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=headers,
+            expose_headers=shown,
+        )
     app.add_middleware(Hosts, hosts=hosts, origins=origins)
     app.add_middleware(Measured, metrics=metrics)
 

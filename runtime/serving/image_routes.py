@@ -19,7 +19,7 @@ from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.formats.images import Images, check_images, from_pixels
 from aae_zoo.runtime.formats.pictures import measure, read_picture
 from aae_zoo.runtime.formats.plan import How, Invert, Notices, Plan, parse_range
-from aae_zoo.runtime.latent.attributes import LABEL, Asked, parse_attributes, told
+from aae_zoo.runtime.latent.attributes import LABEL, Asked, parse_attributes, told, with_label
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, Scores, contrast_of, judge, judge_detected
 from aae_zoo.runtime.serving import bodies, refusals
@@ -104,7 +104,7 @@ def add_sample(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """New images: a .png with all of them, or an .npy array float32 [n, C, H, W]. A seed gives the same again."""
         await share_of(request).take(service.cost(n), f"{n} images")
-        asked = Asked(manifest, {**parse_attributes(with_), **({} if label is None else {LABEL: label})}, n)
+        asked = Asked(manifest, with_label(parse_attributes(with_), label), n)
         asked.check_drawn()
         noise = uniform_noise(n, manifest.noise, seed)
         asked.choose(noise, slice(None))

@@ -100,6 +100,10 @@ def _weighed(service: Service) -> type[APIRoute]:
             handle = super().get_route_handler()
 
             async def weighed(request: Request) -> Response:
+                if protocol.BINARY in request.headers:
+                    raise InvalidInput(
+                        "the tensors are binary, expected JSON; tritonclient sends it for binary_data=False"
+                    )
                 alone = ReadAlone(request.scope, request.receive)
                 body = await alone.body()
                 bodies.check_json(body)

@@ -16,6 +16,8 @@ from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.serving.batching import ROWS
 
 PLATFORM: Final = "onnxruntime_onnx"
+# The header of an extension: how much of a body is JSON, before tensors in bytes. Triton's client sends it by default.
+BINARY: Final = "inference-header-content-length"
 
 
 Parameters = dict[str, Any]

@@ -83,9 +83,11 @@ async def _request(_: Request, error: Exception) -> Response:
     if first.get("type") == "json_invalid":  # FastAPI keeps what is wrong apart from its message
         *_, place = first["loc"]
         return refusal(f"the body cannot be read as JSON ({first['ctx']['error']}, at {place})", 422)
-    where = ".".join(str(step)[:80] for step in first.get("loc", ()))
+    where = ".".join(str(step)[:80] for step in first.get("loc", ())) or "body"
     found = reprlib.repr(first.get("input"))[:80]
-    return refusal(f"{where}: {first.get('msg')}, found {found}", 422)
+    is_object = first.get("type") in ("model_type", "model_attributes_type")  # pydantic would name our classes
+    said = "Input should be a JSON object" if is_object else first.get("msg")
+    return refusal(f"{where}: {said}, found {found}", 422)
 
 
 async def _http(_: Request, error: Exception) -> Response:

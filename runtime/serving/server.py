@@ -14,6 +14,7 @@ from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.serving.app import create_app
 from aae_zoo.runtime.serving.edge.connections import connections_for, sweep
+from aae_zoo.runtime.serving.edge.hosts import check_names
 from aae_zoo.runtime.serving.edge.logs import only_python_says_errors, say_few_errors
 from aae_zoo.runtime.serving.service import Service
 
@@ -49,9 +50,10 @@ def serve(
     the names `hosts` beside the address and those of this machine; web pages from `origins` beside its own may ask it.
 
     Raises:
-        InvalidInput: the address cannot be listened on.
+        InvalidInput: the address cannot be listened on, or a name or site is none.
         InvalidBundle: a graph that cannot be opened.
     """
+    check_names([host, *hosts], origins)
     _keep_no_large_blocks()
     sys.setswitchinterval(_SWITCH)
     service = Service(model)

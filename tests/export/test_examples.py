@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,9 +11,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from compilers import build
-from conftest import ROOT
+from conftest import ROOT, replace_graph
 from numpy.typing import NDArray
 from PIL import Image
 from programs import NODE_MODULES, node, served
@@ -20,7 +22,9 @@ from programs import NODE_MODULES, node, served
 from aae_zoo.export.pages.web_runtime import FILES, WEBGPU_FILES
 from aae_zoo.export.targets.embed import LANGUAGES, embed
 from aae_zoo.runtime import load
+from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.ownership import MARK
+from aae_zoo.runtime.store.catalogue import SHIPPED
 
 SEED = 7
 Numbers = dict[str, NDArray[np.float64]]
@@ -187,6 +191,60 @@ def test_what_is_not_there_is_an_error(
     said, folder = run(language, name, SEED, asked, status=1)
     assert expected in said
     assert not list(folder.glob("picture.*"))
+
+
+@pytest.mark.parametrize("language", ["python", "node", "c", "cpp"])
+def test_where_the_encoder_tells_no_class_the_picture_is_redrawn_with_its_own(
+    run: Callable[..., tuple[str, Path]], labelled_bundle: Callable[..., Path], language: str
+) -> None:
+    bundle = labelled_bundle(encoder_tells=False)
+    printed, folder = run(language, str(bundle), SEED, 1)
+    found = numbers(printed)
+    assert found["y"].tolist() == [0, 1, 0]
+    assert np.allclose(found["encoded"], found["z"], atol=2e-6)
+    assert np.array_equal(found["redrawn"], found["middle"])
+    assert list(folder.glob("picture.png"))
+
+
+@pytest.mark.parametrize("language", ["c", "cpp"])
+@pytest.mark.parametrize("role", ["prior", "encoder", "decoder"])
+def test_graphs_of_different_models_are_an_error(
+    compiled: Callable[[str], Path], language: str, role: str, tmp_path: Path
+) -> None:
+    """Never memory that is nobody's: the sanitizers would end the program otherwise."""
+    embed("mnist-plane", language, tmp_path / "model")
+    shutil.copy(SHIPPED / "mnist-gauss" / f"{role}.onnx", tmp_path / "model")
+    command = [str(compiled(language)), str(SEED)]
+    result = subprocess.run(command, cwd=tmp_path / "model", capture_output=True, text=True, check=False)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("language", ["c", "cpp"])
+def test_a_decoder_of_smaller_images_is_named(compiled: Callable[[str], Path], language: str, tmp_path: Path) -> None:
+    embed("mnist-plane", language, tmp_path / "model")
+    shutil.copy(SHIPPED / "digits-gauss" / "decoder.onnx", tmp_path / "model")
+    command = [str(compiled(language)), str(SEED)]
+    result = subprocess.run(command, cwd=tmp_path / "model", capture_output=True, text=True, check=False)
+    assert result.stderr == "error: the graphs are not of one model: the wrong size has image\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("label_coordinate", "90000"), ("latent", "-8"), ("classes", "11"), ("image_shape", None)]
+)
+def test_graphs_that_lie_to_programs_are_not_embedded(key: str, value: str | None, tmp_path: Path) -> None:
+    """A program in C would write where the coordinate says."""
+    bundle = Path(shutil.copytree(SHIPPED / "mnist-style", tmp_path / "bundle"))
+    prior = onnx.load(bundle / "prior.onnx")
+    (entry,) = [each for each in prior.metadata_props if each.key == f"aae_zoo.{key}"]
+    prior.metadata_props.remove(entry)
+    if value is not None:
+        prior.metadata_props.add(key=entry.key, value=value)
+    replace_graph(bundle, "prior.onnx", prior.SerializeToString())
+    said = "missing" if value is None else repr(value)
+    with pytest.raises(InvalidBundle, match=f"prior.onnx: aae_zoo.{key} is {said}, expected .*; programs rely on it"):
+        embed(str(bundle), "c", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -77,6 +77,14 @@ def test_python_imports_a_package_that_equals_the_runtime(
     for label in (-1, 10):
         with pytest.raises(ValueError, match=f"mnist-style has no label {label}; its labels are"):
             model.sample(label=label)
+    with pytest.raises(ValueError, match="mnist-style takes y, and none is given"):
+        model.decode({"z": model.encode(images)["z"]})
+
+
+@pytest.mark.parametrize(("seed", "same"), [(-1, 2**32 - 1), (2**32 + 5, 5), (2**63, 0)])
+def test_any_integer_is_a_seed_of_which_32_bits_count(package: ModuleType, seed: int, same: int) -> None:
+    model = package.Model()
+    assert np.array_equal(model.noise(COUNT, seed=seed), model.noise(COUNT, seed=same))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

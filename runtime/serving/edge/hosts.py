@@ -5,16 +5,34 @@ name (CORS, CSRF) or in one that it has pointed there (DNS rebinding). The first
 Host.
 """
 
+import re
 from collections.abc import Collection
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.serving.edge.sentences import refusal
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 ANY: Final = "*"
+# A site as browsers name it: what is written otherwise would never be the Origin of a request.
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\sA-Z]+|null|\*")
+
+
+def check_names(hosts: Collection[str], origins: Collection[str]) -> None:
+    """Check that requests can have these hosts and origins.
+
+    Raises:
+        InvalidInput: they cannot.
+    """
+    for host in hosts:
+        if not host or "/" in host:
+            raise InvalidInput(f"the host is {host!r}, expected a name or an address alone, such as example.org or ::1")
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise InvalidInput(f"the origin is {origin!r}, expected a site as https://example.org, in small letters")
 
 
 class Hosts:
@@ -46,6 +64,11 @@ class Hosts:
             await self.app(scope, receive, send)
 
     def _refusal(self, host: str, origin: str | None, scope: Scope) -> tuple[int, str] | None:
+        if not host and ANY not in self._hosts:
+            return (
+                400,
+                "the request has no Host, expected a name of this service; send one, or serve with --allow-host '*'",
+            )
         name, own = _bare(host.lower()), str((scope.get("server") or ("",))[0])
         if ANY not in self._hosts and name not in self._hosts and name != own:
             return (

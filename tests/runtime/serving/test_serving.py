@@ -113,6 +113,7 @@ def test_a_model_with_classes(labelled: Server) -> None:
     model = load("mnist-style")
     sevens = labelled.ask("/sample?n=4&label=7&format=npy").array
     assert np.allclose(sevens, model.sample(4, label=7), atol=1e-6)
+    assert "the label is asked for twice" in labelled.ask("/sample?label=7&with=label=3").error
     assert labelled.ask("/sample?label=ten").error == (
         "query.label: Value error, no label of mnist-style, which has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, found 'ten'"
     )
@@ -124,6 +125,8 @@ def test_a_model_with_classes(labelled: Server) -> None:
         answer = labelled.ask("/decode?format=npy", json.dumps({"z": z.tolist(), "y": y}).encode())
         assert np.allclose(answer.array, model.decode(z, np.array([2, 0])), atol=1e-5)
     assert "y: Field required" in labelled.ask("/decode", json.dumps({"z": z.tolist()}).encode()).error
+    for path in ("/decode", "/v2/models/mnist-style-decoder/infer"):
+        assert labelled.ask(path, b"[1]").error == "body: Input should be a JSON object, found [1]"
     assert "takes y too; send JSON with z and y" in labelled.ask("/decode", npy(z), NPY).error
     one = json.dumps({"z": z.tolist(), "y": [1]}).encode()
     assert "z has 2 rows and y has 1" in labelled.ask("/decode", one).error
@@ -151,6 +154,7 @@ def test_health_and_metadata(server: Server, small: Model) -> None:
 def test_a_client_of_the_inference_protocol(labelled: Server) -> None:
     """Triton's own client: what it can ask a Triton server it can ask this one."""
     from tritonclient import http
+    from tritonclient.utils import InferenceServerException
 
     model = load("mnist-style")
     with http.InferenceServerClient(labelled.url.removeprefix("http://")) as client:
@@ -165,6 +169,12 @@ def test_a_client_of_the_inference_protocol(labelled: Server) -> None:
             outputs = client.get_model_metadata(name)["outputs"]
             wanted = [http.InferRequestedOutput(output["name"], binary_data=False) for output in outputs]
             return client.infer(name, inputs, outputs=wanted, request_id="seven")
+
+        in_bytes = http.InferInput("u", [1, 9], "FP32").set_data_from_numpy(np.full((1, 9), 0.5, np.float32))
+        with pytest.raises(
+            InferenceServerException, match="the tensors are binary, expected JSON; .* binary_data=False"
+        ):
+            client.infer("mnist-style", [in_bytes])
 
         u = np.linspace(0.05, 0.95, 45, dtype=np.float32).reshape(5, 9)
         drawn = ask("mnist-style", u=u)

@@ -6,9 +6,10 @@ import io
 import json
 import re
 import shutil
+import socket
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +266,7 @@ def test_hosts_that_the_service_answers_to(server: Server, host: str) -> None:
     assert ask(server, "GET", "/v2", Host=host).status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.", "", "["])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.", "["])
 def test_hosts_of_others_are_refused(server: Server, host: str) -> None:
     for method, path in (("GET", "/v2"), ("HEAD", "/v2/health/live"), ("POST", "/decode")):
         answer = ask(server, method, path, Host=host)
@@ -275,6 +276,31 @@ def test_hosts_of_others_are_refused(server: Server, host: str) -> None:
             assert re.match(
                 f"the Host is {name}, expected a name of this service; serve with --allow-host", answer.error
             )
+
+
+def test_a_request_without_a_host(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as asking:
+        asking.sendall(b"GET /v2/health/ready HTTP/1.0\r\n\r\n")
+        answer = asking.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert (
+        b"the request has no Host, expected a name of this service; send one, or serve with --allow-host '*'" in answer
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--host", "", "the host is '', expected a name or an address alone"),
+        ("--allow-host", "https://digits.example", "the host is 'https://digits.example', expected a name"),
+        ("--cors", "https://page.example/", "the origin is 'https://page.example/', expected a site as https://"),
+        ("--cors", "localhost:3000", "the origin is 'localhost:3000', expected a site as https://example.org"),
+        ("--cors", "https://Page.example", "expected a site as https://example.org, in small letters"),
+    ],
+)
+def test_names_that_no_request_has(refused: Callable[..., str], option: str, value: str, expected: str) -> None:
+    """An empty --host would listen on every address; the others would never let anybody in."""
+    assert expected in refused("serve", MODEL, "--port", "0", option, value)
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1", "x"])
@@ -297,6 +323,7 @@ def test_names_and_pages_that_are_allowed() -> None:
         assert ask(server, "GET", "/v2", Host="evil.example").status == 400
         allowed = ask(server, "GET", "/v2", Origin=page)
         assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (200, page)
+        assert allowed.headers["access-control-expose-headers"] == "Notice, Retry-After"
         asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "content-type"}
         before = ask(server, "OPTIONS", "/encode", None, Origin=page, **asked)
         assert (before.status, before.headers["access-control-allow-origin"]) == (200, page)
