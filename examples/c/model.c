@@ -180,7 +180,7 @@ static const char* copy(aae_model* m, OrtValue* from, const char* name, size_t c
   const char* error = said(m, ort->GetTensorTypeAndShape(from, &info));
   if (error) return error;
   TRY(said(m, ort->GetTensorShapeElementCount(info, &found)));
-  if (found != count) TRY(fail(m, "the graphs are not of one model: the wrong size has ", name));
+  if (found != count) TRY(fail(m, "the graphs are not of one model: unexpected size of ", name));
   TRY(said(m, ort->GetTensorMutableData(from, &values)));
   memcpy(to, values, count * sizeof(float));
 end:

@@ -168,7 +168,7 @@ Codes Model::run(Ort::Session& graph, Codes& inputs) const {
     const std::size_t size = results[i].GetTensorTypeAndShapeInfo().GetElementCount();
     const auto shape = shapes.find(given[i]);
     if (shape != shapes.end() && size != rows * row_size(shape->second))
-      throw std::runtime_error("the graphs are not of one model: the wrong size has " + given[i]);
+      throw std::runtime_error("the graphs are not of one model: unexpected size of " + given[i]);
     found[given[i]] = Numbers(values, values + size);
   }
   return found;

@@ -102,7 +102,7 @@ def _weighed(service: Service) -> type[APIRoute]:
             async def weighed(request: Request) -> Response:
                 if protocol.BINARY in request.headers:
                     raise InvalidInput(
-                        "the tensors are binary, expected JSON; tritonclient sends it for binary_data=False"
+                        "the tensors are binary, expected JSON, which tritonclient sends with binary_data=False"
                     )
                 alone = ReadAlone(request.scope, request.receive)
                 body = await alone.body()

@@ -226,7 +226,7 @@ def test_a_decoder_of_smaller_images_is_named(compiled: Callable[[str], Path], l
     shutil.copy(SHIPPED / "digits-gauss" / "decoder.onnx", tmp_path / "model")
     command = [str(compiled(language)), str(SEED)]
     result = subprocess.run(command, cwd=tmp_path / "model", capture_output=True, text=True, check=False)
-    assert result.stderr == "error: the graphs are not of one model: the wrong size has image\n"
+    assert result.stderr == "error: the graphs are not of one model: unexpected size of image\n"
 
 
 @pytest.mark.parametrize(

@@ -134,9 +134,9 @@ def test_a_large_jpeg_is_the_picture_that_it_was_made_of(tmp_path: Path, side: i
     picture, exif = Image.fromarray(squares).resize((side, side), Image.Resampling.NEAREST), Image.Exif()
     exif[0x0112] = orientation
     images = []
-    for name, how in (("x.png", {}), ("x.jpg", {"quality": 97})):
-        picture.save(tmp_path / name, exif=exif, **how)
-        images.append(read_picture(tmp_path / name, GRAY, Notices()).astype(int))
+    for path in (tmp_path / "x.png", tmp_path / "x.jpg"):
+        picture.save(path, exif=exif, quality=97)
+        images.append(read_picture(path, GRAY, Notices()).astype(int))
     assert np.abs(images[1] - images[0]).max() <= 10
 
 
