@@ -172,7 +172,7 @@ def test_a_client_of_the_inference_protocol(labelled: Server) -> None:
 
         in_bytes = http.InferInput("u", [1, 9], "FP32").set_data_from_numpy(np.full((1, 9), 0.5, np.float32))
         with pytest.raises(
-            InferenceServerException, match="the tensors are binary, expected JSON; .* binary_data=False"
+            InferenceServerException, match="the tensors are binary, expected JSON, .* binary_data=False"
         ):
             client.infer("mnist-style", [in_bytes])
 
