@@ -145,6 +145,7 @@ class Trainer:
         self.order = torch.Generator().manual_seed(self.settings.seed)
         self.model, self.objective = build(recipe, dataset.image_shape)
         self._check_attributes()
+        self._check_classes()
         self.objective.to(processes.device)
         self.rates = Rates(self.objective, self.settings.epochs * self.steps_per_epoch, self.settings.warmup)
         self.losses = Losses()
@@ -187,6 +188,16 @@ class Trainer:
             raise InvalidRecipe(
                 f"the prior has attributes with {[*self.model.prior.widths]} values, but those that data.attributes "
                 f"names have {counts}; {mend}"
+            )
+
+    def _check_classes(self) -> None:
+        """The objective has to know as many labels as it needs, and the prior to have a class for each of them."""
+        self.objective.check_labels(len(self.known), len(self.labels))
+        classes, names = self.model.prior.classes, self.dataset.label_names
+        if len(self.known) and 0 < classes < len(names) and not self.model.prior.widths:
+            raise InvalidRecipe(
+                f"prior.classes is {classes}, but {self.dataset.name} has {len(names)} classes; "
+                f"set prior.classes to {len(names)}"
             )
 
     def _check_shares(self) -> None:
