@@ -76,6 +76,14 @@ def test_labels_that_an_objective_or_a_prior_is_not_for(
         Trainer(load_recipe(packaged, [override]), mnist, tmp_path / "run", Processes())
 
 
+@pytest.mark.parametrize("name", ["batch", "labelled_batch"])
+def test_a_batch_has_two_images_or_more(mnist: Dataset, tmp_path: Path, name: str) -> None:
+    """One alone cannot be normalised over the batch."""
+    wanted = load_recipe("mnist-semi100", [f"training.{name}=1"])
+    with pytest.raises(TrainingError, match=f"training.{name} is 1, expected 2 or more"):
+        Trainer(wanted, mnist, tmp_path / "run", Processes())
+
+
 def test_training_sees_no_other_label(mnist: Dataset, recipe: MakeRecipe, tmp_path: Path) -> None:
     """What a batch holds: -1 where the label is not known, and beside it a batch of those that are."""
     trainer = Trainer(recipe("data.labels=20", "training.labelled_batch=7"), mnist, tmp_path / "run", Processes())

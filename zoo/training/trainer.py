@@ -201,7 +201,10 @@ class Trainer:
             )
 
     def _check_shares(self) -> None:
-        """Gradients are averaged over the processes, so that each has to have as many images as every other."""
+        """Gradients are averaged over the processes, so that each has to have as many images as every other.
+
+        One image alone has no variance to be normalised by, and is no sample to compare with the prior.
+        """
         labelled = self.settings.labelled_batch if self.some_known else 0
         sizes = {"batch": self.settings.batch, "labelled_batch": labelled}
         for name, size in sizes.items():
@@ -209,6 +212,11 @@ class Trainer:
                 raise TrainingError(
                     f"training.{name} is {size}, expected a multiple of the {self.processes.count} processes; "
                     f"give another --num_processes, or --set training.{name}"
+                )
+            if size == self.processes.count:
+                raise TrainingError(
+                    f"training.{name} is {size}, expected {2 * size} or more, so that each process has two images; "
+                    f"give --set training.{name}={2 * size}"
                 )
 
     def _own_noise(self) -> torch.Generator:
