@@ -85,8 +85,8 @@ class Detector(nn.Module):
             self.mean.copy_(h.mean(0))
             parts = [self._differences(as_float(part)) for part in validation.split(_PART)]
             errors, distance, pixels = (torch.cat(each) for each in zip(*parts, strict=True))
-            self.per_error.copy_(1 / (1 + _MEAN_WEIGHT) / errors.sum(1).mean())
-            self.per_distance.copy_(_MEAN_WEIGHT / (1 + _MEAN_WEIGHT) / distance.mean())
+            self.per_error.copy_(1 / (1 + _MEAN_WEIGHT) / errors.sum(1).mean().clamp(min=_TINY))
+            self.per_distance.copy_(_MEAN_WEIGHT / (1 + _MEAN_WEIGHT) / distance.mean().clamp(min=_TINY))
             cells = _floored(self.encoder.hog.by_cell(errors).mean(0))
             self.per_cell.copy_(self.encoder.hog.spread() / 2 / cells[:, None])
             self.per_pixel.copy_(1 / 2 / _floored(pixels.mean(0, keepdim=True)))

@@ -138,7 +138,8 @@ def score_limits(
 def limit(scores: Figures, false_alarms: float) -> float:
     """The score [n] that new ones exceed in that share at most, on average: the highest one where they are too few.
 
-    It is the one at place (n + 1) (1 - share), rounded up (split conformal prediction, Vovk et al., 2005, section 2.4).
+    It is the one at place (n + 1) (1 - share), rounded up: split conformal prediction (Papadopoulos et al., "Inductive
+    confidence machines for regression", ECML 2002).
     """
     place = min(len(scores), math.ceil((len(scores) + 1) * (1 - false_alarms)))
     return float(np.sort(scores)[place - 1])

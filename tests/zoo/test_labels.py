@@ -1,13 +1,14 @@
 """Which labels training may know, and how errors of classes are counted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import RECIPE
 
-from aae_zoo.runtime.errors import TrainingError
+from aae_zoo.runtime.errors import InvalidRecipe, TrainingError
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.known_labels import known_labels
 from aae_zoo.zoo.measure.class_error import clusters_of, percent_wrong
@@ -49,6 +50,38 @@ def test_none_and_all(mnist: Dataset, recipe: MakeRecipe) -> None:
 def test_labels_that_cannot_be_shared_out(mnist: Dataset, recipe: MakeRecipe, labels: int) -> None:
     with pytest.raises(TrainingError, match=f"data.labels is {labels}, expected a multiple of the 10 classes of mnist"):
         known_labels(mnist, recipe(f"data.labels={labels}"))
+
+
+def test_images_without_labels_tell_none(mnist: Dataset, recipe: MakeRecipe) -> None:
+    unlabelled = replace(mnist, train_labels=torch.full_like(mnist.train_labels, -1), label_names=())
+    assert len(known_labels(unlabelled, recipe("data.labels=0"))) == 0
+    for labels in (-1, 10):
+        with pytest.raises(TrainingError, match=f"data.labels is {labels}, but the images of mnist have no labels"):
+            known_labels(unlabelled, recipe(f"data.labels={labels}"))
+
+
+@pytest.mark.parametrize(
+    ("packaged", "override", "message"),
+    [
+        ("mnist-style", "data.labels=100", "labels of all 50000 training images, and knows those of 100"),
+        ("mnist-semi100", "data.labels=-1", "labels of some training images, and knows those of all 50000"),
+        ("mnist-style", "prior.classes=8", "prior.classes is 8, but mnist has 10 classes"),
+        ("mnist-mixture", "prior.classes=8", "prior.classes is 8, but mnist has 10 classes"),
+    ],
+)
+def test_labels_that_an_objective_or_a_prior_is_not_for(
+    mnist: Dataset, tmp_path: Path, packaged: str, override: str, message: str
+) -> None:
+    with pytest.raises(InvalidRecipe, match=message):
+        Trainer(load_recipe(packaged, [override]), mnist, tmp_path / "run", Processes())
+
+
+@pytest.mark.parametrize("name", ["batch", "labelled_batch"])
+def test_a_batch_has_two_images_or_more(mnist: Dataset, tmp_path: Path, name: str) -> None:
+    """One alone cannot be normalised over the batch."""
+    wanted = load_recipe("mnist-semi100", [f"training.{name}=1"])
+    with pytest.raises(TrainingError, match=f"training.{name} is 1, expected 2 or more"):
+        Trainer(wanted, mnist, tmp_path / "run", Processes())
 
 
 def test_training_sees_no_other_label(mnist: Dataset, recipe: MakeRecipe, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from aae_zoo.zoo.objectives.semi import mutual_information
 from aae_zoo.zoo.objectives.vae import gaussian_kl
 from aae_zoo.zoo.parts import kinds, load_part
 from aae_zoo.zoo.recipe import Recipe, parse_recipe
+from aae_zoo.zoo.steps.rates import Rates
 from aae_zoo.zoo.training.trainer import train
 
 IMAGES: dict[str, Any] = {
@@ -64,6 +65,7 @@ OBJECTIVES["cluster"] = {k: v for k, v in OBJECTIVES["semi"].items() if k not in
 OBJECTIVES["cluster"]["overclusters"] = 20
 PRIORS: dict[str, dict[str, Any]] = {
     "gaussian": {"kind": "gaussian", "size": 3},
+    "normalised": {"kind": "gaussian", "size": 3, "std": 3.0, "normalised": True},
     "bits": {"kind": "bits", "size": 6},
     "mixture": {
         "kind": "mixture",
@@ -216,6 +218,11 @@ def test_from_recipe_to_samples(objective: str, prior: str, labels: int, small_d
         ("supervised", "gaussian", "needs prior.kind = 'categorical'"),
         ("semi", "mixture", "needs prior.kind = 'categorical' or 'heads'"),
         ("oneclass", "categorical", "has no labels for the decoder"),
+        ("oneclass", "heads", "has no labels for the decoder"),
+        ("ae", "categorical", "has no labels for the decoder"),
+        ("wae", "attributes", "has no labels for the decoder"),
+        ("wae", "fitted", "'fitted' is for 'ae'"),
+        ("vae", "normalised", "leave out prior.normalised"),
         ("supervised", "clusters", "knows the classes; leave out prior.subheads"),
         ("semi", "clusters", "judged by mutual information; leave out objective.confidence"),
     ],
@@ -223,6 +230,26 @@ def test_from_recipe_to_samples(objective: str, prior: str, labels: int, small_d
 def test_an_objective_refuses_a_prior_that_it_is_not_for(objective: str, prior: str, message: str) -> None:
     with pytest.raises(InvalidRecipe, match=message):
         build(recipe(objective, prior), (1, 14, 14))
+
+
+@pytest.mark.parametrize(("objective", "prior"), [("ae", "bits"), ("wae", "normalised")])
+def test_training_decodes_the_codes_that_the_model_gives(objective: str, prior: str) -> None:
+    """Where the prior changes what the encoder gives, such as to bits, a model restores as well as its training did."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    model, trained = build(recipe(objective, prior, network="conv"), (1, 12, 12))
+    x = torch.rand(4, 1, 12, 12, generator=generator).round().repeat(16, 1, 1, 1)
+    trained.train()
+    rates, losses = Rates(trained, 300, 0.05), []
+    for step in range(300):
+        rates.set(step)
+        losses.append(float(trained.step(batch_of(x), generator)["reconstruction"]))
+    trained.eval()
+    with torch.no_grad():
+        codes = model.encode(x)
+        again = model.logits(codes).sigmoid()
+    assert float((again - x).square().sum() / len(x)) < 1.1 * np.mean(losses[-10:])
+    assert float(codes["z"].std(0, correction=0).max()) < 1.1 * model.prior.moments(generator)[1] ** 0.5
 
 
 def test_one_class_is_learnt_by_networks_that_restore_histograms() -> None:

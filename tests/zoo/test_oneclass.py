@@ -91,6 +91,16 @@ def test_its_graph_is_equal_to_it(trained: Trained) -> None:
         assert np.abs(output - values.numpy()).max() < 1e-5 * float(values.abs().max())
 
 
+def test_of_dark_pictures_all_that_has_an_edge_is_odd(trained: Trained) -> None:
+    """Their histograms are all the same: no distance from the mean is usual."""
+    dark = 1e-3 * torch.rand(16, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    detector = fit_detector(trained.model, dark, dark)
+    with torch.no_grad():
+        usual, odd = (detector(images)[0] for images in (dark, trained.zeros))
+    assert bool(usual.isfinite().all())
+    assert float(odd.min()) > float(usual.max())
+
+
 def test_a_model_of_other_networks_has_no_detector() -> None:
     model, _ = build(load_recipe("mnist-gauss8"), (1, 28, 28))
     with pytest.raises(InvalidRecipe, match="needs a model with encoder.kind and decoder.kind = 'hog'"):

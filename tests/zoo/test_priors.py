@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.maths.mixtures import expectation_maximisation, fit_mixture
 from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import kinds
@@ -254,6 +255,12 @@ def test_a_fitted_mixture_has_the_moments_of_what_it_was_fitted_to(generator: to
     assert torch.allclose(torch.cov(drawn.T), torch.cov(z.T), atol=0.3)
     nearest = torch.cdist(drawn, centres).amin(1)
     assert float(nearest.quantile(0.99)) < 2  # nothing is drawn between the three
+
+
+def test_a_mixture_has_no_more_gaussians_than_codes() -> None:
+    prior = fitted.Prior(fitted.Settings(kind="fitted", size=2, components=3))
+    with pytest.raises(InvalidRecipe, match="prior.components is 3, expected at most 2"):
+        prior.fit(torch.randn(2, 2), seed=0)
 
 
 def test_cluster_heads_are_pushed_apart() -> None:

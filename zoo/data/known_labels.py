@@ -15,10 +15,15 @@ def known_labels(dataset: Dataset, recipe: Recipe) -> Tensor:
     not kept for validation; with -1 all of them.
 
     Raises:
-        TrainingError: n is not a multiple of the number of classes, or a class has too few images.
+        TrainingError: n is not a multiple of the number of classes, a class has too few images, or there are none.
     """
     labels = dataset.train_labels[: -recipe.data.validation_count(len(dataset.train_labels))]
     wanted, classes = recipe.data.labels, len(dataset.label_names)
+    if wanted and not classes:
+        raise TrainingError(
+            f"data.labels is {wanted}, but the images of {dataset.name} have no labels; give pictures in a subfolder "
+            "for each class, or set data.labels to 0"
+        )
     if wanted <= 0:
         return torch.arange(len(labels) if wanted else 0)
     if wanted % classes or wanted > classes * int(labels.bincount(minlength=classes).min()):

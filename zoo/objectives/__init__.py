@@ -46,6 +46,14 @@ class BaseObjective(nn.Module, ABC):
         """Whether the encoder gets a channel of noise in addition to the image."""
         return False
 
+    def check_labels(self, known: int, images: int) -> None:  # noqa: ARG002
+        """Whether it can learn where the labels of so many of the training images are known.
+
+        Raises:
+            InvalidRecipe: it cannot.
+        """
+        return
+
     @abstractmethod
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """Update all networks once on a batch; the losses before the update, by name."""

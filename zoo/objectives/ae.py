@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
+from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.maths.optimiser import adam
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
@@ -31,6 +32,8 @@ class Objective(BaseObjective):
 
     def __init__(self, settings: Settings, autoencoder: Autoencoder, learning_rate: float) -> None:
         super().__init__()
+        if autoencoder.prior.conditional:
+            raise InvalidRecipe("objective.kind = 'ae' has no labels for the decoder; give another prior.kind")
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         self.optimisers = {"autoencoder": adam([self.encoder, self.decoder], learning_rate)}
@@ -41,7 +44,7 @@ class Objective(BaseObjective):
         if self.settings.corruption:
             noise = torch.randn(x.shape, generator=generator, device=x.device)
             corrupted = (x + self.settings.corruption * noise).clamp(0, 1)
-        z = self.encoder(corrupted)["z"]
+        z = self.prior.codes(self.encoder(corrupted))["z"]
         loss = reconstruction_loss(self.decoder.logits(z), x, self.settings.reconstruction)
         self.update("autoencoder", loss)
         return {"reconstruction": loss.detach()}

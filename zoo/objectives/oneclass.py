@@ -47,7 +47,7 @@ class Objective(BaseObjective):
         encoder, decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         if not isinstance(encoder, hog.Encoder) or not isinstance(decoder, hog.Decoder):
             raise InvalidRecipe("objective.kind = 'oneclass' needs encoder.kind and decoder.kind = 'hog'")
-        if self.prior.conditional:
+        if "y" in self.prior.heads():
             raise InvalidRecipe("objective.kind = 'oneclass' has no labels for the decoder; give another prior.kind")
         self.settings, self.encoder, self.decoder = settings, encoder, decoder
         self.outputs = autoencoder.outputs

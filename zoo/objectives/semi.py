@@ -93,6 +93,14 @@ class Objective(BaseObjective):
         """The logits of more clusters than there are classes, where they are asked for."""
         return {"over": settings.overclusters} if settings.overclusters else {}
 
+    def check_labels(self, known: int, images: int) -> None:
+        """Of some images or of none."""
+        if known == images:
+            raise InvalidRecipe(
+                f"objective.kind = 'semi' learns from the labels of some training images, and knows those of all "
+                f"{images}; set data.labels lower, or give 'supervised'"
+            )
+
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch; the images of its labelled batch only teach the classes."""
         x, s = batch.image, self.settings

@@ -55,6 +55,14 @@ class Objective(BaseObjective):
         )
         self.images = self.add_image_adversary(settings.images, autoencoder)
 
+    def check_labels(self, known: int, images: int) -> None:
+        """Of all images; attributes are always those of all."""
+        if known < images and not self.prior.widths:
+            raise InvalidRecipe(
+                f"objective.kind = 'supervised' learns from the labels of all {images} training images, and knows "
+                f"those of {known}; set data.labels to -1, or give 'semi'"
+            )
+
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch, every image of which has a label, or a value of every attribute."""
         x, Q, P, D = batch.image, self.encoder, self.decoder, self.discriminator

@@ -35,6 +35,8 @@ class Objective(BaseObjective):
         super().__init__()
         if not isinstance(autoencoder.prior, Prior):
             raise InvalidRecipe("objective.kind = 'vae' needs prior.kind = 'gaussian', whose KL has a closed form")
+        if autoencoder.prior.normalise is not None:
+            raise InvalidRecipe("objective.kind = 'vae' has the KL see to the codes; leave out prior.normalised")
         self.settings = settings
         self.std = autoencoder.prior.std
         self.encoder, self.decoder = autoencoder.encoder, autoencoder.decoder

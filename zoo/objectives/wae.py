@@ -11,6 +11,7 @@ from pydantic import PositiveFloat
 from torch import Generator, Tensor
 from torch.optim import Adam
 
+from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.maths.mmd import mmd2
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
@@ -33,6 +34,10 @@ class Objective(BaseObjective):
 
     def __init__(self, settings: Settings, autoencoder: Autoencoder, learning_rate: float) -> None:
         super().__init__()
+        if autoencoder.prior.conditional:
+            raise InvalidRecipe("objective.kind = 'wae' has no labels for the decoder; give another prior.kind")
+        if autoencoder.prior.fitted:
+            raise InvalidRecipe("objective.kind = 'wae' brings codes to the prior; prior.kind = 'fitted' is for 'ae'")
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         _, self.variance = self.prior.moments(torch.Generator().manual_seed(0))
@@ -42,7 +47,7 @@ class Objective(BaseObjective):
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch."""
         x = batch.image
-        z = self.encoder(x)["z"]
+        z = self.prior.codes(self.encoder(x))["z"]
         z_prior = self.prior.draw(len(x), generator)["z"]
         loss_reconstruction = reconstruction_loss(self.decoder.logits(z), x, self.settings.reconstruction)
         loss_mmd = mmd2(z, z_prior, self.variance)

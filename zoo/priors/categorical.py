@@ -1,7 +1,7 @@
 """A class and a Gaussian style, independent of each other: y uniform over the classes, z ~ N(0, std^2 I).
 
 The prior of Makhzani et al. (arXiv 1511.05644) wherever the decoder gets a label with the code: supervised
-(figure 5), semi-supervised (figure 8) and clustering (section 6).
+(figure 6), semi-supervised (figure 8) and clustering (section 6).
 """
 
 from collections.abc import Mapping

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.maths.mixtures import fit_mixture
 from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import PriorSettings, Size
@@ -55,7 +56,15 @@ class Prior(BasePrior):
         return torch.cat([below, torch.ones_like(first)], 1) - torch.cat([torch.zeros_like(first), below], 1)
 
     def fit(self, z: Tensor, seed: int) -> None:
-        """Fit the mixture by expectation maximisation, from k-means++ centres."""
+        """Fit the mixture by expectation maximisation, from k-means++ centres.
+
+        Raises:
+            InvalidRecipe: there are more Gaussians than codes.
+        """
+        if len(z) < len(self.means):
+            raise InvalidRecipe(
+                f"prior.components is {len(self.means)}, expected at most {len(z)}, as many as there are images"
+            )
         mixture = fit_mixture(z, len(self.means), seed)
         self.until.copy_(torch.from_numpy(mixture.weights.cpu().numpy().cumsum()))
         self.means.copy_(mixture.means)

@@ -1,4 +1,4 @@
-"""A swiss roll in the plane (Makhzani et al., arXiv 1511.05644, figure 4b): a band along an Archimedean spiral.
+"""A swiss roll in the plane (Makhzani et al., arXiv 1511.05644, figure 4c): a band along an Archimedean spiral.
 
 Noise has two coordinates: the position along the arc, which the classes divide among them in order from the inside
 out, and the position across the band.

@@ -177,6 +177,7 @@ class Trainer:
         self.order = torch.Generator().manual_seed(self.settings.seed)
         self.model, self.objective = build(recipe, self.dataset.image_shape)
         self._check_attributes()
+        self._check_classes()
         self.objective.to(self.processes.device)
         self.rates = Rates(self.objective, self.settings.epochs * self.steps_per_epoch, self.settings.warmup)
         self.noise = self._own_noise()
@@ -192,8 +193,21 @@ class Trainer:
                 f"names have {counts}; {mend}"
             )
 
+    def _check_classes(self) -> None:
+        """The objective has to know as many labels as it needs, and the prior to have a class for each of them."""
+        self.objective.check_labels(len(self.known), len(self.labels))
+        classes, names = self.model.prior.classes, self.dataset.label_names
+        if len(self.known) and 0 < classes < len(names) and not self.model.prior.widths:
+            raise InvalidRecipe(
+                f"prior.classes is {classes}, but {self.dataset.name} has {len(names)} classes; "
+                f"set prior.classes to {len(names)}"
+            )
+
     def _check_shares(self) -> None:
-        """Gradients are averaged over the processes, so that each has to have as many images as every other."""
+        """Gradients are averaged over the processes, so that each has to have as many images as every other.
+
+        One image alone has no variance to be normalised by, and is no sample to compare with the prior.
+        """
         labelled = self.settings.labelled_batch if self.some_known else 0
         sizes = {"batch": self.settings.batch, "labelled_batch": labelled}
         for name, size in sizes.items():
@@ -201,6 +215,11 @@ class Trainer:
                 raise TrainingError(
                     f"training.{name} is {size}, expected a multiple of the {self.processes.count} processes; "
                     f"give another --num_processes, or --set training.{name}"
+                )
+            if size == self.processes.count:
+                raise TrainingError(
+                    f"training.{name} is {size}, expected {2 * size} or more, so that each process has two images; "
+                    f"give --set training.{name}={2 * size}"
                 )
 
     def _own_noise(self) -> torch.Generator:
