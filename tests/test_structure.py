@@ -75,6 +75,13 @@ def test_the_picture_of_the_floors_is_the_table() -> None:
     ]
 
 
+def test_what_contributing_names_is_there() -> None:
+    """The files that it sends people to; in capitals are those that they will write."""
+    named = re.findall(r"[a-z_/]+/[a-z_]+\.(?:py|toml|sh|md)", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
 def importers(folder: str, names: tuple[str, ...]) -> set[str]:
     """The files of a folder, however deep, that import one of the modules or what is inside it."""
     return {
