@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--custom-compile-command 'make lock'
 
 .PHONY: sample lock sbom install install-engines engines docs notebooks test lint bench bench-newcomer bench-serve \
-	bench-attacks bench-detectors bench-drift bench-explore bench-oneclass bench-own fuzz variants zoo generated screenshots clean
+	bench-attacks bench-defects bench-detectors bench-drift bench-explore bench-oneclass bench-own fuzz variants zoo generated screenshots clean
 
 sample:
 	@$(call environment,$(RUNTIME))
@@ -130,7 +130,7 @@ bench-attacks: install
 bench-defects: install
 	$(BIN)/python tests/benchmarks/defects.py docs/anomalies.md
 
-# Rewrites the table of hostile inputs in docs/proof.md: a million of them, in some ten minutes; fails where one does harm.
+# Rewrites the table of hostile inputs in docs/proof.md: a million of them, in twenty minutes; fails where one does harm.
 fuzz: install
 	$(BIN)/python tests/support/fuzz.py --write docs/proof.md
 
