@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -117,8 +118,14 @@ def test_forty_bad_clients_and_a_good_one(server: Server, quiet: int, small: Mod
 
 
 def check_all_is_given_back(server: Server) -> None:
-    """A picture that takes nearly all of the memory is taken, and a body of the largest size is read."""
-    assert server.ask(*BOMBS["WebP"]()).status == 200
+    """A picture that takes nearly all of the memory is taken, and a body of the largest size is read.
+
+    What clients that are gone have asked for is still worked on, which on a busy machine takes longer than any waits.
+    """
+    until = time.monotonic() + 60
+    while (status := server.ask(*BOMBS["WebP"]()).status) == 503 and time.monotonic() < until:
+        pass
+    assert status == 200
     assert server.ask("/encode", bytes(MAX_BODY), NPY).status == 422
 
 
