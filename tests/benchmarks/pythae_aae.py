@@ -130,7 +130,8 @@ def main() -> None:
         adapter.encoder, adapter.decoder = Encoder(theirs), Decoder(theirs)
         key = f"Adversarial_AE, learning rate {rate:g}, {steps:,} steps"
         metrics[key] = measure(Networks(adapter), dataset, run.recipe.data)
-    card = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{facts['threads']} threads"
+    threads = facts["threads"]
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{threads} thread{'s'[: threads > 1]}"
     lines = [
         f"# {name} beside pythae",
         "",
