@@ -37,7 +37,8 @@ from aae_zoo.runtime.bundles.names import MAX_FILE_BYTES
 from aae_zoo.runtime.engine.engine import Engine
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.store.catalogue import SHIPPED
-from aae_zoo.zoo.data.loading import load_dataset
+from aae_zoo.zoo.bundled.networks import recipe_of
+from aae_zoo.zoo.data.loading import load_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Candidate(Bundle):
 
 def measure(bundle: Bundle) -> Iterator[str]:
     """The lines of one model's table, each printed as soon as it is measured."""
-    dataset = load_dataset(bundle.manifest.dataset)
+    dataset = load_data(recipe_of(bundle.manifest).data)  # with the attributes or the one class that it names
     was, given = quality(bundle, dataset), calibration(model_of(bundle), dataset.train_images.numpy())
     for role in VARIANT_ROLES:
         content = bundle.read(bundle.manifest.graph_file(role))
