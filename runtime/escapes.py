@@ -7,6 +7,7 @@ from typing import Final
 # dialect too.
 CONTROL: Final = r"[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
 _CONTROL: Final = re.compile(CONTROL)
+_MOST_SAID: Final = 200
 # What Markdown would read as its own, where an underscore within a word is none of it; and the number of a list's item.
 _MARKUP: Final = r"[\\`*\[\]<>|&~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[-+#=]"
 _NUMBERED: Final = r"^(\d+)([.)])(?=\s|$)"
@@ -20,6 +21,15 @@ def is_line(text: str) -> bool:
 def line(text: str) -> str:
     r"""One line for a terminal: what would control it, end the line or turn text round is written as \x1b and so on."""
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def words_of(said: BaseException | str) -> str:
+    """What another's error or program says, which may be pages, cut to what one of our sentences can hold on one line.
+
+    An error without words is told by its class.
+    """
+    words = " ".join(str(said).split()) or ("it says nothing" if isinstance(said, str) else type(said).__name__)
+    return words if len(words) <= _MOST_SAID else f"{words[:_MOST_SAID]}..."
 
 
 def markdown(text: str) -> str:

@@ -20,6 +20,7 @@ from accelerate.utils import broadcast_object_list, gather_object, parse_flag_fr
 from torch import Tensor, distributed
 
 from aae_zoo.runtime.errors import AaeZooError, TrainingError
+from aae_zoo.runtime.escapes import words_of
 
 
 class Processes:
@@ -141,7 +142,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what all of torch.distributed's errors are
-        reason = " ".join(str(error).split())[:200]
+        reason = words_of(error)
         leave(
             TrainingError(
                 f"another process has ended, and with it this training ({reason}); mend what it named, "

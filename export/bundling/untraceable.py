@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from aae_zoo.runtime.bundles.graph_operators import OPERATORS
 from aae_zoo.runtime.errors import AaeZooError, InvalidInput, MissingBackend
+from aae_zoo.runtime.escapes import words_of
 
 _OPERATOR: Final = re.compile(r"target=torch\.ops\.([\w.]+?)(\.default)?\]")
 # Where the code lies that is not the user's: PyTorch, this package and the standard library. Of torchvision, which has
@@ -67,7 +68,7 @@ def why_not(role: str, module: nn.Module, inputs: Mapping[str, Tensor], shapes: 
             "choose by torch.where, or leave it out where it only checks them"
         )
     return InvalidInput(
-        f"the {role} cannot be traced by torch.export ({' '.join(str(error).split())[:200]}){where}; make its forward "
+        f"the {role} cannot be traced by torch.export ({words_of(error)}){where}; make its forward "
         "of PyTorch's operators on whole batches"
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aae_zoo.export.own.outputs import OwnDecoder, OwnEncoder
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.zoo.priors import BasePrior
 
 Inputs = Mapping[str, Tensor]
@@ -95,7 +96,7 @@ def _run(role: str, network: nn.Module, inputs: Inputs, what: str) -> dict[str, 
     except Exception as error:  # of other people's code
         if count := _only_batch(network, inputs):
             raise _baked(role, f"takes {count} rows and not {len(next(iter(inputs.values())))}") from None
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = words_of(error)
         raise InvalidInput(f"the {role} cannot take {what} ({reason}); give what it was made for") from None
     return found
 
@@ -203,7 +204,7 @@ def _check_float64(role: str, network: nn.Module, inputs: Inputs) -> None:
         copy.deepcopy(network).double()(**{name: values.double() for name, values in inputs.items()})
     except Exception as error:  # of other people's code
         raise InvalidInput(
-            f"the {role} fails in float64, to which its graph is compared ({' '.join(str(error).split())[:200]}); "
+            f"the {role} fails in float64, to which its graph is compared ({words_of(error)}); "
             "let what its forward makes take the dtype of its input, as torch.zeros_like does, and leave out .float()"
         ) from None
 

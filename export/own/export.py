@@ -22,6 +22,7 @@ from aae_zoo.export.proof.golden import golden_inputs
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import OWN_MODULES
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.measure.health import problems
 from aae_zoo.zoo.measure.samples import batch_size
@@ -149,7 +150,7 @@ def _copies(given: Modules) -> dict[str, nn.Module]:
         copies: dict[str, nn.Module] = copy.deepcopy(own, _computed_weights(own))
     except Exception as error:  # of other people's code
         raise InvalidInput(
-            f"the networks cannot be copied ({' '.join(str(error).split())[:200]}); give modules that copy.deepcopy "
+            f"the networks cannot be copied ({words_of(error)}); give modules that copy.deepcopy "
             "copies, with no tensors in them but parameters and buffers"
         ) from None
     round_weights(nn.ModuleDict(copies))

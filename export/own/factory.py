@@ -13,6 +13,7 @@ from aae_zoo.export.own.modules import Facts, Modules
 from aae_zoo.export.own.reading import read_data
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import words_of
 
 
 def is_factory(place: str) -> bool:
@@ -95,5 +96,5 @@ def _own_code(path: Path, run: Callable[[], Any]) -> Any:
     except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
         where = f", line {lines[-1]}" if lines else ""
-        reason = " ".join(str(error).split())[:300]
+        reason = words_of(error)
         raise InvalidInput(f"{path}{where} fails with {type(error).__name__}: {reason}; mend it there") from None

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from aae_zoo.export.proof.gate import float64_gate
 from aae_zoo.export.proof.own import open_own
+from aae_zoo.runtime.escapes import words_of
 
 _OF_WEIGHTS: Final = ("t", "detach")
 
@@ -70,7 +71,7 @@ def first_difference(network: nn.Module, inputs: Mapping[str, Tensor], graph: by
     try:
         tensors, consumers = _tensors(graph, {name: values.numpy() for name, values in inputs.items()})
     except Exception as error:  # whatever is wrong with the graph, it cannot say where
-        return f"its layers cannot be compared ({' '.join(str(error).split())[:300]})"
+        return f"its layers cannot be compared ({words_of(error)})"
     equals = [_equal(a.output, b.output, tensors) for a, b in zip(steps, exact, strict=True)]
     last = max(k for k, name in enumerate(equals) if name is not None)
     node = consumers.get(str(equals[last]))

@@ -21,6 +21,7 @@ from aae_zoo.runtime.bundles.signature import compare, contents, read_signature,
 from aae_zoo.runtime.checks.report import check_report
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.ownership import BUNDLE, MARK, mark, named, parse_proof, proof
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
@@ -168,7 +169,7 @@ def _check_card(bundle: Bundle) -> None:
     try:
         data = ModelCard(bundle.read("README.md").decode()).data.to_dict()
     except Exception as error:  # yaml's own errors share no base with the others
-        reason = " ".join(str(error).split())
+        reason = words_of(error)
         raise InvalidBundle(f"{bundle.folder / 'README.md'} has no metadata that the Hub takes: {reason}") from None
     for key in ("license", "library_name", "tags"):
         if not data.get(key):

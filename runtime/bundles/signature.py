@@ -17,6 +17,7 @@ from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.names import MANIFEST, SIGNATURE
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, MissingBackend
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file, open_plain
 
 MAX_SIGNATURE_BYTES: Final = 1 << 20
@@ -46,7 +47,7 @@ def sign_bundle(folder: Path, key: Path) -> Path:
     try:
         signer = upstream.signing.Config().use_elliptic_key_signer(private_key=key)
     except Exception as error:  # whatever those bytes are
-        raise InvalidInput(f"{key} is no private key ({_line(error)}); {_KEY}") from None
+        raise InvalidInput(f"{key} is no private key ({words_of(error)}); {_KEY}") from None
     with atomic_file(folder / SIGNATURE) as temporary:
         signer.set_hashing_config(_hashing(upstream)).sign(folder, temporary)
     return folder / SIGNATURE
@@ -95,7 +96,7 @@ class Signer:
         try:
             self._upstream.verifying.Config().use_elliptic_key_verifier(public_key=key)
         except Exception as error:  # whatever those bytes are
-            raise InvalidInput(f"{key} is no public key ({_line(error)}); {_KEY}") from None
+            raise InvalidInput(f"{key} is no public key ({words_of(error)}); {_KEY}") from None
 
     def check(self, folder: Path, signature: bytes | None, where: str) -> None:
         """Check that the signature is this signer's, and over the files that are in the folder; `where` names it.
@@ -118,14 +119,15 @@ class Signer:
                 verifier.set_hashing_config(_hashing(self._upstream)).verify(folder, Path(file.name))
             except Exception as error:  # whatever those bytes are
                 raise InvalidBundle(
-                    f"{where} was not signed with the key that belongs to {self.key} ({_line(error)}); do not trust it"
+                    f"{where} was not signed with the key that belongs to {self.key} ({words_of(error)}); "
+                    "do not trust it"
                 ) from None
 
     def _hashes(self, folder: Path, where: str) -> dict[str, str]:
         try:
             found = _hashing(self._upstream).hash(folder)
         except (OSError, ValueError) as error:  # a pipe or a link to nowhere among the files
-            raise InvalidBundle(f"{where} has what no bundle has ({_line(error)}); do not trust it") from None
+            raise InvalidBundle(f"{where} has what no bundle has ({words_of(error)}); do not trust it") from None
         return {item.identifier: item.digest.digest_hex for item in found.resource_descriptors()}
 
 
@@ -149,7 +151,7 @@ def signed_files(signature: bytes | None, where: str) -> dict[str, str]:
         method = f"{how['hash_type']} of {how['method']}"
         files = {str(resource["name"]): str(resource["digest"]) for resource in resources}
     except Exception as error:  # whatever those bytes are
-        raise InvalidBundle(f"the signature of {where} is damaged ({_line(error)}); do not trust it") from None
+        raise InvalidBundle(f"the signature of {where} is damaged ({words_of(error)}); do not trust it") from None
     if method != "sha256 of files":
         raise InvalidBundle(
             f"the signature of {where} is over {method[:80]!r}, expected sha256 of files; sign it again"
@@ -178,7 +180,3 @@ def _upstream() -> Any:
     except ModuleNotFoundError as error:
         raise MissingBackend(f"{error.name} is not installed; pip install 'aae-zoo[sign]' installs it") from None
     return model_signing
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

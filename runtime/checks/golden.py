@@ -9,8 +9,8 @@ import numpy as np
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.checks.parity import Array, golden_of
 from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.formats.arrays import Arrays
-from aae_zoo.runtime.formats.decoded import reason
 from aae_zoo.runtime.formats.npz import Npz
 
 GOLDEN: Final = "golden.npz"
@@ -37,7 +37,7 @@ def read_golden(bundle: Bundle) -> Arrays:
         npz = Npz(io.BytesIO(content), most)
         arrays = {name: _checked(npz.read(name)) for name in npz.names}
     except Exception as error:  # a damaged file raises whatever its reader meets first
-        raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is not a file of arrays ({reason(error)})") from None
+        raise InvalidBundle(f"{GOLDEN} of {bundle.manifest.name} is not a file of arrays ({words_of(error)})") from None
     for role, precision in [(r, p) for r, graphs in bundle.manifest.graphs.items() for p in graphs]:
         given, expected = golden_of(role, arrays, precision)
         if not given or not expected or len({len(values) for values in (given | expected).values()}) != 1:

@@ -25,6 +25,7 @@ from aae_zoo.runtime.engine.devices import PROVIDERS
 from aae_zoo.runtime.engine.isolated import Worker
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.store.catalogue import find_model
 
@@ -181,7 +182,7 @@ def _outputs(run: Run, given: Arrays, batch: int) -> Arrays | str:
     try:
         return replay(run, given, batch)
     except Exception as error:  # any error of ONNX Runtime's means that the graph does not run here
-        return " ".join(str(error).split())[:300] or type(error).__name__
+        return words_of(error)
 
 
 def _compare(

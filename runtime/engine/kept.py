@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.formats.arrays import Arrays
-from aae_zoo.runtime.formats.decoded import reason
 from aae_zoo.runtime.formats.npz import Npz
 
 CODES_FILE: Final = "codes.npz"
@@ -53,7 +53,7 @@ def read_kept_codes(bundle: Bundle) -> KeptCodes | None:
         raise
     except Exception as error:  # a damaged file raises whatever its reader meets first
         raise InvalidBundle(
-            f"{CODES_FILE} of {bundle.manifest.name} is damaged ({reason(error)}); export the model again"
+            f"{CODES_FILE} of {bundle.manifest.name} is damaged ({words_of(error)}); export the model again"
         ) from None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import words_of
 
 # Arrays by the names of a graph's inputs or outputs, all with as many rows.
 Arrays = dict[str, NDArray[np.float32]]
@@ -48,7 +49,7 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
                 f"{name} {'lie' if name.endswith('s') else 'lies'} on a GPU, and the library does not bring arrays to "
                 "the host by itself; load the model with device='cuda', or give a numpy array"
             ) from None
-        reason = str(error).splitlines()[0]
+        reason = words_of(error)
         raise InvalidInput(f"{name} cannot be made an array ({reason}); give a numpy array on the CPU") from None
 
 

@@ -11,12 +11,12 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from aae_zoo.runtime.bundles.manifest import ImageShape
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.formats.arrays import MOST
 from aae_zoo.runtime.formats.folders import FORMATS
 from aae_zoo.runtime.formats.plan import Plan
 
 # The most characters of what a reader's error says.
-_MOST_SAID: Final = 200
 # Where one colour or number is transparent, all colours are unpacked, and the transparency of each pixel.
 _KEYED: Final = 5
 # The bytes of each type of TIFF's tags, and the most that Python takes for a byte of them.
@@ -105,7 +105,7 @@ def npy_header(stream: IO[bytes], length: int) -> tuple[tuple[int, ...], bool, "
     try:
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     except Exception as error:  # numpy reads it as Python, whose parts raise errors of their own
-        raise ValueError(reason(error)) from None
+        raise ValueError(words_of(error)) from None
     if dtype.hasobject:
         raise ValueError(
             "it has Python objects, which are pickled, expected numbers or text, such as array.astype(str)"
@@ -114,12 +114,6 @@ def npy_header(stream: IO[bytes], length: int) -> tuple[tuple[int, ...], bool, "
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != there:
         raise ValueError(f"its header promises {str(dtype)[:40]} {str(list(shape))[:80]}, but {there} bytes follow")
     return shape, fortran, dtype
-
-
-def reason(error: Exception) -> str:
-    """What a reader's error says, on one line, which some fill with what they have read."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= _MOST_SAID else f"{words[:_MOST_SAID]}..."
 
 
 def _png(stream: IO[bytes]) -> _Pixels:

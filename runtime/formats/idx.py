@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.formats.arrays import MOST
-from aae_zoo.runtime.formats.decoded import reason
 
 _UNSIGNED_BYTE = 0x08
 # Images, rows, columns and colours.
@@ -31,7 +31,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise
     except (OSError, EOFError, ValueError, MemoryError, zlib.error) as error:
         raise InvalidInput(
-            f"{path} cannot be read as an idx file ({reason(error)}); give an intact idx or idx.gz file"
+            f"{path} cannot be read as an idx file ({words_of(error)}); give an intact idx or idx.gz file"
         ) from None
 
 

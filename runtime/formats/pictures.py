@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.formats.arrays import MOST
-from aae_zoo.runtime.formats.decoded import Decoding, jpeg_size, measure_picture, npy_header, reason
+from aae_zoo.runtime.formats.decoded import Decoding, jpeg_size, measure_picture, npy_header
 from aae_zoo.runtime.formats.folders import FORMATS, check_file
 from aae_zoo.runtime.formats.plan import Notices, Plan
 from aae_zoo.runtime.formats.preparation import Loose, Original, check_size, finish, loosen, original_of_picture
@@ -82,7 +83,7 @@ def _opened(path: Path) -> Iterator["NDArray[Any] | Npz"]:
     except InvalidInput:
         raise
     except Exception as error:  # a damaged file raises whatever its reader meets first
-        why = reason(error)
+        why = words_of(error)
         raise InvalidInput(f"{path} cannot be read as an array ({why}); give one that numpy.save wrote") from None
 
 
@@ -168,5 +169,5 @@ def picture_errors(name: str) -> Iterator[None]:
     except (InvalidInput, RuntimeWarning):  # our own warnings, where they are errors
         raise
     except Exception as error:  # a damaged file raises whatever its decoder meets first
-        why = "its format is unknown" if isinstance(error, UnidentifiedImageError) else reason(error)
+        why = "its format is unknown" if isinstance(error, UnidentifiedImageError) else words_of(error)
         raise InvalidInput(f"{name} cannot be read as a picture ({why}); give a PNG or JPEG file") from None

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.formats.arrays import MOST
-from aae_zoo.runtime.formats.decoded import reason
 
 _LABELS: Final = ("label", "labels", "class", "target", "y")
 # Writes the picture files that a column of a table has, as those of the Hub's data sets do.
@@ -119,7 +119,7 @@ def read_csv(path: Path, shape: ImageShape) -> NDArray[np.generic]:
             raise ValueError(f"it has {len(values)} rows of {values.shape[1]} columns")
     except ValueError as error:
         raise InvalidInput(
-            f"{path} cannot be read as a table of pixels ({reason(error)}); give rows of {pixels} numbers, with a "
+            f"{path} cannot be read as a table of pixels ({words_of(error)}); give rows of {pixels} numbers, with a "
             "label first or without, with a header or without"
         ) from None
     images = values.reshape(-1, *shape.axes)

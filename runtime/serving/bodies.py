@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.drawing.grid import grid
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.formats.decoded import npy_header, reason
+from aae_zoo.runtime.escapes import words_of
+from aae_zoo.runtime.formats.decoded import npy_header
 from aae_zoo.runtime.formats.folders import FORMATS
 from aae_zoo.runtime.serving.batching import ROWS
 
@@ -136,7 +137,7 @@ def read_npy(body: bytes) -> NDArray[Any]:
         values = np.frombuffer(body, dtype, offset=stream.tell())
         array = values.reshape(shape, order="F" if fortran else "C")
     except Exception as error:  # a damaged array raises whatever numpy meets first
-        why = reason(error)
+        why = words_of(error)
         raise InvalidInput(f"the body cannot be read as an .npy array ({why}); send what numpy.save wrote") from None
     if array.ndim and len(array) > ROWS:
         raise InvalidInput(f"the array has {len(array)} rows, expected at most {ROWS}; send several requests")

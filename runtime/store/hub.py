@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from aae_zoo.runtime.errors import AaeZooError, HubError, InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.store.source import COMMIT
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def hub_errors(what: str) -> Iterator[None]:
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         cause = error.__cause__  # of metadata that are refused, or of an upload that failed
         if isinstance(error, ValueError) and isinstance(cause, errors.HfHubHTTPError):
-            reason = " ".join(str(error).split())
+            reason = words_of(error)
             raise HubError(f"{what}: the Hub refuses what it was sent: {reason}; mend that and publish again") from None
         if isinstance(cause, errors.HfHubHTTPError):
             raise _refusal(what, cause) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aae_zoo.runtime.errors import MissingBackend
+from aae_zoo.runtime.escapes import words_of
 
 
 class Package(NamedTuple):
@@ -50,7 +51,7 @@ def fetch_packages(packages: Sequence[Package], folder: Path, mend: str) -> list
         raise MissingBackend(f"npm, which fetches {names}, is not installed; {mend}") from None
     archives = {_sha512(path): path for path in folder.rglob("*.tgz")}
     if result.returncode or not archives:
-        reason = " ".join(result.stderr.split())[:200] or "it says nothing"
+        reason = words_of(result.stderr)
         raise MissingBackend(f"npm could not fetch {names} ({reason}); {mend}")
     known = {one.sha512 for one in packages}
     for one in packages:

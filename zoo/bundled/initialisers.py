@@ -16,6 +16,7 @@ from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.errors import InvalidBundle
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.zoo.autoencoder import Autoencoder
 
 # What an export appends to the name of a weight that it stores in a smaller type, which holds it exactly.
@@ -58,7 +59,7 @@ def _initialisers(bundle: Bundle, role: str) -> Arrays:
             if tensor.data_type in _WEIGHTS
         }
     except Exception as error:  # of what `read_graph` does not look at, onnx raises whatever it meets first
-        reason = " ".join(str(error).split())[:200]
+        reason = words_of(error)
         raise InvalidBundle(f"{graph.name} of {bundle.manifest.name} is damaged ({reason}); get it again") from None
 
 

@@ -17,6 +17,7 @@ from aae_zoo.runtime.checks.golden import read_golden
 from aae_zoo.runtime.checks.parity import golden_of, problem_with, relative_error
 from aae_zoo.runtime.checks.verify import GATES
 from aae_zoo.runtime.errors import InvalidBundle, InvalidRecipe
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.store.pull import pull
 from aae_zoo.zoo.autoencoder import ImageEncoder
@@ -169,7 +170,7 @@ def _difference(network: nn.Module, given: Arrays, expected: Arrays, widths: Seq
     try:
         found = {n: v.numpy() for n, v in network(**{n: torch.from_numpy(v) for n, v in given.items()}).items()}
     except Exception as error:  # PyTorch raises whatever it meets first in inputs of other shapes
-        return " ".join(str(error).split())[:200]
+        return words_of(error)
     if problem := problem_with(found, expected, widths=widths):
         return problem
     worst = max(relative_error(np.asarray(found[n]), reference) for n, reference in expected.items())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, Preparation
 from aae_zoo.runtime.errors import DatasetError
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.zoo.recipe import DataSettings
 
@@ -115,6 +116,6 @@ def download_errors(name: str, looked: Iterable[Path], mend: str) -> Iterator[No
         with redirect_stdout(sys.stderr):
             yield
     except Exception as error:  # of the network, of archives, of the download's own tools
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = words_of(error)
         where = ", ".join(map(str, looked))
         raise DatasetError(f"{name} is not in {where}, and cannot be downloaded ({reason}); {mend}") from None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aae_zoo.runtime.errors import DatasetError
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.zoo.data.dataset import Attribute, Dataset, places, torchvision_root
 
@@ -54,7 +55,7 @@ def load_stored(name: str, place: Path | None, attributes: tuple[Attribute, ...]
         with zipfile.ZipFile(path) as file:
             read = {member: _read(file, member) for member in MEMBERS}
     except Exception as error:  # of the file, of the archive, of its compression, of what numpy makes of a header
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = words_of(error)
         raise DatasetError(f"{path} cannot be read as the data set {name} ({reason}); {mend}") from None
     for member, (_, md5) in read.items():
         if md5 != md5s[member]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from aae_zoo.runtime.errors import DatasetError, MissingBackend
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file, check_space
 from aae_zoo.runtime.store.npm import Package, fetch_packages
 from aae_zoo.zoo.data.stored import Contents, store
@@ -180,7 +181,7 @@ def _node(spans: Sequence[Span]) -> Iterator[IO[bytes]]:
             except EOFError:
                 process.wait()
                 errors.seek(0)
-                reason = " ".join(errors.read().decode("utf-8", "replace").split())[:200] or "it says nothing"
+                reason = words_of(errors.read().decode("utf-8", "replace"))
                 raise MissingBackend(f"node ended before all faces were drawn ({reason}); {_MEND}") from None
             finally:
                 process.kill()

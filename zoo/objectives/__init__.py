@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
+from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.adversary import ImageAdversary, ImageSettings
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.maths.optimiser import adam
@@ -45,6 +46,19 @@ class BaseObjective(nn.Module, ABC):
     def noisy(settings: Any) -> bool:  # noqa: ARG004
         """Whether the encoder gets a channel of noise in addition to the image."""
         return False
+
+    @staticmethod
+    def refuse_labels(kind: str, prior: BasePrior) -> None:
+        """Refuse a prior whose decoder wants labels, for an objective that has none to give.
+
+        Raises:
+            InvalidRecipe: it is one.
+        """
+        if prior.conditional:
+            raise InvalidRecipe(
+                f"objective.kind = {kind!r} has no labels for the decoder; give 'supervised' or 'semi', or another "
+                "prior.kind"
+            )
 
     def check_labels(self, known: int, images: int) -> None:  # noqa: ARG002
         """Whether it can learn where the labels of so many of the training images are known.

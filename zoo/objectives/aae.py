@@ -57,8 +57,7 @@ class Objective(BaseObjective):
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         self.outputs = autoencoder.outputs
-        if self.prior.conditional:
-            raise InvalidRecipe("objective.kind = 'aae' has no labels for the decoder; give 'supervised' or 'semi'")
+        self.refuse_labels(settings.kind, self.prior)
         if settings.label_informed and not self.prior.classes:
             raise InvalidRecipe("objective.label_informed needs a prior of classes, such as 'mixture' or 'swissroll'")
         if settings.entropy_weight and settings.posterior != "gaussian":

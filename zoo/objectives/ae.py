@@ -9,7 +9,6 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.maths.optimiser import adam
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
@@ -32,8 +31,7 @@ class Objective(BaseObjective):
 
     def __init__(self, settings: Settings, autoencoder: Autoencoder, learning_rate: float) -> None:
         super().__init__()
-        if autoencoder.prior.conditional:
-            raise InvalidRecipe("objective.kind = 'ae' has no labels for the decoder; give another prior.kind")
+        self.refuse_labels(settings.kind, autoencoder.prior)
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         self.optimisers = {"autoencoder": adam([self.encoder, self.decoder], learning_rate)}

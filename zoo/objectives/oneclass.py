@@ -48,7 +48,7 @@ class Objective(BaseObjective):
         if not isinstance(encoder, hog.Encoder) or not isinstance(decoder, hog.Decoder):
             raise InvalidRecipe("objective.kind = 'oneclass' needs encoder.kind and decoder.kind = 'hog'")
         if "y" in self.prior.heads():
-            raise InvalidRecipe("objective.kind = 'oneclass' has no labels for the decoder; give another prior.kind")
+            raise InvalidRecipe("objective.kind = 'oneclass' learns no classes; give another prior.kind")
         self.settings, self.encoder, self.decoder = settings, encoder, decoder
         self.outputs = autoencoder.outputs
         self.discriminator = mlp.Discriminator(settings.discriminator, self.prior.latent)

@@ -34,8 +34,7 @@ class Objective(BaseObjective):
 
     def __init__(self, settings: Settings, autoencoder: Autoencoder, learning_rate: float) -> None:
         super().__init__()
-        if autoencoder.prior.conditional:
-            raise InvalidRecipe("objective.kind = 'wae' has no labels for the decoder; give another prior.kind")
+        self.refuse_labels(settings.kind, autoencoder.prior)
         if autoencoder.prior.fitted:
             raise InvalidRecipe("objective.kind = 'wae' brings codes to the prior; prior.kind = 'fitted' is for 'ae'")
         self.settings = settings

@@ -11,6 +11,8 @@ from typing import Final
 import torch
 from torch import Generator
 
+from aae_zoo.runtime.escapes import words_of
+
 # Before capture, libraries have to have made their handles and workspaces, and optimisers their state.
 WARM_UP: Final = 3
 
@@ -57,6 +59,6 @@ class Replayed:
             for generator, state in zip(generators, states, strict=True):
                 generator.graphsafe_set_state(state)
             cause = error.__context__ or error  # where the work failed, ending the capture fails too
-            self.refused = " ".join(str(cause).split())[:200] or type(cause).__name__
+            self.refused = words_of(cause)
             return
         self._graph = graph

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from aae_zoo.runtime.errors import CheckpointError
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.training.run import Run
@@ -54,7 +55,7 @@ class Checkpoint:
         try:
             self._restore(state)
         except Exception as error:  # PyTorch raises whatever it meets first in a state that is not of these networks
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = words_of(error)
             raise CheckpointError(
                 f"{self.run.state} does not fit {self.run.recipe.name} ({reason}); train again into another folder"
             ) from None

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import words_of
 
 # DLPack's numbers of devices and of floats.
 _DLPACK_CPU, _DLPACK_CUDA, _DLPACK_FLOAT = 1, 2, 2
@@ -279,7 +280,7 @@ def _of_dlpack(values: Any, name: str, wait: Callable[[int], None]) -> DeviceArr
     try:
         capsule = values.__dlpack__(stream=_LEGACY)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = words_of(error)
         raise InvalidInput(f"{name} cannot be taken from the card ({reason}); give it as a numpy array") from None
     address = _pointer(id(capsule), _NAME)
     tensor = ctypes.cast(address, ctypes.POINTER(_Managed)).contents.tensor

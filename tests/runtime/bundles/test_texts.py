@@ -35,6 +35,7 @@ from aae_zoo.runtime.escapes import (
     markdown_code,
     protobuf_text,
     shell_word,
+    words_of,
 )
 from aae_zoo.runtime.store.catalogue import SHIPPED
 
@@ -227,3 +228,16 @@ def test_code_in_markdown_ends_where_it_is_ended(text: str, other: str) -> None:
     assert [token.type for token in inline] == ["code_inline", "text"]
     block = [token for token in reader.parse(markdown_block(f"{text}\n{other}", "x")) if token.level == 0]
     assert [token.type for token in block] == ["fence"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (ValueError("two\n  lines\n"), "two lines"),
+        (MemoryError(), "MemoryError"),
+        ("", "it says nothing"),
+        (RuntimeError("x" * 10_000), "x" * 200 + "..."),
+    ],
+)
+def test_whatever_an_error_says_fits_into_a_sentence(said: Exception | str, words: str) -> None:
+    assert words_of(said) == words
