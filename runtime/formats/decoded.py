@@ -16,7 +16,6 @@ from aae_zoo.runtime.formats.arrays import MOST
 from aae_zoo.runtime.formats.folders import FORMATS
 from aae_zoo.runtime.formats.plan import Plan
 
-# The most characters of what a reader's error says.
 # Where one colour or number is transparent, all colours are unpacked, and the transparency of each pixel.
 _KEYED: Final = 5
 # The bytes of each type of TIFF's tags, and the most that Python takes for a byte of them.
@@ -149,19 +148,23 @@ def _other(stream: IO[bytes], length: int, draft: tuple[int, int] | None) -> _Pi
             working = (_WEBP_WORKING - _WEBP_PIXEL) * pixels + _WEBP_TABLES * _tables(stream, length, pixels)
         elif isinstance(opened, JpegImageFile):
             working = _coefficients(opened)
-            if draft:
+            if draft:  # `read_picture` scales it a little, first its width
                 opened.draft(None, draft)
+                working = max(working, 2 * _staying(opened, length))
         elif opened.format == "TIFF":
             working = _TAG * tags + (0 if opened.tile[0][0] == "raw" else length + _largest_tile(opened))
+            if opened.getexif().get(_ORIENTATION, 1) != 1:  # Pillow turns it at once
+                working = max(working, _staying(opened, length))
         elif opened.format == "PPM" and opened.tile[0][0] != "raw":  # collected, and copied once
             working = 3 * pixels * len(opened.getbands()) * (4 if opened.mode in "IF" else 1)
-        content = 0 if opened.format in ("TIFF", "PPM") else length
-        staying = _bytes_a_pixel(opened) * opened.width * opened.height + content
-        if opened.format == "TIFF" and opened.getexif().get(_ORIENTATION, 1) != 1:  # Pillow turns it at once
-            working = max(working, staying)
-        if isinstance(opened, JpegImageFile) and draft:  # `read_picture` scales it a little, first its width
-            working = max(working, 2 * staying)
+        staying = _staying(opened, length)
         return _Pixels(opened.size, staying + working, staying, _beside(opened))
+
+
+def _staying(opened: Image.Image, length: int) -> int:
+    """The bytes of the decoded pixels, and of the file, which the readers of all formats but TIFF and PPM keep."""
+    content = 0 if opened.format in ("TIFF", "PPM") else length
+    return _bytes_a_pixel(opened) * opened.width * opened.height + content
 
 
 def _beside(opened: Image.Image) -> int:
