@@ -33,15 +33,15 @@ from urllib.parse import quote, unquote
 
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.names import MANIFEST, SIGNATURE
+from aae_zoo.runtime.bundles.rules import SHA256
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, ModelNotFound, OutputError
 from aae_zoo.runtime.files import atomic_file, open_plain
 from aae_zoo.runtime.store.shared import check_no_link, make_folders, make_shared, open_folder, part_of
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_RECORD: Final = 4096
 # A folder of the cache, or one that was moved aside to be removed, by a process that was killed.
-_FOLDER: Final = re.compile(r"\.?([0-9a-f]{64})(\.[0-9a-f]{8})?")
+_FOLDER: Final = re.compile(rf"\.?({SHA256})(\.[0-9a-f]{{8}})?")
 
 
 class Known(NamedTuple):
@@ -218,7 +218,7 @@ def known(repository: str, revision: str) -> Known | None:
     except (OSError, ValueError):
         return None
     commit, sha256 = record.get("commit"), record.get("sha256")
-    if not isinstance(commit, str) or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+    if not isinstance(commit, str) or not isinstance(sha256, str) or not re.fullmatch(SHA256, sha256):
         return None
     return Known(commit, sha256)
 

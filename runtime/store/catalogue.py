@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.names import MANIFEST, is_plain_name
+from aae_zoo.runtime.bundles.rules import SHA256
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound, reinstalling
 from aae_zoo.runtime.store.cache import cache_folder, is_cached, known, model_folder
@@ -21,7 +22,6 @@ from aae_zoo.runtime.store.cache import cache_folder, is_cached, known, model_fo
 SHIPPED: Final = Path(__file__).parents[1] / "models"
 _REPOSITORY: Final = re.compile(r"([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 _MOST_BYTES: Final = 1 << 40
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _KINDS: Final[Mapping[str, Any]] = {
     "description": str,
     "shipped": bool,
@@ -31,7 +31,7 @@ _KINDS: Final[Mapping[str, Any]] = {
     "size": int,
     "metrics": dict,
 }
-_PIN: Final = re.compile(r"(.+)#sha256=([0-9a-f]{64})", re.DOTALL)
+_PIN: Final = re.compile(rf"(.+)#sha256=({SHA256})", re.DOTALL)
 
 
 class CatalogueEntry(NamedTuple):
@@ -102,7 +102,7 @@ def _entry(name: str, about: object) -> CatalogueEntry:
     for key, kind in _KINDS.items():
         if not isinstance(about[key], kind) or (kind is int and about[key] is True):
             raise ValueError(f"says of {ascii(name)[:80]} the {key} {ascii(about[key])[:80]}")
-    told = _SHA256.fullmatch(about["sha256"]) and isinstance(about["metrics"].get("mse"), float)
+    told = re.fullmatch(SHA256, about["sha256"]) and isinstance(about["metrics"].get("mse"), float)
     if not is_plain_name(name) or not told or not 0 <= about["size"] < _MOST_BYTES:
         raise ValueError(f"has no plain name, SHA-256, size or error of {ascii(name)[:80]}")
     return CatalogueEntry(name=name, **about)
