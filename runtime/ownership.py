@@ -20,7 +20,9 @@ from aae_zoo.runtime.errors import OutputError
 MARK: Final = ".aae-zoo.json"
 # The text of the name Software in pictures (PNG specification, section 11.3.3.2).
 SOFTWARE: Final = "aae-zoo"
+# Kinds of folders that more than one part of the project writes or looks at.
 BUNDLE: Final = "bundle"
+SITE: Final = "site"
 _MANIFEST: Final = "manifest.json"
 # A bundle's signature is over its manifest, which therefore cannot name it.
 _SIGNATURE: Final = "model.sig"

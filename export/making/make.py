@@ -17,6 +17,7 @@ from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import ImageShape, Manifest
 from aae_zoo.runtime.errors import CheckpointError, InvalidBundle, MissingBackend
+from aae_zoo.runtime.ownership import SITE
 from aae_zoo.runtime.store.catalogue import as_name
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.measure.health import opinion, problems
@@ -25,7 +26,6 @@ from aae_zoo.zoo.training.run import Run
 
 # By the size that suits the pictures.
 _RECIPES: Final = {32: "folder-small", 64: "folder-gauss"}
-_SITE: Final = "site"  # what explore marks its folders as
 # A tenth of the pictures is held out, on which the model is measured; more than so many say no more.
 _SHARE: Final = 10
 _MOST: Final = 10_000
@@ -84,7 +84,7 @@ def make_model(
         InvalidInput: `node_modules` has no onnxruntime-web.
         TrainingError, ParityError: as for training and export.
     """
-    places = Places(Path(pictures), None, Path(out), _SITE)
+    places = Places(Path(pictures), None, Path(out), SITE)
     exported = not replace and _is_exported(places)
     places.check(replace=replace, bundle=not exported)
     no_page = _why_no_page(node_modules)

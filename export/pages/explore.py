@@ -37,6 +37,7 @@ from aae_zoo.runtime.latent.attributes import parts_of
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior
 from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.ownership import SITE
 from aae_zoo.runtime.store.catalogue import find_model, list_models
 
 _DRAWS: Final = 2000
@@ -63,7 +64,7 @@ def explore(
     """
     address = site_address(url)
     bundle = find_model(name)
-    with atomic_folder(out, "site", replace=replace) as folder:
+    with atomic_folder(out, SITE, replace=replace) as folder:
         _write_page(folder, bundle, "", _write_assets(folder, node_modules), address)
         _write_space(folder, bundle.manifest.title, bundle.manifest.licence)
     return bundle.manifest
@@ -82,7 +83,7 @@ def explore_all(
     bundles = list(_at_hand())
     if not bundles:
         raise ModelNotFound("no model of the catalogue is on this machine; aae-zoo pull NAME gets one")
-    with atomic_folder(out, "site", replace=replace) as folder:
+    with atomic_folder(out, SITE, replace=replace) as folder:
         runtime = _write_assets(folder, node_modules)
         models = []
         for bundle in bundles:

@@ -23,7 +23,7 @@ from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.runtime.ownership import BUNDLE, MARK, mark, named, parse_proof, proof
+from aae_zoo.runtime.ownership import BUNDLE, MARK, SITE, mark, named, parse_proof, proof
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
 from aae_zoo.runtime.store.hub import check_timeouts, endpoint, hub_errors
 
@@ -93,7 +93,7 @@ def publish_space(folder: Path, repository: str, how: How) -> Published:
     files.pop(MARK, None)
     with tempfile.TemporaryDirectory() as scratch:
         published = Path(scratch) / MARK
-        published.write_text(mark("site", {name: _hashes(path)[0] for name, path in files.items()}), "utf-8")
+        published.write_text(mark(SITE, {name: _hashes(path)[0] for name, path in files.items()}), "utf-8")
         files[MARK] = published
         return publish_files(repository, files, "Pages that decode in the browser", how, kind="space")
 
@@ -221,7 +221,7 @@ class _Repository:
         self.api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
         self.head = self._head()
         self.contents = self._contents()
-        self.published = self._published(BUNDLE if kind == "model" else "site")
+        self.published = self._published(BUNDLE if kind == "model" else SITE)
 
     def _head(self) -> str | None:
         """The newest commit, asked for with a time limit."""
