@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from aae_zoo.runtime.bundles.graph_operators import OPERATORS
+from aae_zoo.runtime.checks.clauses import OPSET
 from aae_zoo.runtime.errors import AaeZooError, InvalidInput, MissingBackend
 from aae_zoo.runtime.escapes import words_of
 
@@ -54,8 +55,8 @@ def why_not(role: str, module: nn.Module, inputs: Mapping[str, Tensor], shapes: 
             )
         if operator := _OPERATOR.search(str(cause)):
             return InvalidInput(
-                f"the {role} uses the operator {operator[1]}, which ONNX does not have in opset 18; compute the same "
-                "by other operators"
+                f"the {role} uses the operator {operator[1]}, which ONNX does not have in opset {OPSET}; "
+                "compute the same with other operators"
             )
     try:
         torch.export.export(copy.deepcopy(module), (), kwargs=dict(inputs), dynamic_shapes=shapes, strict=False)
@@ -88,7 +89,7 @@ def check_traced(role: str, model: onnx.ModelProto) -> None:
             )
     if others := sorted({node.op_type for node in model.graph.node} - OPERATORS):
         raise InvalidInput(
-            f"the {role} uses {', '.join(others)}, which graphs of bundles do not have; compute the same by other "
+            f"the {role} uses {', '.join(others)}, which graphs of bundles do not have; compute the same with other "
             "operators"
         )
 

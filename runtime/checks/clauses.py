@@ -30,8 +30,8 @@ from aae_zoo.runtime.latent.noise import uniform_noise
 
 OPSET: Final = 18
 IR_VERSION: Final = 8
-# What the Hub's client keeps in a folder that it downloads to.
-_OF_HUB: Final = ".cache"
+# What git keeps in a clone, and the Hub's client in a folder that it downloads to.
+_OF_OTHERS: Final = (*OF_GIT, ".cache")
 # The least and the greatest number that noise of 23 random bits has.
 _ENDS: Final = (2.0**-24, 1 - 2.0**-24)
 _DRAWS: Final = 64
@@ -162,11 +162,11 @@ def _files_whole(subject: Subject) -> Iterator[str]:
 @_clause(
     "files-others",
     "The folder has nothing else but `manifest.json`, `model.sig`, and what git and the Hub's client keep there "
-    "(`.git`, `.gitattributes`, `.github`, `.gitignore`, `.cache`).",
+    f"({', '.join(f'`{name}`' for name in _OF_OTHERS)}).",
     "manifest-fields",
 )
 def _files_others(subject: Subject) -> Iterator[str]:
-    known = {*subject.manifest.files, MANIFEST, SIGNATURE, *OF_GIT, _OF_HUB}
+    known = {*subject.manifest.files, MANIFEST, SIGNATURE, *_OF_OTHERS}
     for name in sorted(path.name for path in subject.folder.iterdir()):
         if name not in known:
             yield f"{name!r:.120} is not in the manifest"
@@ -186,7 +186,7 @@ def _signature(subject: Subject) -> Iterator[str]:
 
 @_clause(
     "graph-version",
-    "Every graph's file is ONNX of IR version 8, with one operator set, ONNX's own of version 18.",
+    f"Every graph's file is ONNX of IR version {IR_VERSION}, with one operator set, ONNX's own of version {OPSET}.",
     "manifest-fields",
 )
 def _graph_version(subject: Subject) -> Iterator[str]:
