@@ -17,11 +17,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from aae_zoo.runtime.checks.card_bench import CardTiming, card_bench, card_timings, seconds
+from aae_zoo.runtime.checks.card_bench import CardTiming, card_bench, card_timings, inputs_of, seconds
 from aae_zoo.runtime.engine.devices import CUDA, Device
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.formats.arrays import Arrays
-from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model, load
 from aae_zoo.runtime.store.catalogue import find_model
 
@@ -144,9 +143,8 @@ def _batches(model: Model) -> Iterator[Timing]:
 
 def _works(model: Model, rows: int) -> Iterator[tuple[str, Graph, Callable[..., object], Arrays]]:
     """What is timed: its name, the graph that it runs, the call, and what that is given."""
-    codes = model.codes_of(uniform_noise(rows, model.manifest.noise, 0))
-    yield "decode", model.graph("decoder"), model.decode, {name: codes[name] for name in ("z", "y") if name in codes}
-    yield "encode", model.graph("encoder"), model.encode, {"image": model.decode(**codes)}
+    yield "decode", model.graph("decoder"), model.decode, inputs_of(model, "decoder", rows)
+    yield "encode", model.graph("encoder"), model.encode, inputs_of(model, "encoder", rows)
 
 
 def _in_batches(graph: Graph, inputs: Arrays, batch: int) -> dict[str, Any]:
