@@ -5,6 +5,8 @@ Every other session is that of a checked graph (`aae_zoo.runtime.engine.session`
 
 import onnxruntime as ort
 
+from aae_zoo.runtime.engine.session import FATAL
+
 
 def open_own(
     graph: bytes, level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -12,5 +14,5 @@ def open_own(
     """A session on the CPU, optimised as far as `level`, that says nothing on stderr: what is wrong is raised."""
     options = ort.SessionOptions()
     options.graph_optimization_level = level
-    options.log_severity_level = 4
+    options.log_severity_level = FATAL
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

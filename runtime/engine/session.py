@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # ONNX Runtime's levels of its log; warnings are its default.
 _WARNING: Final = 2
 _ERROR: Final = 3
-_FATAL: Final = 4
+FATAL: Final = 4
 # What a call of CUDA's libraries that failed says of itself, in the words of ONNX Runtime, and which call it was.
 _FAILURE: Final = re.compile(r"(\w+ failure -?\d+: .*?) ; GPU=.*? ; expr=(.*?);")
 # A file of ONNX Runtime's, a line, the function with what it takes, and the types of a template.
@@ -151,7 +151,7 @@ def _on_device(
     if stream and first == CUDA and "user_compute_stream" not in options:
         address = stream(int(options.get("device_id", 0)))
         options |= {"user_compute_stream": str(address)} if address else {}
-    ort.set_default_logger_severity(_FATAL)  # what goes wrong is said in one sentence, not by ONNX Runtime on stderr
+    ort.set_default_logger_severity(FATAL)  # what goes wrong is said in one sentence, not by ONNX Runtime on stderr
     try:
         session = undisturbed(_session, ort, graph, wanted, threads, deterministic)
     finally:
@@ -201,7 +201,7 @@ def reason_of(error: Exception) -> str:
 
 def _options(ort: ModuleType, threads: int | None) -> Any:
     options = ort.SessionOptions()
-    options.log_severity_level = _FATAL  # errors reach the user as exceptions, and are said once
+    options.log_severity_level = FATAL  # errors reach the user as exceptions, and are said once
     if _shared_threads is None:
         if threads is not None and not 1 <= threads <= _MOST_THREADS:
             raise InvalidInput(f"threads is {threads}, expected 1 to {_MOST_THREADS}")

@@ -13,7 +13,7 @@ from aae_zoo.runtime.engine.cuda.driver import CudaError, too_little
 from aae_zoo.runtime.engine.cuda.slot import Refused, Slot
 from aae_zoo.runtime.engine.cuda.workers import Copy
 from aae_zoo.runtime.engine.graph import Graph, Values
-from aae_zoo.runtime.engine.session import import_onnxruntime
+from aae_zoo.runtime.engine.session import FATAL, import_onnxruntime
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.formats.arrays import Arrays, is_finite
 from aae_zoo.runtime.formats.stream import Finish
@@ -31,8 +31,6 @@ _MOST_REFUSALS: Final = 3
 _MOST_HELD: Final = 1 << 22
 # Batches that the card works at, or has ready, while one goes to its array.
 _AHEAD: Final = 2
-# ONNX Runtime's level of its log: errors reach the user as exceptions.
-_FATAL: Final = 4
 _FULL: Final = re.compile(r"[Ff]ailed to allocate memory for requested buffer of size (\d+)")
 
 
@@ -52,7 +50,7 @@ class CardGraph(Graph):
         options = import_onnxruntime().RunOptions
         self._waiting, self._recording = options(), options()
         for each in (self._waiting, self._recording):
-            each.log_severity_level = _FATAL
+            each.log_severity_level = FATAL
         # A run waits for the card, as operators that need the CPU may not be done with its memory; what is recorded has
         # none of them.
         self._recording.add_run_config_entry("disable_synchronize_execution_providers", "1")
