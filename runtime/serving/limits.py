@@ -92,6 +92,10 @@ class Budget:
         return self.most - (self.most >> 3)
 
 
+def _busy(why: str) -> HTTPException:
+    return HTTPException(503, f"{why}; try again in a second", {"Retry-After": "1"})
+
+
 class Places:
     """Places for requests in work. An eighth is kept for those with small shares, as for `Budget`."""
 
@@ -101,8 +105,7 @@ class Places:
 
     def error(self) -> HTTPException:
         """What a request is told that finds none."""
-        error = f"{self.most} requests are in work, which is the limit; try again in a second"
-        return HTTPException(503, error, {"Retry-After": "1"})
+        return _busy(f"{self.most} requests are in work, which is the limit")
 
 
 class Share:
@@ -129,8 +132,7 @@ class Share:
         try:
             await self._budget.take(cost)
         except TimeoutError:
-            error = f"{what} would take {cost} bytes of memory, which other requests have; try again in a second"
-            raise HTTPException(503, error, {"Retry-After": "1"}) from None
+            raise _busy(f"{what} would take {cost} bytes of memory, which other requests have") from None
         self.held += cost
 
     def keep(self, most: int) -> None:
