@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import onnx
 import onnxruntime as ort
+from onnx.reference import ReferenceEvaluator
 
 from aae_zoo.export.proof.own import open_own
 from aae_zoo.runtime.bundles.names import ALL_ROLES, ROLES
@@ -37,8 +39,6 @@ def check_graphs(folder: Path, references: Mapping[str, Array], widths: Sequence
     """
     roles = [role for role in ALL_ROLES if role in ROLES or f"{role}.image" in references]
     rows = [row for role in roles for row in _check_graph(folder / f"{role}.onnx", role, references, widths)]
-    import onnx
-
     return {
         "passed": all(row["passed"] for row in rows),
         "gates": {"float32": GATE, "float64": f"{FLOAT64_FACTOR:g} x |torch - float64| + {FLOAT64_SLACK:g}"},
@@ -118,8 +118,6 @@ def _onnxruntime(path: Path, level: ort.GraphOptimizationLevel) -> Engine:
 
 
 def _reference(path: Path) -> Engine:
-    from onnx.reference import ReferenceEvaluator
-
     evaluator = ReferenceEvaluator(str(path))
     names = evaluator.output_names
     declared = {
