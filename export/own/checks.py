@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from aae_zoo.export.own.modules import Facts, Modules
+from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.bundles.names import PLAIN_NAME
-from aae_zoo.runtime.bundles.rules import MOST_TEXT
+from aae_zoo.runtime.bundles.rules import MOST_TEXT, rules_of
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import is_line
 from aae_zoo.zoo.priors import BasePrior
 
 _LARGEST: Final = 65504  # where float16 ends
-_MOST_SIDE: Final = 4096  # of a manifest
 # What wraps modules, and where it has them.
 _AROUND: Final = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 _BATCH_NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -85,11 +85,11 @@ def _is_name(value: object) -> bool:
 
 
 def _is_shape(value: object) -> bool:
-    most = (4, _MOST_SIDE, _MOST_SIDE)
+    rules = rules_of(ImageShape).values()
     return (
         isinstance(value, list | tuple)
-        and len(value) == len(most)
-        and all(_is_count(size) and 0 < size <= limit for size, limit in zip(value, most, strict=True))
+        and len(value) == len(rules)
+        and all(_is_count(size) and rule.low <= size <= rule.high for size, rule in zip(value, rules, strict=True))
     )
 
 
