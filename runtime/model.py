@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ from aae_zoo.runtime.store.catalogue import shipped_or_folder
 if TYPE_CHECKING:
     from aae_zoo.runtime.engine.kept import KeptCodes
     from aae_zoo.runtime.latent.drift import Drift, Sample
+
+# Where results are: numpy's, or where the model runs.
+_ARRAYS: Final = ("host", "device")
 
 
 def load(
@@ -66,11 +69,13 @@ def load(
     used as it was pulled, without a network. Graphs are read, checked against their SHA-256 and opened on first use.
 
     Raises:
-        InvalidInput: the pin is malformed.
+        InvalidInput: the pin is malformed, or `arrays` is neither "host" nor "device".
         ModelNotFound: there is no such model.
         InvalidBundle: its manifest is malformed or not the pinned one, or it has no graphs of that precision.
         HubError, OutputError: it is not here and cannot be pulled, or the cache cannot be written.
     """
+    if arrays not in _ARRAYS:
+        raise InvalidInput(f"arrays is {arrays!r}, expected {' or '.join(_ARRAYS)}")
     text = os.fspath(name)
     bundle = shipped_or_folder(text) or _obtain(text, precision)
     for role in bundle.manifest.graphs:
@@ -652,7 +657,7 @@ class Model:
                 f"the decoder of {self.manifest.name} takes y, which its encoder does not give; decode its z with a y"
             )
 
-    def _checked_codes(self, z: Any, y: Any = None) -> Arrays:
+    def _checked_codes(self, z: Any, y: Any) -> Arrays:
         """The decoder's inputs as a user gives them."""
         if (y is not None) != self._engine.conditional:
             takes, given = ("z, y", "z") if y is None else ("z", "z, y")

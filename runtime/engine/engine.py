@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from aae_zoo.runtime.engine.isolated import Worker
     from aae_zoo.runtime.engine.kept import KeptCodes
 
-# Where results are: numpy's, or where the model runs.
-ARRAYS: Final = ("host", "device")
 # The part of a detector that gives the score: half of it is for the map.
 SCORE: Final = "score"
 
@@ -58,8 +56,6 @@ class Engine:
         deterministic: bool = False,
         arrays: str = "host",
     ) -> None:
-        if arrays not in ARRAYS:
-            raise InvalidInput(f"arrays is {arrays!r}, expected {' or '.join(ARRAYS)}")
         self.manifest = bundle.manifest
         self.device, self.arrays = device, arrays
         self._bundle = bundle
@@ -231,7 +227,7 @@ class Engine:
             self._room(graph),
         )
 
-    def reconstruct_job(self, images: Images, asked: Asked | None = None) -> Job:
+    def reconstruct_job(self, images: Images, asked: Asked | None) -> Job:
         """Images of the codes of images, with what is asked for in place of their own attributes.
 
         Encoder and `asked` give all that the decoder takes.
@@ -263,7 +259,7 @@ class Engine:
         shapes = {"z": (self.manifest.latent,), "error": (), "distance": (), "contrast": (), "brightness": ()}
         return self._figures(images, self.batch, shapes, self._score, maps=maps)
 
-    def detect_job(self, images: Images, *, maps: bool = False) -> Job:
+    def detect_job(self, images: Images, *, maps: bool) -> Job:
         """The detector's score, the contrast, and with `maps` the detector's map."""
         shapes: dict[str, tuple[int, ...]] = {"score": (), "contrast": ()}
         batch = self.graph(DETECTOR if maps else SCORE).batch
