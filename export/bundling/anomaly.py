@@ -24,7 +24,7 @@ class Odd:
     images: Tensor
 
 
-def usual(model: Model, validation: Tensor, false_alarms: float | None = None) -> ScoreLimits:
+def usual(model: Model, validation: Tensor, false_alarms: float | None) -> ScoreLimits:
     """What the manifest calls usual, from validation images, uint8 [n, C, H, W]."""
     return score_limits(*model.score_parts(validation.numpy()), false_alarms)
 

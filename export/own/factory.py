@@ -26,9 +26,9 @@ def export_factory(
     out: Path,
     *,
     data: Path | None,
-    variants: Sequence[str] = (),
-    replace: bool = False,
-    anyway: bool = False,
+    variants: Sequence[str],
+    replace: bool,
+    anyway: bool,
 ) -> Manifest:
     """Export what a function of a file, "file.py:factory", returns: `Modules`, and with them maybe `facts`.
 

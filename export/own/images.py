@@ -27,7 +27,7 @@ _MOST: Final = 10_000
 _ROWS: Final = 4096
 
 
-def own_dataset(images: Any, labels: Any, facts: Facts, classes: Sequence[str] = ()) -> Dataset:
+def own_dataset(images: Any, labels: Any, facts: Facts, classes: Sequence[str]) -> Dataset:
     """A data set of images [n, C, H, W], bytes or floats in [0, 1], or another data set, with these facts.
 
     `labels` are n numbers or names of classes, or None; `classes` are all names in their order, if that is known.
