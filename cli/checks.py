@@ -70,7 +70,7 @@ def check(name: Name, json: Json = False) -> None:
                 say(row)
     failures = [verdict.id for verdict in verdicts if verdict.state == "fails"]
     if failures:
-        note(f"error: {name} is no bundle as docs/bundle.md has it: {', '.join(failures)}")
+        note(f"error: {name} is not a bundle as docs/bundle.md describes it: {', '.join(failures)}")
         raise typer.Exit(1)
 
 

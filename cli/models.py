@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def list_(
     pattern: Annotated[
-        str | None, typer.Argument(metavar="[PATTERN]", help="Only those of such names, as 'mnist-*'.")
+        str | None, typer.Argument(metavar="[PATTERN]", help="Only models whose names match this, such as 'mnist-*'.")
     ] = None,
     json: Json = False,
 ) -> None:

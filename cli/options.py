@@ -56,7 +56,7 @@ With = Annotated[
     typer.Option(
         "--with",
         metavar="NAME=VALUE",
-        help="What to draw, where the model has attributes or labels, as glasses=yes; more of it in more of these.",
+        help="What to draw, where the model has attributes or labels, such as glasses=yes; may be repeated.",
         autocompletion=completion.attributes,
     ),
 ]

@@ -81,7 +81,8 @@ def serve(
         list[str] | None, typer.Option(help="A name that the service is called, beside its address; * for any.")
     ] = None,
     cors: Annotated[
-        list[str] | None, typer.Option(metavar="ORIGIN", help="A site whose pages may ask, as https://example.org.")
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="A site whose pages may ask, such as https://example.org."),
     ] = None,
     device: Device = "auto",
     threads: Threads = None,

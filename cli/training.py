@@ -163,7 +163,7 @@ def export(
 
     if is_factory(run):
         if seed_run:
-            raise InvalidInput("--seed-run is of runs of a recipe, expected none with networks of your own")
+            raise InvalidInput("--seed-run is for runs of a recipe, expected none with networks of your own")
         manifest = export_factory(run, output, data=data, variants=variant or (), replace=replace, anyway=anyway)
     else:
         from aae_zoo.export.bundling.bundle import export_bundle

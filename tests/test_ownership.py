@@ -715,7 +715,7 @@ def test_a_thesis_survives_in_and_beside_the_cache(
 @REMOVING
 def test_what_is_left_of_the_cache_is_said(options: list[str], cached: Path, aae_zoo: AaeZoo) -> None:
     (cached / "models" / SHA256 / "thesis.tex").write_text("five years")
-    with pytest.warns(RuntimeWarning, match=f"wrote all of models/{SHA256}, so that is left there; remove it yourself"):
+    with pytest.warns(RuntimeWarning, match=f"wrote all of models/{SHA256}, so it is left there; remove it yourself"):
         aae_zoo("cache", *options)
 
 

@@ -288,7 +288,7 @@ const char* aae_decode(aae_model* m, size_t count, const float* z, const float* 
 }
 
 const char* aae_score(aae_model* m, size_t count, const float* images, float* score, float* map) {
-  if (!m->detects) return fail(m, "the model is no detector", "");
+  if (!m->detects) return fail(m, "the model is not a detector", "");
   const tensor in[2] = {image_of(m, images)};
   const tensor out[2] = {{"score", score, 0, {0, 0, 0}}, {"map", map, 3, {1, m->height, m->width}}};
   return run(m, m->graphs->detector, count, in, out);

@@ -135,7 +135,7 @@ Numbers Model::reconstruct(Numbers images, const Asked& asked) const {
 }
 
 Codes Model::score(Numbers images) const {
-  if (!detects()) throw std::logic_error("the model is no detector");
+  if (!detects()) throw std::logic_error("the model is not a detector");
   Codes inputs{{"image", std::move(images)}};
   return run(*detector_, inputs);
 }

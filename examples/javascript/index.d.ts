@@ -91,7 +91,7 @@ export class Model {
   /** Encode and decode. Rejects with a RangeError where there is no such attribute or value, or the decoder takes none. */
   reconstruct(images: readonly Image[], options?: Redraw): Promise<Image[]>;
 
-  /** How odd images are, and where. Rejects with an Error where the model is no detector. */
+  /** How odd images are, and where. Rejects with an Error where the model is not a detector. */
   score(images: readonly Image[]): Promise<Score[]>;
 }
 

@@ -56,7 +56,7 @@ export class Model {
   }
 
   async score(images) {
-    if (!detector) throw new Error(`${facts.name} is no detector`);
+    if (!detector) throw new Error(`${facts.name} is not a detector`);
     const found = await this.#run("detector", { image: this.#stack(images, IMAGE) });
     return found.map(({ score, map }) => ({ score: score[0], map }));
   }

@@ -125,10 +125,10 @@ class Model:
         """How odd images are: `score` [n], odd above 1, and `map` [n, 1, height, width], greatest where they are odd.
 
         Raises:
-            ValueError: the model is no detector.
+            ValueError: the model is not a detector.
         """
         if self._detector is None:
-            raise ValueError(f"{self.name} is no detector")
+            raise ValueError(f"{self.name} is not a detector")
         return _run(self._detector, {"image": images})
 
 

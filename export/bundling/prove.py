@@ -61,14 +61,14 @@ def _check(content: bytes, role: str, manifest: Manifest) -> None:
     """Refuse, before it is proven, a graph that no bundle may have.
 
     Raises:
-        InvalidInput: as said.
+        InvalidInput: no bundle may have it.
     """
     try:
         check_graph(content, f"{role}.onnx", role, manifest)
     except InvalidBundle as error:
         reason = str(error).removesuffix("; do not trust this bundle")
         raise InvalidInput(
-            f"the {role} becomes a graph that no bundle may have ({reason}); compute it otherwise"
+            f"the {role} becomes a graph that no bundle may have ({reason}); compute it in another way"
         ) from None
 
 

@@ -187,7 +187,7 @@ def _check_values(role: str, name: str, values: Tensor) -> None:
     if name == "y" and not (low >= 0 and high <= 1 and ((values.sum(1) - 1).abs() < 1e-3).all()):
         raise InvalidInput(
             f"the {role}'s y has values from {low:g} to {high:g} and rows that sum to {float(values[0].sum()):.3g}, "
-            "expected probabilities, that sum to 1; end it with softmax(1)"
+            "expected probabilities that sum to 1; end it with softmax(1)"
         )
 
 

@@ -35,7 +35,7 @@ PRIORS: Final = ("gaussian", "fitted")
 
 
 def check_modules(given: Modules) -> None:
-    """Refuse what is no description of networks, and networks whose weights or mode cannot be exported.
+    """Refuse what is not a description of networks, and networks whose weights or mode cannot be exported.
 
     Raises:
         InvalidInput: as said.
@@ -173,7 +173,7 @@ def _check_prior(given: Modules) -> None:
         for key in ("noise", "label_coordinate"):
             if key in given:
                 raise InvalidInput(
-                    f"{key} is given and the prior is {prior!r}; leave it out, it is of priors that are modules"
+                    f"{key} is given and the prior is {prior!r}; leave it out, it is only for priors that are modules"
                 )
         return
     if isinstance(prior, BasePrior):

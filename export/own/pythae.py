@@ -75,7 +75,7 @@ def from_pythae(
 
     Raises:
         CheckpointError: the folder is not of such a model, or is damaged, or its weights do not fit the networks.
-        InvalidInput: `encoder` or `decoder` is missing, or is no module.
+        InvalidInput: `encoder` or `decoder` is missing, or is not a module.
     """
     place = Path(folder)
     config = _read_config(place / "model_config.json")
@@ -100,7 +100,7 @@ def from_pythae(
 def _read_config(path: Path) -> _Config:
     try:
         with open_plain(path, links=True) as stream:
-            config = parse_json(_Config, stream.read(_CONFIG_BYTES))  # what goes on behind that is no JSON
+            config = parse_json(_Config, stream.read(_CONFIG_BYTES))  # cut there, a longer one is not JSON
     except OSError as error:
         raise _unreadable(path, error) from None
     except ValueError as error:
@@ -121,7 +121,7 @@ def _read_weights(path: Path) -> dict[str, Any]:
         raise _unreadable(path, error) from None
     except ValueError as error:
         raise CheckpointError(
-            f"{path} is no state dict as pythae writes it, and nothing else is unpickled ({error}); save it again"
+            f"{path} is not a state dict as pythae writes it, and nothing else is unpickled ({error}); save it again"
         ) from None
     weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
     if not isinstance(weights, dict) or any(getattr(values, "is_meta", False) for values in weights.values()):
@@ -140,7 +140,7 @@ def _default(role: str, config: _Config, place: Path) -> nn.Module:
     """A default network, whose weights have no memory yet: the file alone says how much there is to hold."""
     if not getattr(config, f"uses_default_{role}") or (place / f"{role}.pkl").exists():
         raise InvalidInput(
-            f"{place} was trained with an own {role}, which pythae pickles, and pickles are not read; give the module "
+            f"{place} was trained with its own {role}, which pythae pickles, and pickles are not read; give the module "
             f"or its class: from_pythae(..., {role}=My{role.capitalize()}())"
         )
     if config.image is None:

@@ -46,7 +46,7 @@ def read_data(place: Path | None, image: Shape | None) -> tuple[Any, Any]:
             f"{place} does not say which shape its images have; let the function return image: (C, H, W) too"
         )
     raise InvalidInput(
-        f"{place} is no file of images that aae-zoo reads; give a folder of pictures, or an .npz file with an array "
+        f"{place} is not a file of images that aae-zoo reads; give a folder of pictures, or an .npz file with an array "
         "images and maybe labels, with --data"
     )
 

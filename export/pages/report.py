@@ -23,7 +23,7 @@ from aae_zoo.runtime.files import atomic_folder
 from aae_zoo.runtime.formats.pictures import read_picture
 from aae_zoo.runtime.formats.plan import Notices, Plan
 
-# How large a picture is shown, and the chart, in pixels; what is over so many limits is at its right end.
+# How large a picture is shown, and the chart, in pixels; what is over this many limits is at its right end.
 _SIDE: Final = 144
 _WIDTH, _HEIGHT = 640, 200
 _BINS: Final = 48
@@ -98,7 +98,7 @@ def _warnings(sentences: Sequence[str]) -> str:
     if not sentences:
         return ""
     items = "".join(f"<li>{html_text(sentence)}</li>" for sentence in sentences)
-    heading = '<h2 id="warnings">Mind</h2>'
+    heading = '<h2 id="warnings">Please note</h2>'
     return f'<section class="card warnings" aria-labelledby="warnings">{heading}<ul>{items}</ul></section>'
 
 
@@ -123,7 +123,7 @@ def thumbnail(path: Path) -> Image.Image:
     """The whole of a picture's file on a white square, as the page shows it.
 
     Raises:
-        InvalidInput: the file is gone, or no picture any more.
+        InvalidInput: the file is gone, or not a picture any more.
     """
     return Image.fromarray(read_picture(path, _WHOLE, Notices(quiet=True)).transpose(1, 2, 0))
 

@@ -269,7 +269,7 @@ class _Repository:
         """
         if strange := [name for name in names if not self._is_as_published(name)]:
             raise InvalidInput(
-                f"{self.name} has {named(strange)} otherwise than aae-zoo published; give another --repo, remove or "
+                f"{self.name} has {named(strange)}, not as published by aae-zoo; give another --repo, remove or "
                 "rename what is yours there, or propose the change with --create-pr"
             )
 

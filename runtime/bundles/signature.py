@@ -1,8 +1,8 @@
 """Signatures of bundles in the OpenSSF Model Signing format: made and checked with a key, without a network.
 
-The signature is the file model.sig of a bundle's folder. It is over all other files with the manifest, which therefore
-cannot name it. It is JSON (a Sigstore bundle of an in-toto
-statement), and the package model-signing makes and checks it, whose own command takes our signatures as we take its:
+The signature is the file model.sig of a bundle's folder. It covers all other files, the manifest among them, which
+therefore cannot name it. It is JSON (a Sigstore bundle of an in-toto statement). The package model-signing makes and
+checks it, and that package's own command accepts our signatures as we accept its:
 
     model_signing sign key BUNDLE --signature BUNDLE/model.sig --private_key KEY.pem
     model_signing verify key BUNDLE --signature BUNDLE/model.sig --public_key KEY.pub
@@ -31,7 +31,7 @@ def sign_bundle(folder: Path, key: Path) -> Path:
 
     Raises:
         InvalidBundle: a file is missing, altered or not in the manifest.
-        InvalidInput: `key` is no private key that the format knows.
+        InvalidInput: `key` is not a private key that the format knows.
         MissingBackend: model-signing is not installed.
         OutputError: the signature cannot be written.
     """
@@ -47,7 +47,7 @@ def sign_bundle(folder: Path, key: Path) -> Path:
     try:
         signer = upstream.signing.Config().use_elliptic_key_signer(private_key=key)
     except Exception as error:  # whatever those bytes are
-        raise InvalidInput(f"{key} is no private key ({words_of(error)}); {_KEY}") from None
+        raise InvalidInput(f"{key} is not a private key ({words_of(error)}); {_KEY}") from None
     with atomic_file(folder / SIGNATURE) as temporary:
         signer.set_hashing_config(_hashing(upstream)).sign(folder, temporary)
     return folder / SIGNATURE
@@ -57,11 +57,11 @@ def read_signature(folder: Path) -> bytes | None:
     """The signature in a bundle's folder, unchecked; None where there is none.
 
     Raises:
-        InvalidBundle: it is too large, or no file of the folder itself.
+        InvalidBundle: it is too large, or not a file of the folder itself.
     """
     path = folder / SIGNATURE
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise InvalidBundle(f"{path} is no file of the bundle itself; do not trust this bundle")
+        raise InvalidBundle(f"{path} is not a file of the bundle itself; do not trust this bundle")
     if not path.exists():
         return None
     try:
@@ -86,7 +86,7 @@ class Signer:
     """The owner of a key, whose signature bundles must have.
 
     Raises:
-        InvalidInput: `key` is no public key that the format knows.
+        InvalidInput: `key` is not a public key that the format knows.
         MissingBackend: model-signing is not installed.
     """
 
@@ -96,7 +96,7 @@ class Signer:
         try:
             self._upstream.verifying.Config().use_elliptic_key_verifier(public_key=key)
         except Exception as error:  # whatever those bytes are
-            raise InvalidInput(f"{key} is no public key ({words_of(error)}); {_KEY}") from None
+            raise InvalidInput(f"{key} is not a public key ({words_of(error)}); {_KEY}") from None
 
     def check(self, folder: Path, signature: bytes | None, where: str) -> None:
         """Check that the signature is this signer's, and over the files that are in the folder; `where` names it.
@@ -127,7 +127,9 @@ class Signer:
         try:
             found = _hashing(self._upstream).hash(folder)
         except (OSError, ValueError) as error:  # a pipe or a link to nowhere among the files
-            raise InvalidBundle(f"{where} has what no bundle has ({words_of(error)}); do not trust it") from None
+            raise InvalidBundle(
+                f"{where} has something that no bundle has ({words_of(error)}); do not trust it"
+            ) from None
         return {item.identifier: item.digest.digest_hex for item in found.resource_descriptors()}
 
 

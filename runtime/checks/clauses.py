@@ -147,7 +147,7 @@ def _files_there(subject: Subject) -> Iterator[str]:
     for name in subject.manifest.files:
         path = subject.folder / name
         if leads_outside(path) or (path.exists() and not path.is_file()):
-            yield f"{name} is no file of the bundle itself"
+            yield f"{name} is not a file of the bundle itself"
         elif not path.exists() and not subject.bundle.leaves_out(name):
             yield f"{name} is missing"
 

@@ -121,7 +121,7 @@ def _homeless() -> Path:
         raise OutputError(
             f"this user has no home, and {folder} is not a folder of this user alone, as its cache has to be; {mend}"
         )
-    warnings.warn(f"this user has no home, so that the cache is {folder}; {mend}", RuntimeWarning, stacklevel=2)
+    warnings.warn(f"this user has no home, so the cache is {folder}; {mend}", RuntimeWarning, stacklevel=2)
     return folder
 
 
@@ -411,7 +411,7 @@ def _warn_of(paths: Sequence[Path]) -> None:
         from aae_zoo.runtime.ownership import named  # only removing needs it
 
         warnings.warn(
-            f"nothing tells that the cache {cache_folder()} wrote all of {named(left)}, so that is left there; "
+            f"nothing shows that the cache {cache_folder()} wrote all of {named(left)}, so it is left there; "
             "remove it yourself if it is not needed and no pull of it is running",
             RuntimeWarning,
             stacklevel=3,

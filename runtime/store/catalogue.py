@@ -98,7 +98,7 @@ def parse_catalogue(text: bytes) -> list[CatalogueEntry]:
 
 def _entry(name: str, about: object) -> CatalogueEntry:
     if not isinstance(about, dict) or about.keys() != _KINDS.keys():
-        raise ValueError(f"describes {ascii(name)[:80]} otherwise than by {', '.join(_KINDS)}")
+        raise ValueError(f"does not describe {ascii(name)[:80]} by {', '.join(_KINDS)}")
     for key, kind in _KINDS.items():
         if not isinstance(about[key], kind) or (kind is int and about[key] is True):
             raise ValueError(f"says of {ascii(name)[:80]} the {key} {ascii(about[key])[:80]}")
@@ -227,7 +227,7 @@ def _split(text: str) -> tuple[str, str | None]:
     """A text that names a model, without its pin, and the SHA-256 that its pin asks for.
 
     Raises:
-        InvalidInput: what comes after # is no pin, and there is no folder with # in its name.
+        InvalidInput: what comes after # is not a pin, and there is no folder with # in its name.
     """
     if match := _PIN.fullmatch(text):
         return match[1], match[2]

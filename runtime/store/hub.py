@@ -80,7 +80,7 @@ def hub_errors(what: str) -> Iterator[None]:
     except AaeZooError:
         raise
     except errors.OfflineModeIsEnabled:
-        raise HubError(f"{what}: HF_HUB_OFFLINE is set, so that the Hub is not asked; unset it") from None
+        raise HubError(f"{what}: HF_HUB_OFFLINE is set, so the Hub is not asked; unset it") from None
     except errors.HFValidationError as error:
         raise InvalidInput(f"{what}: {_line(error)}; expected a repository ORG/NAME") from None
     except errors.LocalTokenNotFoundError:

@@ -79,7 +79,7 @@ def check_no_link(path: Path) -> None:
         OutputError: with how to mend it.
     """
     if path.is_symlink():
-        raise OutputError(f"{path} in the cache is a link, which aae-zoo follows nowhere there; remove it")
+        raise OutputError(f"{path} in the cache is a link, which aae-zoo does not follow there; remove it")
 
 
 def _is_private(found: os.stat_result) -> bool:
@@ -92,7 +92,7 @@ def open_folder(folder: Path) -> Iterator["Folder"]:
     """Open a folder, and not what a link in its place leads to.
 
     Raises:
-        OSError: it is no folder, or cannot be opened.
+        OSError: it is not a folder, or cannot be opened.
     """
     if os.rename not in os.supports_dir_fd:  # Windows, where only administrators make links
         check_no_link(folder)

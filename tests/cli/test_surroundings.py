@@ -46,7 +46,7 @@ class TestUserWithoutHome:
         return tmp_path / f"aae-zoo-{os.getuid()}"
 
     def test_the_cache_is_a_private_temporary_folder(self, temporary: Path) -> None:
-        with pytest.warns(RuntimeWarning, match="this user has no home, so that the cache is .*; set HOME, or AAE_"):
+        with pytest.warns(RuntimeWarning, match="this user has no home, so the cache is .*; set HOME, or AAE_"):
             assert cache.cache_folder() == temporary
         assert cache.cache_folder() == temporary  # without another word
         assert temporary.stat().st_mode & 0o777 == 0o700

@@ -673,10 +673,10 @@ def test_the_command_line_runs_a_file_of_ones_own(own: Path, pictures: Path, aae
         (
             "make",
             ("--data", "{own}"),
-            "own.py is no file of images that aae-zoo reads; give a folder of pictures, or an",
+            "own.py is not a file of images that aae-zoo reads; give a folder of pictures, or an",
         ),
         ("make", ("--data", "{own}.npz"), "{own}.npz"),
-        ("make", ("--seed-run", "."), "--seed-run is of runs of a recipe, expected none with networks of your own"),
+        ("make", ("--seed-run", "."), "--seed-run is for runs of a recipe, expected none with networks of your own"),
     ],
 )
 def test_a_file_that_does_not_do(

@@ -179,7 +179,7 @@ class TestWhatSomebodyElseHasThere:
         for more in ([], ["--dry-run"]):
             message = refused(*self.PUBLISH, digits_bundle, *more)
             assert f"org/digits has {name}" in message
-            assert "otherwise than aae-zoo published; give another --repo" in message
+            assert ", not as published by aae-zoo; give another --repo" in message
         assert titles(hub, "org/digits") == before
         assert aae_zoo(*self.PUBLISH, digits_bundle, "--create-pr").status == 0
         assert titles(hub, "org/digits") == before
@@ -191,7 +191,7 @@ class TestWhatSomebodyElseHasThere:
             (folder / name).write_text("mine")
         hub.add("org/digits", folder)
         message = refused(*self.PUBLISH, digits_bundle)
-        assert f"org/digits has README.md and {WEIGHTS} otherwise than aae-zoo published" in message
+        assert f"org/digits has README.md and {WEIGHTS}, not as published by aae-zoo" in message
         assert len(titles(hub, "org/digits")) == 2
 
 

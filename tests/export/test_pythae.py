@@ -152,9 +152,9 @@ def test_networks_of_ones_own(name: str, tmp_path: Path) -> None:
     for role in ("encoder", "decoder"):  # pythae would run them
         assert (folder / f"{role}.pkl").exists()
         (folder / f"{role}.pkl").write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
-    with pytest.raises(InvalidInput, match=r"an own encoder, .* pickles are not read; give .*, encoder=MyEncoder\(\)"):
+    with pytest.raises(InvalidInput, match=r"its own encoder, .* pickles are not read; give .*, encoder=MyEncoder\(\)"):
         from_pythae(folder, decoder=OwnDecoder)
-    with pytest.raises(InvalidInput, match=r"an own decoder, .* decoder=MyDecoder\(\)"):
+    with pytest.raises(InvalidInput, match=r"its own decoder, .* decoder=MyDecoder\(\)"):
         from_pythae(folder, encoder=OwnEncoder)
     assert_equal(from_pythae(folder, encoder=OwnEncoder, decoder=OwnDecoder()), model)
     assert not (tmp_path / "ran").exists()
@@ -294,7 +294,7 @@ def nested(values: Tensor) -> Tensor:
     return torch._nested_tensor_from_tensor_list([values, values[:3]])
 
 
-NOTHING_ELSE = r"model.pt is no state dict as pythae writes it, and nothing else is unpickled \(.*\); save it again"
+NOTHING_ELSE = r"model.pt is not a state dict as pythae writes it, and nothing else is unpickled \(.*\); save it again"
 STATES: dict[str, tuple[Callable[[Trained], object], str]] = {
     "the model itself": (lambda trained: trained.model, NOTHING_ELSE),
     "a pickle": (lambda trained: Bomb(trained.folder / "ran"), NOTHING_ELSE),
@@ -384,7 +384,7 @@ def test_a_weight_that_has_changed_on_disk(trained: Trained) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert_refused(trained.folder, r"model.pt is no state dict .* \(the checksum of .* is wrong")
+    assert_refused(trained.folder, r"model.pt is not a state dict .* \(the checksum of .* is wrong")
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_somebody_else_has_in_a_space_stays_and_pages_that_one_edited_are_p
     commit = hub.store.commit("spaces", "org/pages", "main", "theirs", {"index.html": hub.store.put(b"mine")})
     assert "notes.txt" in hub.store.files("spaces", "org/pages", commit)
     (pages / "index.html").write_text("ours")
-    assert "org/pages has index.html otherwise than aae-zoo published" in refused(*publish)
+    assert "org/pages has index.html, not as published by aae-zoo" in refused(*publish)
     assert hub.store.revision("spaces", "org/pages", "main") == commit
 
 

@@ -242,7 +242,7 @@ FAULTS: dict[str, list[tuple[Callable[[Path], object], str]]] = {
     ],
     "files-there": [
         (lambda bundle: (bundle / "README.md").unlink(), "README.md is missing"),
-        (linked("README.md"), "README.md is no file of the bundle itself"),
+        (linked("README.md"), "README.md is not a file of the bundle itself"),
     ],
     "files-whole": [
         (lambda bundle: (bundle / "README.md").write_text("x"), "has 1 bytes, expected"),
@@ -333,7 +333,8 @@ class TestCommand:
         replace_graph(bundle, "decoder.onnx", b"")
         result = aae_zoo("check", bundle)
         assert result.status == 1
-        assert result.err == f"error: {bundle} is no bundle as docs/bundle.md has it: files-there, graph-version\n"
+        said = "is not a bundle as docs/bundle.md describes it: files-there, graph-version"
+        assert result.err == f"error: {bundle} {said}\n"
         assert "fails        files-there       Every file of files is in the folder, a plain file" in result.out
         assert "found: README.md is missing\n" in result.out
         assert "holds        files-whole\n" in result.out

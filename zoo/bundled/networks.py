@@ -120,12 +120,14 @@ def parse_weights(content: bytes, name: str) -> dict[str, Tensor]:
     """The weights of a model.safetensors, that of `name`, in float32.
 
     Raises:
-        InvalidBundle: it is no safetensors file.
+        InvalidBundle: it is not a safetensors file.
     """
     try:
         weights = load(content)
     except SafetensorError as error:
-        raise InvalidBundle(f"{WEIGHTS} of {name} is no safetensors file ({error}); do not trust this bundle") from None
+        raise InvalidBundle(
+            f"{WEIGHTS} of {name} is not a safetensors file ({error}); do not trust this bundle"
+        ) from None
     return {name: values.float() if values.is_floating_point() else values for name, values in weights.items()}
 
 

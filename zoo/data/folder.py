@@ -96,7 +96,7 @@ def _pictures(root: Path) -> list[Path]:
     if listing.left_out:
         sys.stderr.write(f"note: in {root}, {listing.note}\n")
     if depths == {2} and (empty := _empty_classes(root, {path.parent for path in paths})):
-        sys.stderr.write(f"note: {', '.join(empty)} in {root} hold no pictures and are no classes\n")
+        sys.stderr.write(f"note: {', '.join(empty)} in {root} hold no pictures and are not classes\n")
     return paths
 
 

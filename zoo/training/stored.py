@@ -213,13 +213,13 @@ def read_state(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: the file is missing or cannot be read.
-        ValueError: it is damaged, or no state of training.
+        ValueError: it is damaged, or not a state of training.
     """
     state = read_saved(path)
     try:
         _State.model_validate(state)
     except ValidationError as error:
-        raise ValueError(f"it is no state of training: {_first(error)}") from None
+        raise ValueError(f"it is not a state of training: {_first(error)}") from None
     return dict(state)
 
 

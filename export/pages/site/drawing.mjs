@@ -112,7 +112,7 @@ function rasterise(draw) {
 
 async function readFile(file) {
   const picture = await createImageBitmap(file).catch(() => null);
-  if (!picture) return tellReading(`${file.name} is no picture that this browser can read.`);
+  if (!picture) return tellReading(`${file.name} is not a picture that this browser can read.`);
   const { image, inverted } = prepare(pixelsOf(picture), model, $("invert").value);
   return read(image, inverted && $("invert").value === "auto" ? " Its ground is not that of the model’s images, so it was inverted." : "");
 }

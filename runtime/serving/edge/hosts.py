@@ -32,7 +32,9 @@ def check_names(hosts: Collection[str], origins: Collection[str]) -> None:
             raise InvalidInput(f"the host is {host!r}, expected a name or an address alone, such as example.org or ::1")
     for origin in origins:
         if not _ORIGIN.fullmatch(origin):
-            raise InvalidInput(f"the origin is {origin!r}, expected a site as https://example.org, in small letters")
+            raise InvalidInput(
+                f"the origin is {origin!r}, expected a site such as https://example.org, in small letters"
+            )
 
 
 class Hosts:

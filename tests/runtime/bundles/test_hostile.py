@@ -255,7 +255,7 @@ def test_pipes_are_no_files(bundle: Path) -> None:
     """Reading one would never end."""
     (bundle / "prior.onnx").unlink()
     os.mkfifo(bundle / "prior.onnx")
-    with pytest.raises(InvalidBundle, match=r"prior.onnx cannot be read \(it is no plain file\)"):
+    with pytest.raises(InvalidBundle, match=r"prior.onnx cannot be read \(it is not a plain file\)"):
         load(bundle).sample(1)
 
 

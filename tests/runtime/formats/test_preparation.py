@@ -227,7 +227,7 @@ class TestFolders:
         for name in ("dogs", "@eaDir", ".cache"):
             (tmp_path / name).mkdir()
         assert load_dataset("mine", tmp_path, size=8, channels=1).label_names == ("2", "10")
-        assert capsys.readouterr().err == f"note: dogs in {tmp_path} hold no pictures and are no classes\n"
+        assert capsys.readouterr().err == f"note: dogs in {tmp_path} hold no pictures and are not classes\n"
 
 
 def run(*arguments: str | Path) -> str:

@@ -293,9 +293,9 @@ def test_a_request_without_a_host(server: Server) -> None:
     [
         ("--host", "", "the host is '', expected a name or an address alone"),
         ("--allow-host", "https://digits.example", "the host is 'https://digits.example', expected a name"),
-        ("--cors", "https://page.example/", "the origin is 'https://page.example/', expected a site as https://"),
-        ("--cors", "localhost:3000", "the origin is 'localhost:3000', expected a site as https://example.org"),
-        ("--cors", "https://Page.example", "expected a site as https://example.org, in small letters"),
+        ("--cors", "https://page.example/", "the origin is 'https://page.example/', expected a site such as https://"),
+        ("--cors", "localhost:3000", "the origin is 'localhost:3000', expected a site such as https://example.org"),
+        ("--cors", "https://Page.example", "expected a site such as https://example.org, in small letters"),
     ],
 )
 def test_names_that_no_request_has(refused: Callable[..., str], option: str, value: str, expected: str) -> None:

@@ -314,7 +314,7 @@ class TestOffline:
     def test_cold_and_warm(self, hub: Hub, commit: str, tmp_path: Path) -> None:
         cold = self.sample("org/small", tmp_path)
         assert cold.returncode == 1
-        assert cold.stderr == ("error: org/small@main: HF_HUB_OFFLINE is set, so that the Hub is not asked; unset it\n")
+        assert cold.stderr == ("error: org/small@main: HF_HUB_OFFLINE is set, so the Hub is not asked; unset it\n")
         assert not hub.requests
         pull("org/small")
         hub.requests.clear()

@@ -343,8 +343,8 @@ class TestSignatures:
             ("none", "was not signed with the key that belongs to"),
             ("large", f"has over {MAX_SIGNATURE_BYTES} bytes"),
             ("blake3", "is over 'blake3 of files', expected sha256 of files"),
-            ("link", "is no file of the bundle itself"),
-            ("folder", "is no file of the bundle itself"),
+            ("link", "is not a file of the bundle itself"),
+            ("folder", "is not a file of the bundle itself"),
         ],
     )
     def test_a_damaged_signature(
@@ -376,11 +376,11 @@ class TestSignatures:
     @pytest.mark.parametrize("name", ["none", "text", "rsa", "k", "locked"])
     def test_what_is_no_key(self, name: str, signed: Path, keys: Path, refused: Callable[..., str]) -> None:
         before = (signed / "model.sig").read_bytes()
-        assert f"{name}.pem is no private key (" in refused("sign", signed, "--key", keys / f"{name}.pem")
+        assert f"{name}.pem is not a private key (" in refused("sign", signed, "--key", keys / f"{name}.pem")
         assert (signed / "model.sig").read_bytes() == before
         public = keys / ("owner.pem" if name == "locked" else f"{name}.pub")
         said = refused("pull", signed, "--signer", public)
-        assert f"{public} is no public key (" in said
+        assert f"{public} is not a public key (" in said
         assert "expected PEM of the curve P-256, P-384 or P-521, without a password" in said
 
     def test_a_part_of_what_was_signed(self, signed: Path, keys: Path, refused: Callable[..., str]) -> None:

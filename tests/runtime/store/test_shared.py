@@ -155,7 +155,7 @@ class TestLinks:
         (cache_folder() / "partial").mkdir()
         (cache_folder() / "partial" / SHA256).symlink_to(tmp_path)
         message = refused("pull", "org/small", "--from", shelf)
-        assert f"partial/{SHA256} in the cache is a link, which aae-zoo follows nowhere there; remove it" in message
+        assert f"partial/{SHA256} in the cache is a link, which aae-zoo does not follow there; remove it" in message
 
 
 @needs_users

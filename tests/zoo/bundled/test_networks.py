@@ -153,7 +153,7 @@ def test_weights_that_are_not_the_networks(change: Callable[[Weights], object], 
 def test_nothing_is_unpickled(bundle: Path, tmp_path: Path) -> None:
     torch.save({"encoder.layers.0.bias": torch.zeros(256)}, tmp_path / "pickle")
     replace_graph(bundle, WEIGHTS, (tmp_path / "pickle").read_bytes())
-    with pytest.raises(InvalidBundle, match="is no safetensors file"):
+    with pytest.raises(InvalidBundle, match="is not a safetensors file"):
         load_networks(bundle)
 
 

@@ -197,7 +197,7 @@ def test_nothing_is_unpickled(saved: Path, hub: Hub) -> None:
     with pytest.raises(InvalidBundle, match=r"lacks a file that a bundle has \(model.safetensors\)"):
         PretrainedAutoencoder.from_pretrained("org/pickled")
     (saved / "pytorch_model.bin").rename(weights)
-    with pytest.raises(InvalidBundle, match="is no safetensors file"):
+    with pytest.raises(InvalidBundle, match="is not a safetensors file"):
         PretrainedAutoencoder.from_pretrained(saved)
 
 

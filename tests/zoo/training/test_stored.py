@@ -74,9 +74,9 @@ def put(**values: object) -> Change:
 
 
 STATES: dict[str, tuple[Change, str]] = {
-    "no epoch": (lambda state: state.pop("epoch"), "no state of training: epoch: Field required"),
-    "an epoch before the first": (put(epoch=-1), "no state of training: epoch: Input should be greater"),
-    "no list of random states": (put(random=5), "no state of training: random: Input should be a valid list"),
+    "no epoch": (lambda state: state.pop("epoch"), "not a state of training: epoch: Field required"),
+    "an epoch before the first": (put(epoch=-1), "not a state of training: epoch: Input should be greater"),
+    "no list of random states": (put(random=5), "not a state of training: random: Input should be a valid list"),
     "no weights": (put(weights={}), "does not fit small"),
     "weights of fewer layers": (lambda state: state["weights"].popitem(), "does not fit small"),
     "no optimisers": (put(optimisers={}), "does not fit small"),
