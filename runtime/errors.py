@@ -6,7 +6,7 @@ AaeZooError
 ├── InvalidBundle       a bundle with a missing, truncated, altered or malformed file
 ├── HubError            the Hub cannot be reached, refuses or fails
 ├── MissingBackend      a package that an extra installs is not installed
-├── DeviceUnavailable   the device that was asked for cannot be had
+├── DeviceUnavailable   the device that was asked for is not available
 ├── OutputError         a file or folder that cannot be written
 ├── InvalidRecipe       a recipe with mistakes; the message lists all of them
 ├── DatasetError        a data set that is missing, damaged or not canonical
@@ -52,7 +52,7 @@ class MissingBackend(AaeZooError, ImportError):
 
 
 class DeviceUnavailable(AaeZooError, RuntimeError):
-    """The device that was asked for cannot be had."""
+    """The device that was asked for is not available."""
 
 
 class OutputError(AaeZooError, OSError):
@@ -84,7 +84,7 @@ class ParityError(AaeZooError, RuntimeError):
 
 
 def reinstalling(command: str) -> str:
-    """The mend for a part of the installation that is missing: a command of pip, or what works in a frozen program."""
+    """What mends an installation of which a part is missing: a command of pip, or what works in a frozen program."""
     if not getattr(sys, "frozen", False):
         return command
     return f"a frozen program has no pip: build it again where this was run: {command}"

@@ -3,12 +3,12 @@
 import re
 from typing import Final
 
-# What would control a terminal, end a line, turn text round, or is no character: a regular expression of JSON Schema's
-# dialect too.
+# What would control a terminal, end a line, turn text round, or is not a character: a regular expression of JSON
+# Schema's dialect too.
 CONTROL: Final = r"[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
 _CONTROL: Final = re.compile(CONTROL)
 _MOST_SAID: Final = 200
-# What Markdown would read as its own, where an underscore within a word is none of it; and the number of a list's item.
+# What Markdown would read as markup, which an underscore within a word is not; and the number of a list's item.
 _MARKUP: Final = r"[\\`*\[\]<>|&~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[-+#=]"
 _NUMBERED: Final = r"^(\d+)([.)])(?=\s|$)"
 

@@ -62,7 +62,7 @@ def output_errors(path: Path) -> Iterator[None]:
 
 
 def check_space(path: Path, size: int) -> None:
-    """Refuse to begin a file or folder of so many bytes where the disk has no space for it.
+    """Refuse to begin a file or folder of `size` bytes where the disk has no space for it.
 
     Raises:
         OutputError: it has fewer bytes free.

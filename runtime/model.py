@@ -112,7 +112,7 @@ class Model:
     def __init__(self, engine: Engine) -> None:
         self.manifest: Manifest = engine.manifest
         self._engine = engine
-        self._widths = engine.manifest.widths  # worked out once: that counts beside a run of 0.03 ms
+        self._widths = engine.manifest.widths  # worked out once: it would count beside a run of 0.03 ms
 
     @property
     def name(self) -> str:
@@ -252,7 +252,7 @@ class Model:
             InvalidInput: as for `encode`.
         """
         graph = self._engine.graph("encoder")
-        # A batch of what needs no conversion is run at once: planning it counts beside a run of 0.06 ms.
+        # What needs no conversion and fits into a batch is run at once: planning would count beside a run of 0.06 ms.
         plain = not how and is_plain(images, self.manifest.image.axes) and len(images) <= graph.batch
         if plain and not self._seems_inverted(images):
             return self._engine.run(graph, {"image": check_range(images)})
@@ -287,7 +287,7 @@ class Model:
         Raises:
             InvalidInput: there is no such role, or the model has no detector.
             InvalidBundle: the graph's file is not the manifest's, or it is not what the manifest says.
-            DeviceUnavailable: the device cannot be had.
+            DeviceUnavailable: the device is not available.
         """
         if role not in ALL_ROLES:
             raise InvalidInput(f"the role is {role!r}, expected one of {', '.join(ALL_ROLES)}")
@@ -662,7 +662,7 @@ class Model:
         if (y is not None) != self._engine.conditional:
             takes, given = ("z, y", "z") if y is None else ("z", "z, y")
             raise InvalidInput(f"the decoder of {self.manifest.name} takes {takes}, given {given}")
-        # What numpy has made, as a rule, is asked no more: that counts beside a run of 0.03 ms.
+        # Arrays of numpy, the usual case, are not asked where they lie: that would count beside a run of 0.03 ms.
         lent: Any = None if type(z) is np.ndarray else self._engine.lent("decoder", z, "z", (self.manifest.latent,))
         codes = {"z": check_codes(z, self.manifest.latent, "z") if lent is None else lent}
         if y is not None:

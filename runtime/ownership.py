@@ -77,7 +77,7 @@ def check_file(path: Path, inputs: Iterable[Path], *, force: bool) -> None:
         OutputError: there is a file that is not a picture as aae-zoo wrote it.
     """
     if not path.is_file():
-        return  # what is no file is refused where it is written
+        return  # what is not a file is refused where it is written
     real = path.resolve()
     for given in inputs:
         if real == given.resolve() or (given.is_dir() and given.resolve() in real.parents):
@@ -186,7 +186,7 @@ def _listed(folder: Path, kind: str) -> dict[str, Any] | None:
     """The SHA-256 of what was written into a folder, or None where nothing tells.
 
     Raises:
-        ValueError: what should tell is damaged, no plain file, or of another kind.
+        ValueError: what should tell is damaged, not a plain file, or of another kind.
     """
     for path in dict.fromkeys((folder / proof(kind), folder / MARK)):  # a mark of another kind tells too
         try:

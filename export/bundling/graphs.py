@@ -53,8 +53,8 @@ def round_weights(module: nn.Module) -> None:
 def fold_normalisations(module: nn.Module) -> None:
     """Take batch normalisations into the convolutions before them, and have them do nothing any more.
 
-    Whoever makes the graph would do so, after which it rounds otherwise than PyTorch: where a channel hardly varies,
-    the normalisation magnifies that beyond what the gate lets through.
+    Whoever makes the graph would do so, and it would then round differently from PyTorch: where a channel hardly
+    varies, the normalisation magnifies that beyond what the gate lets through.
     """
     for layers in [each for each in module.modules() if isinstance(each, nn.Sequential)]:
         for convolution, norm in pairwise(layers):

@@ -78,7 +78,7 @@ def check_traced(role: str, model: onnx.ModelProto) -> None:
     """Refuse a graph that is not that of its network for every number of rows, or not one of a bundle.
 
     Raises:
-        InvalidInput: as said.
+        InvalidInput: it is such a graph.
     """
     for value in model.graph.output:
         if not value.type.tensor_type.shape.dim[0].dim_param:

@@ -39,7 +39,7 @@ def objective(manifest: Manifest) -> str | None:
 
 
 def recipe(manifest: Manifest) -> Mapping[str, Any]:
-    """The tables of the recipe that a manifest keeps; none where it is no recipe."""
+    """The tables of the recipe that a manifest keeps; none where it is not a recipe."""
     try:
         return tomllib.loads(str(manifest.provenance.get("recipe", "")))
     except tomllib.TOMLDecodeError:

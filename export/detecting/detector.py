@@ -44,8 +44,8 @@ def make_detector(
 
     Raises:
         DatasetError: a folder is missing or empty, or there are too few normal pictures that differ.
-        InvalidInput: the share of false alarms is none.
-        InvalidRecipe: a setting is none.
+        InvalidInput: `false_alarms` is not above 0 and at most a half.
+        InvalidRecipe: a setting is not valid.
         OutputError: an output exists and `replace` is false, or is not as aae-zoo wrote it, or cannot be written.
         CheckpointError: the run beside `out` is of other pictures or settings, or damaged.
         TrainingError, ParityError: as for training and export.
@@ -78,7 +78,7 @@ def make_detector(
 
 
 def _recipe(places: Places, count: int, asked: Sequence[str]) -> Recipe:
-    """The recipe for so many pictures: about as many steps whether they are some hundreds or some thousands."""
+    """The recipe for `count` pictures: about as many steps whether they are some hundreds or some thousands."""
     usual, validation = load_recipe(_RECIPE, asked).training, kept(count)
     learned = count - 2 * validation
     passes = -(-_STEPS_OF_EPOCH * usual.batch // learned)

@@ -54,7 +54,7 @@ class Detector:
     """What `make_detector` has made: its folders, its manifest, and figures.
 
     `bundle`, `page` and `run` are folders: the model, the page of what it thinks, and what training keeps, which took
-    so many `seconds`. `pictures` counts what was `learned` from, what set the limit (`validation`), what was `held_out`
+    `seconds`. `pictures` counts what was `learned` from, what set the limit (`validation`), what was `held_out`
     to measure it, what is `odd`, and what was left out as `copies` or `unreadable`. A picture is odd whose score is
     above the `threshold`, which was set for a share of `promised` false alarms. `false_alarms` are those among the
     held-out pictures, `found` those among the odd ones, and `auroc` is how often one of these scores higher than a

@@ -56,7 +56,7 @@ class Pictures:
     """Pictures of a folder that differ: their files, in the order of their digests, and pixels uint8 [n, C, H, W].
 
     `failed` says why files cannot be read, `copies` are the files of pictures that others have too; `note` says what
-    in the folder is no picture.
+    in the folder is not a picture.
     """
 
     root: Path
@@ -171,7 +171,7 @@ def check_enough(pictures: Pictures, need: Need) -> None:
 
 
 def kept(count: int) -> int:
-    """How many of so many pictures set the limit, and how many are held out."""
+    """How many of `count` pictures set the limit, and how many are held out."""
     return min(count // _SHARE, _MOST)
 
 

@@ -44,7 +44,7 @@ def parse_share(text: str) -> float:
     """A share as the command line takes it: 0.5% or 0.005.
 
     Raises:
-        InvalidInput: it is none, or not above 0 and at most a half.
+        InvalidInput: it is not a share, or not above 0 and at most a half.
     """
     number, percent, rest = text.strip().partition("%")
     try:

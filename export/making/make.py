@@ -39,7 +39,7 @@ class Made:
     """What `make_model` has made: its folders, its manifest, and how many pictures went into it.
 
     `bundle`, `page` and `run` are folders: the model, the page that shows it (None where there is none, for which
-    `warnings` has the reason), and what training keeps, which took so many `seconds`. `pictures` counts what was
+    `warnings` has the reason), and what training keeps, which took `seconds`. `pictures` counts what was
     `learned` from, kept for `validation`, `held_out` to measure the model, and left out as `copies` or `unreadable`.
     `metrics` are those of the run, on the held-out pictures. `warnings` are sentences.
     """
@@ -78,7 +78,7 @@ def make_model(
 
     Raises:
         DatasetError: the folder is missing or empty, or there are too few pictures that differ.
-        InvalidRecipe: a setting is none.
+        InvalidRecipe: a setting is not valid.
         OutputError: an output exists and `replace` is false, or is not as aae-zoo wrote it, or cannot be written.
         CheckpointError: the run beside `out` is of other pictures or settings, or damaged.
         InvalidInput: `node_modules` has no onnxruntime-web.

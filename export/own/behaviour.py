@@ -72,7 +72,7 @@ def check_prior(prior: BasePrior, decoder: OwnDecoder) -> None:
     """Refuse a prior that does not give what the decoder takes.
 
     Raises:
-        InvalidInput: as said.
+        InvalidInput: it does not.
     """
     u = torch.full((2, prior.noise), 0.25)
     codes = _run("prior", prior, {"u": u}, f"noise [n, {prior.noise}]")
@@ -133,7 +133,7 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
     `inputs` are rows by name, ordinary and extreme.
 
     Raises:
-        InvalidInput: as said.
+        InvalidInput: they are not.
     """
     rows, given = len(next(iter(inputs.values()))), {name: values.clone() for name, values in inputs.items()}
     whole = _run(role, network, given, f"{rows} rows")

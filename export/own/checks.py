@@ -38,7 +38,7 @@ def check_modules(given: Modules) -> None:
     """Refuse what is not a description of networks, and networks whose weights or mode cannot be exported.
 
     Raises:
-        InvalidInput: as said.
+        InvalidInput: with what to change.
     """
     if unknown := sorted(given.keys() - get_type_hints(Modules).keys()):
         raise InvalidInput(f"there is no {unknown[0]!r} of networks, expected {', '.join(get_type_hints(Modules))}")

@@ -24,7 +24,7 @@ def by_name(role: str, found: Any, names: Names) -> dict[str, Tensor]:
     """What a network returned, by our names.
 
     Raises:
-        InvalidInput: what is needed is not among it, or it is no tensors.
+        InvalidInput: what is needed is not among it, or is not a tensor.
     """
     first, *_ = GIVES[role]
     if isinstance(found, Tensor):

@@ -58,7 +58,7 @@ def explore(
     Raises:
         ModelNotFound, InvalidBundle: the model is not there or damaged.
         InvalidInput: `url` is not the address of a folder on a web server.
-        InvalidInput, MissingBackend: onnxruntime-web cannot be had.
+        InvalidInput, MissingBackend: onnxruntime-web is not available.
         OutputError: `out` has files and `replace` is false, or anything but a site as aae-zoo wrote it, or cannot be
             written.
     """

@@ -25,7 +25,7 @@ _EPOCHS: Final = 2
 
 
 class Time(NamedTuple):
-    """Seconds of training, on so many threads."""
+    """Seconds of training, and on how many threads."""
 
     seconds: float
     threads: int
@@ -38,7 +38,7 @@ def training_times(models: Path) -> dict[str, Time]:
 
 
 def note_time(models: Path, run: "Run", share: float = 1.0) -> None:
-    """Write how long a run took, which made such a share of the model's epochs."""
+    """Write how long a run took, which made this `share` of the model's epochs."""
     facts = run.read_json("run.json")
     time = Time(round(facts["training_seconds"] / share, 1), facts["threads"])
     times = {**training_times(models), run.recipe.name: time}

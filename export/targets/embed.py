@@ -50,7 +50,7 @@ def embed(name: str, language: str, out: Path, *, node_modules: Path | None = No
     Raises:
         InvalidInput: there is no example in that language, or `node_modules` lacks onnxruntime-web.
         ModelNotFound, InvalidBundle: the model is not there or damaged.
-        MissingBackend: onnxruntime-web cannot be had.
+        MissingBackend: onnxruntime-web is not available.
         OutputError: `out` has files already, or cannot be written.
     """
     if language not in LANGUAGES:

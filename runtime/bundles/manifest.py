@@ -92,7 +92,7 @@ class Attribute(NamedTuple):
 
 
 class ScoreLimits(NamedTuple):
-    """What the anomaly score measures against: the 99th percentiles on so many validation `images`.
+    """What the anomaly score measures against: the 99th percentiles on `images` validation images.
 
     `reconstruction` and `distance` are those of its two parts, `threshold` that of the score itself, unless it was set
     for another share of `false_alarms` than 1 %. `contrast` is the smallest standard deviation of an image's pixels
@@ -112,7 +112,7 @@ class ScoreLimits(NamedTuple):
 
 
 class DetectorLimits(NamedTuple):
-    """What a detector's score, above 1 of which an image is anomalous, promises: it was set on so many `images`.
+    """What a detector's score, which is above 1 for an anomalous image, promises: it was set on `images` images.
 
     They are validation images, on none of which its networks were trained. `false_alarms` is the share of ordinary
     images above 1 that the score was scaled for.

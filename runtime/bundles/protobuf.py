@@ -91,7 +91,7 @@ def _varint(data: memoryview, place: int, where: str) -> tuple[int, int]:
 
 
 def integers(values: list[Value], where: str, most: int = 1) -> list[int]:
-    """The signed numbers of a repeated field, which may be packed: at most so many.
+    """The signed numbers of a repeated field, which may be packed: at most `most`.
 
     Raises:
         InvalidBundle: there are more, or the last is cut short.

@@ -38,8 +38,8 @@ class CardTiming:
 
     `seconds` is ours from host arrays to host arrays, `bare` ONNX Runtime's `run`, and `bound` its run with inputs and
     outputs bound to host arrays. On the card are `on_card`, ours with arrays="device"; `bound_on_card`, the run with
-    both bound there; and `replay`, that run as a captured CUDA graph. What cannot be had is None, and `problem` says
-    why.
+    both bound there; and `replay`, that run as a captured CUDA graph. What is not available is None, and `problem`
+    says why.
     """
 
     what: str

@@ -25,7 +25,7 @@ def check(name: str | os.PathLike[str]) -> list[Verdict]:
     """Whether each clause holds for a bundle: a folder, or a name of the catalogue or the Hub, which is pulled.
 
     Raises:
-        InvalidInput, ModelNotFound, HubError, OutputError, InvalidBundle: as for `pull`, where it is no folder.
+        InvalidInput, ModelNotFound, HubError, OutputError, InvalidBundle: as for `pull`, where it is not a folder.
         MissingBackend: ONNX Runtime is not installed.
     """
     subject = Subject(_folder(os.fspath(name)))

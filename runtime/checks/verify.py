@@ -98,7 +98,7 @@ def verify(name: str, *, device: str = "auto", precision: str | None = None, iso
         ModelNotFound: there is no such model on this machine.
         InvalidBundle: a file is damaged, or no graph has that precision.
         InvalidInput: the precision or the device is unknown.
-        DeviceUnavailable: the device cannot be had.
+        DeviceUnavailable: the device is not available.
     """
     bundle = find_model(name)
     golden = read_golden(bundle)

@@ -41,9 +41,9 @@ def columns(shape: tuple[int, int, int]) -> int:
 
 
 def check_rows(images: int, shape: tuple[int, int, int], lines: int, instead: str = "an .npy file") -> None:
-    """Refuse a picture of so many images, with so many lines below each, that is too large, before it is worked out.
+    """Refuse, before it is worked out, a picture of `images` images with `lines` lines below each that is too large.
 
-    What is to be written `instead` is said.
+    The message says what to write `instead`.
 
     Raises:
         InvalidInput: it would have more than MOST pixels.
@@ -104,7 +104,7 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def _fitted(text: str, width: int) -> str:
-    """Text that the font has and that is at most so wide; of a longer one the middle is left out."""
+    """Text that the font has and that is at most `width` wide; the middle of a longer one is left out."""
     text = "".join(map(_known, text))
     if _length(text) <= width:
         return text

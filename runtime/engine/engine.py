@@ -97,7 +97,7 @@ class Engine:
 
         Raises:
             InvalidBundle: its file is not the manifest's, or it is not what the manifest says.
-            DeviceUnavailable: the device cannot be had.
+            DeviceUnavailable: the device is not available.
         """
         graph = self._graphs.get(role)
         if graph is None:
@@ -183,7 +183,7 @@ class Engine:
         return graph.run(inputs, out)
 
     def _room(self, graph: Graph) -> Callable[[int], Any] | None:
-        """What makes arrays for so many rows of a graph's results, where they are not to be numpy's."""
+        """What makes arrays for some rows of a graph's results, where they are not to be numpy's."""
         return graph.room if self.arrays == "device" else None
 
     @cached_property

@@ -38,7 +38,7 @@ def nvidia_gpus() -> list[Gpu]:
 
 
 def driver_version() -> str | None:
-    """The version of the driver, such as "580.95.05", or None where it cannot be had.
+    """The version of the driver, such as "580.95.05", or None where it does not say.
 
     https://docs.nvidia.com/deploy/nvml-api/group__nvmlSystemQueries.html
     """

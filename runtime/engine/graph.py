@@ -33,7 +33,7 @@ _MOST_ROWS: Final = {"convolutions": 256, "products": 1024, "cuda": 4096}
 # ONNX Runtime takes the logarithms, sines and cosines of four numbers at a time, as many as fit into a register of the
 # CPU, and of those that are left over one by one, which rounds otherwise. A prior is run on fours alone, so that a code
 # is the same in every batch. Of the other operators of the shipped models only a detector's roots do so, by 5e-7: four
-# rows instead of one would make a score four times as dear.
+# rows instead of one would make a score cost four times as much.
 _TOGETHER: Final = 4
 
 
@@ -115,7 +115,7 @@ class Graph:
         return self.run(inputs, self.room(_rows(inputs)))
 
     def room(self, rows: int) -> Any:
-        """`DeviceArray`s for so many rows of the outputs, by name, with nothing in them yet."""
+        """`DeviceArray`s for `rows` rows of the outputs, by name, with nothing in them yet."""
         from aae_zoo.runtime.engine.cuda.arrays import of_host  # few ask for them
 
         return {name: of_host(values) for name, values in self._empty(rows).items()}

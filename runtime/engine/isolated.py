@@ -163,7 +163,7 @@ def send(pipe: Connection, header: Mapping[str, object], arrays: Mapping[str, ND
 
 
 def receive(pipe: Connection, most: int) -> tuple[dict[str, Any], Arrays]:
-    """A header, and the arrays that it announces, each of at most so many bytes.
+    """A header, and the arrays that it announces, each of at most `most` bytes.
 
     Raises:
         OSError, EOFError, ValueError, TypeError, LookupError, AttributeError: the other side has ended, or sends other

@@ -51,7 +51,7 @@ def open_session(
 
     Raises:
         MissingBackend: ONNX Runtime is not installed.
-        DeviceUnavailable: an explicit device cannot be had. ONNX Runtime itself falls back silently.
+        DeviceUnavailable: an explicit device is not available. ONNX Runtime itself falls back silently.
         InvalidInput: `device` is unknown, or `threads` is below 1 or not the size of the shared pool.
         InvalidBundle: ONNX Runtime refuses the graph.
     """

@@ -11,7 +11,7 @@ WHEELS: Final = (
     *("onnxruntime-migraphx", "onnxruntime-webgpu", "onnxruntime-training", "onnxruntime-silicon", "ort-nightly"),
 )
 
-# Libraries whose package is called otherwise than they are.
+# Libraries whose packages have other names than they have.
 _PACKAGES: Final = {"cudart": "cuda-runtime", "nvrtc": "cuda-nvrtc"}
 
 

@@ -70,7 +70,7 @@ def measure_picture(source: Path | IO[bytes], plan: Plan) -> Decoding:
     orientation and size.
 
     Raises:
-        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it is no picture.
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it is not a picture.
     """
     with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
         length = stream.seek(0, io.SEEK_END)
@@ -96,7 +96,7 @@ def npy_header(stream: IO[bytes], length: int) -> tuple[tuple[int, ...], bool, "
     """The shape, the order (True for Fortran's) and the dtype of an .npy file of `length` bytes; the array follows.
 
     Raises:
-        ValueError: it is no .npy file of format 1.0, has objects, or has not as many bytes as its header promises.
+        ValueError: it is not an .npy file of format 1.0, has objects, or not as many bytes as its header promises.
     """
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):  # what numpy.save writes; the header of the others may have gigabytes

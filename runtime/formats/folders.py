@@ -77,7 +77,7 @@ def is_hidden(name: str) -> bool:
 
 
 def check_file(path: Path, expected: str) -> None:
-    """Refuse what is no file that can be read; to open a pipe would wait for ever.
+    """Refuse what is not a file that can be read; to open a pipe would wait for ever.
 
     Raises:
         InvalidInput: there is no such file, it is a folder, a pipe or a device, or this user may not read it.

@@ -46,7 +46,7 @@ class Images:
     """Images that a user gives, one for each of `names`; those that cannot be read are in `failed`, by name, with why.
 
     `rows` gives the images of a slice as contiguous float32 [n, C, H, W] in [0, 1], or raises InvalidInput: a value is
-    outside [0, 1], or NaN. `left_out` says in words which files of a folder are no pictures. `original`, where images
+    outside [0, 1], or NaN. `left_out` says in words which files of a folder are not pictures. `original`, where images
     may be of another size, looks at one again as it was given.
     """
 
@@ -150,7 +150,7 @@ def read_images(path: Path, plan: Plan, *, strict: bool = False, pick: Pick | No
     those of a folder's pictures that are read.
 
     Raises:
-        InvalidInput: nothing is there, it is no picture or array, or none of the pictures can be read.
+        InvalidInput: nothing is there, it is not a picture or an array, or none of the pictures can be read.
     """
     # These import Pillow, which is slow to import and which drawing does not need.
     from aae_zoo.runtime.formats.idx import is_idx, read_idx

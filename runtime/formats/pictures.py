@@ -115,7 +115,7 @@ def measure(source: Path | IO[bytes], plan: Plan) -> Decoding:
     """What decoding a picture takes, which only its header is read for.
 
     Raises:
-        InvalidInput: it is no picture, or has another size and is not to be resized.
+        InvalidInput: it is not a picture, or has another size and is not to be resized.
     """
     name = _name(source)
     if isinstance(source, Path):

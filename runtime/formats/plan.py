@@ -38,7 +38,7 @@ class Plan:
     """How pictures and arrays become images of a shape; see `How` for what users ask for.
 
     Raises:
-        InvalidInput: `invert` or `range` is none.
+        InvalidInput: `invert` or `range` is not valid.
     """
 
     shape: ImageShape
@@ -87,7 +87,7 @@ def parse_range(text: str | None) -> tuple[int, int] | None:
     """A range as the command line and the service take it: 0..4095.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not a range.
     """
     if text is None:
         return None

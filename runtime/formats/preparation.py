@@ -25,7 +25,7 @@ _DEEP: Final = 65535
 _ROUNDING: Final = 1e-5
 # A picture whose values fill less than this share of what it can hold was hardly meant so.
 _FILLED: Final = 8
-# A ground is seen as well in a picture of so many pixels a side at most.
+# A ground is seen as well in a picture of at most this many pixels a side.
 _LOOK: Final = 128
 # The least contrast, of 255, of what is ink.
 _VISIBLE: Final = 26

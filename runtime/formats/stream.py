@@ -18,10 +18,10 @@ Finish = Callable[[], Arrays]
 
 
 class Job(NamedTuple):
-    """So many `rows` of work, `batch` at a time: `begin` starts the rows of a slice, into arrays where they are given.
+    """`rows` rows of work, `batch` at a time: `begin` starts the rows of a slice, into arrays where they are given.
 
     `outputs` are the results' names and the shapes of one row. A GPU has `ahead` batches begun before one is finished.
-    `room` makes the arrays for results of so many rows, where they are not to be numpy's.
+    `room` makes the arrays for results of some rows, where they are not to be numpy's.
     """
 
     rows: int

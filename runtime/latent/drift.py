@@ -30,7 +30,7 @@ MOST: Final = 1000
 LEVEL: Final = 0.05
 PERMUTATIONS: Final = 999
 _BANDWIDTHS: Final = (0.5, 1.0, 2.0)
-# Splits are tried so many at a time.
+# How many splits are tried at a time.
 _BLOCK: Final = 100
 # Below what float64 tells apart: so splits of equal points are as far apart as each other.
 _ROUNDING: Final = 1e-12

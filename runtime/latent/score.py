@@ -115,7 +115,7 @@ def may_be_flat(image: Figures, smallest: float) -> bool:
 
 @cache
 def _shares(size: int) -> Figures:
-    """What each of so many values counts for in their mean."""
+    """What each of `size` values counts for in their mean."""
     return np.full(size, 1 / size, np.float32)
 
 

@@ -129,7 +129,7 @@ def read_npy(body: bytes) -> NDArray[Any]:
     """The array of an .npy file, which shares the memory of `body`.
 
     Raises:
-        InvalidInput: it is none, is cut short or pickled, or has more than ROWS rows.
+        InvalidInput: it is not one, is cut short or pickled, or has more than ROWS rows.
     """
     stream = io.BytesIO(body)
     try:

@@ -23,21 +23,21 @@ DECODED: Final = 5 << 26
 # Seconds that a request waits for its share.
 PATIENCE: Final = 5.0
 HEALTH: Final = "/v2/health"
-# Bodies of so few bytes are not counted: connections are, and all together they are small.
+# Bodies of at most this many bytes are not counted: connections are, and all together they are small.
 SMALL: Final = 1 << 16
 # Seconds for a body, and the bytes that give it one second more.
 BODY_SECONDS: Final = 10.0
 BYTES_A_SECOND: Final = 1 << 16
 # What is written at once: of an answer, no more than twice this waits for a client to take it.
 _PIECE: Final = 1 << 16
-# Work on so few bytes is done sooner than threads change.
+# Work on at most this many bytes is done sooner than threads change.
 AT_ONCE: Final = 1 << 16
 
 Result = TypeVar("Result")
 
 
 async def off_the_loop(size: int, work: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
-    """The result of work on so many bytes, by another thread, but for so few that changing threads takes longer."""
+    """The result of work on `size` bytes, by another thread unless changing threads would take longer."""
     if size <= AT_ONCE:
         return work(*arguments, **options)
     return await run_in_threadpool(work, *arguments, **options)
@@ -55,7 +55,7 @@ class Budget:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def take(self, cost: int) -> None:
-        """Take so many bytes, as soon as they are free.
+        """Take `cost` bytes, as soon as they are free.
 
         Raises:
             TimeoutError: they were not within PATIENCE seconds.
@@ -116,7 +116,7 @@ class Share:
         self._is_large = False
 
     async def take(self, cost: int, what: str) -> None:
-        """Take so many bytes for `what`, which is said in errors.
+        """Take `cost` bytes for `what`, which is said in errors.
 
         Raises:
             HTTPException: 413 where no share is that large, 503 where other requests keep theirs too long.

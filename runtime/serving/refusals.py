@@ -16,7 +16,7 @@ from aae_zoo.runtime.serving.protocol import Error
 
 LARGEST: Final = Budget(DECODED).largest
 
-# What is no registered type, and is sent.
+# Types that are not registered, and are sent all the same.
 _ALIASES: Final = {"image/jpg": "image/jpeg"}
 
 Answers = dict[int | str, dict[str, Any]]

@@ -27,7 +27,7 @@ _THREADS: Final = 8
 _UNREAD: Final = 1 << 18
 # Connections that wait to be taken, in the system.
 _WAITING: Final = 1024
-# Of glibc's malloc.h: blocks of so many bytes are the system's own, and go back to it when they are freed.
+# Of glibc's malloc.h: blocks of this many bytes are the system's own, and go back to it when they are freed.
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE: Final = 1 << 20
 
@@ -50,7 +50,7 @@ def serve(
     the names `hosts` beside the address and those of this machine; web pages from `origins` beside its own may ask it.
 
     Raises:
-        InvalidInput: the address cannot be listened on, or a name or site is none.
+        InvalidInput: the address cannot be listened on, or a name or site is not valid.
         InvalidBundle: a graph that cannot be opened.
     """
     check_names([host, *hosts], origins)

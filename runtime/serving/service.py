@@ -77,7 +77,7 @@ class Service:
         self.rows: Counter[str] = Counter()
 
     def cost(self, rows: int) -> int:
-        """The bytes of memory that so many rows of any work take at most, from what comes in to the answer."""
+        """The bytes of memory that `rows` rows of any work take at most, from what comes in to the answer."""
         numbers = sum(math.prod(shape) for shape in self.manifest.row_shapes.values())
         return _ANSWER + _COPIES * 4 * rows * numbers
 
@@ -96,9 +96,9 @@ class Service:
         return outputs
 
     async def alone(self, size: int, work: Callable[..., Result], *arguments: Any) -> Result:
-        """The result of work on so many bytes, of large ones one at a time.
+        """The result of work on `size` bytes; what is large is done one at a time.
 
-        For what keeps Python's own lock, such as reading JSON: of several that want it, the event loop is but one.
+        For what keeps Python's own lock, such as reading JSON: the event loop is only one of several that want it.
         """
         if size <= AT_ONCE:
             return work(*arguments)

@@ -25,7 +25,7 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """The commit of the checkout that this code runs from, "-dirty" where tracked files differ, None elsewhere.
 
-    Shipped models are no part of it: `make zoo` writes one after another.
+    Shipped models are not part of it: `make zoo` writes one after another.
     """
     try:
         _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails where the repository around us is another's

@@ -114,7 +114,7 @@ class Run:
         """Make the folder with its recipe; it may be there, empty or with what a run left before its first checkpoint.
 
         Raises:
-            OutputError: it holds a run, or anything that is no run's; or it cannot be written.
+            OutputError: it holds a run, or anything that is not a run's; or it cannot be written.
         """
         with output_errors(self.folder):
             if self.folder.exists() and not self.state.exists():

@@ -206,7 +206,7 @@ class Trainer:
     def _check_shares(self) -> None:
         """Gradients are averaged over the processes, so that each has to have as many images as every other.
 
-        One image alone has no variance to be normalised by, and is no sample to compare with the prior.
+        One image alone has no variance to be normalised by, and is not a sample to compare with the prior.
         """
         labelled = self.settings.labelled_batch if self.some_known else 0
         sizes = {"batch": self.settings.batch, "labelled_batch": labelled}
@@ -237,7 +237,7 @@ class Trainer:
             TrainingError: the tracker cannot be started.
             CheckpointError: as for `train`.
             InvalidInput, ModelNotFound, InvalidBundle, HubError: as for `train`.
-            OutputError: `resume` is false and the folder holds a run already, or anything that is no run's; or it
+            OutputError: `resume` is false and the folder holds a run already, or anything that is not a run's; or it
                 cannot be written.
         """
         state: dict[str, Any] = {}

@@ -83,7 +83,7 @@ class BorrowedMemory:
             card.synchronize(0)
 
     def lend(self, stream: int | None) -> None:
-        """Its owner has minded it."""
+        """Its owner has seen to that."""
 
 
 class DeviceArray:

@@ -22,7 +22,7 @@ from aae_zoo.runtime.errors import DeviceUnavailable, InvalidInput
 
 # DLPack's number of a card.
 _CUDA: Final = 2
-# Memory that is asked for again and again is kept, so many bytes of it; larger pieces go back at once.
+# Memory that is asked for again and again is kept, this many bytes of it; larger pieces go back at once.
 _KEPT: Final = 1 << 28
 _LARGE: Final = 1 << 25
 _SMALLEST: Final = 1 << 9
@@ -40,10 +40,10 @@ class Pool:
         self._kept = 0
 
     def take(self, size: int) -> int:
-        """A piece of at least so many bytes: its address.
+        """A piece of at least `size` bytes: its address.
 
         Raises:
-            DeviceUnavailable: there is not so much, even without what is kept.
+            DeviceUnavailable: there is not that much, even without what is kept.
         """
         size = rounded(size)
         if self._pieces[size]:
@@ -74,7 +74,7 @@ class Pool:
 
 
 def rounded(size: int) -> int:
-    """The bytes that are taken for so many: the next power of two, large ones as they are."""
+    """The bytes that are taken where `size` are asked for: the next power of two, large ones as they are."""
     return size if size > _LARGE else max(_SMALLEST, 1 << (size - 1).bit_length())
 
 

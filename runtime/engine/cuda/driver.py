@@ -226,11 +226,11 @@ class Driver:
         self.call("cuMemcpyDtoDAsync_v2", to, source, size, stream)
 
     def fill(self, to: int, byte: int, size: int, stream: int) -> None:
-        """Set so many bytes on the card."""
+        """Set `size` bytes on the card."""
         self.call("cuMemsetD8Async", to, byte, size, stream)
 
     def look_for_not_finite(self, values: int, count: int, flag: int, stream: int) -> None:
-        """Set the 32-bit number at `flag`, in pinned memory, to 1 where one of so many float32 is NaN or infinite."""
+        """Set the 32-bit number at `flag`, in pinned memory, to 1 where one of `count` float32 is NaN or infinite."""
         given = (c_uint64(values), c_uint64(count), c_uint64(flag))
         where = (c_void_p * 3)(*map(ctypes.addressof, given))
         blocks = max(1, min(MOST_BLOCKS, count // (4 * THREADS)))
@@ -329,7 +329,7 @@ class Driver:
 
 
 def too_little(size: str, where: str, whose: str) -> DeviceUnavailable:
-    """The error for so many bytes, as a text, that are not there."""
+    """The error for a number of bytes, as a text, that are not free."""
     return DeviceUnavailable(
         f"there is no room for {size} bytes {where}; ask for fewer rows at a time, use model.stream, let go of arrays "
         f"that are no longer needed, or end other programs that use {whose}"

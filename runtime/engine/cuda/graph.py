@@ -69,7 +69,7 @@ class CardGraph(Graph):
         return self._begin(inputs, None, finite=False, aside=False, there=True)()
 
     def room(self, rows: int) -> Any:
-        """`DeviceArray`s on the card for so many rows of the outputs, by name, with nothing in them yet."""
+        """`DeviceArray`s on the card for `rows` rows of the outputs, by name, with nothing in them yet."""
         with self.card.lock, self.card.driver:
             return self._arrays(rows, self.names)
 
@@ -176,7 +176,7 @@ class CardGraph(Graph):
         return sum(array.borrowed for array in slot.holds) > _MOST_HELD
 
     def _slot(self, rows: int) -> Slot:
-        """Buffers for so many rows that nobody uses: those that have waited longest, or new ones."""
+        """Buffers for `rows` rows that nobody uses: those that have waited longest, or new ones."""
         waiting = []
         for slot in self._slots:
             if slot.holds and slot.is_done:

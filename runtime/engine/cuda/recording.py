@@ -49,7 +49,7 @@ class Turns:
 
     @contextmanager
     def recording(self) -> Iterator[bool]:
-        """Record alone, where that can be had at once: whether it can. Nobody waits for a record to be possible."""
+        """Record alone, where that is possible at once: whether it is. Nobody waits for a record to be possible."""
         with self._lock:
             mine = not self.are_taken
             if mine:

@@ -1,4 +1,4 @@
-"""What one call of a graph on a card needs: buffers for so many rows, and a CUDA graph where the same is done again.
+"""What one call of a graph on a card needs: buffers for its rows, and a CUDA graph where the same is done again.
 
 ONNX Runtime starts each operator by itself, which for a small batch takes longer than computing. From the third time on
 that a slot is used its work is recorded, and started as one. The memory that operators use meanwhile lies in the
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from onnxruntime import RunOptions
 
 _FLOAT32: Final = np.float32
-# Outputs of so many bytes are looked at for NaN and infinity on the card, smaller ones on the host.
+# Outputs of this many bytes are looked at for NaN and infinity on the card, smaller ones on the host.
 _LARGE: Final = 1 << 18
 Shapes = Mapping[str, tuple[int, ...]]
 # Of each byte of the numbers that a record is tried with: 0.186 as float32, fit for noise, codes and pixels.
@@ -41,7 +41,7 @@ class Refused(Exception):
 
 
 class Slot:
-    """Buffers of one graph for so many rows, on the card and in pinned memory; used by one call at a time.
+    """Buffers of one graph for `rows` rows, on the card and in pinned memory; used by one call at a time.
 
     `holds` are arrays of other libraries that the card may still be reading.
     """

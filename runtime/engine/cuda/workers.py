@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.engine.cpus import available_cpus
 
 _MOST: Final = 8
-# So many bytes are worth a thread of their own to be copied; page by page, new memory costs more than the copy.
+# This many bytes are worth a thread of their own to be copied; page by page, new memory costs more than the copy.
 _WORTH: Final = 1 << 20
 # Batches whose noise is made ahead.
 _AHEAD: Final = 4

@@ -64,7 +64,7 @@ class Connection(HttpToolsProtocol):
             min(waiting or others, key=lambda each: each._turn).end()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, unless it is too much of what is no body."""
+        """Parse what came, unless it is too much of what is not a body."""
         self._loose += len(data)
         super().data_received(data)
         if self._loose > MAX_HEAD and not self.transport.is_closing():
@@ -154,7 +154,7 @@ class Connection(HttpToolsProtocol):
 
 
 def connections_for(requests: int) -> tuple[type[Connection], int]:
-    """The kind of connection for a service that works on so many requests at once, and how many are taken in one go.
+    """The kind of connection for a service that works on `requests` requests at once, and how many are taken in one go.
 
     No more than this process may have descriptors for.
     """

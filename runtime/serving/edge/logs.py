@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-# The most records in so many seconds.
+# The most records that are said in some seconds.
 MOST: Final = 10
 SECONDS: Final = 60.0
 

@@ -18,7 +18,7 @@ def unpacked_size(body: bytes, most: int) -> int:
     """How many bytes gzip unpacks to, or more than `most`; takes the memory of one piece.
 
     Raises:
-        InvalidInput: it is no gzip, is cut short, or is followed by something else.
+        InvalidInput: it is not gzip, is cut short, or is followed by something else.
     """
     size = 0
     for piece in _pieces(body):
@@ -57,7 +57,7 @@ def file_of_form(content_type: str, body: bytes) -> bytes:
     """The one file of a form, as `curl -F file=@seven.png` sends it; what it is called is not looked at.
 
     Raises:
-        InvalidInput: it is no such form, or has other fields.
+        InvalidInput: it is not such a form, or has other fields.
     """
     head = Message()
     head["Content-Type"] = content_type
