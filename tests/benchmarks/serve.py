@@ -9,7 +9,6 @@ row before are still in work. wrk (https://github.com/wg/wrk, `apt install wrk`)
 import io
 import json
 import platform
-import re
 import shutil
 import signal
 import subprocess
@@ -22,13 +21,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
 import numpy as np
 from PIL import Image
+from tables import replace_table
 
 from aae_zoo.runtime import load
 from aae_zoo.runtime.drawing.grid import to_uint8
 from aae_zoo.runtime.engine.cpus import available_cpus
-from aae_zoo.runtime.files import atomic_file
 
 MODEL = "mnist-gauss8"
 CLIENTS = (1, 8, 32)
@@ -132,15 +133,7 @@ def main() -> None:
         f"| request | clients | requests a second | {' | '.join(f'{p} %' for p in PERCENTILES)} |",
         f"|{'---|' * (3 + len(PERCENTILES))}",
     ]
-    table = "\n".join([BEGIN, *head, *rows, END])
-    path = Path(sys.argv[1])
-    text, count = re.subn(
-        f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: table, path.read_text("utf-8"), flags=re.S
-    )
-    if count != 1:
-        raise SystemExit(f"{path} has {count} tables, expected one between {BEGIN} and {END}")
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, "utf-8")
+    replace_table(Path(sys.argv[1]), BEGIN, END, [*head, *rows])
 
 
 if __name__ == "__main__":

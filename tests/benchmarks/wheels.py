@@ -11,8 +11,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from tables import replace_table
+
 from aae_zoo.runtime.engine.devices import DEVICES
-from aae_zoo.runtime.files import atomic_file
 
 ROOT = Path(__file__).parents[2]
 WHEELS = ("onnxruntime", "onnxruntime-gpu")
@@ -46,11 +49,7 @@ def main() -> None:
         lines += ["", f"### {wheel} {version}", "", "| | what happens |", "|---|---|"]
         lines += [f"| {what} | {happens} |" for what, happens in rows]
         print("\n".join(lines[-len(rows) :]))
-    document = Path(sys.argv[1])
-    before, rest = document.read_text("utf-8").split(BEGIN)
-    table = "\n".join([BEGIN, *lines[1:], END])
-    with atomic_file(document) as temporary:
-        temporary.write_text(before + table + rest.split(END)[1], "utf-8")
+    replace_table(Path(sys.argv[1]), BEGIN, END, lines[1:])
 
 
 if __name__ == "__main__":

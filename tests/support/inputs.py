@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from tables import replace_table
 
 from aae_zoo.runtime import InvalidInput, load
 from aae_zoo.runtime.formats.images import as_images
@@ -185,11 +186,5 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def with_table(text: str) -> str:
-    """A document with the table between its two marks."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}"
-
-
 if __name__ == "__main__":
-    DOCUMENT.write_text(with_table(DOCUMENT.read_text("utf-8")), "utf-8")
+    replace_table(DOCUMENT, BEGIN, END, [table()])

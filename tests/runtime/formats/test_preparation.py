@@ -16,6 +16,7 @@ from conftest import ROOT, AaeZoo
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from programs import node, served
+from tables import with_table
 
 from aae_zoo.runtime import InvalidInput, Model, load
 from aae_zoo.runtime.bundles.manifest import FITS, USUAL_PREPARATION, ImageShape, Preparation
@@ -51,8 +52,8 @@ def test_a_digit_is_the_same_in_every_kind_of_input(case: inputs.Case, tmp_path:
 
 
 def test_the_table_of_inputs_is_what_they_give() -> None:
-    text = inputs.DOCUMENT.read_text("utf-8")
-    assert inputs.with_table(text) == text, "python tests/support/inputs.py writes it again"
+    text = with_table(inputs.DOCUMENT, inputs.BEGIN, inputs.END, [inputs.table()])
+    assert text == inputs.DOCUMENT.read_text("utf-8"), "python tests/support/inputs.py writes it again"
 
 
 class TestGrounds:
