@@ -57,7 +57,7 @@ def verify(
 def check(name: Name, json: Json = False) -> None:
     """Check a bundle against the specification of its format.
 
-    For each clause of docs/bundle.md it is said whether it holds.
+    It says of each clause of docs/bundle.md whether it holds.
     """
     from aae_zoo.runtime.checks.check import check as look
 

@@ -65,7 +65,7 @@ def encode(
 ) -> None:
     """Encode images into codes, and tell their classes.
 
-    Classes are told where the model has them, as are attributes.
+    Where the model has classes or attributes, it tells them.
     """
     if json and output == "-":
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")

@@ -26,7 +26,7 @@ def line(text: str) -> str:
 def words_of(said: BaseException | str) -> str:
     """What another's error or program says, which may be pages, cut to what one of our sentences can hold on one line.
 
-    An error without words is told by its class.
+    An error without words is named by its class.
     """
     words = " ".join(str(said).split()) or ("it says nothing" if isinstance(said, str) else type(said).__name__)
     return words if len(words) <= _MOST_SAID else f"{words[:_MOST_SAID]}..."

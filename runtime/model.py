@@ -178,7 +178,7 @@ class Model:
         """Draw `count` images from the model: noise -> prior -> decoder.
 
         The same seed gives the same noise everywhere, and the same images on one machine, however many are drawn: the
-        first 10 of 64 are those of `sample(10)`. Another CPU, GPU or version of ONNX Runtime rounds otherwise, which
+        first 10 of 64 are those of `sample(10)`. Another CPU, GPU or version of ONNX Runtime rounds differently, which
         moves float32 by about 1e-6. With the seed None the noise is new each time. `label` chooses the class, by its
         number or name; a list of them chooses one for each image. `attributes` chooses several things at once, such as
         {"glasses": "yes"}, each by its values' names or numbers: those of `self.attributes`. What is not asked for is

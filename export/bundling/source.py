@@ -127,7 +127,7 @@ def _trained_on(run: Run, facts: Mapping[str, Any], data: Path | Dataset | None)
 
 
 def _scaled(detector: nn.Module, validation: Tensor, false_alarms: float | None) -> tuple[nn.Module, DetectorLimits]:
-    """A detector with its scale; it is said where there are too few images for the share of false alarms."""
+    """A detector with its scale, and a warning where there are too few images for the share of false alarms."""
     share = FALSE_ALARMS if false_alarms is None else false_alarms
     network, limits = scaled(detector, validation, false_alarms=share)
     if limits.false_alarms > share:

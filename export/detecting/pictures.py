@@ -178,7 +178,7 @@ def kept(count: int) -> int:
 def as_dataset(pictures: Pictures, settings: DataSettings, held_out: int) -> Dataset:
     """Pictures as a data set: the last ones are held out, as its test images.
 
-    No ground is said that they are on, so that pictures on another one are not inverted to be like them.
+    Their ground is left open, so that pictures on another one are not inverted to be like them.
     """
     labels = torch.full((len(pictures.files),), -1)
     contents = "\n".join(pictures.digests).encode()

@@ -74,7 +74,7 @@ def make_model(
     The bundle is `out`, with `out`-page beside it, a page that draws with it in the browser, and `out`-run, which
     training keeps: the same call goes on after an interruption. `settings` override those of the recipe, folder-small
     where the pictures are small, else folder-gauss. A model that failed is made all the same, so that people can look
-    at it; `warnings` say in what. What goes on is said on stderr.
+    at it; `warnings` say how it failed. What goes on is said on stderr.
 
     Raises:
         DatasetError: the folder is missing or empty, or there are too few pictures that differ.
@@ -113,7 +113,7 @@ def _read(places: Places, settings: Sequence[str]) -> tuple[Recipe, Pictures]:
 
 
 def _judged(places: Places, counts: dict[str, int], warnings: list[str], *, page: bool) -> Made:
-    """What was made, and in what it failed, which is said too."""
+    """What was made; how it failed, if it did, is said on stderr too."""
     run = Run.open(places.run)
     metrics = run.read_json("metrics.json")
     failed = problems(metrics)

@@ -35,7 +35,7 @@ def copy_web_runtime(folder: Path, node_modules: Path | None = None, *, webgpu: 
 
     They come from `node_modules`, as they are there, or where that is None from the user's cache, into which npm
     fetches the pinned version once; its archive must have the registry's SHA-512. A cached file is hashed every time:
-    one that was altered is told of and fetched again.
+    one that was altered is fetched again, with a warning.
 
     Raises:
         InvalidInput: `node_modules` lacks the package.

@@ -76,7 +76,7 @@ def _fields(data: memoryview, where: str) -> Iterator[tuple[int, int, Value]]:
 
 
 def _varint(data: memoryview, place: int, where: str) -> tuple[int, int]:
-    """The unsigned number of at most 64 bits at a place, and the place behind it."""
+    """The unsigned number of at most 64 bits at a place, and the place after it."""
     value = shift = 0
     while shift < 64:
         if place >= len(data):

@@ -31,9 +31,9 @@ Values = Mapping[str, "NDArray[np.float32] | OrtValue | DeviceArray"]
 _BYTES: Final = {"convolutions": 1 << 20, "products": 1 << 22, "cuda": 1 << 24}
 _MOST_ROWS: Final = {"convolutions": 256, "products": 1024, "cuda": 4096}
 # ONNX Runtime takes the logarithms, sines and cosines of four numbers at a time, as many as fit into a register of the
-# CPU, and of those that are left over one by one, which rounds otherwise. A prior is run on fours alone, so that a code
-# is the same in every batch. Of the other operators of the shipped models only a detector's roots do so, by 5e-7: four
-# rows instead of one would make a score cost four times as much.
+# CPU, and of those that are left over one by one, which rounds differently. A prior is run on fours alone, so that a
+# code is the same in every batch. Of the other operators of the shipped models only a detector's roots do so, by 5e-7:
+# four rows instead of one would make a score cost four times as much.
 _TOGETHER: Final = 4
 
 

@@ -3,8 +3,8 @@
 A picture is a point: its code z, which is what the model keeps of it, and the logarithm of its reconstruction error,
 which tells how much the model loses. Every coordinate is in standard deviations of all points together. How far two
 samples are apart is their maximum mean discrepancy, with a mean of three Gaussian kernels whose bandwidths are half,
-one and two times the median distance of all points (Gretton et al., "A kernel two-sample test", JMLR 2012). How often
-chance does as much is asked of random splits of the same points: p = (1 + b) / (1 + B), where b of B splits are as far
+one and two times the median distance of all points (Gretton et al., "A kernel two-sample test", JMLR 2012). Random
+splits of the same points tell how often chance does as much: p = (1 + b) / (1 + B), where b of B splits are as far
 apart or further (Phipson and Smyth, "Permutation p-values should never be zero", 2010). So on samples of one
 distribution at most 5 % have p <= 0.05, whatever the model, the kernel and the pictures are.
 """

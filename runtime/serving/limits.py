@@ -104,7 +104,7 @@ class Places:
         self.free_for_large = most - (most >> 3)
 
     def error(self) -> HTTPException:
-        """What a request is told that finds none."""
+        """What a request that finds none is told."""
         return _busy(f"{self.most} requests are in work, which is the limit")
 
 

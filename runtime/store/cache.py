@@ -101,7 +101,7 @@ def _homeless() -> Path:
     Raises:
         OutputError: something else stands there, which somebody else may have put there for us to find.
     """
-    import tempfile  # slow to import, and who has a home does not need it
+    import tempfile  # slow to import, and whoever has a home does not need it
 
     user = os.getuid() if hasattr(os, "getuid") else "user"
     mend = "set HOME, or AAE_ZOO_CACHE to a folder that is writable"

@@ -24,7 +24,7 @@ def part_of(root: Path) -> Path:
 
 
 def make_folders(folder: Path, root: Path) -> None:
-    """Make a folder inside the part of `root` that is this user's, and those between them; all must be his alone.
+    """Make a folder inside the part of `root` that is this user's, and those between them, which nobody else may write.
 
     Raises:
         OutputError: one of them is a link, or somebody else can write into it.
@@ -44,7 +44,7 @@ def make_folders(folder: Path, root: Path) -> None:
 
 
 def make_shared(folder: Path, root: Path) -> None:
-    """Make a folder in `root` that whoever may write there may write into as well.
+    """Make a folder in `root` that everybody who may write there may write into as well.
 
     Raises:
         OutputError: a link is in its place.

@@ -72,7 +72,7 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
 
 
 def _without(failed: Mapping[Path, str], root: Path, paths: list[Path], images: Tensor) -> tuple[list[Path], Tensor]:
-    """The files that could be read, and their images; the others are said."""
+    """The files that could be read, and their images; the others are named on stderr."""
     if not failed:
         return paths, images
     reasons = list(failed.values())

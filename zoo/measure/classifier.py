@@ -142,7 +142,7 @@ def _truths(labels: Tensor, attributes: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def _accuracies(classifier: Classifier, dataset: Dataset) -> dict[str, float]:
-    """The share of test images of which each attribute is told right."""
+    """The share of test images for which each attribute is told correctly."""
     parts = [classifier.features(to_float(part)) for part in dataset.test_images.split(1000)]
     told = classifier.logits(torch.cat(parts))
     truths = _truths(dataset.test_labels, dataset.test_attributes).unbind(1)

@@ -31,7 +31,7 @@ class Memory(Protocol):
     place: tuple[int, int]
 
     def to_host(self, offset: int, values: NDArray[np.float32]) -> None:
-        """Copy what lies `offset` bytes behind the beginning."""
+        """Copy what lies `offset` bytes from the beginning."""
 
     def lend(self, stream: int | None) -> None:
         """Let a stream of another library, by DLPack's number or address, read it after what was begun is done.
@@ -49,11 +49,11 @@ class HostMemory:
         self.place = (_DLPACK_CPU, 0)
 
     def to_host(self, offset: int, values: NDArray[np.float32]) -> None:
-        """Copy what lies `offset` bytes behind the beginning."""
+        """Copy what lies `offset` bytes from the beginning."""
         values[...] = self.part(offset, values.shape)
 
     def part(self, offset: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """What lies `offset` bytes behind the beginning, not copied."""
+        """What lies `offset` bytes from the beginning, not copied."""
         start = offset // 4
         return self._values.reshape(-1)[start : start + math.prod(shape)].reshape(shape)
 
@@ -73,7 +73,7 @@ class BorrowedMemory:
         self.address, self.place, self.size, self._owner = address, place, size, owner
 
     def to_host(self, offset: int, values: NDArray[np.float32]) -> None:
-        """Copy what lies `offset` bytes behind the beginning."""
+        """Copy what lies `offset` bytes from the beginning."""
         from aae_zoo.runtime.engine.cuda.driver import driver
 
         card = driver(self.place[1])

@@ -208,7 +208,7 @@ class CardMemory:
         self.card.give(self.address, self._size, lent=self._lent)
 
     def to_host(self, offset: int, values: NDArray[np.float32]) -> None:
-        """Copy what lies `offset` bytes behind the beginning."""
+        """Copy what lies `offset` bytes from the beginning."""
         card = self.card
         card.precede(card.back)
         with card.driver:

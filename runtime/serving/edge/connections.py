@@ -84,7 +84,7 @@ class Connection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head, or one behind the body."""
+        """Take a field of the head, or one after the body."""
         self._fields += 1
         self._count(len(name) + len(value))
         super().on_header(name, value)

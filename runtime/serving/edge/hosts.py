@@ -17,7 +17,7 @@ from aae_zoo.runtime.serving.edge.sentences import refusal
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 ANY: Final = "*"
-# A site as browsers name it: what is written otherwise would never be the Origin of a request.
+# A site as browsers name it: what is written in another way would never be the Origin of a request.
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\sA-Z]+|null|\*")
 
 
