@@ -19,7 +19,9 @@ Each message is one sentence: what is wrong, the value found, what was expected,
 one line that controls no terminal, whatever the names and answers in it are.
 """
 
+import operator
 import sys
+from typing import Any
 
 from aae_zoo.runtime.escapes import line
 
@@ -81,6 +83,18 @@ class Interrupted(TrainingError):
 
 class ParityError(AaeZooError, RuntimeError):
     """An exported graph that does not equal its PyTorch model."""
+
+
+def whole(value: Any, what: str) -> int:
+    """A number that a caller gives, as Python's integer.
+
+    Raises:
+        InvalidInput: it is not whole, or no number.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InvalidInput(f"{what} is {value!r}, expected a whole number") from None
 
 
 def reinstalling(command: str) -> str:

@@ -15,7 +15,7 @@ from aae_zoo.runtime.bundles.names import ALL_ROLES
 from aae_zoo.runtime.engine.devices import Device
 from aae_zoo.runtime.engine.engine import SCORE, Engine
 from aae_zoo.runtime.engine.graph import Graph
-from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.errors import InvalidInput, whole
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
 from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, one_image, read_images
 from aae_zoo.runtime.formats.plan import How, Plan
@@ -543,7 +543,7 @@ class Model:
             InvalidInput: fewer than two images or steps, or images and attributes as for `reconstruct`.
         """
         codes = self._decoder_inputs(images, attributes, **how)
-        if len(codes["z"]) < 2 or steps < 2:
+        if len(codes["z"]) < 2 or whole(steps, "the number of steps") < 2:
             raise InvalidInput(
                 f"interpolate has {len(codes['z'])} images and {steps} steps, expected 2 or more of each"
             )
@@ -573,7 +573,7 @@ class Model:
         Raises:
             InvalidInput: fewer than two steps.
         """
-        if steps < 2:
+        if whole(steps, "the number of steps") < 2:
             raise InvalidInput(f"traverse has {steps} steps, expected 2 or more")
         return traversed(self._engine.prior_draws, steps)
 
@@ -595,7 +595,7 @@ class Model:
         """
         if self.manifest.noise != 2:
             raise InvalidInput(f"{self.manifest.name} has {self.manifest.noise}-D noise, a manifold picture needs 2-D")
-        if side < 1:
+        if whole(side, "the side of the grid") < 1:
             raise InvalidInput(f"the side of the grid is {side}, expected 1 or more")
         return self.sample_from(percentile_grid(side))
 

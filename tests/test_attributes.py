@@ -300,6 +300,14 @@ class TestAsking:
         with pytest.raises(InvalidInput, match=expected):
             model.reconstruct(images, attributes=asked)
 
+    @pytest.mark.parametrize("asked", ["shape=ring", ["shape=ring"], 5])
+    def test_what_is_not_by_name_is_refused(self, model: Model, asked: Any) -> None:
+        images, expected = model.sample(2), 'expected values by name, such as {"glasses": "yes"}'
+        with pytest.raises(InvalidInput, match=expected):
+            model.sample(2, attributes=asked)
+        with pytest.raises(InvalidInput, match=expected):
+            model.reconstruct(images, attributes=asked)
+
     def test_a_label_is_asked_for_once(self, refused: Callable[..., str]) -> None:
         said = "the label is asked for twice, by itself and among the attributes; give it once"
         with pytest.raises(InvalidInput, match=said):

@@ -10,6 +10,11 @@ import { report } from "./report.js";
 const [seed = "0", ...asked] = process.argv.slice(2);
 const pairs = asked.map((text) => (text.includes("=") ? text.split(/=(.*)/s) : ["label", text]));
 const model = await load();
-const { image, text } = await report(model, { seed: Number(seed), attributes: Object.fromEntries(pairs) });
+const drawing = report(model, { seed: Number(seed), attributes: Object.fromEntries(pairs) });
+const { image, text } = await drawing.catch((error) => {
+  if (!(error instanceof RangeError)) throw error;
+  console.error(`error: ${error.message}`);
+  process.exit(1);
+});
 console.log(text);
 writeFileSync("picture.png", await png(image));

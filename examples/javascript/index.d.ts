@@ -98,5 +98,8 @@ export class Model {
 /** Rows of uniform noise in (0, 1), of which `codes` makes codes. Throws a RangeError where there is no such label, attribute or value. */
 export function noise(count?: number, options?: Draw): Float32Array[];
 
+/** The bytes of a file: `Uint8Array<ArrayBuffer>`, which `Blob` takes, and `Uint8Array` to TypeScript before 5.7. */
+type Bytes = ReturnType<Uint8Array["slice"]>;
+
 /** An image as a PNG file, gray or RGB. */
-export function png(image: Image): Promise<Uint8Array<ArrayBuffer>>;
+export function png(image: Image): Promise<Bytes>;

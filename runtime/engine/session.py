@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.engine.devices import CPU, CUDA, NVIDIA, Device, Provider, missing_providers, wanted_providers
-from aae_zoo.runtime.errors import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, reinstalling
+from aae_zoo.runtime.errors import DeviceUnavailable, InvalidBundle, InvalidInput, MissingBackend, reinstalling, whole
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -96,7 +96,7 @@ def share_threads(threads: int | None = None) -> int:
     """
     global _shared_threads  # ONNX Runtime has one such pool a process
     ort = import_onnxruntime()
-    size = threads or _shared_threads or available_cpus()
+    size = (_shared_threads or available_cpus()) if threads is None else whole(threads, "threads")
     if not 1 <= size <= _MOST_THREADS or size != (_shared_threads or size):
         expected = _shared_threads or f"1 to {_MOST_THREADS}"
         raise InvalidInput(f"threads is {threads}, expected {expected}; the pool is made once")
@@ -203,7 +203,7 @@ def _options(ort: ModuleType, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = FATAL  # errors reach the user as exceptions, and are said once
     if _shared_threads is None:
-        if threads is not None and not 1 <= threads <= _MOST_THREADS:
+        if threads is not None and not 1 <= whole(threads, "threads") <= _MOST_THREADS:
             raise InvalidInput(f"threads is {threads}, expected 1 to {_MOST_THREADS}")
         options.intra_op_num_threads = threads or available_cpus()
     elif threads in (None, _shared_threads):

@@ -37,7 +37,8 @@ class Asked:
     """What is asked of `count` pictures of a model: for each attribute by name one value for all, or one for each.
 
     Raises:
-        InvalidInput: the model has no such attribute or value, or there are not as many values as pictures.
+        InvalidInput: the model has no such attribute or value, there are not as many values as pictures, or `values`
+            are not by name.
     """
 
     manifest: Manifest
@@ -52,7 +53,7 @@ class Asked:
         """What each attribute that is asked for shall be."""
         known = {attribute.name: (attribute, part) for attribute, part in parts_of(self.manifest)}
         choices = []
-        for name, value in self.values.items():
+        for name, value in _named(self.values).items():
             if not known:
                 raise InvalidInput(f"{self.manifest.name} has no labels to choose from; sample it without one")
             if name not in known:
@@ -155,11 +156,19 @@ def with_label(attributes: Mapping[str, Values], label: Values | None) -> dict[s
     """What is asked for, with the label beside the attributes.
 
     Raises:
-        InvalidInput: the label is among the attributes too.
+        InvalidInput: the label is among the attributes too, or these are not by name.
     """
-    if label is not None and LABEL in attributes:
+    named = _named(attributes)
+    if label is not None and LABEL in named:
         raise InvalidInput("the label is asked for twice, by itself and among the attributes; give it once")
-    return dict(attributes) if label is None else {**attributes, LABEL: label}
+    return dict(named) if label is None else {**named, LABEL: label}
+
+
+def _named(attributes: Any) -> Mapping[str, Any]:
+    """What is asked for, if it is by name: texts such as the commands take are not."""
+    if not isinstance(attributes, Mapping):
+        raise InvalidInput(f'attributes is {attributes!r}, expected values by name, such as {{"glasses": "yes"}}')
+    return attributes
 
 
 def parse_attributes(texts: Iterable[str]) -> dict[str, str]:

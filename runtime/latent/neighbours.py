@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.errors import InvalidInput, whole
 
 # Distances are computed for this many pairs at a time: 8 MB.
 _PAIRS: Final = 1 << 20
@@ -36,9 +36,9 @@ def nearest_codes(z: NDArray[np.float32], among: NDArray[np.float32], k: int) ->
     """The `k` nearest of codes `among` [m, latent] to each code z [n, latent].
 
     Raises:
-        InvalidInput: `k` is below 1 or above m.
+        InvalidInput: `k` is no whole number, below 1 or above m.
     """
-    if not 1 <= k <= len(among):
+    if not 1 <= whole(k, "k") <= len(among):
         raise InvalidInput(f"k is {k}, expected 1 to {len(among)}, the number of images to choose from")
     rows = max(1, _PAIRS // len(among))
     parts = [_nearest(z[start : start + rows], among, k) for start in range(0, len(z), rows)]

@@ -1,13 +1,12 @@
 """Uniform noise for the prior: the same numbers for a seed on every machine and in every numpy."""
 
-import operator
 import os
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.errors import InvalidInput, whole
 
 _STEP: Final = 2.0**-24
 _MAX_COUNT: Final = 1 << 31
@@ -38,11 +37,8 @@ def check_draw(count: int, seed: int) -> None:
     Raises:
         InvalidInput: one is not a whole number, `count` is below 1 or above 2^31, or `seed` not in [0, 2^64).
     """
-    for value, what in ((count, "number of samples"), (seed, "seed")):
-        try:
-            operator.index(value)
-        except TypeError:
-            raise InvalidInput(f"the {what} is {value!r}, expected a whole number") from None
+    whole(count, "the number of samples")
+    whole(seed, "the seed")
     if not 1 <= count <= _MAX_COUNT:
         raise InvalidInput(f"the number of samples is {count}, expected 1 to {_MAX_COUNT}")
     if not 0 <= seed < 1 << 64:

@@ -190,6 +190,7 @@ def test_what_is_not_there_is_an_error(
 ) -> None:
     said, folder = run(language, name, SEED, asked, status=1)
     assert expected in said
+    assert len(said.splitlines()) == 1
     assert not list(folder.glob("picture.*"))
 
 

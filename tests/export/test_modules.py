@@ -188,6 +188,27 @@ def test_npm_installs_a_typed_package_that_equals_the_runtime(
     assert found["known"] == {**facts, **sizes, "labels": labels, "attributes": attributes, "detects": False}
 
 
+# What TypeScript before 5.7 declares of JavaScript, as far as the package's types name it.
+OLD_LIBRARY = """
+interface Array<T> {} interface ReadonlyArray<T> {} interface Promise<T> {}
+interface Boolean {} interface Function {} interface IArguments {} interface Number {} interface Object {}
+interface RegExp {} interface String {} interface CallableFunction {} interface NewableFunction {}
+interface ArrayBuffer {} interface Float32Array {} interface Uint8Array { slice(): Uint8Array }
+type Readonly<T> = { readonly [K in keyof T]: T[K] };
+type Record<K extends string, T> = { [P in K]: T };
+type ReturnType<T extends (...given: any) => any> = T extends (...given: any) => infer R ? R : any;
+"""
+
+
+def test_an_old_typescript_understands_the_types(tmp_path: Path) -> None:
+    embed("mnist-style", "node", tmp_path / "digits")
+    (tmp_path / "old.d.ts").write_text(OLD_LIBRARY)
+    options = ["--noLib", "--noEmit", "--strict", "--module", "nodenext"]
+    compiler = [str(NODE_MODULES / "typescript" / "bin" / "tsc"), *options, "old.d.ts", "digits/index.d.ts"]
+    typed = subprocess.run(["node", *compiler], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert typed.returncode == 0, typed.stdout
+
+
 def test_npm_packs_what_the_package_needs(application: Path) -> None:
     embed("mnist-plane", "node", application / "digits")
     npm(application / "digits", "pack", "--pack-destination", str(application))

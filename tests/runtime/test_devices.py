@@ -276,9 +276,16 @@ def test_a_pool_that_another_library_shares_is_used(small_bundle: Path) -> None:
 
 
 def test_share_threads_refuses_what_is_no_number_of_threads() -> None:
-    for threads in (-1, 100_000):
+    for threads in (-1, 0, 100_000):
         with pytest.raises(InvalidInput, match=f"threads is {threads}, expected 1 to 4096"):
             share_threads(threads)
+
+
+@pytest.mark.parametrize("threads", ["2", 2.5, [1]])
+def test_a_number_of_threads_is_whole(small_bundle: Path, threads: Any) -> None:
+    for use in (lambda: load(small_bundle, threads=threads).decode(CODES), lambda: share_threads(threads)):
+        with pytest.raises(InvalidInput, match="threads is .*, expected a whole number"):
+            use()
 
 
 def test_forked_children_work_and_leave_in_peace(small_bundle: Path) -> None:

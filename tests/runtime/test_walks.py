@@ -1,5 +1,7 @@
 """Walks and neighbours in code space."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,6 +66,18 @@ def test_a_traversal_moves_one_coordinate_through_the_prior(shipped: Model, digi
     assert np.allclose(np.diff(values), np.diff(values)[:, :1], atol=1e-5)
     with pytest.raises(InvalidInput, match="traverse has 1 steps, expected 2 or more"):
         shipped.traverse(digits[:1], 1)
+
+
+@pytest.mark.parametrize("number", [2.5, "2", None, [2], float("nan")])
+def test_what_is_no_whole_number_is_refused(shipped: Model, digits: NDArray[np.float32], number: Any) -> None:
+    said = "expected a whole number"
+    for walk in (shipped.interpolate, shipped.traverse):
+        with pytest.raises(InvalidInput, match=f"the number of steps is .*, {said}"):
+            walk(digits[:2], number)
+    with pytest.raises(InvalidInput, match=f"the side of the grid is .*, {said}"):
+        shipped.manifold(number)
+    with pytest.raises(InvalidInput, match=f"k is .*, {said}"):
+        shipped.nearest(digits[:2], digits, number)
 
 
 @given(seed=st.integers(0, 99), rows=st.integers(1, 30), among=st.integers(1, 40), data=st.data())
