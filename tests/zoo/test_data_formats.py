@@ -379,6 +379,14 @@ class TestFolder:
         assert first.startswith(f"error: {tmp_path / 'cats' / 'bad.jpg'} cannot be read as a picture (")
         assert second == f"note: 1 of the 61 pictures in {tmp_path} cannot be read and are left out"
 
+    def test_classes_are_called_as_people_type_them(self, pictures: Path, tmp_path: Path) -> None:
+        """As letters of one character, where macOS names a folder with a letter and its accent apart."""
+        self.copy(pictures / "cats", tmp_path / "Ka\N{COMBINING DIAERESIS}tzchen")
+        self.copy(pictures / "dogs", tmp_path / "Welpen")
+        found, whole = (load_dataset("mine", folder, size=8, channels=1) for folder in (tmp_path, pictures))
+        assert found.label_names == ("K\N{LATIN SMALL LETTER A WITH DIAERESIS}tzchen", "Welpen")
+        assert torch.equal(found.train_labels, whole.train_labels)
+
     def test_a_link_to_nowhere_and_a_pipe_cost_themselves(
         self, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -58,7 +59,7 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
             f"of the {len(paths)} pictures in {root}, {len(test)} are in the test set, which takes about "
             "a tenth of them, expected 2 or more; give more pictures"
         )
-    classes = sorted({path.parent.name for path in paths if path.parent != root}, key=natural)
+    classes = sorted({_class(path) for path in paths if path.parent != root}, key=natural)
     train_images, test_images = images[:first], images[first:]
     return Dataset(
         name=settings.dataset,
@@ -137,7 +138,12 @@ def _is_test(sha256: str) -> bool:
 
 
 def _labels(paths: list[Path], classes: list[str]) -> Tensor:
-    return torch.tensor([classes.index(path.parent.name) if classes else -1 for path in paths])
+    return torch.tensor([classes.index(_class(path)) if classes else -1 for path in paths])
+
+
+def _class(path: Path) -> str:
+    """The class of a picture, in the characters that people type: file systems of macOS take letters apart."""
+    return unicodedata.normalize("NFC", path.parent.name)
 
 
 def _md5(hashes: dict[str, str]) -> str:
