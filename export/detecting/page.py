@@ -133,8 +133,10 @@ class _Ranked:
     def _cards(self, rows: list[int]) -> list[Card]:
         """The pictures of some rows, each with the places where it is odd."""
         numbers = [self._start + row for row in rows]
-        shown = [thumbnail(self._pictures.files[number]) for number in numbers]
-        maps = self._model.score(shown, maps=True, resize=True, invert="no").maps
+        prepared = self._model.manifest.preparation
+        shown = [thumbnail(self._pictures.files[number], prepared) for number in numbers]
+        # Their range is seen to by now.
+        maps = self._model.score(shown, maps=True, resize=True, invert="no", range=(0, 255)).maps
         assert isinstance(maps, Maps)  # noqa: S101 - as was asked for
         return [
             Card(picture, self._pictures.name(number), score, score > self._threshold, maps.overlay(place))

@@ -6,6 +6,7 @@ are the same picture: one of them is taken, so that none is on both sides.
 
 import hashlib
 import statistics
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -118,7 +119,8 @@ def look(paths: list[Path]) -> tuple[int, int]:
         except InvalidInput:
             continue
     failed: dict[Path, str] = {}
-    pixels = read_pictures(some, _SIZES[0], 3, failed=failed).int()
+    with warnings.catch_warnings(action="ignore"):  # data.range, of what is to be said, is known to `read` alone
+        pixels = read_pictures(some, _SIZES[0], 3, failed=failed).int()
     is_gray = bool((pixels.amax(1) - pixels.amin(1) <= _GRAY).all())
     is_small = statistics.median(sides or [0]) < _SMALL
     return _SIZES[not is_small], 1 if is_gray else 3

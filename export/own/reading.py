@@ -94,6 +94,8 @@ def _common_shape(place: Path) -> Shape:
 
 def _shape(path: Path) -> Shape | None:
     """The shape of a picture, or None where it cannot be read, which is said when it is."""
+    if not path.is_file():  # to open a pipe would wait for ever
+        return None
     try:
         with Image.open(path) as picture:
             return (1 if picture.mode in ("1", "L", "I;16", "I", "F") else 3, picture.height, picture.width)

@@ -7,7 +7,7 @@ import base64
 import io
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -119,13 +119,14 @@ def _card(card: Card) -> str:
     return f'<li class="{verdict}">{pictures}<b>{card.score:.3g} {verdict}</b><span>{name}</span></li>'
 
 
-def thumbnail(path: Path) -> Image.Image:
-    """The whole of a picture's file on a white square, as the page shows it.
+def thumbnail(path: Path, prepared: Preparation = USUAL_PREPARATION) -> Image.Image:
+    """The whole of a picture's file on a white square, as the page shows it, its range as it is `prepared` elsewhere.
 
     Raises:
         InvalidInput: the file is gone, or not a picture any more.
     """
-    return Image.fromarray(read_picture(path, _WHOLE, Notices(quiet=True)).transpose(1, 2, 0))
+    plan = replace(_WHOLE, preparation=_WHOLE.preparation._replace(range=prepared.range))
+    return Image.fromarray(read_picture(path, plan, Notices(quiet=True)).transpose(1, 2, 0))
 
 
 def _picture(picture: Image.Image, says: str) -> str:

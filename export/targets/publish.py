@@ -171,7 +171,8 @@ def _check_card(bundle: Bundle) -> None:
     except Exception as error:  # yaml's own errors share no base with the others
         reason = words_of(error)
         raise InvalidBundle(f"{bundle.folder / 'README.md'} has no metadata that the Hub takes: {reason}") from None
-    for key in ("license", "library_name", "tags"):
+    licence = ("license",) if bundle.manifest.licence else ()  # whose own pictures they are need not say one
+    for key in (*licence, "library_name", "tags"):
         if not data.get(key):
             raise InvalidBundle(f"{bundle.folder / 'README.md'} has no {key} in its metadata; export the model again")
 

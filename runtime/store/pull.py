@@ -99,7 +99,8 @@ def pull(
     of who must have signed the bundle.
 
     Raises:
-        InvalidInput: the pin is malformed, `signer` is not a key, or only a part of what it signed is asked for.
+        InvalidInput: the pin is malformed, there is no `folder`, `signer` is not a key, or only a part of what it signed
+            is asked for.
         MissingBackend: `signer` needs model-signing, which is not installed.
         ModelNotFound: it is nowhere; the message says where it was looked for.
         HubError: the Hub cannot be reached, refuses or fails.
@@ -113,6 +114,8 @@ def pull(
 
     if signer and (precision or only):
         raise InvalidInput("a signature is over every file of a bundle; leave out --signer, or --precision and --only")
+    if folder and not os.path.isdir(folder):  # noqa: PTH112 - Path's own raises where this user may not ask
+        raise InvalidInput(f"there is no folder {folder}; give --from one of bundles, or leave it out to ask the Hub")
     order = _Order(choose, force, Signer(signer) if signer else None)
     here = shipped_or_folder(text)
     if here and not (force and where(here) == "shipped"):

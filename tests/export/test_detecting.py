@@ -1,5 +1,7 @@
 """A folder of pictures becomes a detector: what is read, what is learned from, what is promised, and what is shown."""
 
+import base64
+import io
 import json
 import math
 import re
@@ -361,6 +363,20 @@ class TestPage:
         assert "The least usual" in text
         assert "unreadable: 1 picture" in text
         assert f"aae-zoo score {place / 'zeros'} new/ --resize" in text
+
+
+def test_pictures_of_twelve_bits_are_shown_as_they_are_learned(tmp_path: Path, aae_zoo: AaeZoo) -> None:
+    for number, pixels in enumerate(digits(0, 110)):
+        save(np.round(pixels / 255 * 4095).astype(np.uint16), tmp_path / "zeros" / f"{number}.png")
+    quick = [*QUICK, "--set", "training.epochs=1", "--set", "data.range=[0,4095]"]
+    made = aae_zoo("detector", tmp_path / "zeros", "-o", tmp_path / "out", *quick)
+    assert made.status == 0
+    assert "is read as such" not in made.err
+    page = Page((tmp_path / "out-page" / "index.html").read_text("utf-8"))
+    source = next(attributes["src"] for tag, attributes in page.tags if tag == "img")
+    assert source
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as shown:
+        assert np.asarray(shown).max() > 200
 
 
 def same(folder: Path) -> Path:

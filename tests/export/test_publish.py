@@ -69,6 +69,18 @@ class TestOneCommit:
         assert line == f'load("org/digits@{commit}#sha256={sha256}")'
         assert np.array_equal(eval(line, {"load": load}).sample(2), load(digits_bundle).sample(2))  # noqa: S307
 
+    def test_a_model_of_a_licence_that_nobody_said_is_published_without_one(
+        self, digits_bundle: Path, hub: Hub, aae_zoo: AaeZoo
+    ) -> None:
+        """As `make` and `detector` write it, which tell people to publish it."""
+        path = digits_bundle / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"licence": ""}), "utf-8")
+        parity = json.loads((digits_bundle / "parity.json").read_text("utf-8"))
+        put(digits_bundle, "README.md", model_card(open_bundle(digits_bundle).manifest, parity))
+        result = aae_zoo("publish", digits_bundle, "--repo", "org/mine", "--private")
+        assert (result.status, result.err) == (0, "")
+        assert "license:" not in (digits_bundle / "README.md").read_text("utf-8")
+
     def test_the_same_again_makes_none(self, digits_bundle: Path, hub: Hub, aae_zoo: AaeZoo) -> None:
         command = ("publish", digits_bundle, "--repo", "org/digits", "--tag", "v1", "--json")
         first, second = json.loads(aae_zoo(*command).out), json.loads(aae_zoo(*command).out)

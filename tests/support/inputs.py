@@ -36,6 +36,7 @@ def seven(size: int = 28) -> NDArray[np.uint8]:
 PLAIN = seven()
 PICTURE = Image.fromarray(PLAIN)
 BLACK_INK = Image.merge("LA", [Image.new("L", (28, 28)), PICTURE])
+DARK_ON_LIGHT = Image.fromarray(255 - PLAIN)
 WHITE_INK = Image.merge("LA", [Image.new("L", (28, 28), 255), PICTURE])
 TWELVE_BITS = Image.fromarray((PLAIN.astype(np.uint32) * 4095 // 255).astype(np.uint16))
 
@@ -69,6 +70,11 @@ def file(name: str, picture: Image.Image, **options: Any) -> Callable[[Path], Pa
     return make
 
 
+def several(name: str) -> Callable[[Path], Path]:
+    """A file of two pictures, of which the first is the digit; of copies, which Pillow marks as saved in a format."""
+    return file(name, PICTURE.copy(), save_all=True, append_images=[DARK_ON_LIGHT.copy()], lossless=True)
+
+
 def array(values: Any) -> Callable[[Path], Any]:
     return lambda folder: values
 
@@ -98,7 +104,6 @@ def idx(folder: Path) -> Path:
     return folder / "x.idx"
 
 
-DARK_ON_LIGHT = Image.fromarray(255 - PLAIN)
 FLOATS = (PLAIN / 255).astype(np.float32)[None]
 ONES = (PLAIN // 255).astype(np.uint8)[None]
 LARGE = Image.fromarray(255 - np.pad(seven(112), ((50, 120), (30, 90))))
@@ -123,6 +128,10 @@ CASES = [
     Case("TIFF, other floats", file("x.tif", Image.fromarray(FLOATS[0] * 300)), refused=True),
     Case("PGM", file("x.pgm", PICTURE)),
     Case("PPM", file("x.ppm", PICTURE.convert("RGB"))),
+    Case(
+        "a TIFF of several pages, a GIF, WebP or PNG that moves, with the digit first",
+        lambda folder: [several(name)(folder) for name in ("x.tif", "x.gif", "x.webp", "x.png")],
+    ),
     Case("black on white", file("x.png", DARK_ON_LIGHT)),
     Case(
         "black on white, `invert no`",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -377,6 +378,29 @@ class TestFolder:
         first, second = capsys.readouterr().err.splitlines()
         assert first.startswith(f"error: {tmp_path / 'cats' / 'bad.jpg'} cannot be read as a picture (")
         assert second == f"note: 1 of the 61 pictures in {tmp_path} cannot be read and are left out"
+
+    def test_classes_are_called_as_people_type_them(self, pictures: Path, tmp_path: Path) -> None:
+        """As letters of one character, where macOS names a folder with a letter and its accent apart."""
+        self.copy(pictures / "cats", tmp_path / "Ka\N{COMBINING DIAERESIS}tzchen")
+        self.copy(pictures / "dogs", tmp_path / "Welpen")
+        found, whole = (load_dataset("mine", folder, size=8, channels=1) for folder in (tmp_path, pictures))
+        assert found.label_names == ("K\N{LATIN SMALL LETTER A WITH DIAERESIS}tzchen", "Welpen")
+        assert torch.equal(found.train_labels, whole.train_labels)
+
+    def test_a_link_to_nowhere_and_a_pipe_cost_themselves(
+        self, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in ("cats", "dogs"):
+            self.copy(pictures / name, tmp_path / name)
+        (tmp_path / "cats" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+        os.mkfifo(tmp_path / "dogs" / "pipe.png")
+        found, whole = (load_dataset("mine", folder, size=8, channels=1) for folder in (tmp_path, pictures))
+        assert found.md5s == whole.md5s
+        assert torch.equal(found.test_images, whole.test_images)
+        gone, pipe, note = capsys.readouterr().err.splitlines()
+        assert gone.startswith(f"error: there is no file {tmp_path / 'cats' / 'gone.jpg'}")
+        assert pipe.startswith(f"error: {tmp_path / 'dogs' / 'pipe.png'} is a pipe or a device")
+        assert note == f"note: 2 of the 62 pictures in {tmp_path} cannot be read and are left out"
 
     def test_damaged_pictures_alone(self, tmp_path: Path, refused: Callable[..., str]) -> None:
         for number in range(30):

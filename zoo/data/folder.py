@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
-from aae_zoo.runtime.errors import DatasetError
-from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, is_hidden, list_pictures, natural
+from aae_zoo.runtime.errors import DatasetError, InvalidInput
+from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, check_file, is_hidden, list_pictures, natural
+from aae_zoo.runtime.formats.pictures import picture_errors
 from aae_zoo.zoo.data.dataset import Dataset, places
 from aae_zoo.zoo.data.pictures import polarity, progress, read_pictures
 from aae_zoo.zoo.recipe import DataSettings
@@ -44,10 +46,10 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
     """
     size, channels = settings.cut
     paths = _pictures(root)
-    hashes = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in progress(paths, "hashes")}
-    preparation = USUAL_PREPARATION._replace(fit=settings.fit, range=settings.range)
-    ordered = sorted(paths, key=lambda path: (_is_test(hashes[path]), hashes[path]))
     failed: dict[Path, str] = {}
+    hashes = _hashes(paths, failed)
+    preparation = USUAL_PREPARATION._replace(fit=settings.fit, range=settings.range)
+    ordered = sorted(hashes, key=lambda path: (_is_test(hashes[path]), hashes[path]))
     images = read_pictures(ordered, size, channels, preparation, failed)
     paths, images = _without(failed, root, ordered, images)
     first = sum(not _is_test(hashes[path]) for path in paths)
@@ -57,7 +59,7 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
             f"of the {len(paths)} pictures in {root}, {len(test)} are in the test set, which takes about "
             "a tenth of them, expected 2 or more; give more pictures"
         )
-    classes = sorted({path.parent.name for path in paths if path.parent != root}, key=natural)
+    classes = sorted({_class(path) for path in paths if path.parent != root}, key=natural)
     train_images, test_images = images[:first], images[first:]
     return Dataset(
         name=settings.dataset,
@@ -71,16 +73,29 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
     )
 
 
+def _hashes(paths: list[Path], failed: dict[Path, str]) -> dict[Path, str]:
+    """The SHA-256 of each file's content; what is no file that can be read goes into `failed`, with why."""
+    hashes = {}
+    for path in progress(paths, "hashes"):
+        try:
+            with picture_errors(str(path)):
+                check_file(path, "a PNG or JPEG file")
+                hashes[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+        except InvalidInput as error:
+            failed[path] = str(error)
+    return hashes
+
+
 def _without(failed: Mapping[Path, str], root: Path, paths: list[Path], images: Tensor) -> tuple[list[Path], Tensor]:
     """The files that could be read, and their images; the others are named on stderr."""
     if not failed:
         return paths, images
-    reasons = list(failed.values())
-    if len(failed) == len(paths):
-        raise DatasetError(f"none of the {len(paths)} pictures in {root} can be read: {reasons[0]}")
+    reasons, count = list(failed.values()), len({*paths, *failed})
+    if len(failed) == count:
+        raise DatasetError(f"none of the {count} pictures in {root} can be read: {reasons[0]}")
     for reason in reasons[:_LISTED]:
         sys.stderr.write(f"error: {reason}\n")
-    sys.stderr.write(f"note: {len(failed)} of the {len(paths)} pictures in {root} cannot be read and are left out\n")
+    sys.stderr.write(f"note: {len(failed)} of the {count} pictures in {root} cannot be read and are left out\n")
     return [path for path in paths if path not in failed], images[[path not in failed for path in paths]]
 
 
@@ -123,7 +138,12 @@ def _is_test(sha256: str) -> bool:
 
 
 def _labels(paths: list[Path], classes: list[str]) -> Tensor:
-    return torch.tensor([classes.index(path.parent.name) if classes else -1 for path in paths])
+    return torch.tensor([classes.index(_class(path)) if classes else -1 for path in paths])
+
+
+def _class(path: Path) -> str:
+    """The class of a picture, in the characters that people type: file systems of macOS take letters apart."""
+    return unicodedata.normalize("NFC", path.parent.name)
 
 
 def _md5(hashes: dict[str, str]) -> str:

@@ -318,6 +318,13 @@ finally:
         with pytest.raises(InvalidInput, match="a folder has one revision of each model"):
             pull("org/small@v1", folder=shelf)
 
+    @pytest.mark.parametrize("name", ["org/small", "digits-gauss"])
+    def test_a_folder_that_is_not_there_is_said_of_shipped_models_too(
+        self, name: str, shelf: Path, refused: Callable[..., str]
+    ) -> None:
+        for given in (shelf / "nowhere", shelf / "digits-gauss" / "manifest.json"):
+            assert f"there is no folder {given}; give --from one of bundles" in refused("pull", name, "--from", given)
+
 
 class TestTheCache:
     @pytest.fixture
