@@ -129,6 +129,13 @@ def test_one_file_of_the_command_line_prints() -> None:
     assert printing == {"printing.py"}
 
 
+def test_no_process_imports_from_the_folder_that_we_are_in() -> None:
+    """Without -P Python would, and in a bundle's folder that is whatever the bundle brings."""
+    for path in python_files(ROOT, *PACKAGES):
+        text = path.read_text("utf-8")
+        assert text.count("sys.executable, ") == text.count('sys.executable, "-P", '), path
+
+
 def test_no_file_ever_unpickles() -> None:
     for path in python_files(ROOT, *PACKAGES):
         text = path.read_text("utf-8")

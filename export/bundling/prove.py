@@ -111,7 +111,7 @@ def gate(
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "references.npz"
         save_npz(saved, expected)
-        command = [sys.executable, "-m", "aae_zoo.export.proof.gate", str(folder), str(saved), *map(str, widths)]
+        command = [sys.executable, "-P", "-m", "aae_zoo.export.proof.gate", str(folder), str(saved), *map(str, widths)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode:
         raise ParityError(f"the parity gate could not run: {(result.stderr.splitlines() or ['no message'])[-1]}")

@@ -311,7 +311,7 @@ def _tensor(data: memoryview, where: str, memory: Memory) -> Constant:
         typed = integers(tensor["int32_data"] + tensor["int64_data"], where, NUMBERS)
         found, wanted = _floats(tensor["float_data"]) + len(typed), count
         memory.take(NUMBER * found)
-        numbers = typed if len(typed) <= _FEW else []
+        numbers = typed if kind in (6, 7) and len(typed) <= _FEW else []  # others may have fewer bits than here
     if found != wanted:
         raise InvalidBundle(
             f"{where}: {name[:80]!r} has {found} of the {wanted} {'bytes' if raw else 'numbers'} of its shape {dims}; "

@@ -97,19 +97,21 @@ class Known:
         self.memory.take(sum(constant.size * constant.width for constant in made))
         self.constants.update((constant.name, constant) for constant in made)
         axes = 0 if made else self._axes(node)
-        self.rows.update((name, axes) for name in node.gives if axes and name not in declared)
+        # The others that a node gives, such as a normalization's means, may be the same for all rows.
+        self.rows.update((name, axes) for name in node.gives[:1] if axes and name not in declared)
 
     def _tells_rows(self, node: Node) -> bool:
         """Whether a shape or size has the batch in it, so that it is not known before the graph runs."""
-        return bool(node.takes) and node.takes[0] in self.rows and not any(node.numbers.get("start", []))
+        begins_with_rows = not any(node.numbers.get("start", [])) and min(node.numbers.get("end", []), default=1) > 0
+        return begins_with_rows and bool(node.takes) and node.takes[0] in self.rows
 
     def _folded(self, node: Node, taken: list[Constant]) -> list[Constant]:
         """What a node of constants alone gives."""
-        sources = [*taken, *node.tensors]
         if node.operator in COPIES:
-            first = max(sources, key=lambda constant: constant.size, default=Constant("", 0, 8, (), []))
-            numbers = next((constant.integers for constant in sources if constant.integers), [])
-            return [Constant(name, first.size, _width(node, first), _axes(node, first), numbers) for name in node.gives]
+            first, *others = taken or node.tensors or [Constant("", 0, 8, (), [])]
+            size = max(constant.size for constant in (first, *others))
+            copy = Constant("", size, _width(node, first), _axes(node, first), _integers(node, first))
+            return [copy._replace(name=name) for name in node.gives]
         size = self._computed(node)
         if node.operator not in SMALL or size > _FEW:
             raise InvalidBundle(
@@ -143,7 +145,8 @@ class Known:
             return axes if weight and weight.axes and len(weight.axes) == 2 else 0
         if node.operator == "Reshape":
             shape = self.constants[second].integers if second in self.constants else []
-            return len(shape) if axes and len(shape) > 1 and shape[0] in (0, -1) else 0
+            batch = (-1,) if any(node.numbers.get("allowzero", [])) else (0, -1)
+            return len(shape) if axes and len(shape) > 1 and shape[0] in batch else 0
         if node.operator == "Concat":
             return axes if all(self.rows.get(name) == axes for name in node.takes) else 0
         if node.operator in BROADCASTS:
@@ -170,9 +173,18 @@ def _width(node: Node, source: Constant) -> int:
 
 
 def _axes(node: Node, source: Constant) -> tuple[int, ...] | None:
-    """The shape of a copy; which of two axes is the first does not matter."""
-    turned = node.operator == "Transpose" and source.axes is not None and len(source.axes) > 2
-    return None if node.operator == "Reshape" or turned else source.axes
+    """The shape of a copy."""
+    if node.operator == "Transpose" and source.axes is not None:
+        straight = node.numbers.get("perm") == [0, 1]
+        return None if len(source.axes) > 2 else source.axes if straight else source.axes[::-1]
+    return None if node.operator == "Reshape" else source.axes
+
+
+def _integers(node: Node, source: Constant) -> list[int]:
+    """The numbers of a copy, where they stay what they are: a cast to fewer bits, or to truth, makes others of them."""
+    if node.operator in ("DequantizeLinear", "QuantizeLinear"):
+        return []
+    return [] if node.operator == "Cast" and node.numbers.get("to") not in ([6], [7]) else source.integers
 
 
 def _used(operator: str, constant: Constant) -> int:

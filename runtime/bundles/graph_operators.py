@@ -49,11 +49,11 @@ KEEPS_ROWS: Final = _named(
     """
     Abs AveragePool BatchNormalization Cast Ceil Celu Clip Conv ConvTranspose Cos DequantizeLinear Dropout Elu Erf Exp
     Floor Gelu GlobalAveragePool GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization
-    LayerNormalization LeakyRelu Log LogSoftmax MaxPool Mish Neg Not QuantizeLinear Reciprocal Relu Round Selu Sigmoid
-    Sign Sin Slice Softmax Softplus Softsign Sqrt Tanh
+    LayerNormalization LeakyRelu Log LogSoftmax MaxPool Mish Neg Not PRelu QuantizeLinear Reciprocal Relu Round Selu
+    Sigmoid Sign Sin Slice Softmax Softplus Softsign Sqrt Tanh
     """
 )
 # What gives as many rows as its inputs have, where they all have them or are the same for each row.
 BROADCASTS: Final = _named(
-    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu Pow Sub Sum Where Xor"
+    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow Sub Sum Where Xor"
 )

@@ -111,7 +111,7 @@ def medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
 
 def _start(name: str, device: Device, threads: int | None) -> Iterator[Timing]:
     """A fresh process, part by part: medians over several."""
-    command = [sys.executable, "-c", _START, json.dumps([name, device, threads])]
+    command = [sys.executable, "-P", "-c", _START, json.dumps([name, device, threads])]
     runs = []
     for _ in range(_STARTS):
         started = time.perf_counter()

@@ -102,7 +102,8 @@ class Worker:
         self._pipe, theirs = Pipe()
         with theirs:
             asked = json.dumps({**self._asked, "memory": MEMORY, "seconds": SECONDS})
-            command = [sys.executable, "-m", "aae_zoo.runtime.engine.worker", str(theirs.fileno()), asked]
+            # -P: a bundle may have a numpy.py, which would be imported where its folder is the one we are in.
+            command = [sys.executable, "-P", "-m", "aae_zoo.runtime.engine.worker", str(theirs.fileno()), asked]
             nothing = subprocess.DEVNULL
             self._process = subprocess.Popen(  # noqa: S603 - this Python
                 command, stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[theirs.fileno()]

@@ -206,3 +206,14 @@ def test_the_command_works_as_without(aae_zoo: AaeZoo, tmp_path: Path) -> None:
         result = aae_zoo("sample", "digits-gauss", "-n", "4", *options, "-o", tmp_path / f"{name}.npy")
         assert result.status == 0, result.err
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_programs_of_the_folder_we_are_in_do_not_run(
+    aae_zoo: AaeZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as those that come in a bundle, beside its graphs."""
+    bundle = shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "bundle")
+    (bundle / "numpy.py").write_text("raise SystemExit('the bundle was run')")
+    monkeypatch.chdir(bundle)
+    result = aae_zoo("sample", "./", "-n", "1", "--isolate", "-o", tmp_path / "x.png")
+    assert result.status == 0, result.err
