@@ -9,10 +9,19 @@ that these score 1 on average. The first says what the model cannot restore: the
 measured in HOG instead of pixels. The second says how far from the middle of the class an image lies, which a model
 that restores well does not tell, as their likelihood of the code does.
 
+Where the objective asks for principal components (see `aae_zoo.zoo.maths.components`), what these leave of the pixels
+takes the place of the error of the restored image in the map, and the greatest value of the map counts in the score:
+
+    score + w' max(map) sigma / sigma'
+
+with sigma and sigma' the standard deviations of the two over validation images. The mean over all of an image hardly
+sees a scratch on it. Of things that are odd as a whole, such as another digit, it makes the score a little worse.
+
 A picture of nothing has no gradients to restore wrongly: that it is odd, the export's scale says, as of every detector.
 Nothing here is fitted to, or chosen by, an odd image.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,14 +32,19 @@ from torch import Tensor, nn
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import as_float
+from aae_zoo.zoo.maths.components import Components
 from aae_zoo.zoo.networks import hog
 
 # What the distance from the mean counts for beside the error of restoring: w above.
 _MEAN_WEIGHT: Final = 0.4
+# What the oddest place counts for beside the whole: w' above.
+_PLACE_WEIGHT: Final = 0.3
 # Where nothing ever happens, such as a corner, the usual error is 0; a share of the whole image's is added.
 _FLOOR: Final = 0.3
 _TINY: Final = 1e-6
 _PART: Final = 500
+# More images make no better components.
+_ENOUGH: Final = 3000
 
 
 class Detector(nn.Module):
@@ -44,22 +58,31 @@ class Detector(nn.Module):
     per_distance: Tensor
     per_cell: Tensor
     per_pixel: Tensor
+    per_place: Tensor
 
-    def __init__(self, model: Autoencoder, image: Sequence[int]) -> None:
+    def __init__(self, model: Autoencoder, image: Sequence[int], components: Components | None = None) -> None:
         super().__init__()
         if not isinstance(model.encoder, hog.Encoder) or not isinstance(model.decoder, hog.Decoder):
             raise InvalidRecipe("a detector needs a model with encoder.kind and decoder.kind = 'hog'")
         self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
+        self.components = components
         self.register_buffer("mean", torch.zeros(model.encoder.hog.size))
-        # What the four differences are multiplied by. Few operations are left for the graph: each costs more than what
-        # it computes of one image.
+        # What the differences and the greatest value of the map are multiplied by. Few operations are left for the
+        # graph: each costs more than what it computes of one image.
         self.register_buffer("per_error", torch.ones([]))
         self.register_buffer("per_distance", torch.ones([]))
         self.register_buffer("per_cell", model.encoder.hog.spread())
         self.register_buffer("per_pixel", torch.ones(1, 1, *image[1:]))
+        if components is not None:
+            self.register_buffer("per_place", torch.zeros([]))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The score of each image, and where it is odd."""
+        score, heat = self._whole(image)
+        return (score, heat) if self.components is None else (score + _greatest(heat) * self.per_place, heat)
+
+    def _whole(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The score of each image as a whole, and the map."""
         errors, distance, pixels = self._differences(image)
         score = errors.sum(1) * self.per_error + distance * self.per_distance
         cells = self.encoder.hog.by_cell(errors) @ self.per_cell
@@ -69,8 +92,11 @@ class Detector(nn.Module):
         """Squared errors of histograms [n, size], distances from the mean [n], errors of pixels [n, 1, H, W]."""
         h = self.encoder.hog(image)
         z = self.prior.codes({"z": self.encoder.outputs_of(h)})["z"]
-        # A sum, as some engines know only the mean of older opsets.
-        pixels = (image - self.decoder(z)["image"]).square().sum(1, keepdim=True)
+        if self.components is None:
+            # A sum, as some engines know only the mean of older opsets.
+            pixels = (image - self.decoder(z)["image"]).square().sum(1, keepdim=True)
+        else:
+            pixels = self.components(image)
         errors = (h - self.decoder.restore(z)).square()
         return errors, (h - self.mean).square().sum(1), F.avg_pool2d(pixels, 3, stride=1, padding=1)
 
@@ -90,17 +116,35 @@ class Detector(nn.Module):
             cells = _floored(self.encoder.hog.by_cell(errors).mean(0))
             self.per_cell.copy_(self.encoder.hog.spread() / 2 / cells[:, None])
             self.per_pixel.copy_(1 / 2 / _floored(pixels.mean(0, keepdim=True)))
+            if self.components is not None:
+                self._fit_places(validation)
+
+    def _fit_places(self, validation: Tensor) -> None:
+        """Learn how much the greatest value of a map differs among usual images."""
+        parts = [self._whole(as_float(part)) for part in validation.split(_PART)]
+        score, place = torch.cat([score for score, _ in parts]), torch.cat([_greatest(heat) for _, heat in parts])
+        spread = place.std(correction=0).clamp(min=_TINY)
+        self.per_place.copy_(_PLACE_WEIGHT * score.std(correction=0) / spread)
 
 
-def fit_detector(model: Autoencoder, training: Tensor, validation: Tensor) -> Detector:
+def fit_detector(model: Autoencoder, training: Tensor, validation: Tensor, components: int = 0) -> Detector:
     """The detector of a trained model and normal images, as `Detector.fit` takes them, in evaluation mode.
+
+    With `components`, that of principal components, at most so many, of small defects too.
 
     Raises:
         InvalidRecipe: the model's networks are of another kind.
     """
-    detector = Detector(model, training.shape[1:])
+    some = training[:: math.ceil(len(training) / _ENOUGH)]
+    found = Components.of(as_float(some), components) if components else None
+    detector = Detector(model, training.shape[1:], found)
     detector.fit(training, validation)
     return detector
+
+
+def _greatest(heat: Tensor) -> Tensor:
+    """The greatest value [n] of each map. A pooling, as some engines know only the maximum of older opsets."""
+    return F.max_pool2d(heat, heat.shape[2:]).flatten()
 
 
 def _floored(usual: Tensor) -> Tensor:

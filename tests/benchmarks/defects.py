@@ -10,7 +10,7 @@ missing   a part of the object that is as the ground is
 swapped   a rectangle whose content is that of another image at another place
 
 Image AUROC is that of the scores, with and without a defect; pixel AUROC that of all pixels of the maps. Detectors are
-among the models: the one of coats, on coats, and one that `aae-zoo detector` makes of 1,500 faces on the way.
+among the models: the one of coats, on coats, and two that `aae-zoo detector` makes of 1,500 pictures on the way.
 """
 
 import sys
@@ -172,14 +172,22 @@ def cases(folder: Path) -> Iterator[tuple[Model, Array]]:
     clothes, faces = load_dataset("fashion-mnist"), load_dataset("avatars")
     for name in CLOTHES:
         yield load(name), _as_float(clothes.test_images[:_CLOTHES])
-    yield load("fashion-oneclass"), _as_float(clothes.test_images[clothes.test_labels == _COATS])
+    coats = _as_float(clothes.test_images[clothes.test_labels == _COATS])
+    yield load("fashion-oneclass"), coats
+    yield detector(clothes.train_images[clothes.train_labels == _COATS], folder / "detector-coats"), coats
     for name in FACES:
         yield load(name), _as_float(faces.test_images[:_FACES])
-    (folder / "faces").mkdir()
-    for number, image in enumerate(faces.train_images[:_FOLDER].permute(0, 2, 3, 1).numpy()):
-        Image.fromarray(image).save(folder / "faces" / f"{number:04}.png")
-    make_detector(folder / "faces", folder / "detector-faces")
-    yield load(folder / "detector-faces"), _as_float(faces.test_images[:_FACES])
+    yield detector(faces.train_images, folder / "detector-faces"), _as_float(faces.test_images[:_FACES])
+
+
+def detector(images: Tensor, out: Path) -> Model:
+    """What `aae-zoo detector` makes of a folder of the first of some images, uint8 [n, C, H, W]."""
+    pictures = out.with_name(f"{out.name}-pictures")
+    pictures.mkdir()
+    for number, image in enumerate(images[:_FOLDER].permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(image.squeeze()).save(pictures / f"{number:04}.png")
+    make_detector(pictures, out)
+    return load(out)
 
 
 def _as_float(images: Tensor) -> Array:

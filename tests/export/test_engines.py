@@ -3,9 +3,17 @@
 import re
 from pathlib import Path
 
+import cases
 import pytest
 import registry
+import torch
 from conftest import ROOT
+
+from aae_zoo.export.bundling.detector import scaled
+from aae_zoo.export.bundling.graphs import to_onnx
+from aae_zoo.zoo.build import build
+from aae_zoo.zoo.detector import fit_detector
+from aae_zoo.zoo.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +27,32 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("name", registry.ENGINES)
 def test_every_shipped_graph_gives_its_golden_outputs(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
     report = registry.run_engine(name, folders[name], tmp_path)
+    assert report.failed == {}
+    assert {case: e for case, e in report.differences.items() if not e <= registry.GATE} == {}
+
+
+@pytest.fixture(scope="module")
+def keen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cases of detectors by principal components, of which none is shipped: gray ones and large ones in colour."""
+    folder, written = tmp_path_factory.mktemp("keen"), []
+    for size, channels in ((28, 1), (64, 3)):
+        sizes = [f"data.size={size}", f"data.channels={channels}", "encoder.hidden=32", "decoder.hidden=32"]
+        model, _ = build(load_recipe("detector", sizes), (channels, size, size))
+        images = torch.rand(90, channels, size, size, generator=torch.Generator().manual_seed(size))
+        detector, _ = scaled(fit_detector(model, images[:60], images[60:], 256), (255 * images[60:]).byte())
+        with torch.no_grad():
+            expected = detector(images[60:63])
+        path, name = folder / f"detector{size}.onnx", f"detector-{size}"
+        path.write_bytes(to_onnx(detector, {"image": images[60:63]}, list(expected), {}))
+        golden = {f"detector.{n}": values.numpy() for n, values in ({"image": images[60:63]} | expected).items()}
+        written.append(cases.case_of(name, path, "detector", golden, None, folder))
+    cases.write_list(written, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", registry.ENGINES)
+def test_a_detector_by_principal_components_gives_what_pytorch_does(name: str, keen: Path, tmp_path: Path) -> None:
+    report = registry.run_engine(name, keen, tmp_path)
     assert report.failed == {}
     assert {case: e for case, e in report.differences.items() if not e <= registry.GATE} == {}
 

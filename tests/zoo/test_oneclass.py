@@ -1,5 +1,6 @@
 """A one-class detector: trained on a few steps of one class, what its score and its map say."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.detector import Detector, fit_detector
+from aae_zoo.zoo.maths.components import Components
 from aae_zoo.zoo.maths.hog import OrientedGradients
 from aae_zoo.zoo.recipe import load_recipe
 
@@ -24,10 +26,14 @@ STEPS = 150
 
 
 class Trained(NamedTuple):
-    """A model of handwritten zeros, its detector, other zeros and the other digits: [n, 1, SIDE, SIDE] in [0, 1]."""
+    """A model of handwritten zeros, its detector, and other zeros and the other digits, [n, 1, SIDE, SIDE] in [0, 1].
+
+    `keen` is its detector by principal components.
+    """
 
     model: Autoencoder
     detector: Detector
+    keen: Detector
     zeros: Tensor
     others: Tensor
 
@@ -46,7 +52,8 @@ def trained() -> Trained:
     for _ in range(STEPS):
         objective.step(batch_of(zeros[torch.randint(100, (32,), generator=generator)]), generator)
     # The digits are in the order of those who wrote them: each wrote some of the held-out and some of the fresh ones.
-    return Trained(model, fit_detector(model, zeros[:100], zeros[100::2]), zeros[101::2], others)
+    detector, keen = (fit_detector(model, zeros[:100], zeros[100::2], components) for components in (0, 32))
+    return Trained(model, detector, keen, zeros[101::2], others)
 
 
 @torch.no_grad()
@@ -75,26 +82,54 @@ def test_the_map_shows_where(trained: Trained) -> None:
     assert more[:, :, :5, :6].mean() > 5 * more[:, :, 8:, 8:].abs().mean()
 
 
+def scratched(images: Tensor) -> Tensor:
+    """Images with a gray line through the middle of each."""
+    spoilt = images.clone()
+    spoilt[:, :, SIDE // 2, 3:-3] = 0.5
+    return spoilt
+
+
+def test_by_principal_components_a_small_defect_counts_in_the_score(trained: Trained) -> None:
+    def found(detector: Detector) -> float:
+        usual, odd = scores(detector, trained.zeros), scores(detector, scratched(trained.zeros))
+        return float(roc_auc_score(np.repeat([0, 1], [len(usual), len(odd)]), torch.cat([usual, odd])))
+
+    assert found(trained.keen) > max(0.97, found(trained.detector))
+
+
+def test_by_principal_components_the_map_is_sharper(trained: Trained) -> None:
+    spoilt = scratched(trained.zeros)
+    with torch.no_grad():
+        areas = [
+            roc_auc_score((spoilt != trained.zeros).flatten(), detector(spoilt)[1].flatten())
+            for detector in (trained.keen, trained.detector)
+        ]
+    assert areas[0] > max(0.9, areas[1])
+
+
 def test_each_image_is_scored_alone(trained: Trained) -> None:
     together = scores(trained.detector, trained.others[:7])
     alone = torch.cat([scores(trained.detector, image[None]) for image in trained.others[:7]])
     assert torch.allclose(together, alone, rtol=1e-5)
 
 
-def test_its_graph_is_equal_to_it(trained: Trained) -> None:
+@pytest.mark.parametrize("kind", ["detector", "keen"])
+def test_its_graph_is_equal_to_it(kind: str, trained: Trained) -> None:
+    detector = getattr(trained, kind)
     images = torch.cat([trained.zeros[:5], trained.others[:5], torch.zeros(1, 1, SIDE, SIDE)])
     names = ["score", "map"]
-    session = onnxruntime.InferenceSession(to_onnx(trained.detector, {"image": images}, names, {}))
+    session = onnxruntime.InferenceSession(to_onnx(detector, {"image": images}, names, {}))
     with torch.no_grad():
-        expected = trained.detector(images)
+        expected = detector(images)
     for output, values in zip(session.run(names, {"image": images.numpy()}), expected, strict=True):
         assert np.abs(output - values.numpy()).max() < 1e-5 * float(values.abs().max())
 
 
-def test_of_dark_pictures_all_that_has_an_edge_is_odd(trained: Trained) -> None:
+@pytest.mark.parametrize("components", [0, 32])
+def test_of_dark_pictures_all_that_has_an_edge_is_odd(components: int, trained: Trained) -> None:
     """Their histograms are all the same: no distance from the mean is usual."""
     dark = 1e-3 * torch.rand(16, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    detector = fit_detector(trained.model, dark, dark)
+    detector = fit_detector(trained.model, dark, dark, components)
     with torch.no_grad():
         usual, odd = (detector(images)[0] for images in (dark, trained.zeros))
     assert bool(usual.isfinite().all())
@@ -105,6 +140,40 @@ def test_a_model_of_other_networks_has_no_detector() -> None:
     model, _ = build(load_recipe("mnist-gauss8"), (1, 28, 28))
     with pytest.raises(InvalidRecipe, match="needs a model with encoder.kind and decoder.kind = 'hog'"):
         Detector(model, (1, 28, 28))
+
+
+class TestComponents:
+    @pytest.mark.parametrize("image", [(1, 28, 28), (3, 64, 64), (1, 66, 99)])
+    def test_nothing_is_left_of_what_they_span(self, image: tuple[int, int, int]) -> None:
+        """Mixtures of five patterns, and one of them with a spot."""
+        generator = torch.Generator().manual_seed(0)
+        patterns = torch.rand(5, math.prod(image), generator=generator)
+        mixtures = (torch.rand(60, 5, generator=generator).softmax(1) @ patterns).unflatten(1, image)
+        components = Components.of(mixtures[:50], 8)
+        spoilt = mixtures[50:].clone()
+        spoilt[:, :, 4:8, 6:12] = 0
+        rest, found = components(mixtures[50:]), components(spoilt)
+        assert rest.shape == found.shape == (10, 1, *image[1:])
+        assert float(rest.max()) < 1e-4
+        assert float(found[:, :, 4:8, 6:12].mean()) > 100 * float(rest.mean())
+
+    def test_they_are_the_same_each_time_and_change_no_other_random_numbers(self) -> None:
+        images = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+        torch.manual_seed(1)
+        first = Components.of(images, 10)
+        drawn = torch.rand(3)
+        torch.manual_seed(1)
+        assert torch.equal(drawn, torch.rand(3))
+        assert torch.equal(first.basis, Components.of(images, 10).basis)
+
+    @pytest.mark.parametrize(("images", "most", "count"), [(60, 256, 20), (300, 16, 16), (600, 256, 32), (2, 256, 1)])
+    def test_there_are_at_most_so_many(self, images: int, most: int, count: int) -> None:
+        pictures = torch.rand(images, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+        assert len(Components.of(pictures, most).basis) == count
+
+    def test_of_pictures_that_are_all_the_same_nothing_is_left(self) -> None:
+        same = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)).expand(9, -1, -1, -1)
+        assert float(Components.of(same, 4)(same).abs().max()) < 1e-9
 
 
 class TestOrientedGradients:

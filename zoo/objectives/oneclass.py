@@ -27,7 +27,9 @@ ARXIV: Final = "1511.05644"
 class Settings(PartSettings):
     """The image's reconstruction loss, the weights of the other losses, the noise on the histograms, the discriminator.
 
-    `corruption` is the noise's standard deviation; that of the histograms' own values is about 0.15.
+    `corruption` is the noise's standard deviation; that of the histograms' own values is about 0.15. `components` is by
+    how many principal components, at most, the detector looks for small defects; 0 for none, where only whole pictures
+    are odd.
     """
 
     kind: Literal["oneclass"]
@@ -35,6 +37,7 @@ class Settings(PartSettings):
     hog_weight: PositiveFloat
     corruption: Annotated[float, Field(ge=0)] = 0.0
     adversarial_weight: PositiveFloat
+    components: Annotated[int, Field(ge=0, le=1024)] = 0
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
 
@@ -80,4 +83,4 @@ class Objective(BaseObjective):
 
     def detector(self, model: Autoencoder, training: Tensor, validation: Tensor) -> nn.Module:
         """The one-class detector of the model."""
-        return fit_detector(model, training, validation)
+        return fit_detector(model, training, validation, self.settings.components)

@@ -33,7 +33,12 @@ def write_cases(bundles: Iterable[Bundle], folder: Path, rows: int | None = None
             for precision, key in (("fp32", role), ("lite", f"{role}.lite")):
                 if precision in files:
                     path = bundle.folder / files[precision]
-                    cases.append(_case(f"{bundle.manifest.name}/{path.stem}", path, key, arrays, rows, folder))
+                    cases.append(case_of(f"{bundle.manifest.name}/{path.stem}", path, key, arrays, rows, folder))
+    write_list(cases, folder)
+
+
+def write_list(cases: list[Case], folder: Path) -> None:
+    """Write which cases a folder has."""
     (folder / "cases.json").write_text(json.dumps(cases, indent=1))
 
 
@@ -43,7 +48,10 @@ def read_cases(folder: Path) -> list[Case]:
     return cases
 
 
-def _case(name: str, path: Path, key: str, golden: Mapping[str, NDArray[Any]], rows: int | None, folder: Path) -> Case:
+def case_of(
+    name: str, path: Path, key: str, golden: Mapping[str, NDArray[Any]], rows: int | None, folder: Path
+) -> Case:
+    """A case of a graph, its arrays, which `golden` has as {key}.{name}, written into the folder."""
     graph = onnx.load(path).graph
     case: Case = {"name": name, "graph": str(path.resolve()), "inputs": {}, "outputs": {}}
     for kind, values in (("inputs", graph.input), ("outputs", graph.output)):

@@ -1,0 +1,76 @@
+"""What the principal components of usual images leave of an image: errors, pixel by pixel, that stand out if it is odd.
+
+The distance from the space of "eigenfaces" (M. Turk and A. Pentland, "Eigenfaces for recognition", Journal of Cognitive
+Neuroscience 3, 1991), kept apart by place, so that a small defect is not drowned by all the rest. What the components
+restore is drawn towards the mean as in probabilistic PCA (M. Tipping and C. Bishop, "Probabilistic principal component
+analysis", Journal of the Royal Statistical Society B 61, 1999), so that little depends on how many there are.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Pixels are averaged to this side where they come out even: finer ones tell little more, and cost much.
+_SIDE: Final = 32
+# The more components, the more noise they learn: at most one for so many numbers of an image, and for so many images.
+_NUMBERS, _IMAGES = 8, 3
+# How many directions more than components the randomised decomposition looks at.
+_OVERSAMPLED: Final = 32
+
+
+class Components(nn.Module):
+    """Images [n, C, H, W] in [0, 1] to the squared errors [n, 1, H, W] that their principal components leave.
+
+    `mean` [numbers] and `basis` [components, numbers] are of images with their pixels averaged, of which `kept`
+    [components] is the share that is restored.
+    """
+
+    mean: Tensor
+    basis: Tensor
+    kept: Tensor
+    pixel: Tensor
+
+    def __init__(self, image: Sequence[int], mean: Tensor, basis: Tensor, kept: Tensor) -> None:
+        super().__init__()
+        self.factor = _factor(image)
+        channels, height, width = image
+        self.small = (channels, height // self.factor, width // self.factor)
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", basis)
+        self.register_buffer("kept", kept)
+        self.register_buffer("pixel", torch.ones(1, 1, self.factor, self.factor))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """What is left of each image."""
+        rest = _averaged(image, self.factor).flatten(1) - self.mean
+        rest = rest - (F.linear(rest, self.basis) * self.kept) @ self.basis
+        errors = rest.unflatten(1, self.small).square().sum(1, keepdim=True)
+        return errors if self.factor == 1 else F.conv_transpose2d(errors, self.pixel, stride=self.factor)
+
+    @classmethod
+    def of(cls, images: Tensor, most: int) -> Self:
+        """Those of usual images [n, C, H, W] in [0, 1]: at most so many, and at least one."""
+        shape = images.shape[1:]
+        rows = _averaged(images, _factor(shape)).flatten(1)
+        count = max(1, min(most, rows.shape[1] // _NUMBERS, len(images) // _IMAGES))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            _, strengths, directions = torch.pca_lowrank(rows, min(count + _OVERSAMPLED, *rows.shape))
+        variances = strengths[:count].square() / len(rows)
+        noise = (rows.var(0, correction=0).sum() - variances.sum()).clamp(min=0) / max(1, rows.shape[1] - count)
+        kept = (1 - noise / variances.clamp(min=torch.finfo().tiny)).clamp(min=0)
+        # As float16 holds them, so that they take half the room in a file.
+        return cls(shape, rows.mean(0), directions[:, :count].T.contiguous().half().float(), kept)
+
+
+def _factor(image: Sequence[int]) -> int:
+    """How many pixels a side are averaged."""
+    _, height, width = image
+    return max(n for n in range(1, max(1, min(height, width) // _SIDE) + 1) if height % n == 0 == width % n)
+
+
+def _averaged(images: Tensor, factor: int) -> Tensor:
+    return images if factor == 1 else F.avg_pool2d(images, factor)
