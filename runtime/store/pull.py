@@ -99,8 +99,8 @@ def pull(
     of who must have signed the bundle.
 
     Raises:
-        InvalidInput: the pin is malformed, there is no `folder`, `signer` is not a key, or only a part of what it signed
-            is asked for.
+        InvalidInput: the pin is malformed, there is no `folder`, `signer` is not a key, or only a part of what it
+            signed is asked for.
         MissingBackend: `signer` needs model-signing, which is not installed.
         ModelNotFound: it is nowhere; the message says where it was looked for.
         HubError: the Hub cannot be reached, refuses or fails.
