@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Two by two pixels of images of this side are averaged, and more of larger ones, where they come out even: that finds as
+# Two by two pixels of images of this side are averaged, more of larger ones, where they come out even: that finds as
 # much, and costs a quarter.
 _SIDE: Final = 64
 # The more components, the more noise they learn: at most one for so many numbers of an image, and for so many images.
