@@ -10,7 +10,7 @@ measured in HOG instead of pixels. The second says how far from the middle of th
 that restores well does not tell, as their likelihood of the code does.
 
 A picture of nothing has no gradients to restore wrongly: that it is odd, the export's scale says, as of every detector.
-Nothing here is fitted to, or chosen by, an odd image.
+Nothing here is fitted to an odd image; what say some had in the constants is told in docs/oneclass.md.
 """
 
 from collections.abc import Sequence
