@@ -18,7 +18,7 @@ with sigma and sigma' the standard deviations of the two over validation images.
 sees a scratch on it. Of things that are odd as a whole, such as another digit, it makes the score a little worse.
 
 A picture of nothing has no gradients to restore wrongly: that it is odd, the export's scale says, as of every detector.
-Nothing here is fitted to, or chosen by, an odd image.
+Nothing here is fitted to an odd image; what say some had in the constants is told in docs/oneclass.md.
 """
 
 import math

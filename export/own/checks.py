@@ -49,6 +49,7 @@ def check_modules(given: Modules) -> None:
         if not isinstance(module, nn.Module):
             raise InvalidInput(f"the {role} is {_no_module(role, module)}")
         _check_kind(role, module)
+        _check_state(role, module)
         for name, values in (*module.named_parameters(), *module.named_buffers()):
             _check_weight(role, f"{name} of the {role}", values)
         for name, layer in module.named_modules():
@@ -133,6 +134,15 @@ def _check_kind(role: str, module: nn.Module) -> None:
             raise InvalidInput(f"{what} is a TorchScript module, expected an nn.Module of Python; give that")
 
 
+def _check_state(role: str, module: nn.Module) -> None:
+    for name, value in module.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise InvalidInput(
+                f"{name} in the state dict of the {role} is a {type(value).__name__}, expected tensors alone; give the "
+                f"{role} as it was before it was quantised, or without extra state"
+            )
+
+
 def _check_weight(role: str, what: str, values: Tensor) -> None:
     if is_lazy(values):
         raise InvalidInput(f"{what} has no shape yet; call the {role} once on a batch of images or codes")
@@ -142,7 +152,8 @@ def _check_weight(role: str, what: str, values: Tensor) -> None:
         raise InvalidInput(f"{what} is on the device {values.device}, expected cpu; give {role}.cpu()")
     if values.is_complex() or (values.is_floating_point() and values.dtype != torch.float32):
         found = str(values.dtype).removeprefix("torch.")
-        raise InvalidInput(f"{what} is {found}, expected float32; give {role}.float()")
+        mend = "keep its real and its imaginary part as two" if values.is_complex() else f"give {role}.float()"
+        raise InvalidInput(f"{what} is {found}, expected float32; {mend}")
     if values.is_floating_point() and not (values.abs() <= _LARGEST).all():
         bad = values[~(values.abs() <= _LARGEST)][0]
         raise InvalidInput(

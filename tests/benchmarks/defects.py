@@ -156,7 +156,7 @@ class Seen(NamedTuple):
 
 
 def _seen(model: Model, images: Array, mask: Mask) -> Seen:
-    scores = model.score(images, maps=True)
+    scores = model.score(images, maps=True, resize=True)  # coats are 28 x 28, and a detector of a folder 32 x 32
     return Seen(scores.score, np.asarray(mask.any((1, 2))), np.stack(list(scores.maps or ())), mask)
 
 

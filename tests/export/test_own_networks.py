@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -260,6 +261,28 @@ def compiled_layer() -> nn.Module:
     return cast(nn.Module, torch.compile(nn.Linear(PIXELS, LATENT)))
 
 
+def in_complex_numbers() -> nn.Module:
+    network = Encoder()
+    network.layer.weight = nn.Parameter(network.layer.weight.to(torch.cfloat))
+    return network
+
+
+def quantised() -> nn.Module:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, LATENT)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch moves it to a package of its own
+        return cast(nn.Module, torch.ao.quantization.quantize_dynamic(network, {nn.Linear}))
+
+
+class WithExtraState(Encoder):
+    """One whose state dict has more than tensors."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": 1}
+
+    def set_extra_state(self, state: object) -> None: ...
+
+
 class Vae(nn.Module):
     """One that draws at inference."""
 
@@ -272,6 +295,12 @@ class Vae(nn.Module):
     [
         (lambda: half(Encoder()), "layer.weight of the encoder is float16, expected float32; give encoder.float()"),
         (lambda: Encoder().double(), "is float64, expected float32"),
+        (
+            in_complex_numbers,
+            "is complex64, expected float32; keep its real and its imaginary part as two",
+        ),
+        (quantised, "is a dtype, expected tensors alone; give the encoder as it was before it was quantised"),
+        (WithExtraState, "_extra_state in the state dict of the encoder is a dict, expected tensors alone"),
         (on_a_gpu, "layer.weight of the encoder is on the device cuda:1, expected cpu; give encoder.cpu()"),
         (lambda: Encoder().to("meta"), "is on the device meta and has no numbers; load the weights of the encoder"),
         (lambda: with_weight(np.nan), "layer.weight of the encoder holds nan, expected finite numbers"),

@@ -82,6 +82,16 @@ class TestJudge:
         assert found["samples"]["copies"] == 1.0
         assert found["samples"]["nearest"] < 1e-3
 
+    def test_samples_may_stand_in_any_order(self, mnist: Dataset, tmp_path: Path) -> None:
+        copies, noise = mnist.train_images[:1000].numpy(), np.random.default_rng(0).random((1000, 1, 28, 28))
+        found = report(np.concatenate([copies / 255, noise]).astype(np.float32), tmp_path)["samples"]
+        assert found["copies"] == pytest.approx(0.5, abs=0.05)
+
+    def test_real_pictures_are_of_all_the_data_set(self, mnist: Dataset, tmp_path: Path) -> None:
+        of_few_writers = mnist.train_images[:1000].numpy()
+        found = report(of_few_writers, tmp_path)
+        assert found["real"]["frechet"] < found["samples"]["frechet"] / 2
+
     def test_a_model_draws_worse_than_the_world_and_better_than_noise(
         self, drawn: dict[str, Any], tmp_path: Path
     ) -> None:

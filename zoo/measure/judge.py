@@ -23,6 +23,7 @@ _MOST: Final = 10_000
 _NEAREST: Final = 1000
 _COPY: Final = 0.01
 _PART: Final = 10_000
+_SEED: Final = 0
 
 
 @torch.no_grad()
@@ -33,8 +34,9 @@ def judge(samples: Path, dataset: str, *, data: Path | None = None, **how: Unpac
     `count`; `frechet`, `classifier_score` and `class_entropy` as `samples.in_features` has them; `precision`, `recall`,
     `density` and `coverage` as `likeness` has them, of up to 10,000; `nearest`, the median root mean square error over
     the pixels between a picture (for `real` a test image) and the training image nearest to it, and `copies`, the share
-    of pictures that are nearer to one than 99 % of the test images are, both of up to 1,000. `classifier` is whose
-    features they are. A Fréchet distance falls with the number of samples: compare figures of as many.
+    of pictures that are nearer to one than 99 % of the test images are, both of up to 1,000. Where not all are taken
+    they are chosen at random, the same each time. `classifier` is whose features they are. A Fréchet distance falls
+    with the number of samples: compare figures of as many.
 
     Raises:
         InvalidInput: there are fewer than 100 samples, they are not images like those of the data set, or the package
@@ -57,7 +59,7 @@ def judge(samples: Path, dataset: str, *, data: Path | None = None, **how: Unpac
             "nearest": float(near[name].median()),
             "copies": float((near[name] < usual.quantile(_COPY)).float().mean()),
         }
-        for name, images in (("samples", drawn), ("real", real.train_images[: len(drawn)]))
+        for name, images in (("samples", drawn), ("real", _some(real.train_images, len(drawn))))
     }
 
 
@@ -70,13 +72,18 @@ def _read(path: Path, plan: Plan) -> Tensor:
 
 
 def _in_features(classifier: Classifier, features: Tensor, test: Tensor) -> dict[str, float]:
-    return {**quality(classifier, features, test), **likeness(test[:_MOST], features[:_MOST])._asdict()}
+    return {**quality(classifier, features, test), **likeness(_some(test, _MOST), _some(features, _MOST))._asdict()}
 
 
 def _nearest(images: Tensor, training: Tensor) -> Tensor:
-    """The root mean square errors between the first of the images and the training image nearest to each, [n]."""
-    chosen = as_float(images[:_NEAREST]).flatten(1)
+    """The root mean square errors between some of the images and the training image nearest to each, [n]."""
+    chosen = as_float(_some(images, _NEAREST)).flatten(1)
     nearest = torch.full((len(chosen),), torch.inf)
     for part in training.split(_PART):
         nearest = nearest.minimum(nearest_distances(chosen, as_float(part).flatten(1)))
     return nearest / math.sqrt(chosen.shape[1])
+
+
+def _some(rows: Tensor, count: int) -> Tensor:
+    """So many of the rows, or all: at random, as samples may stand by class, and MNIST's images by writer."""
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(_SEED))[:count]]
