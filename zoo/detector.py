@@ -10,12 +10,13 @@ measured in HOG instead of pixels. The second says how far from the middle of th
 that restores well does not tell, as their likelihood of the code does.
 
 Where the objective asks for principal components (see `aae_zoo.zoo.maths.components`), what these leave of the pixels
-takes the place of the error of the restored image in the map, and the greatest value of the map counts in the score:
+takes the place of the error of the restored image in the map, and where that is greatest counts in the score:
 
-    score + w' max(map) sigma / sigma'
+    score + w' max(e / E) sigma / sigma'
 
-with sigma and sigma' the standard deviations of the two over validation images. The mean over all of an image hardly
-sees a scratch on it. Of things that are odd as a whole, such as another digit, it makes the score a little worse.
+with e the errors of the pixels around each, E their usual ones, and sigma and sigma' the standard deviations of the
+score and of the greatest ratio over validation images. The mean over all of an image hardly sees a scratch on it. Of
+things that are odd as a whole, such as another digit, it makes the score a little worse.
 
 A picture of nothing has no gradients to restore wrongly: that it is odd, the export's scale says, as of every detector.
 Nothing here is fitted to an odd image; what say some had in the constants is told in docs/oneclass.md.
@@ -67,26 +68,27 @@ class Detector(nn.Module):
         self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
         self.components = components
         self.register_buffer("mean", torch.zeros(model.encoder.hog.size))
-        # What the differences and the greatest value of the map are multiplied by. Few operations are left for the
+        # What the differences and the greatest error are multiplied by. Few operations are left for the
         # graph: each costs more than what it computes of one image.
         self.register_buffer("per_error", torch.ones([]))
         self.register_buffer("per_distance", torch.ones([]))
         self.register_buffer("per_cell", model.encoder.hog.spread())
         self.register_buffer("per_pixel", torch.ones(1, 1, *image[1:]))
         if components is not None:
-            self.register_buffer("per_place", torch.zeros([]))
+            self.register_buffer("per_place", torch.zeros(1, 1, *image[1:]))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The score of each image, and where it is odd."""
-        score, heat = self._whole(image)
-        return (score, heat) if self.components is None else (score + _greatest(heat) * self.per_place, heat)
-
-    def _whole(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The score of each image as a whole, and the map."""
         errors, distance, pixels = self._differences(image)
-        score = errors.sum(1) * self.per_error + distance * self.per_distance
+        score = self._whole(errors, distance)
+        if self.components is not None:
+            score = score + _greatest(pixels * self.per_place)
         cells = self.encoder.hog.by_cell(errors) @ self.per_cell
         return score, cells.reshape(pixels.shape) + pixels * self.per_pixel
+
+    def _whole(self, errors: Tensor, distance: Tensor) -> Tensor:
+        """The score of each image as a whole."""
+        return errors.sum(1) * self.per_error + distance * self.per_distance
 
     def _differences(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Squared errors of histograms [n, size], distances from the mean [n], errors of pixels [n, 1, H, W]."""
@@ -117,14 +119,9 @@ class Detector(nn.Module):
             self.per_cell.copy_(self.encoder.hog.spread() / 2 / cells[:, None])
             self.per_pixel.copy_(1 / 2 / _floored(pixels.mean(0, keepdim=True)))
             if self.components is not None:
-                self._fit_places(validation)
-
-    def _fit_places(self, validation: Tensor) -> None:
-        """Learn how much the greatest value of a map differs among usual images."""
-        parts = [self._whole(as_float(part)) for part in validation.split(_PART)]
-        score, place = torch.cat([score for score, _ in parts]), torch.cat([_greatest(heat) for _, heat in parts])
-        spread = place.std(correction=0).clamp(min=_TINY)
-        self.per_place.copy_(_PLACE_WEIGHT * score.std(correction=0) / spread)
+                score, place = self._whole(errors, distance), _greatest(pixels * self.per_pixel)
+                weight = _PLACE_WEIGHT * score.std(correction=0) / place.std(correction=0).clamp(min=_TINY)
+                self.per_place.copy_(weight * self.per_pixel)
 
 
 def fit_detector(model: Autoencoder, training: Tensor, validation: Tensor, components: int = 0) -> Detector:
@@ -143,7 +140,7 @@ def fit_detector(model: Autoencoder, training: Tensor, validation: Tensor, compo
 
 
 def _greatest(heat: Tensor) -> Tensor:
-    """The greatest value [n] of each map. A pooling, as some engines know only the maximum of older opsets."""
+    """The greatest value [n] of maps [n, 1, H, W]. A pooling, as some engines know only the maximum of older opsets."""
     return F.max_pool2d(heat, heat.shape[2:]).flatten()
 
 

@@ -94,7 +94,7 @@ def test_by_principal_components_a_small_defect_counts_in_the_score(trained: Tra
         usual, odd = scores(detector, trained.zeros), scores(detector, scratched(trained.zeros))
         return float(roc_auc_score(np.repeat([0, 1], [len(usual), len(odd)]), torch.cat([usual, odd])))
 
-    assert found(trained.keen) > max(0.97, found(trained.detector))
+    assert found(trained.keen) > max(0.9, found(trained.detector) + 0.2)
 
 
 def test_by_principal_components_the_map_is_sharper(trained: Trained) -> None:
@@ -166,7 +166,7 @@ class TestComponents:
         assert torch.equal(drawn, torch.rand(3))
         assert torch.equal(first.basis, Components.of(images, 10).basis)
 
-    @pytest.mark.parametrize(("images", "most", "count"), [(60, 256, 20), (300, 16, 16), (600, 256, 32), (2, 256, 1)])
+    @pytest.mark.parametrize(("images", "most", "count"), [(30, 256, 10), (300, 8, 8), (600, 256, 16), (2, 256, 1)])
     def test_there_are_at_most_so_many(self, images: int, most: int, count: int) -> None:
         pictures = torch.rand(images, 1, 16, 16, generator=torch.Generator().manual_seed(0))
         assert len(Components.of(pictures, most).basis) == count

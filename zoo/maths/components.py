@@ -17,7 +17,7 @@ from torch import Tensor, nn
 # much, and costs a quarter.
 _SIDE: Final = 64
 # The more components, the more noise they learn: at most one for so many numbers of an image, and for so many images.
-_NUMBERS, _IMAGES = 8, 3
+_NUMBERS, _IMAGES = 16, 3
 # How many directions more than components the randomised decomposition looks at.
 _OVERSAMPLED: Final = 32
 
@@ -25,35 +25,38 @@ _OVERSAMPLED: Final = 32
 class Components(nn.Module):
     """Images [n, C, H, W] in [0, 1] to the squared errors [n, 1, H, W] that their principal components leave.
 
-    `mean` [numbers] and `basis` [components, numbers] are of images with their pixels averaged, of which `kept`
-    [components] is the share that is restored.
+    `mean` [numbers] is that of images with their pixels averaged, and `basis` [components, numbers] has the components,
+    each by the root of the share of it that is restored, so that the graph has few operations.
     """
 
     mean: Tensor
     basis: Tensor
-    kept: Tensor
+    offset: Tensor
     pixel: Tensor
 
-    def __init__(self, image: Sequence[int], mean: Tensor, basis: Tensor, kept: Tensor) -> None:
+    def __init__(self, image: Sequence[int], mean: Tensor, basis: Tensor) -> None:
         super().__init__()
         self.factor = _factor(image)
         channels, height, width = image
         self.small = (channels, height // self.factor, width // self.factor)
         self.register_buffer("mean", mean)
         self.register_buffer("basis", basis)
-        self.register_buffer("kept", kept)
+        self.register_buffer("offset", -(basis @ mean))
         self.register_buffer("pixel", torch.ones(1, 1, self.factor, self.factor))
 
     def forward(self, image: Tensor) -> Tensor:
         """What is left of each image."""
-        rest = _averaged(image, self.factor).flatten(1) - self.mean
-        rest = rest - (F.linear(rest, self.basis) * self.kept) @ self.basis
-        errors = rest.unflatten(1, self.small).square().sum(1, keepdim=True)
+        x = _averaged(image, self.factor).flatten(1)
+        z = F.linear(x, self.basis, self.offset)
+        rest = x - F.linear(z, self.basis.T, self.mean)
+        errors = rest.unflatten(1, self.small).square()
+        if self.small[0] > 1:
+            errors = errors.sum(1, keepdim=True)
         return errors if self.factor == 1 else F.conv_transpose2d(errors, self.pixel, stride=self.factor)
 
     @classmethod
     def of(cls, images: Tensor, most: int) -> Self:
-        """Those of usual images [n, C, H, W] in [0, 1]: at most so many, and at least one."""
+        """Those of usual images [n, C, H, W] in [0, 1]: at most `most`, and at least one."""
         shape = images.shape[1:]
         rows = _averaged(images, _factor(shape)).flatten(1)
         count = max(1, min(most, rows.shape[1] // _NUMBERS, len(images) // _IMAGES))
@@ -63,8 +66,9 @@ class Components(nn.Module):
         variances = strengths[:count].square() / len(rows)
         noise = (rows.var(0, correction=0).sum() - variances.sum()).clamp(min=0) / max(1, rows.shape[1] - count)
         kept = (1 - noise / variances.clamp(min=torch.finfo().tiny)).clamp(min=0)
-        # As float16 holds them, so that they take half the room in a file.
-        return cls(shape, rows.mean(0), directions[:, :count].T.contiguous().half().float(), kept)
+        # As float16 holds it, so that it takes half the room in a file.
+        basis = (directions[:, :count] * kept.sqrt()).T.contiguous().half().float()
+        return cls(shape, rows.mean(0), basis)
 
 
 def _factor(image: Sequence[int]) -> int:
