@@ -1,6 +1,5 @@
 """What a detector is made from and where it goes: checked before minutes of training, and read."""
 
-import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Final
 
 from aae_zoo.export.detecting.pictures import NORMAL, Pictures, apart, check_enough, read
 from aae_zoo.runtime.errors import DatasetError, OutputError
-from aae_zoo.runtime.escapes import line
+from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.files import check_free
 from aae_zoo.runtime.ownership import BUNDLE, named
 from aae_zoo.zoo.recipe import DataSettings
@@ -85,7 +84,7 @@ def read_both(places: Places, data: DataSettings) -> tuple[Pictures, Pictures | 
 def left_out(pictures: Pictures) -> list[str]:
     """What of a folder is left out; why files cannot be read is listed on stderr."""
     for reason in list(pictures.failed.values())[:_LISTED]:
-        say(f"error: {reason}")
+        note(f"error: {reason}")
     root, found = pictures.root, []
     for files, why in ((pictures.failed, "unreadable"), (pictures.copies, "a copy of another one")):
         if files:
@@ -98,12 +97,7 @@ def _pictures(files: Collection[object]) -> str:
     return f"{len(files):,} picture{'s' * (len(files) > 1)}"
 
 
-def say(text: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(f"{line(text)}\n")
-
-
 def warn(warnings: Iterable[str]) -> None:
     """Each warning as a line on stderr."""
     for warning in warnings:
-        say(f"warning: {warning}")
+        note(f"warning: {warning}")

@@ -1,7 +1,6 @@
 """Anyone's own pictures: a folder of image files, or of one subfolder of them for each class."""
 
 import hashlib
-import sys
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
+from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, check_file, is_hidden, list_pictures, natural
 from aae_zoo.runtime.formats.pictures import picture_errors
 from aae_zoo.zoo.data.dataset import Dataset, places
@@ -94,8 +94,8 @@ def _without(failed: Mapping[Path, str], root: Path, paths: list[Path], images: 
     if len(failed) == count:
         raise DatasetError(f"none of the {count} pictures in {root} can be read: {reasons[0]}")
     for reason in reasons[:_LISTED]:
-        sys.stderr.write(f"error: {reason}\n")
-    sys.stderr.write(f"note: {len(failed)} of the {count} pictures in {root} cannot be read and are left out\n")
+        note(f"error: {reason}")
+    note(f"note: {len(failed)} of the {count} pictures in {root} cannot be read and are left out")
     return [path for path in paths if path not in failed], images[[path not in failed for path in paths]]
 
 
@@ -109,9 +109,9 @@ def _pictures(root: Path) -> list[Path]:
     if depths != {1} and depths != {2}:
         raise _wrong_depth(root, paths)
     if listing.left_out:
-        sys.stderr.write(f"note: in {root}, {listing.note}\n")
+        note(f"note: in {root}, {listing.note}")
     if depths == {2} and (empty := _empty_classes(root, {path.parent for path in paths})):
-        sys.stderr.write(f"note: {', '.join(empty)} in {root} hold no pictures and are not classes\n")
+        note(f"note: {', '.join(empty)} in {root} hold no pictures and are not classes")
     return paths
 
 
