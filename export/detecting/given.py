@@ -72,11 +72,14 @@ def read_both(places: Places, data: DataSettings) -> tuple[Pictures, Pictures | 
     odd = read(places.odd, data) if places.odd else None
     warnings = [*left_out(normal), *(left_out(odd) if odd else [])]
     if odd:
-        normal, odd, both = apart(normal, odd)
+        normal, odd, (ours, theirs) = apart(normal, odd)
         if not odd.files:
             raise DatasetError(f"every picture of {odd.root} is in {normal.root} too; give others as odd ones")
-        if both:
-            warnings.append(f"left out, as {normal.root} has the same: {_pictures(both)} of {odd.root}: {named(both)}")
+        if ours:
+            warnings.append(
+                f"left out, as both folders have the same: {_pictures(ours)}: {named(ours)} of {normal.root}, "
+                f"{named(theirs)} of {odd.root}"
+            )
     check_enough(normal, NORMAL)
     return normal, odd, warnings
 

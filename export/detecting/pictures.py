@@ -196,8 +196,8 @@ def as_dataset(pictures: Pictures, settings: DataSettings, held_out: int) -> Dat
     )
 
 
-def apart(normal: Pictures, odd: Pictures) -> tuple[Pictures, Pictures, list[str]]:
-    """Normal and odd pictures without those that are both, and the names of these in the odd ones' folder."""
+def apart(normal: Pictures, odd: Pictures) -> tuple[Pictures, Pictures, list[list[str]]]:
+    """Normal and odd pictures without those that are both, and the names of these in each of the two folders."""
     both = set(normal.digests) & set(odd.digests)
-    names = [odd.name(row) for row, digest in enumerate(odd.digests) if digest in both]
+    names = [[each.name(row) for row, digest in enumerate(each.digests) if digest in both] for each in (normal, odd)]
     return normal.without(odd), odd.without(normal), names

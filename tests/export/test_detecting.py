@@ -103,7 +103,8 @@ class TestPictures:
         assert not set(normal.digests) & set(odd.digests)
         assert not {"four.png", "broken.png"} & {path.name for path in normal.files}
         assert len(odd.files) == 39
-        assert [w for w in warnings if "has the same: 1 picture of" in w and "000.png" in w]
+        both = f"left out, as both folders have the same: 1 picture: four.png of {zeros}, 000.png of {fours}"
+        assert both in warnings
         assert [w for w in warnings if "as unreadable: 1 picture of" in w and "broken.png" in w]
         assert [w for w in warnings if "as a copy of another one: 2 pictures of" in w]
         assert [w for w in warnings if w.endswith("1 file is left out: 1 .txt")]
