@@ -84,7 +84,7 @@ def _facts(made: Detector) -> list[tuple[str, str]]:
             f"{counts['learned']:,} learned from, {counts['validation']:,} that set the limit, {counts['held_out']:,} "
             "held out",
         ),
-        ("left out", f"{counts['copies']:,} copies, {counts['unreadable']:,} that cannot be read"),
+        ("left out", f"copies: {counts['copies']:,}, unreadable: {counts['unreadable']:,}"),
         ("images", f"{manifest.image}, code of {manifest.latent} numbers"),
         ("training", f"{duration(made.seconds)}, seed {manifest.provenance['seed']}"),
     ]

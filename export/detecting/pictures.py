@@ -138,7 +138,7 @@ def read(root: Path, settings: DataSettings, besides: Path | None = None) -> Pic
     preparation = USUAL_PREPARATION._replace(fit=settings.fit, range=settings.range)
     pixels = read_pictures(paths, size, channels, preparation, failed)
     if len(failed) == len(paths):
-        raise DatasetError(f"none of the {len(paths)} pictures in {root} can be read: {next(iter(failed.values()))}")
+        raise DatasetError(f"none of the pictures in {root} ({len(paths)}) can be read: {next(iter(failed.values()))}")
     rows: dict[str, int] = {}
     copies = []
     for row, path in enumerate(paths):

@@ -56,8 +56,8 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
     train, test = paths[:first], paths[first:]
     if min(len(train), len(test)) < 2:
         raise DatasetError(
-            f"of the {len(paths)} pictures in {root}, {len(test)} are in the test set, which takes about "
-            "a tenth of them, expected 2 or more; give more pictures"
+            f"the test set takes about a tenth of the pictures in {root}, {len(test)} of {len(paths)}, expected 2 or "
+            "more; give more pictures"
         )
     classes = sorted({_class(path) for path in paths if path.parent != root}, key=natural)
     train_images, test_images = images[:first], images[first:]
@@ -92,10 +92,10 @@ def _without(failed: Mapping[Path, str], root: Path, paths: list[Path], images: 
         return paths, images
     reasons, count = list(failed.values()), len({*paths, *failed})
     if len(failed) == count:
-        raise DatasetError(f"none of the {count} pictures in {root} can be read: {reasons[0]}")
+        raise DatasetError(f"none of the pictures in {root} ({count}) can be read: {reasons[0]}")
     for reason in reasons[:_LISTED]:
         note(f"error: {reason}")
-    note(f"note: {len(failed)} of the {count} pictures in {root} cannot be read and are left out")
+    note(f"note: left out, as unreadable: {len(failed)} of the {count} pictures in {root}")
     return [path for path in paths if path not in failed], images[[path not in failed for path in paths]]
 
 
@@ -111,7 +111,8 @@ def _pictures(root: Path) -> list[Path]:
     if listing.left_out:
         note(f"note: in {root}, {listing.note}")
     if depths == {2} and (empty := _empty_classes(root, {path.parent for path in paths})):
-        note(f"note: {', '.join(empty)} in {root} hold no pictures and are not classes")
+        said = "holds no pictures and is no class" if len(empty) == 1 else "hold no pictures and are no classes"
+        note(f"note: {', '.join(empty)} in {root} {said}")
     return paths
 
 

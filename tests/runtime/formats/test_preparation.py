@@ -204,7 +204,7 @@ class TestFolders:
     def test_nothing_can_be_read(self, mac: Path, model: Model) -> None:
         for path in mac.glob("img?*.png"):
             path.write_bytes(b"")
-        with pytest.raises(InvalidInput, match="none of the 10 pictures in .* can be read: .*img1.png cannot be"):
+        with pytest.raises(InvalidInput, match=r"none of the pictures in .* \(10\) can be read: .*img1.png cannot be"):
             model.read_images(mac)
 
     def test_one_folder_too_high(self, tmp_path: Path, refused: Callable[..., str]) -> None:
@@ -228,7 +228,7 @@ class TestFolders:
         for name in ("dogs", "@eaDir", ".cache"):
             (tmp_path / name).mkdir()
         assert load_dataset("mine", tmp_path, size=8, channels=1).label_names == ("2", "10")
-        assert capsys.readouterr().err == f"note: dogs in {tmp_path} hold no pictures and are not classes\n"
+        assert capsys.readouterr().err == f"note: dogs in {tmp_path} holds no pictures and is no class\n"
 
 
 def run(*arguments: str | Path) -> str:
