@@ -95,11 +95,22 @@ class TestGrounds:
 
     @pytest.mark.parametrize(
         ("how", "message"),
-        [({"invert": "maybe"}, "expected auto, yes or no"), ({"range": (9, 3)}, "the smaller one first")],
+        [
+            ({"invert": "maybe"}, "expected auto, yes or no"),
+            *[
+                ({"range": no}, "the smaller one first")
+                for no in ((9, 3), [1], (0, 1, 2), (0, 9.5), {0: 1, 9: 2}, "09", 9)
+            ],
+        ],
     )
     def test_options_that_are_none(self, model: Model, how: Any, message: str) -> None:
         with pytest.raises(InvalidInput, match=message):
             model.encode(inputs.PLAIN[None], **how)
+
+    @pytest.mark.parametrize("pair", [[0, 4095], np.array([0, 4095], np.uint16), range(0, 8190, 4095)])
+    def test_any_pair_of_whole_numbers_is_a_range(self, model: Model, pair: Any) -> None:
+        images = 16 * inputs.PLAIN[None].astype(np.uint16)
+        assert np.array_equal(model.encode(images, range=pair), model.encode(images, range=(0, 4095)))
 
     def test_ranges_in_words(self) -> None:
         assert parse_range("0..4095") == (0, 4095)
