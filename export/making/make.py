@@ -135,7 +135,7 @@ def _is_exported(places: Places) -> bool:
     """Whether the run's bundle stands already, and only the page is missing: then the process was killed between."""
     try:
         bundle, run = open_bundle(places.out), Run.open(places.run)
-    except (InvalidBundle, CheckpointError):
+    except (InvalidBundle, CheckpointError, OSError):
         return False
     return bundle.manifest.provenance.get("recipe") == run.recipe.to_toml() and not places.page.exists()
 
