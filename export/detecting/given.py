@@ -9,11 +9,9 @@ from aae_zoo.export.detecting.pictures import NORMAL, Pictures, apart, check_eno
 from aae_zoo.runtime.errors import DatasetError, OutputError
 from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.files import check_free
-from aae_zoo.runtime.ownership import BUNDLE, named
+from aae_zoo.runtime.ownership import BUNDLE, PAGE, named
 from aae_zoo.zoo.recipe import DataSettings
 
-# What the page's folder is marked as.
-PAGE: Final = "page"
 _LISTED: Final = 20
 
 
