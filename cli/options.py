@@ -154,10 +154,12 @@ class Reader:
 
 def _check_output(output: str | None, given: Mapping[str, object], *, force: bool) -> None:
     """Refuse, before anything is computed, an output that would write over what is not ours."""
+    from aae_zoo.runtime.files import output_errors
     from aae_zoo.runtime.ownership import check_file
 
     if output not in (None, "-"):
-        check_file(Path(output), [path for path in given.values() if isinstance(path, Path)], force=force)
+        with output_errors(Path(output)):
+            check_file(Path(output), [path for path in given.values() if isinstance(path, Path)], force=force)
 
 
 def _view(output: str, *, show: bool, open_: bool) -> Callable[[], None]:

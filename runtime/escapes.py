@@ -1,6 +1,7 @@
 """Texts that others wrote, each escaped for where it goes: there it says what it says, and does nothing else."""
 
 import re
+import sys
 from typing import Final
 
 # What would control a terminal, end a line, turn text round, or is not a character: a regular expression of JSON
@@ -21,6 +22,11 @@ def is_line(text: str) -> bool:
 def line(text: str) -> str:
     r"""One line for a terminal: what would control it, end the line or turn text round is written as \x1b and so on."""
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def note(text: str) -> None:
+    """Write one line on stderr, whatever is in it."""
+    sys.stderr.write(f"{line(text)}\n")
 
 
 def words_of(said: BaseException | str) -> str:

@@ -134,8 +134,13 @@ def check_free(path: Path, kind: str | None) -> None:
     """Refuse a place where something stands: all but an empty folder, or what aae-zoo wrote as a `kind`.
 
     Raises:
-        OutputError: with what stands in the way.
+        OutputError: with what stands in the way, or why that cannot be known.
     """
+    with output_errors(path):
+        _check_free(path, kind)
+
+
+def _check_free(path: Path, kind: str | None) -> None:
     if path.is_symlink():
         raise OutputError(f"{path} is a link, expected a folder; give the folder that it leads to, or another output")
     if _is_around_us(path):

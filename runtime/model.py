@@ -501,15 +501,15 @@ class Model:
 
     @property
     def _kept(self) -> "KeptCodes":
-        from aae_zoo.runtime.latent.drift import check_enough  # as in `drift`
+        from aae_zoo.runtime.latent.drift import FEWEST  # as in `drift`
 
         kept = self._engine.kept_codes
-        if kept is None:
+        count = len(kept.parts["z"]) if kept else 0
+        if kept is None or count < FEWEST:
             raise InvalidInput(
-                f"{self.name} keeps no codes to compare with; give the pictures that new ones should look like: "
-                f"aae-zoo drift {self.name} NEW --reference OLD"
+                f"{self.name} keeps {count or 'no'} codes to compare with, expected {FEWEST} or more; give the "
+                f"pictures that new ones should look like: aae-zoo drift {self.name} NEW --reference OLD"
             )
-        check_enough(len(kept.parts["z"]), "codes in its bundle")
         return kept
 
     def _sample(self, given: Any, what: str, seed: int, **how: Unpack[How]) -> "Sample":

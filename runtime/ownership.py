@@ -23,6 +23,7 @@ SOFTWARE: Final = "aae-zoo"
 # Kinds of folders that more than one part of the project writes or looks at.
 BUNDLE: Final = "bundle"
 SITE: Final = "site"
+PAGE: Final = "page"
 _MANIFEST: Final = "manifest.json"
 # A bundle's signature is over its manifest, which therefore cannot name it.
 _SIGNATURE: Final = "model.sig"

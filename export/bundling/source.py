@@ -1,7 +1,6 @@
 """What a bundle is made from: networks with their weights rounded, and the data that they are measured on."""
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from aae_zoo.export.bundling.graphs import fold_normalisations, round_weights
 from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, DetectorLimits
 from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.errors import DatasetError
+from aae_zoo.runtime.escapes import note
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.loading import load_data, validation_images, with_attributes
@@ -163,4 +163,4 @@ def _labels(recipe: Recipe, dataset: Dataset, classes: int) -> tuple[str, ...]:
 
 def say(what: str) -> None:
     """Say on stderr what is being done: an export takes half a minute."""
-    sys.stderr.write(f"export: {what}\n")
+    note(f"export: {what}")

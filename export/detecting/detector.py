@@ -8,12 +8,13 @@ from typing import Final
 from aae_zoo.export.bundling.anomaly import Odd
 from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.export.detecting.findings import Detector, Scored, doubts, learned_nothing
-from aae_zoo.export.detecting.given import Places, read_both, say, warn
+from aae_zoo.export.detecting.given import Places, read_both, warn
 from aae_zoo.export.detecting.page import write_page
 from aae_zoo.export.detecting.pictures import Pictures, as_dataset, find, kept, look
 from aae_zoo.export.detecting.promise import check_share
 from aae_zoo.export.detecting.training import train_or_go_on
 from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, ImageShape, Manifest
+from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.model import load
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.recipe import Recipe, load_recipe, plain
@@ -92,14 +93,14 @@ def _say_beforehand(recipe: Recipe, dataset: Dataset, run: Path) -> None:
     """What will be done; training says how long that takes."""
     known, held_out = len(dataset.train_images), len(dataset.test_images)
     validation = recipe.data.validation_count(known)
-    say(
+    note(
         f"{known + held_out:,} pictures as {ImageShape(*dataset.image_shape)}: {known - validation:,} to learn from, "
         f"{validation:,} to set the limit, {held_out:,} held out to measure it"
     )
     if (run / "run.json").exists():
-        say(f"the training in {run} has ended already")
+        note(f"the training in {run} has ended already")
         return
-    say("after the training, the proof of its graphs takes half a minute")
+    note("after the training, the proof of its graphs takes half a minute")
 
 
 def _findings(

@@ -1,6 +1,5 @@
 """What a detector is made from and where it goes: checked before minutes of training, and read."""
 
-import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,11 @@ from typing import Final
 
 from aae_zoo.export.detecting.pictures import NORMAL, Pictures, apart, check_enough, read
 from aae_zoo.runtime.errors import DatasetError, OutputError
-from aae_zoo.runtime.escapes import line
+from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.files import check_free
-from aae_zoo.runtime.ownership import BUNDLE, named
+from aae_zoo.runtime.ownership import BUNDLE, PAGE, named
 from aae_zoo.zoo.recipe import DataSettings
 
-# What the page's folder is marked as.
-PAGE: Final = "page"
 _LISTED: Final = 20
 
 
@@ -73,11 +70,14 @@ def read_both(places: Places, data: DataSettings) -> tuple[Pictures, Pictures | 
     odd = read(places.odd, data) if places.odd else None
     warnings = [*left_out(normal), *(left_out(odd) if odd else [])]
     if odd:
-        normal, odd, both = apart(normal, odd)
+        normal, odd, (ours, theirs) = apart(normal, odd)
         if not odd.files:
             raise DatasetError(f"every picture of {odd.root} is in {normal.root} too; give others as odd ones")
-        if both:
-            warnings.append(f"left out, as {normal.root} has the same: {_pictures(both)} of {odd.root}: {named(both)}")
+        if ours:
+            warnings.append(
+                f"left out, as both folders have the same: {_pictures(ours)}: {named(ours)} of {normal.root}, "
+                f"{named(theirs)} of {odd.root}"
+            )
     check_enough(normal, NORMAL)
     return normal, odd, warnings
 
@@ -85,7 +85,7 @@ def read_both(places: Places, data: DataSettings) -> tuple[Pictures, Pictures | 
 def left_out(pictures: Pictures) -> list[str]:
     """What of a folder is left out; why files cannot be read is listed on stderr."""
     for reason in list(pictures.failed.values())[:_LISTED]:
-        say(f"error: {reason}")
+        note(f"error: {reason}")
     root, found = pictures.root, []
     for files, why in ((pictures.failed, "unreadable"), (pictures.copies, "a copy of another one")):
         if files:
@@ -98,12 +98,7 @@ def _pictures(files: Collection[object]) -> str:
     return f"{len(files):,} picture{'s' * (len(files) > 1)}"
 
 
-def say(text: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(f"{line(text)}\n")
-
-
 def warn(warnings: Iterable[str]) -> None:
     """Each warning as a line on stderr."""
     for warning in warnings:
-        say(f"warning: {warning}")
+        note(f"warning: {warning}")

@@ -6,12 +6,12 @@ from typing import Final
 import numpy as np
 
 from aae_zoo.export.detecting.findings import Detector, Figures, Scored
-from aae_zoo.export.detecting.given import PAGE
 from aae_zoo.export.detecting.pictures import Pictures
 from aae_zoo.export.detecting.promise import CONFIDENCE, percent
 from aae_zoo.export.pages.report import Card, Report, Section, thumbnail, write_report
 from aae_zoo.runtime.drawing.maps import Maps
 from aae_zoo.runtime.model import Model
+from aae_zoo.runtime.ownership import PAGE
 from aae_zoo.runtime.store.catalogue import as_name
 from aae_zoo.zoo.training.trainer import duration
 
@@ -84,7 +84,7 @@ def _facts(made: Detector) -> list[tuple[str, str]]:
             f"{counts['learned']:,} learned from, {counts['validation']:,} that set the limit, {counts['held_out']:,} "
             "held out",
         ),
-        ("left out", f"{counts['copies']:,} copies, {counts['unreadable']:,} that cannot be read"),
+        ("left out", f"copies: {counts['copies']:,}, unreadable: {counts['unreadable']:,}"),
         ("images", f"{manifest.image}, code of {manifest.latent} numbers"),
         ("training", f"{duration(made.seconds)}, seed {manifest.provenance['seed']}"),
     ]

@@ -138,7 +138,7 @@ def read(root: Path, settings: DataSettings, besides: Path | None = None) -> Pic
     preparation = USUAL_PREPARATION._replace(fit=settings.fit, range=settings.range)
     pixels = read_pictures(paths, size, channels, preparation, failed)
     if len(failed) == len(paths):
-        raise DatasetError(f"none of the {len(paths)} pictures in {root} can be read: {next(iter(failed.values()))}")
+        raise DatasetError(f"none of the pictures in {root} ({len(paths)}) can be read: {next(iter(failed.values()))}")
     rows: dict[str, int] = {}
     copies = []
     for row, path in enumerate(paths):
@@ -196,8 +196,8 @@ def as_dataset(pictures: Pictures, settings: DataSettings, held_out: int) -> Dat
     )
 
 
-def apart(normal: Pictures, odd: Pictures) -> tuple[Pictures, Pictures, list[str]]:
-    """Normal and odd pictures without those that are both, and the names of these in the odd ones' folder."""
+def apart(normal: Pictures, odd: Pictures) -> tuple[Pictures, Pictures, list[list[str]]]:
+    """Normal and odd pictures without those that are both, and the names of these in each of the two folders."""
     both = set(normal.digests) & set(odd.digests)
-    names = [odd.name(row) for row, digest in enumerate(odd.digests) if digest in both]
+    names = [[each.name(row) for row, digest in enumerate(each.digests) if digest in both] for each in (normal, odd)]
     return normal.without(odd), odd.without(normal), names

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aae_zoo.export.bundling.bundle import export_bundle
-from aae_zoo.export.detecting.given import Places, left_out, say, warn
+from aae_zoo.export.detecting.given import Places, left_out, warn
 from aae_zoo.export.detecting.pictures import Need, Pictures, as_dataset, check_enough, find, look, read
 from aae_zoo.export.detecting.training import train_or_go_on
 from aae_zoo.export.pages.explore import explore
@@ -17,6 +17,7 @@ from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import ImageShape, Manifest
 from aae_zoo.runtime.errors import CheckpointError, InvalidBundle, MissingBackend
+from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.ownership import SITE
 from aae_zoo.runtime.store.catalogue import as_name
 from aae_zoo.zoo.data.dataset import Dataset
@@ -134,7 +135,7 @@ def _is_exported(places: Places) -> bool:
     """Whether the run's bundle stands already, and only the page is missing: then the process was killed between."""
     try:
         bundle, run = open_bundle(places.out), Run.open(places.run)
-    except (InvalidBundle, CheckpointError):
+    except (InvalidBundle, CheckpointError, OSError):
         return False
     return bundle.manifest.provenance.get("recipe") == run.recipe.to_toml() and not places.page.exists()
 
@@ -164,14 +165,14 @@ def _count(found: Pictures, dataset: Dataset, recipe: Recipe) -> dict[str, int]:
 def _say_beforehand(counts: dict[str, int], dataset: Dataset, run: Path) -> None:
     """What will be done; training says how long that takes."""
     learned, validation, held_out = counts["learned"], counts["validation"], counts["held_out"]
-    say(
+    note(
         f"{learned + validation + held_out:,} pictures as {ImageShape(*dataset.image_shape)}: {learned:,} to learn "
         f"from, {validation:,} to watch it with, {held_out:,} held out to measure it"
     )
     if (run / "run.json").exists():
-        say(f"the training in {run} has ended already")
+        note(f"the training in {run} has ended already")
     else:
-        say("after the training, the proof of its graphs and the page take a minute or two")
+        note("after the training, the proof of its graphs and the page take a minute or two")
 
 
 def lines(made: Made) -> list[str]:

@@ -23,7 +23,7 @@ from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file
-from aae_zoo.runtime.ownership import BUNDLE, MARK, SITE, mark, named, parse_proof, proof
+from aae_zoo.runtime.ownership import BUNDLE, MARK, PAGE, SITE, mark, named, parse_proof, proof
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
 from aae_zoo.runtime.store.hub import check_timeouts, endpoint, hub_errors
 
@@ -88,7 +88,7 @@ def publish_space(folder: Path, repository: str, how: How) -> Published:
     """
     readme = folder / "README.md"
     if not readme.is_file() or 'sdk: "static"' not in readme.read_text("utf-8").splitlines():
-        raise InvalidInput(f"{folder} is not a folder of pages; write one with aae-zoo explore NAME -o {folder}")
+        raise _no_pages(folder)
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     files.pop(MARK, None)
     with tempfile.TemporaryDirectory() as scratch:
@@ -96,6 +96,18 @@ def publish_space(folder: Path, repository: str, how: How) -> Published:
         published.write_text(mark(SITE, {name: _hashes(path)[0] for name, path in files.items()}), "utf-8")
         files[MARK] = published
         return publish_files(repository, files, "Pages that decode in the browser", how, kind="space")
+
+
+def _no_pages(folder: Path) -> InvalidInput:
+    """Why what is in a folder is not published as pages, and what can be done."""
+    try:
+        parse_proof((folder / MARK).read_bytes(), PAGE)
+    except (OSError, ValueError):
+        return InvalidInput(f"{folder} is not a folder of pages; write one with aae-zoo explore NAME -o {folder}")
+    return InvalidInput(
+        f"{folder} is the page of a detector, which shows your pictures and is not for the Hub; send its index.html to "
+        "whom you like, or publish what aae-zoo explore BUNDLE -o SITE writes"
+    )
 
 
 def publish_all(folder: Path, namespace: str | None, how: How) -> Iterator[Published]:

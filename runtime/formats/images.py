@@ -261,7 +261,8 @@ def _read_folder(folder: Path, plan: Plan, *, strict: bool, pick: Pick | None) -
         again = lambda number: read_original(folder / names[number], plan)  # noqa: E731 - as of one picture
         return from_pixels(pixels[: len(names)], names, failed, listing.note, again)
     if failed:
-        raise InvalidInput(f"none of the {len(failed)} pictures in {folder} can be read: {next(iter(failed.values()))}")
+        why = next(iter(failed.values()))
+        raise InvalidInput(f"none of the pictures in {folder} ({len(failed)}) can be read: {why}")
     raise InvalidInput(f"the folder {folder} holds no picture, {_what_it_holds(folder, listing)}")
 
 

@@ -1,8 +1,9 @@
 """How what users give becomes images of a model: what the model's manifest says of pictures, and what users ask for."""
 
+import operator
 import warnings
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self, TypedDict, cast, get_args
+from typing import Any, Final, Literal, Self, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +51,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.invert is not None and self.invert not in get_args(Invert):
             raise InvalidInput(f"invert is {self.invert!r}, expected auto, yes or no")
-        if self.range is not None and not _is_range(self.range):
-            raise InvalidInput(f"range is {self.range!r}, expected two whole numbers, the smaller one first: (0, 4095)")
+        if self.range is not None:
+            object.__setattr__(self, "range", _pair(self.range))
 
     @classmethod
     def of(cls, manifest: Manifest, how: How) -> Self:
@@ -132,6 +133,12 @@ class Names:
         return self._name or f"image {self._first + number}"
 
 
-def _is_range(value: object) -> bool:
-    pair = cast(tuple[Any, ...], value)
-    return isinstance(value, tuple) and len(pair) == 2 and all(type(v) is int for v in pair) and 0 <= pair[0] < pair[1]
+def _pair(value: Any) -> tuple[int, int]:
+    """A range as a pair of Python's integers, whatever pair of whole numbers it is given as."""
+    try:
+        low, high = map(operator.index, value)
+    except (TypeError, ValueError):  # no pair, or not of whole numbers
+        low = high = 0
+    if isinstance(value, str | bytes | set | dict) or not 0 <= low < high:
+        raise InvalidInput(f"range is {value!r}, expected two whole numbers, the smaller one first: (0, 4095)")
+    return low, high

@@ -80,7 +80,8 @@ def add_sample(app: FastAPI, service: Service) -> None:
 
     def known_label(label: str | None) -> str | None:
         if label is not None and label not in manifest.labels:
-            raise ValueError(f"no label of {manifest.name}, which has {', '.join(manifest.labels)}")
+            expected = f"one of {', '.join(manifest.labels)}" if manifest.labels else "none"
+            raise ValueError(f"{manifest.name} has no label {label[:80]!r}, expected {expected}")
         return label
 
     @app.get("/sample", response_class=Response, responses={**refusals.LIMITED, **_IMAGES})

@@ -83,6 +83,8 @@ async def _request(_: Request, error: Exception) -> Response:
     if first.get("type") == "json_invalid":  # FastAPI keeps what is wrong apart from its message
         *_, place = first["loc"]
         return refusal(f"the body cannot be read as JSON ({first['ctx']['error']}, at {place})", 422)
+    if first.get("type") == "value_error":  # what our own checks say, which is a sentence already
+        return refusal(str(first["ctx"]["error"]), 422)
     where = ".".join(str(step)[:80] for step in first.get("loc", ())) or "body"
     found = reprlib.repr(first.get("input"))[:80]
     is_object = first.get("type") in ("model_type", "model_attributes_type")  # pydantic would name our classes

@@ -27,6 +27,30 @@ def test_a_picture_that_aae_zoo_wrote_is_replaced(aae_zoo: AaeZoo, tmp_path: Pat
     assert output.read_bytes() != first
 
 
+LONG = 300 * "a"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sample", "-o", f"{LONG}.png"),
+        ("sample", "-o", f"{LONG}/"),
+        ("sample", "-o", f"{LONG}/x.npy"),
+        ("explore", "digits-gauss", "-o", LONG),
+        ("detector", "pictures", "-o", LONG),
+        ("make", "pictures", "-o", LONG),
+        ("train", "digits-gauss", "--out", LONG),
+        ("data", "avatars", "-o", LONG),
+    ],
+)
+def test_a_name_that_is_too_long(command: tuple[str, ...], refused: Callable[..., str]) -> None:
+    message = refused(*command)
+    assert message.startswith(f"error: cannot write {LONG}")
+    assert message.endswith(
+        ": File name too long; give an output in a folder that exists, is writable and has free space\n"
+    )
+
+
 def somebodys_png(path: Path) -> None:
     Image.new("L", (9, 9), 7).save(path)
 

@@ -5,13 +5,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import AaeZoo
 from hub.server import Hub
 from programs import NODE_MODULES
 
 from aae_zoo.export.pages.explore import explore
-from aae_zoo.runtime.ownership import MARK
+from aae_zoo.export.pages.report import Report, write_report
+from aae_zoo.runtime.ownership import MARK, PAGE
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")  # of what the Hub's client calls
 
@@ -64,6 +66,15 @@ def test_what_somebody_else_has_in_a_space_stays_and_pages_that_one_edited_are_p
 def test_a_bundle_is_no_folder_of_pages(hub: Hub, refused: Callable[..., str], small_bundle: Path) -> None:
     said = refused("publish", small_bundle, "--space", "--repo", "org/pages")
     assert "write one with aae-zoo explore" in said
+    assert hub.asked() == []
+
+
+def test_a_detectors_page_is_no_folder_of_pages(hub: Hub, refused: Callable[..., str], tmp_path: Path) -> None:
+    report = Report("", "", [], [], {"normal": np.ones(3, np.float32)}, 1.0, [], [])
+    write_report(report, tmp_path / "mine-page", PAGE, replace=False)
+    said = refused("publish", tmp_path / "mine-page", "--space", "--repo", "org/pages")
+    assert said.startswith(f"error: {tmp_path / 'mine-page'} is the page of a detector, which shows your pictures")
+    assert "send its index.html to whom you like, or publish what aae-zoo explore BUNDLE -o SITE writes" in said
     assert hub.asked() == []
 
 

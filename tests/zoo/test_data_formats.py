@@ -377,7 +377,7 @@ class TestFolder:
         assert found.md5s == whole.md5s
         first, second = capsys.readouterr().err.splitlines()
         assert first.startswith(f"error: {tmp_path / 'cats' / 'bad.jpg'} cannot be read as a picture (")
-        assert second == f"note: 1 of the 61 pictures in {tmp_path} cannot be read and are left out"
+        assert second == f"note: left out, as unreadable: 1 of the 61 pictures in {tmp_path}"
 
     def test_classes_are_called_as_people_type_them(self, pictures: Path, tmp_path: Path) -> None:
         """As letters of one character, where macOS names a folder with a letter and its accent apart."""
@@ -400,13 +400,13 @@ class TestFolder:
         gone, pipe, note = capsys.readouterr().err.splitlines()
         assert gone.startswith(f"error: there is no file {tmp_path / 'cats' / 'gone.jpg'}")
         assert pipe.startswith(f"error: {tmp_path / 'dogs' / 'pipe.png'} is a pipe or a device")
-        assert note == f"note: 2 of the 62 pictures in {tmp_path} cannot be read and are left out"
+        assert note == f"note: left out, as unreadable: 2 of the 62 pictures in {tmp_path}"
 
     def test_damaged_pictures_alone(self, tmp_path: Path, refused: Callable[..., str]) -> None:
         for number in range(30):
             (tmp_path / f"{number}.png").write_bytes(b"no picture")
         message = refused("train", "folder-gauss", "--data", tmp_path, "--out", tmp_path / "run")
-        assert f"none of the 30 pictures in {tmp_path} can be read: " in message
+        assert f"none of the pictures in {tmp_path} (30) can be read: " in message
         assert "cannot be read as a picture (" in message
 
     @pytest.mark.parametrize("place", ["top.png", "cats/kittens/deep.png"])
@@ -421,7 +421,7 @@ class TestFolder:
     def test_too_few_pictures(self, pictures: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
         Image.new("L", (9, 9)).save(tmp_path / "one.png")
         message = refused("train", "folder-gauss", "--data", tmp_path, "--out", tmp_path / "run")
-        assert "of the 1 pictures in" in message
+        assert f"a tenth of the pictures in {tmp_path}, 0 of 1, expected 2 or more" in message
         whole = ["--set", "training.steps=0", "--set", "training.batch=64"]
         message = refused("train", "folder-gauss", "--data", pictures, "--out", tmp_path / "run", *whole)
         assert "too few for a batch of 64; set data.validation or training.batch lower" in message

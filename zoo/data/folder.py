@@ -1,7 +1,6 @@
 """Anyone's own pictures: a folder of image files, or of one subfolder of them for each class."""
 
 import hashlib
-import sys
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
+from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, check_file, is_hidden, list_pictures, natural
 from aae_zoo.runtime.formats.pictures import picture_errors
 from aae_zoo.zoo.data.dataset import Dataset, places
@@ -56,8 +56,8 @@ def load_pictures(root: Path, settings: DataSettings) -> Dataset:
     train, test = paths[:first], paths[first:]
     if min(len(train), len(test)) < 2:
         raise DatasetError(
-            f"of the {len(paths)} pictures in {root}, {len(test)} are in the test set, which takes about "
-            "a tenth of them, expected 2 or more; give more pictures"
+            f"the test set takes about a tenth of the pictures in {root}, {len(test)} of {len(paths)}, expected 2 or "
+            "more; give more pictures"
         )
     classes = sorted({_class(path) for path in paths if path.parent != root}, key=natural)
     train_images, test_images = images[:first], images[first:]
@@ -92,10 +92,10 @@ def _without(failed: Mapping[Path, str], root: Path, paths: list[Path], images: 
         return paths, images
     reasons, count = list(failed.values()), len({*paths, *failed})
     if len(failed) == count:
-        raise DatasetError(f"none of the {count} pictures in {root} can be read: {reasons[0]}")
+        raise DatasetError(f"none of the pictures in {root} ({count}) can be read: {reasons[0]}")
     for reason in reasons[:_LISTED]:
-        sys.stderr.write(f"error: {reason}\n")
-    sys.stderr.write(f"note: {len(failed)} of the {count} pictures in {root} cannot be read and are left out\n")
+        note(f"error: {reason}")
+    note(f"note: left out, as unreadable: {len(failed)} of the {count} pictures in {root}")
     return [path for path in paths if path not in failed], images[[path not in failed for path in paths]]
 
 
@@ -109,9 +109,10 @@ def _pictures(root: Path) -> list[Path]:
     if depths != {1} and depths != {2}:
         raise _wrong_depth(root, paths)
     if listing.left_out:
-        sys.stderr.write(f"note: in {root}, {listing.note}\n")
+        note(f"note: in {root}, {listing.note}")
     if depths == {2} and (empty := _empty_classes(root, {path.parent for path in paths})):
-        sys.stderr.write(f"note: {', '.join(empty)} in {root} hold no pictures and are not classes\n")
+        said = "holds no pictures and is no class" if len(empty) == 1 else "hold no pictures and are no classes"
+        note(f"note: {', '.join(empty)} in {root} {said}")
     return paths
 
 

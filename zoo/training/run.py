@@ -80,8 +80,8 @@ class Run:
         Raises:
             OutputError: another process trains into it, or it cannot be made.
         """
-        made = not self.folder.exists()
         with output_errors(self.folder):
+            made = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with self._locked():

@@ -19,6 +19,8 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 ANY: Final = "*"
 # A site as browsers name it: what is written in another way would never be the Origin of a request.
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\sA-Z]+|null|\*")
+# A Host as a whole (RFC 9110, section 7.2), so that nobody reads another name in it than is looked at here.
+_HOST: Final = re.compile(r"(\[[^][\s/?#@\\]+\]|[^][\s/?#@\\:]+)(:[0-9]*)?")
 
 
 def check_names(hosts: Collection[str], origins: Collection[str]) -> None:
@@ -55,7 +57,7 @@ class Hosts:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if refused := self._refusal(headers.get("host", ""), headers.get("origin"), scope):
+        if refused := self._refusal(headers, scope):
             status, error = refused
             await refusal(error, status, {"Connection": "close"})(scope, receive, send)
         elif scope["method"] == "HEAD":
@@ -65,21 +67,40 @@ class Hosts:
         else:
             await self.app(scope, receive, send)
 
-    def _refusal(self, host: str, origin: str | None, scope: Scope) -> tuple[int, str] | None:
-        if not host and ANY not in self._hosts:
-            return (
-                400,
-                "the request has no Host, expected a name of this service; send one, or serve with --allow-host '*'",
-            )
+    def _refusal(self, headers: Headers, scope: Scope) -> tuple[int, str] | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if error := _malformed(headers) or self._of_another_host(host, scope):
+            return 400, error
+        error = self._of_another_page(origin, host)
+        return (403, error) if error else None
+
+    def _of_another_host(self, host: str, scope: Scope) -> str | None:
         name, own = _bare(host.lower()), str((scope.get("server") or ("",))[0])
-        if ANY not in self._hosts and name not in self._hosts and name != own:
-            return (
-                400,
-                f"the Host is {host[:80]!r}, expected a name of this service; serve with --allow-host {name[:80]}",
-            )
-        if origin is None or {origin, ANY} & self._origins or origin.lower().partition("://")[2] == host.lower():
+        if ANY in self._hosts or name in self._hosts or (name and name == own):
             return None
-        return 403, f"the Origin is {origin[:80]!r}, expected this service's own; serve with --cors {origin[:80]}"
+        if not host:
+            return "the request has no Host, expected a name of this service; send one, or serve with --allow-host '*'"
+        return f"the Host is {host[:80]!r}, expected a name of this service; serve with --allow-host {name[:80]}"
+
+    def _of_another_page(self, origin: str | None, host: str) -> str | None:
+        if origin is None or {origin, ANY} & self._origins:
+            return None
+        if host and origin.lower().partition("://")[2] == host.lower():
+            return None
+        if not _ORIGIN.fullmatch(origin):
+            return f"the Origin is {origin[:80]!r}, expected this service's own, or a site such as https://example.org"
+        return f"the Origin is {origin[:80]!r}, expected this service's own; serve with --cors {origin[:80]}"
+
+
+def _malformed(headers: Headers) -> str | None:
+    """What is wrong with lines that tell who asks, whoever it is: others may read them in another way."""
+    for name in ("Host", "Origin"):
+        if (lines := len(headers.getlist(name))) > 1:
+            return f"the request has {lines} lines of {name}, expected one"
+    host = headers.get("host", "")
+    if host and not _HOST.fullmatch(host):
+        return f"the Host is {host[:80]!r}, expected a name or an address, with a port or without: localhost:8000"
+    return None
 
 
 def _bare(host: str) -> str:

@@ -172,7 +172,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "empty": (lambda folder: folder, "holds no pictures, expected files with the suffixes .png, "),
     "few": (lambda folder: write(folder, 49), "there are 49 pictures in "),
     "the same": (same, "are all the same, expected 50 or more that differ"),
-    "broken": (broken, "none of the 1 pictures in "),
+    "broken": (broken, "none of the pictures in "),
 }
 
 

@@ -102,11 +102,13 @@ def allowed(content: bytes) -> int:
 
 
 ONE = tensor([1], "one")
-HUGE = tensor([16384, 16384], "huge")
+# ONNX Runtime 1.32 folds what has at most 1 GiB, as all that is made of this has: Pad makes twice as many rows and
+# columns, Range numbers of 8 bytes. Of "size" and "multiplied" below it folds nothing, whatever their size.
+HUGE = tensor([8000, 8000], "huge")
 
 
 def sizes_from(source: str) -> Iterator[NodeProto]:
-    """A large size that no constant names: 16,384 squared from one of the ways to tell a shape."""
+    """A large size that no constant names: 8,000 squared from one of the ways to tell a shape."""
     if source == "reshaped":
         yield node("Reshape", ["u", "huge"], "r")
         yield node("Shape", ["r"], "size")
@@ -168,9 +170,9 @@ TENSORS = (
     ONE,
     HUGE,
     tensor(np.ones((1, 1), np.float32), "one_row"),
-    tensor(np.int64(128), "many"),
+    tensor(np.int64(80), "many"),
     tensor([-1], "minus"),
-    tensor([1 << 16], "large"),
+    tensor([1 << 26], "large"),
     tensor(np.int64(0), "zero"),
     tensor(np.int64(1), "step"),
     tensor(np.array([0, 1], np.float32), "values"),
@@ -180,7 +182,7 @@ TENSORS = (
 def test_sizes_that_are_known_only_when_a_graph_is_opened(
     measured: Callable[[list[bytes]], list[tuple[int, str]]],
 ) -> None:
-    """Each way to know a size with each operator that makes something so large: 4 kB that would take gigabytes."""
+    """Each way to know a size with each operator that makes something so large: 4 kB that would take 500 MB or more."""
     cases = {
         f"{source} to {grower}": prior([*sizes_from(source), *GROWERS[grower]()], TENSORS)
         for source in SOURCES

@@ -116,6 +116,25 @@ def test_names_of_pictures_are_shown_as_text(aae_zoo: AaeZoo, tmp_path: Path) ->
     assert harmless(result.out)
 
 
+@pytest.mark.parametrize("what", ["trained on", "exported"])
+def test_what_is_said_on_the_way_is_shown_as_text(what: str, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+    """Before both end with an error: there is one picture, and the code gives no networks."""
+    if what == "trained on":
+        folder = tmp_path / ATTACK.replace("/", "")
+        folder.mkdir()
+        (folder / "notes.txt").write_text("of the camera")
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "one.png")
+        result = aae_zoo("train", "folder-small", "--data", folder, "--out", tmp_path / "run")
+    else:
+        code = tmp_path / f"{ATTACK}.py"
+        code.write_text("def make(): return None")
+        result = aae_zoo("export", f"{code}:make", "-o", tmp_path / "out")
+    *said, error = result.err.splitlines()
+    assert "owned" in said[0]
+    assert error.startswith("error: ")
+    assert harmless(result.err)
+
+
 def test_warnings_are_shown_as_text() -> None:
     program = f"""
 import sys, warnings

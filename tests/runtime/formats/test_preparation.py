@@ -95,11 +95,22 @@ class TestGrounds:
 
     @pytest.mark.parametrize(
         ("how", "message"),
-        [({"invert": "maybe"}, "expected auto, yes or no"), ({"range": (9, 3)}, "the smaller one first")],
+        [
+            ({"invert": "maybe"}, "expected auto, yes or no"),
+            *[
+                ({"range": no}, "the smaller one first")
+                for no in ((9, 3), [1], (0, 1, 2), (0, 9.5), {0: 1, 9: 2}, "09", 9)
+            ],
+        ],
     )
     def test_options_that_are_none(self, model: Model, how: Any, message: str) -> None:
         with pytest.raises(InvalidInput, match=message):
             model.encode(inputs.PLAIN[None], **how)
+
+    @pytest.mark.parametrize("pair", [[0, 4095], np.array([0, 4095], np.uint16), range(0, 8190, 4095)])
+    def test_any_pair_of_whole_numbers_is_a_range(self, model: Model, pair: Any) -> None:
+        images = 16 * inputs.PLAIN[None].astype(np.uint16)
+        assert np.array_equal(model.encode(images, range=pair), model.encode(images, range=(0, 4095)))
 
     def test_ranges_in_words(self) -> None:
         assert parse_range("0..4095") == (0, 4095)
@@ -204,7 +215,7 @@ class TestFolders:
     def test_nothing_can_be_read(self, mac: Path, model: Model) -> None:
         for path in mac.glob("img?*.png"):
             path.write_bytes(b"")
-        with pytest.raises(InvalidInput, match="none of the 10 pictures in .* can be read: .*img1.png cannot be"):
+        with pytest.raises(InvalidInput, match=r"none of the pictures in .* \(10\) can be read: .*img1.png cannot be"):
             model.read_images(mac)
 
     def test_one_folder_too_high(self, tmp_path: Path, refused: Callable[..., str]) -> None:
@@ -228,7 +239,7 @@ class TestFolders:
         for name in ("dogs", "@eaDir", ".cache"):
             (tmp_path / name).mkdir()
         assert load_dataset("mine", tmp_path, size=8, channels=1).label_names == ("2", "10")
-        assert capsys.readouterr().err == f"note: dogs in {tmp_path} hold no pictures and are not classes\n"
+        assert capsys.readouterr().err == f"note: dogs in {tmp_path} holds no pictures and is no class\n"
 
 
 def run(*arguments: str | Path) -> str:

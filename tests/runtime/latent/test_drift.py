@@ -218,6 +218,15 @@ class TestModel:
         for fact, other in zip(found.facts, expected.facts, strict=True):
             assert fact.reference == pytest.approx(other.reference, rel=1e-5)
 
+    def test_a_bundle_that_keeps_too_few_says_what_to_do(
+        self, copy_of: Callable[[str], Path], mnist: Dataset, model: Model, new: Pixels
+    ) -> None:
+        bundle = copy_of("mnist-gauss8")
+        write_codes(bundle, model, mnist, most=9)
+        replace_graph(bundle, "codes.npz", (bundle / "codes.npz").read_bytes())
+        with pytest.raises(InvalidInput, match="keeps 9 codes .* 20 or more; .*: aae-zoo drift mnist-gauss8 NEW --ref"):
+            load(bundle).drift(new)
+
     @pytest.mark.parametrize("error", [np.zeros(29), np.full(30, np.nan), np.zeros(30, int), np.zeros((30, 2))])
     def test_damaged_figures_are_refused(
         self, copy_of: Callable[[str], Path], tmp_path: Path, new: Pixels, error: NDArray[np.generic]

@@ -115,8 +115,9 @@ def test_a_model_with_classes(labelled: Server) -> None:
     assert np.allclose(sevens, model.sample(4, label=7), atol=1e-6)
     assert "the label is asked for twice" in labelled.ask("/sample?label=7&with=label=3").error
     assert labelled.ask("/sample?label=ten").error == (
-        "query.label: Value error, no label of mnist-style, which has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, found 'ten'"
+        "mnist-style has no label 'ten', expected one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
     )
+    assert labelled.ask("/sample?with=hat=red").error == "mnist-style has no attribute 'hat', expected label"
     told = labelled.ask("/encode", npy(sevens), NPY).json
     assert set(told) == {"z", "y", "label"}
     assert told["label"] == model.classify(sevens).names

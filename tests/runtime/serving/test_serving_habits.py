@@ -266,7 +266,7 @@ def test_hosts_that_the_service_answers_to(server: Server, host: str) -> None:
     assert ask(server, "GET", "/v2", Host=host).status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.", "["])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost."])
 def test_hosts_of_others_are_refused(server: Server, host: str) -> None:
     for method, path in (("GET", "/v2"), ("HEAD", "/v2/health/live"), ("POST", "/decode")):
         answer = ask(server, method, path, Host=host)
@@ -278,10 +278,38 @@ def test_hosts_of_others_are_refused(server: Server, host: str) -> None:
             )
 
 
-def test_a_request_without_a_host(server: Server) -> None:
+def answer_to(server: Server, head: bytes) -> bytes:
+    """What the service answers to a head as it stands, which no client would send."""
     with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as asking:
-        asking.sendall(b"GET /v2/health/ready HTTP/1.0\r\n\r\n")
-        answer = asking.makefile("rb").read()
+        asking.sendall(head)
+        return asking.makefile("rb").read()
+
+
+MALFORMED_HOSTS = ("localhost:80@evil.com", "[::1]evil.com", "127.0.0.1:18599/x", "localhost:x", "localhost:80:80", "[")
+
+
+@pytest.mark.parametrize("host", MALFORMED_HOSTS)
+def test_hosts_that_only_begin_as_ours(server: Server, host: str) -> None:
+    answer = ask(server, "GET", "/v2", Host=host)
+    assert answer.status == 400
+    assert (
+        answer.error == f"the Host is {host!r}, expected a name or an address, with a port or without: localhost:8000"
+    )
+
+
+@pytest.mark.parametrize("name", ["Host", "Origin"])
+def test_heads_that_say_twice_who_asks(server: Server, name: str) -> None:
+    """Of which a proxy before the service might have looked at the other."""
+    own = server.url if name == "Origin" else "localhost"
+    lines = f"{name}: {own}\r\n{name}: http://evil.example\r\nConnection: close\r\n\r\n"
+    host = "" if name == "Host" else f"Host: {server.url.partition('://')[2]}\r\n"
+    answer = answer_to(server, f"GET /v2 HTTP/1.1\r\n{host}{lines}".encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert f"the request has 2 lines of {name}, expected one".encode() in answer
+
+
+def test_a_request_without_a_host(server: Server) -> None:
+    answer = answer_to(server, b"GET /v2/health/ready HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert (
         b"the request has no Host, expected a name of this service; send one, or serve with --allow-host '*'" in answer
@@ -303,7 +331,7 @@ def test_names_that_no_request_has(refused: Callable[..., str], option: str, val
     assert expected in refused("serve", MODEL, "--port", "0", option, value)
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1", "x"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
 def test_pages_of_others_are_refused(server: Server, origin: str) -> None:
     """What a browser sends for a form or a script of another site, which needs no Content-Type."""
     body = json.dumps({"z": [[0] * 8]}).encode()
@@ -313,6 +341,16 @@ def test_pages_of_others_are_refused(server: Server, origin: str) -> None:
     assert "access-control-allow-origin" not in answer.headers
     own = ask(server, "POST", "/decode", body, Origin=server.url, Content_Type=JSON)
     assert own.status in (200, 422)
+
+
+@pytest.mark.parametrize("origin", ["", "x", "localhost:3000", "https://evil.example/page"])
+def test_origins_that_no_page_has(server: Server, origin: str) -> None:
+    """None of them is an origin that --cors would take."""
+    answer = ask(server, "GET", "/v2", Origin=origin)
+    assert answer.status == 403
+    assert (
+        answer.error == f"the Origin is {origin!r}, expected this service's own, or a site such as https://example.org"
+    )
 
 
 def test_names_and_pages_that_are_allowed() -> None:
@@ -330,3 +368,6 @@ def test_names_and_pages_that_are_allowed() -> None:
         assert ask(server, "OPTIONS", "/encode", None, Origin="https://evil.example", **asked).status == 403
     with serving(MODEL, "--allow-host", "*") as server:
         assert ask(server, "GET", "/v2", Host="whatever.example").status == 200
+        assert ask(server, "GET", "/v2", Host="whatever.example/x").status == 400
+        assert answer_to(server, b"GET /v2 HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        assert answer_to(server, b"GET /v2 HTTP/1.0\r\nOrigin: x\r\n\r\n").startswith(b"HTTP/1.1 403 ")
