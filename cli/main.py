@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -130,6 +131,7 @@ def _function(module: str, command: str) -> Callable[..., None]:
 def main() -> None:
     """Run the command line; a foreseen error is one sentence on stderr and exit status 1, a warning one sentence."""
     _open_what_is_closed()
+    _end_in_order()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have characters that its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *_, **__: f"{line(f'warning: {message}')}\n"
@@ -165,6 +167,14 @@ def _open_what_is_closed() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - for as long as we live
+
+
+def _end_in_order() -> None:
+    """Have SIGTERM, and a terminal that is closed, take away what is half-written before they end this process."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has one of them
+        if number and signal.getsignal(number) is signal.SIG_DFL:  # nohup has one ignored
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def _distribution(package: str) -> str:

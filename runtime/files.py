@@ -117,8 +117,8 @@ def atomic_folder(path: Path, kind: str | None = None, *, replace: bool = False)
         check_free(path, kind if replace else None)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path)
-        temporary.mkdir()
         try:
+            temporary.mkdir()  # in here: Ctrl-C may come right after it
             yield temporary
             _place(temporary, path, kind, replace=replace)
         finally:

@@ -16,6 +16,14 @@ static void check(const char* error) {
   exit(1);
 }
 
+static uint32_t read_seed(const char* text) {
+  const size_t digits = strspn(text, "0123456789");
+  const unsigned long long seed = strtoull(text, NULL, 10);
+  if (digits && !text[digits] && seed <= UINT32_MAX) return (uint32_t)seed;
+  fprintf(stderr, "error: the seed is %s, expected a whole number from 0 to %u\n", text, UINT32_MAX);
+  exit(1);
+}
+
 static void print(const char* name, const float* values, int count) {
   printf("%s", name);
   for (int i = 0; i < count; i++) printf(" %.6f", values[i]);
@@ -31,7 +39,7 @@ static void print_middle(const char* name, const aae_model* m, const float* imag
 }
 
 int main(int count, char** arguments) {
-  const uint32_t seed = count > 1 ? (uint32_t)strtoul(arguments[1], NULL, 10) : 0;
+  const uint32_t seed = count > 1 ? read_seed(arguments[1]) : 0;
   aae_model m;
   check(aae_open(&m, "."));
   const int size = m.channels * m.height * m.width;

@@ -4,6 +4,7 @@
 //     ./draw [SEED [LABEL | NAME=VALUE ...]]
 //
 // prints the numbers, and writes picture.png.
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -25,6 +26,13 @@ static aae::Numbers middle(const aae::Model& model, const aae::Numbers& image) {
     row.insert(row.end(), start, start + model.width());
   }
   return row;
+}
+
+static std::uint32_t read_seed(const std::string& text) {
+  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == text.npos;
+  const auto seed = digits ? std::strtoull(text.c_str(), nullptr, 10) : ULLONG_MAX;
+  if (seed <= UINT32_MAX) return static_cast<std::uint32_t>(seed);
+  throw std::invalid_argument("the seed is " + text + ", expected a whole number from 0 to " + std::to_string(UINT32_MAX));
 }
 
 static void draw(std::uint32_t seed, const aae::Asked& asked) {
@@ -59,7 +67,7 @@ int main(int count, char** arguments) {
       const std::size_t equals = text.find('=');
       asked[equals == text.npos ? "label" : text.substr(0, equals)] = text.substr(equals == text.npos ? 0 : equals + 1);
     }
-    draw(count > 1 ? static_cast<std::uint32_t>(std::stoul(arguments[1])) : 0, asked);
+    draw(count > 1 ? read_seed(arguments[1]) : 0, asked);
   } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << '\n';
     return 1;

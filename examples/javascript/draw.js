@@ -8,6 +8,10 @@ import { load, png } from "./index.js";
 import { report } from "./report.js";
 
 const [seed = "0", ...asked] = process.argv.slice(2);
+if (!/^[0-9]+$/.test(seed) || Number(seed) >= 2 ** 32) {
+  console.error(`error: the seed is ${seed}, expected a whole number from 0 to ${2 ** 32 - 1}`);
+  process.exit(1);
+}
 const pairs = asked.map((text) => (text.includes("=") ? text.split(/=(.*)/s) : ["label", text]));
 const model = await load();
 const drawing = report(model, { seed: Number(seed), attributes: Object.fromEntries(pairs) });

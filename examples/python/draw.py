@@ -5,17 +5,20 @@
 prints the numbers, and writes picture.png where it is run.
 """
 
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 from model import Model, png
 
-seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+seed = sys.argv[1] if len(sys.argv) > 1 else "0"
+if not re.fullmatch("0*[0-9]{1,10}", seed) or int(seed) >= 2**32:
+    sys.exit(f"the seed is {seed}, expected a whole number from 0 to {2**32 - 1}")
 asked = dict(text.split("=", 1) if "=" in text else ["label", text] for text in sys.argv[2:])
 model = Model()
 try:
-    u = model.noise(seed=seed, attributes=asked)
+    u = model.noise(seed=int(seed), attributes=asked)
 except ValueError as error:
     sys.exit(str(error))
 codes = model.codes(u)

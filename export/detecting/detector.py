@@ -12,7 +12,7 @@ from aae_zoo.export.detecting.given import Places, read_both, warn
 from aae_zoo.export.detecting.page import write_page
 from aae_zoo.export.detecting.pictures import Pictures, as_dataset, find, kept, look
 from aae_zoo.export.detecting.promise import check_share
-from aae_zoo.export.detecting.training import train_or_go_on
+from aae_zoo.export.detecting.training import going_on, is_exported, train_or_go_on
 from aae_zoo.runtime.bundles.manifest import FALSE_ALARMS, ImageShape, Manifest
 from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.model import load
@@ -53,7 +53,8 @@ def make_detector(
     """
     check_share(false_alarms)
     places = Places(Path(pictures), None if odd is None else Path(odd), Path(out))
-    places.check(replace=replace)
+    killed = not replace and is_exported(places)
+    places.check(replace=replace, bundle=not killed)
     size, channels = look(find(places.pictures, places.odd)[0])
     asked = [f"data.size={size}", f"data.channels={channels}", *settings]
     normal, strange, warnings = read_both(places, load_recipe(_RECIPE, asked).data)
@@ -62,19 +63,20 @@ def make_detector(
     dataset = as_dataset(normal, recipe.data, kept(len(normal.files)))
     _say_beforehand(recipe, dataset, places.run)
     train_or_go_on(recipe, dataset, places.run, threads)
-    manifest = export_bundle(
-        places.run,
-        places.out,
-        data=dataset,
-        replace=replace,
-        anyway=True,  # what fails as a source of samples may still find what is odd
-        false_alarms=false_alarms,
-        odd=Odd(strange.called, strange.pixels) if strange else None,
-    )
-    with load(places.out) as model:
-        scored = Scored.by(model, dataset, recipe.data.validation_count(len(dataset.train_images)), strange)
-        made = _findings(places, manifest, normal, scored, false_alarms, warnings)
-        write_page(made, model, normal, strange, scored, replace=replace)
+    with going_on(places.run):
+        manifest = export_bundle(
+            places.run,
+            places.out,
+            data=dataset,
+            replace=replace or killed,  # anew: it may be asked for another share, or with other odd pictures
+            anyway=True,  # what fails as a source of samples may still find what is odd
+            false_alarms=false_alarms,
+            odd=Odd(strange.called, strange.pixels) if strange else None,
+        )
+        with load(places.out) as model:
+            scored = Scored.by(model, dataset, recipe.data.validation_count(len(dataset.train_images)), strange)
+            made = _findings(places, manifest, normal, scored, false_alarms, warnings)
+            write_page(made, model, normal, strange, scored, replace=replace)
     return made
 
 

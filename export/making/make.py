@@ -11,12 +11,12 @@ from typing import Any, Final
 from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.export.detecting.given import Places, left_out, warn
 from aae_zoo.export.detecting.pictures import Need, Pictures, as_dataset, check_enough, find, look, read
-from aae_zoo.export.detecting.training import train_or_go_on
+from aae_zoo.export.detecting.training import going_on, is_exported, train_or_go_on
 from aae_zoo.export.pages.explore import explore
 from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import ImageShape, Manifest
-from aae_zoo.runtime.errors import CheckpointError, InvalidBundle, MissingBackend
+from aae_zoo.runtime.errors import MissingBackend
 from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.ownership import SITE
 from aae_zoo.runtime.store.catalogue import as_name
@@ -86,7 +86,7 @@ def make_model(
         TrainingError, ParityError: as for training and export.
     """
     places = Places(Path(pictures), None, Path(out), SITE)
-    exported = not replace and _is_exported(places)
+    exported = not replace and is_exported(places)
     places.check(replace=replace, bundle=not exported)
     no_page = _why_no_page(node_modules)
     recipe, found = _read(places, settings)
@@ -96,11 +96,12 @@ def make_model(
     counts = _count(found, dataset, recipe)
     _say_beforehand(counts, dataset, places.run)
     train_or_go_on(recipe, dataset, places.run, threads)
-    if not exported:
-        export_bundle(places.run, places.out, data=dataset, replace=replace, anyway=True)
-    if not no_page:
-        explore(str(places.out.resolve()), places.page, node_modules=node_modules, replace=replace)
-    return _judged(places, counts, warnings, page=not no_page)
+    with going_on(places.run):
+        if not exported:
+            export_bundle(places.run, places.out, data=dataset, replace=replace, anyway=True)
+        if not no_page:
+            explore(str(places.out.resolve()), places.page, node_modules=node_modules, replace=replace)
+        return _judged(places, counts, warnings, page=not no_page)
 
 
 def _read(places: Places, settings: Sequence[str]) -> tuple[Recipe, Pictures]:
@@ -129,15 +130,6 @@ def _judged(places: Places, counts: dict[str, int], warnings: list[str], *, page
         metrics=metrics,
         warnings=warnings + failed,
     )
-
-
-def _is_exported(places: Places) -> bool:
-    """Whether the run's bundle stands already, and only the page is missing: then the process was killed between."""
-    try:
-        bundle, run = open_bundle(places.out), Run.open(places.run)
-    except (InvalidBundle, CheckpointError, OSError):
-        return False
-    return bundle.manifest.provenance.get("recipe") == run.recipe.to_toml() and not places.page.exists()
 
 
 def _why_no_page(node_modules: Path | None) -> list[str]:

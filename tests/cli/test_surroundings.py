@@ -6,9 +6,11 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -281,3 +283,41 @@ class TestClosedStreams:
         (tmp_path / "left-out.txt").touch()
         result = self.closing("2>&-", "score", "digits-gauss", tmp_path, "--json")
         assert json.loads(result.stdout)["name"] == "digits-gauss"
+
+
+class TestSignals:
+    """A program that is told to end: by Ctrl-C, by kill or a batch system, or as its terminal is closed."""
+
+    @staticmethod
+    def ended(folder: Path, *numbers: signal.Signals, **options: Any) -> tuple[int, bytes]:
+        """Send signals to a command that is writing a folder of pictures: its status, and what it says."""
+        command = [
+            sys.executable,
+            "-m",
+            "aae_zoo.cli.main",
+            "sample",
+            "mnist-gauss",
+            "-n",
+            "3000",
+            "-o",
+            f"{folder}/x/",
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
+        deadline = time.monotonic() + 60
+        while not any(folder.iterdir()) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        for number in numbers:
+            process.send_signal(number)
+        _, said = process.communicate()
+        return process.returncode, said
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_nothing_half_written_is_left(self, number: signal.Signals, no_leftovers: Path) -> None:
+        assert self.ended(no_leftovers, number) == (128 + number, b"")
+
+    def test_what_nohup_has_ignored_stays_ignored(self, tmp_path: Path) -> None:
+        def nohup() -> None:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+        assert self.ended(tmp_path, signal.SIGHUP, preexec_fn=nohup) == (0, b"")
+        assert [path.name for path in tmp_path.iterdir()] == ["x"]

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from aae_zoo.export.detecting import detector
 from aae_zoo.export.detecting.given import Places, read_both
 from aae_zoo.export.detecting.pictures import as_dataset, kept, look, read
 from aae_zoo.export.detecting.promise import alarms, enough_for, parse_share
@@ -184,7 +186,7 @@ def command(zeros: Path, fours: Path, place: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def attempts(command: list[str], place: Path, aae_zoo: AaeZoo) -> list[Result]:
-    """What the command says when it is interrupted after the first epoch, and when it is given again."""
+    """What the command says when it is interrupted after the first epoch and before its page, and when it ends."""
     step = Objective.step
 
     def interrupted(self: Objective, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -195,7 +197,10 @@ def attempts(command: list[str], place: Path, aae_zoo: AaeZoo) -> list[Result]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Objective, "step", interrupted)
         first = aae_zoo(*command)
-    return [first, aae_zoo(*command)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detector, "write_page", mock.Mock(side_effect=KeyboardInterrupt))
+        second = aae_zoo(*command)
+    return [first, second, aae_zoo(*command)]
 
 
 @pytest.fixture(scope="module")
@@ -228,14 +233,17 @@ class TestCommand:
         assert " GB of memory" in said
 
     def test_an_interruption_leaves_what_the_same_command_goes_on_with(self, attempts: list[Result]) -> None:
-        first, second = attempts
+        first, second, third = attempts
         assert first.status == 1
         assert first.out == ""
         assert "error: interrupted in epoch 2; give the same command to go on" in first.err
         assert "epoch 1/2" in first.err
-        assert second.status == 0
         assert "epoch 2/2" in second.err
         assert "epoch 1/2" not in second.err
+        assert second.status == 1
+        assert "error: interrupted; give the same command to go on after the training, in " in second.err
+        assert third.status == 0
+        assert "has ended already" in third.err
 
     def test_it_ends_with_the_command_that_uses_it(self, attempts: list[Result], fours: Path, aae_zoo: AaeZoo) -> None:
         name, false, found, where, following = attempts[-1].out.splitlines()

@@ -168,6 +168,7 @@ def test_the_page_prints_the_same_numbers_without_asking_another_host(
         shown = node("example.mjs", url + asked, browser, SEED, 3)
     assert set(shown["faults"]) == said
     assert shown["device"] == device
+    assert shown["seeds"] == ["4294967295"]
     found, expected = numbers(shown["numbers"]), numbers(printed)
     assert_same(found, expected, browser)
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["saved"]))))
@@ -192,6 +193,21 @@ def test_what_is_not_there_is_an_error(
     assert expected in said
     assert len(said.splitlines()) == 1
     assert not list(folder.glob("picture.*"))
+
+
+@pytest.mark.parametrize("language", ["python", "node", "c", "cpp"])
+@pytest.mark.parametrize("seed", ["x", "", "7x", " 7", "-1", "1.5", "4294967296", "18446744073709551617"])
+def test_a_seed_is_a_whole_number_of_32_bits(run: Callable[..., tuple[str, Path]], language: str, seed: str) -> None:
+    said, folder = run(language, "digits-gauss", seed, status=1)
+    sentence = f"the seed is {seed}, expected a whole number from 0 to 4294967295\n"
+    assert said == (sentence if language == "python" else f"error: {sentence}")
+    assert not list(folder.glob("picture.*"))
+
+
+@pytest.mark.parametrize("language", ["node", "c", "cpp"])
+def test_the_greatest_seed_is_the_same_in_every_language(run: Callable[..., tuple[str, Path]], language: str) -> None:
+    expected = numbers(run("python", "digits-gauss", 2**32 - 1)[0])
+    assert_same(numbers(run(language, "digits-gauss", 2**32 - 1)[0]), expected, language)
 
 
 @pytest.mark.parametrize("language", ["python", "node", "c", "cpp"])

@@ -297,7 +297,8 @@ class Trainer:
                 while self.epoch < self.settings.epochs:
                     self.train_epoch(bar)
             except KeyboardInterrupt:
-                leave(Interrupted(f"interrupted in epoch {self.epoch + 1}; {self._how_to_go_on()}"))
+                at = min(self.epoch + 1, self.settings.epochs)  # once the last is whole, there is none after it
+                leave(Interrupted(f"interrupted in epoch {at}; {self._how_to_go_on()}"))
             finally:
                 torch.set_flush_denormal(False)  # the whole process would keep it
                 self.log.close()
@@ -464,12 +465,18 @@ class Trainer:
         """Measure on the test set and write the metrics and where they came from: the run is complete.
 
         The processes part; the metrics are the main one's, and None those of the others.
+
+        Raises:
+            Interrupted: the process was interrupted.
         """
         self.processes.part()
         if not self.processes.main:
             return None
-        with self._at_data():
-            metrics = measure(Networks(self.model), self.dataset, self.run.recipe.data)
+        try:
+            with self._at_data():
+                metrics = measure(Networks(self.model), self.dataset, self.run.recipe.data)
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted after the last epoch; {self._how_to_go_on()}") from None
         self.run.write_json("metrics.json", metrics)
         if self.some_known:
             self.run.write_json(LABELS, {"training_images_with_known_labels": self.known.tolist()})

@@ -18,7 +18,12 @@ try {
   const device = await page.locator("span").textContent();
   const pictures = await page.locator("img").evaluateAll((all) => all.map((one) => [one.naturalHeight, one.naturalWidth]));
   const saved = await readFile(await download.path(), "base64");
-  console.log(JSON.stringify({ faults, numbers, device, pictures, saved }));
+  const seeds = [];
+  for (const other of ["4294967295", "4294967296", "-1", ""]) {
+    await page.getByLabel("Seed").fill(other);
+    if (await page.getByLabel("Seed").evaluate((field) => field.checkValidity())) seeds.push(other);
+  }
+  console.log(JSON.stringify({ faults, numbers, seeds, device, pictures, saved }));
 } finally {
   await browser.close();
 }

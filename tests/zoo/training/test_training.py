@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from aae_zoo.runtime.errors import CheckpointError, OutputError, TrainingError
+from aae_zoo.runtime.errors import CheckpointError, Interrupted, OutputError, TrainingError
 from aae_zoo.runtime.ownership import MARK
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.data.loading import load_data
@@ -31,6 +32,7 @@ from aae_zoo.zoo.objectives.aae import Objective
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import Recipe, load_recipe, parse_recipe
 from aae_zoo.zoo.steps.rates import learning_rate_factor
+from aae_zoo.zoo.training import trainer
 from aae_zoo.zoo.training.trainer import Trainer, train
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
@@ -169,6 +171,26 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(Objective, "step", step)
     train(load_recipe(str(small_recipe)), tmp_path / "run", data=small_data, resume="--resume" in message)
     assert same_weights(tmp_path / "run", small_run)
+
+
+def test_ctrl_c_after_the_last_epoch_says_how_to_go_on(
+    small_run: Path, small_recipe: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "measure", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(Interrupted, match="after the last epoch; all whole epochs are kept .* --resume to go on"):
+            train(load_recipe(str(small_recipe)), tmp_path / "run", data=small_data)
+    metrics = train(load_recipe(str(small_recipe)), tmp_path / "run", data=small_data, resume=True)
+    assert metrics == json.loads((small_run / "metrics.json").read_text())
+
+
+def test_ctrl_c_as_the_last_epoch_is_measured_names_that_one(
+    small_recipe: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "evaluate", mock.Mock(side_effect=KeyboardInterrupt))
+    recipe = load_recipe(str(small_recipe), ["training.epochs=1"])
+    with pytest.raises(Interrupted, match="in epoch 1; the first epoch was not finished"):
+        train(recipe, tmp_path / "run", data=small_data)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(
