@@ -47,6 +47,6 @@ def is_exported(places: Places) -> bool:
     """Whether the run's bundle stands already, and only the page is missing: then the process was killed between."""
     try:
         bundle, run = open_bundle(places.out), Run.open(places.run)
-    except (InvalidBundle, CheckpointError):
+    except (InvalidBundle, CheckpointError, OSError):  # what the system says of the name, `Places.check` does
         return False
     return bundle.manifest.provenance.get("recipe") == run.recipe.to_toml() and not places.page.exists()

@@ -285,12 +285,21 @@ class TestClosedStreams:
         assert json.loads(result.stdout)["name"] == "digits-gauss"
 
 
+def heeded() -> None:
+    """A shell that runs the tests in the background may have them ignore signals."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class TestSignals:
     """A program that is told to end: by Ctrl-C, by kill or a batch system, or as its terminal is closed."""
 
     @staticmethod
-    def ended(folder: Path, *numbers: signal.Signals, **options: Any) -> tuple[int, bytes]:
-        """Send signals to a command that is writing a folder of pictures: its status, and what it says."""
+    def ended(folder: Path, *numbers: signal.Signals, before: Callable[[], None] = heeded) -> tuple[int, bytes]:
+        """Send signals to a command that is writing a folder of pictures: its status, and what it says.
+
+        `before` runs in its process first.
+        """
         command = [
             sys.executable,
             "-m",
@@ -302,7 +311,7 @@ class TestSignals:
             "-o",
             f"{folder}/x/",
         ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=before)
         deadline = time.monotonic() + 60
         while not any(folder.iterdir()) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -319,5 +328,5 @@ class TestSignals:
         def nohup() -> None:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-        assert self.ended(tmp_path, signal.SIGHUP, preexec_fn=nohup) == (0, b"")
+        assert self.ended(tmp_path, signal.SIGHUP, before=nohup) == (0, b"")
         assert [path.name for path in tmp_path.iterdir()] == ["x"]
