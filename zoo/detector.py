@@ -38,8 +38,9 @@ from aae_zoo.zoo.networks import hog
 
 # What the distance from the mean counts for beside the error of restoring: w above.
 _MEAN_WEIGHT: Final = 0.4
-# What the oddest place counts for beside the whole: w' above.
-_PLACE_WEIGHT: Final = 0.3
+# What the oddest place counts for beside the whole: w' above. The more, the more small defects are found, and the fewer
+# other things.
+_PLACE_WEIGHT: Final = 0.5
 # Where nothing ever happens, such as a corner, the usual error is 0; a share of the whole image's is added.
 _FLOOR: Final = 0.3
 _TINY: Final = 1e-6
