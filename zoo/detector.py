@@ -19,7 +19,7 @@ score and of the greatest ratio over validation images. The mean over all of an 
 things that are odd as a whole, such as another digit, it makes the score a little worse.
 
 A picture of nothing has no gradients to restore wrongly: that it is odd, the export's scale says, as of every detector.
-Nothing here is fitted to an odd image; what say some had in the constants is told in docs/oneclass.md.
+Nothing here is fitted to an odd image; docs/oneclass.md and docs/anomalies.md tell what say some had in the constants.
 """
 
 import math
@@ -69,8 +69,8 @@ class Detector(nn.Module):
         self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
         self.components = components
         self.register_buffer("mean", torch.zeros(model.encoder.hog.size))
-        # What the differences and the greatest error are multiplied by. Few operations are left for the
-        # graph: each costs more than what it computes of one image.
+        # What the differences and the greatest error are multiplied by. Few operations are left for the graph: each
+        # costs more than what it computes of one image.
         self.register_buffer("per_error", torch.ones([]))
         self.register_buffer("per_distance", torch.ones([]))
         self.register_buffer("per_cell", model.encoder.hog.spread())
@@ -128,7 +128,7 @@ class Detector(nn.Module):
 def fit_detector(model: Autoencoder, training: Tensor, validation: Tensor, components: int = 0) -> Detector:
     """The detector of a trained model and normal images, as `Detector.fit` takes them, in evaluation mode.
 
-    With `components`, that of principal components, at most so many, of small defects too.
+    With `components` it looks for small defects too, by at most as many principal components of the training images.
 
     Raises:
         InvalidRecipe: the model's networks are of another kind.
