@@ -66,6 +66,13 @@ def copy_of(tmp_path: Path) -> Callable[[str], Path]:
     return lambda name: Path(shutil.copytree(SHIPPED / name, tmp_path / name))
 
 
+def keeping(count: int, bundle: Path, model: Model, mnist: Dataset) -> Model:
+    """A copy of the model's bundle, with as many codes kept in it."""
+    write_codes(bundle, model, mnist, most=count)
+    replace_graph(bundle, "codes.npz", (bundle / "codes.npz").read_bytes())
+    return load(bundle)
+
+
 class TestPermutationTest:
     def test_its_p_values_are_uniform_where_nothing_changed(self) -> None:
         """By the statistic of Kolmogorov and Smirnov, whose limit for 300 is 0.094 at one in a hundred."""
@@ -205,10 +212,7 @@ class TestModel:
     def test_a_bundle_keeps_what_it_makes_of_test_images_chosen_at_random(
         self, copy_of: Callable[[str], Path], mnist: Dataset, model: Model, new: Pixels
     ) -> None:
-        bundle = copy_of("mnist-gauss8")
-        write_codes(bundle, model, mnist, most=200)
-        replace_graph(bundle, "codes.npz", (bundle / "codes.npz").read_bytes())
-        again = load(bundle)
+        again = keeping(200, copy_of("mnist-gauss8"), model, mnist)
         rows = (again.kept_codes[:, None] == model.encode(mnist.test_images.numpy())).all(axis=2).argmax(axis=1)
         assert (np.diff(rows) > 0).all()
         assert rows[-1] > 5000
@@ -221,11 +225,9 @@ class TestModel:
     def test_a_bundle_that_keeps_too_few_says_what_to_do(
         self, copy_of: Callable[[str], Path], mnist: Dataset, model: Model, new: Pixels
     ) -> None:
-        bundle = copy_of("mnist-gauss8")
-        write_codes(bundle, model, mnist, most=9)
-        replace_graph(bundle, "codes.npz", (bundle / "codes.npz").read_bytes())
+        few = keeping(9, copy_of("mnist-gauss8"), model, mnist)
         with pytest.raises(InvalidInput, match="keeps 9 codes .* 20 or more; .*: aae-zoo drift mnist-gauss8 NEW --ref"):
-            load(bundle).drift(new)
+            few.drift(new)
 
     @pytest.mark.parametrize("error", [np.zeros(29), np.full(30, np.nan), np.zeros(30, int), np.zeros((30, 2))])
     def test_damaged_figures_are_refused(
