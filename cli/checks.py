@@ -8,7 +8,8 @@ import typer
 
 from aae_zoo.cli import completion
 from aae_zoo.cli.options import Device, Isolate, Json, Name, Threads
-from aae_zoo.cli.printing import note, print_json, print_table, say, with_progress
+from aae_zoo.cli.printing import print_json, print_table, say, with_progress
+from aae_zoo.runtime.escapes import note
 
 if TYPE_CHECKING:
     from aae_zoo.runtime.checks.card_bench import CardTiming

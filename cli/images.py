@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Label, Reader, With, with_model
-from aae_zoo.cli.printing import FEW, note, print_json, print_records, print_table, say
+from aae_zoo.cli.printing import FEW, print_json, print_records, print_table, say
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import note
 
 if TYPE_CHECKING:
     from aae_zoo.runtime import Drift, Model, Neighbours, Scores

@@ -13,9 +13,9 @@ import typer
 from typer.core import TyperGroup
 
 from aae_zoo.cli import completion
-from aae_zoo.cli.printing import note, say
+from aae_zoo.cli.printing import say
 from aae_zoo.runtime.errors import AaeZooError, reinstalling
-from aae_zoo.runtime.escapes import line
+from aae_zoo.runtime.escapes import line, note
 
 # The commands in the groups that `--help` shows, each with its module of this folder. Only that of the command which is
 # asked for is imported: all of them take longer than what `list` has to do.

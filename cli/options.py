@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, Literal
 import typer
 
 from aae_zoo.cli import completion
-from aae_zoo.cli.printing import note, with_progress
+from aae_zoo.cli.printing import with_progress
 from aae_zoo.runtime.errors import AaeZooError
+from aae_zoo.runtime.escapes import note
 
 if TYPE_CHECKING:
     from aae_zoo.runtime import Model

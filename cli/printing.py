@@ -71,11 +71,6 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def note(message: str) -> None:
-    """Print one line on stderr, where it does not mix with results."""
-    print(line(message), file=sys.stderr)
-
-
 def with_progress(items: Iterable[_Item], total: int, name: Callable[[_Item], str]) -> Iterator[_Item]:
     """Give the items, and tell on the last line of stderr, where it is a terminal, how many of `total` there are yet.
 

@@ -10,8 +10,9 @@ import typer
 
 from aae_zoo.cli import completion
 from aae_zoo.cli.options import Device, Isolate, Name, NodeModules, Threads
-from aae_zoo.cli.printing import note, say
+from aae_zoo.cli.printing import say
 from aae_zoo.runtime.errors import MissingBackend
+from aae_zoo.runtime.escapes import note
 
 
 def embed(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aae_zoo.cli.options import ImagesIn, Invert, Json, NodeModules, Range, Resize, Threads
-from aae_zoo.cli.printing import note, print_json, print_table, say
+from aae_zoo.cli.printing import print_json, print_table, say
 from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.store.catalogue import as_name, names_model
 
 if TYPE_CHECKING:
