@@ -26,17 +26,17 @@ def open_plain(path: Path, *, links: bool = False) -> BufferedReader:
     return os.fdopen(_plain(path, os.O_RDONLY | (0 if links else _NO_LINK)), "rb")
 
 
-def append_plain(path: Path) -> BufferedWriter:
-    """Open a plain file for writing at its end, made if it is missing.
+def append_plain(path: Path, mode: int = 0o666) -> BufferedWriter:
+    """Open a plain file for writing at its end, made if it is missing; `mode` is who may then use it, less the umask.
 
     Raises:
         OSError: it is a link or anything else, or cannot be opened or made.
     """
-    return os.fdopen(_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK), "ab")
+    return os.fdopen(_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK, mode), "ab")
 
 
-def _plain(path: Path, flags: int) -> int:
-    descriptor = os.open(path, flags | _PLAIN, 0o666)
+def _plain(path: Path, flags: int, mode: int = 0) -> int:
+    descriptor = os.open(path, flags | _PLAIN, mode)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a plain file", str(path))

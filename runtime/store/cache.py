@@ -37,7 +37,7 @@ from aae_zoo.runtime.bundles.rules import SHA256
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, ModelNotFound, OutputError
 from aae_zoo.runtime.files import atomic_file, open_plain
-from aae_zoo.runtime.store.shared import check_no_link, make_folders, make_shared, open_folder, part_of
+from aae_zoo.runtime.store.shared import OWN_FILE, check_no_link, make_folders, make_shared, open_folder, part_of
 
 _MAX_RECORD: Final = 4096
 # A folder of the cache, or one that was moved aside to be removed, by a process that was killed.
@@ -158,7 +158,7 @@ def one_at_a_time(sha256: str, *, wait: bool = True) -> Iterator[None]:
     lock = _own() / "locks" / f"{sha256}.lock"
     make_folders(lock.parent, cache_folder())
     check_no_link(lock)
-    held = FileLock(lock, mode=0o644)
+    held = FileLock(lock, mode=OWN_FILE)
     try:
         held.acquire(timeout=-1 if wait else 0)
     except TimeoutError:
@@ -229,6 +229,7 @@ def remember(repository: str, revision: str, found: Known) -> None:
     with cache_errors():
         make_folders(record.parent, cache_folder())
         with atomic_file(record) as temporary:
+            temporary.touch(OWN_FILE)
             temporary.write_text(json.dumps(found._asdict()) + "\n", "utf-8")
 
 

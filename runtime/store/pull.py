@@ -43,7 +43,7 @@ from aae_zoo.runtime.store.cache import (
     remove_files,
 )
 from aae_zoo.runtime.store.catalogue import Remote, cached, remote, shipped_or_folder, where
-from aae_zoo.runtime.store.shared import make_folders, open_folder
+from aae_zoo.runtime.store.shared import OWN_FILE, make_folders, open_folder
 from aae_zoo.runtime.store.source import COMMIT, FolderSource, Source
 
 Choice = Callable[[Manifest], list[str]]
@@ -347,14 +347,14 @@ def _take_from_cache(parts: Mapping[Path, FileRecord]) -> None:
     here = {record: folder / name for folder, manifest in manifests for name, record in manifest.files.items()}
     for part, record in parts.items():
         if record in here and not _bytes(part):
-            with suppress(OSError), open_plain(here[record]) as found, append_plain(part) as stream:
+            with suppress(OSError), open_plain(here[record]) as found, append_plain(part, OWN_FILE) as stream:
                 shutil.copyfileobj(found, stream)
 
 
 def _grow(source: Source, name: str, record: FileRecord, part: Path, advance: Callable[[int], object]) -> None:
     """Bring the rest of a file that begins with `part`; or all of it, where that beginning turns out to be wrong."""
     start = _bytes(part)
-    with append_plain(part) as stream:  # makes it, if it has no bytes at all
+    with append_plain(part, OWN_FILE) as stream:  # makes it, if it has no bytes at all
         if start < record.size:
             for chunk in source.chunks(name, start):
                 stream.write(chunk)
@@ -373,7 +373,7 @@ def _grow(source: Source, name: str, record: FileRecord, part: Path, advance: Ca
 
 
 def _write(path: Path, content: bytes) -> None:
-    with append_plain(path) as stream:
+    with append_plain(path, OWN_FILE) as stream:
         stream.truncate(0)
         stream.write(content)
 

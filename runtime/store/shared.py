@@ -5,9 +5,11 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from aae_zoo.runtime.errors import OutputError
 
+OWN_FILE: Final = 0o644  # even of a user whose umask lets a group write, which would be everybody that shares the cache
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 

@@ -192,6 +192,18 @@ class TestUsers:
         assert as_user(ALICE, lambda: len(clear())) == 1
         assert everything(shared / "models") == {}
 
+    @pytest.mark.parametrize("mask", [0o002, 0o000])
+    def test_nobody_writes_into_what_is_anothers(self, mask: int, shared: Path, shelf: Path) -> None:
+        """Whose umask lets a group write means another group than all who share a cache."""
+
+        def pulled() -> None:
+            os.umask(mask)
+            pull("org/small", folder=shelf)
+
+        as_user(ALICE, pulled)
+        names = [path.name for path in shared.rglob("*") if path.is_file() and path.stat().st_mode & 0o022]
+        assert names == []
+
     @pytest.mark.parametrize("place", [f"user-{BOB}", f"models/{SHA256}", "models", *FILES])
     def test_links_that_one_has_put_there_for_another(self, place: str, shared: Path, shelf: Path) -> None:
         thesis = thesis_of(BOB, shared.parent)
