@@ -98,20 +98,25 @@ def manifest_text(folder: Path) -> bytes:
     """The bytes of a bundle's manifest, unchecked; of one that is too large, one more than the limit.
 
     Raises:
-        InvalidBundle: there is none, or it is a link.
+        InvalidBundle: there is none, or it is a link, or cannot be read.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        raise InvalidBundle(
-            f"{folder} is not a bundle: it has no {MANIFEST}; make one with aae-zoo export RUN -o BUNDLE"
-        )
-    if leads_outside(path):
-        raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; do not trust this bundle")
     try:
+        if not path.is_file():
+            raise InvalidBundle(
+                f"{folder} is not a bundle: it has no {MANIFEST}; make one with aae-zoo export RUN -o BUNDLE"
+            )
+        if leads_outside(path):
+            raise InvalidBundle(f"{path} is a link, expected a file of the bundle itself; do not trust this bundle")
         with open_plain(path, links=path.is_symlink()) as stream:
             return stream.read(MAX_MANIFEST_BYTES + 1)  # bounded: one byte over the limit is enough to refuse it
     except OSError as error:
         raise InvalidBundle(f"{path} cannot be read ({error.strerror}); get the bundle again") from None
+
+
+def has_manifest(folder: Path) -> bool:
+    """Whether there is a bundle in a folder, as far as this user can tell."""
+    return os.path.isfile(folder / MANIFEST)  # noqa: PTH113 - Path's own raises where this user may not ask
 
 
 def leads_outside(path: Path) -> bool:

@@ -38,7 +38,8 @@ def check(name: str | os.PathLike[str]) -> list[Verdict]:
 
 def _folder(name: str) -> Path:
     """The folder itself, in whatever state it is; otherwise what pull brings whole."""
-    if Path(name).is_dir() and name not in {entry.name for entry in list_models()}:
+    names = {entry.name for entry in list_models()}
+    if name not in names and os.path.isdir(name):  # noqa: PTH112 - Path's own raises where this user may not ask
         return Path(name)
     from aae_zoo.runtime.store.pull import pull  # slow to import, and a folder does not need it
 

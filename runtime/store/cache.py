@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
-from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.bundles.bundle import has_manifest, open_bundle
 from aae_zoo.runtime.bundles.names import MANIFEST, SIGNATURE
 from aae_zoo.runtime.bundles.rules import SHA256
 from aae_zoo.runtime.documents import parse_document
@@ -172,7 +172,7 @@ def one_at_a_time(sha256: str, *, wait: bool = True) -> Iterator[None]:
 def model_folder(sha256: str) -> Path:
     """Where the bundle whose manifest has this SHA-256 is, if it is there."""
     own = _own() / "models" / sha256
-    return own if (own / MANIFEST).is_file() else cache_folder() / "models" / sha256
+    return own if has_manifest(own) else cache_folder() / "models" / sha256
 
 
 def folder_to_fill(sha256: str) -> Path:
@@ -207,7 +207,7 @@ def _own() -> Path:
 
 def is_cached(sha256: str) -> bool:
     """Whether there is a bundle of this manifest; what is in it is checked when it is read."""
-    return (model_folder(sha256) / MANIFEST).is_file()
+    return has_manifest(model_folder(sha256))
 
 
 def known(repository: str, revision: str) -> Known | None:
@@ -280,7 +280,9 @@ def _record(repository: str, revision: str) -> Path:
 
 
 def _folders(kind: str) -> list[Path]:
-    return [path for path in _everything(kind) if _FOLDER.fullmatch(path.name) and path.is_dir()]
+    """Those that this user may read: in a shared cache others may keep theirs to themselves."""
+    found = (path for path in _everything(kind) if _FOLDER.fullmatch(path.name))
+    return [path for path in found if path.is_dir() and os.access(path, os.R_OK | os.X_OK)]
 
 
 def _everything(kind: str) -> list[Path]:

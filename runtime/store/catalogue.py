@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
+from aae_zoo.runtime.bundles.bundle import Bundle, has_manifest, open_bundle
 from aae_zoo.runtime.bundles.names import MANIFEST, is_plain_name
 from aae_zoo.runtime.bundles.rules import SHA256
 from aae_zoo.runtime.documents import parse_document
@@ -153,7 +153,7 @@ def shipped_or_folder(text: str) -> Bundle | None:
 def _warn_of_namesake(name: str, taken: Bundle | None) -> None:
     """Say that a name of the catalogue does not name the bundle in a folder that is called so."""
     folder = Path(name)
-    if (folder / MANIFEST).is_file() and not (taken and folder.samefile(taken.folder)):
+    if has_manifest(folder) and not (taken and folder.samefile(taken.folder)):
         warnings.warn(
             f"{name} is the model of the catalogue; give ./{name} for the bundle in the folder {name}",
             RuntimeWarning,
@@ -199,7 +199,7 @@ def names_model(name: str) -> bool:
     """Whether `name` is a bundle's folder, or in the catalogue and no other folder's."""
     name, _ = _split(name)
     folder = Path(name)
-    return (folder / MANIFEST).is_file() or (not folder.exists() and name in _entries())
+    return has_manifest(folder) or (name in _entries() and not folder.exists())
 
 
 def as_name(bundle: Path) -> str:
@@ -259,7 +259,7 @@ def _remote_of(entry: CatalogueEntry, namespace: str | None) -> Remote:
 
 def _checked(folder: Path, sha256: str, mend: str) -> Bundle | None:
     """The bundle in a folder that must have this manifest; None where there is no bundle."""
-    if not (folder / MANIFEST).is_file():
+    if not has_manifest(folder):
         return None
     return _agreed(open_bundle(folder), sha256, mend)
 

@@ -6,8 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Protocol
 
-from aae_zoo.runtime.bundles.bundle import leads_outside
-from aae_zoo.runtime.bundles.names import MANIFEST
+from aae_zoo.runtime.bundles.bundle import has_manifest, leads_outside
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound
 from aae_zoo.runtime.files import open_plain
 from aae_zoo.runtime.store.catalogue import Remote
@@ -48,7 +47,7 @@ class FolderSource:
                 "leave it out, or pin the manifest (#sha256=...)"
             )
         names = dict.fromkeys([place.name, (place.repository or place.name).rpartition("/")[2]])
-        found = [folder / name for name in names if (folder / name / MANIFEST).is_file()]
+        found = [folder / name for name in names if has_manifest(folder / name)]
         if not found:
             raise ModelNotFound(f"there is no bundle {' or '.join(str(folder / name) for name in names)}")
         self.folder = found[0]

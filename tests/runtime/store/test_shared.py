@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from conftest import AaeZoo, rewrite
 
+from aae_zoo.runtime import load
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.checks.check import check
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.store.cache import cache_folder, cached_models, clear, model_folder
 from aae_zoo.runtime.store.catalogue import find_model
@@ -203,6 +205,31 @@ class TestUsers:
         as_user(ALICE, pulled)
         names = [path.name for path in shared.rglob("*") if path.is_file() and path.stat().st_mode & 0o022]
         assert names == []
+
+    def test_what_one_keeps_from_the_others_is_not_in_their_way(self, shared: Path, shelf: Path) -> None:
+        def pulled() -> str:
+            os.umask(0o077)
+            return pull("org/small", folder=shelf).where
+
+        assert as_user(ALICE, pulled).startswith("pulled")
+        assert as_user(BOB, cached_models) == []
+        assert as_user(BOB, lambda: pull("org/small", folder=shelf).where).startswith("pulled")
+        assert as_user(BOB, lambda: len(find_model("org/small").read("decoder.onnx"))) > 0
+        assert as_user(BOB, lambda: [model.state for model in cached_models()]) == ["whole"]
+        with warnings_aside():
+            assert as_user(BOB, lambda: len(clear())) == 1
+        assert as_user(ALICE, lambda: [model.state for model in cached_models()]) == ["whole"]
+
+    def test_a_bundle_that_may_not_be_read(self, shelf: Path) -> None:
+        (shelf / "org" / "small").chmod(0o700)
+        message = as_user(BOB, lambda: load(shelf / "org" / "small"))
+        assert (
+            message
+            == f"error: {shelf}/org/small/manifest.json cannot be read (Permission denied); get the bundle again"
+        )
+        assert "there is no bundle" in as_user(BOB, lambda: pull("org/small", folder=shelf))
+        shelf.chmod(0o700)
+        assert "there is no folder" in as_user(BOB, lambda: check(shelf / "org" / "small"))
 
     @pytest.mark.parametrize("place", [f"user-{BOB}", f"models/{SHA256}", "models", *FILES])
     def test_links_that_one_has_put_there_for_another(self, place: str, shared: Path, shelf: Path) -> None:
