@@ -143,7 +143,7 @@ def _cache() -> Finding:
         folder = cache_folder()
     except AaeZooError as error:
         return Finding("cache", "none", str(error))
-    nearest = next(p for p in (folder, *folder.parents) if p.exists())
+    nearest = next(p for p in (folder, *folder.parents) if os.path.exists(p))  # noqa: PTH110 - Path's own raises where this user may not ask
     if nearest.is_dir() and os.access(nearest, os.W_OK):
         return Finding("cache", f"{folder} ({'there' if folder.exists() else 'not made yet'})")
     return Finding("cache", f"{folder} cannot be written", "set AAE_ZOO_CACHE to a folder that is writable")
@@ -153,10 +153,9 @@ def _data() -> Finding:
     root = os.environ.get("AAE_ZOO_DATA")
     if root is None:
         return Finding("data", "AAE_ZOO_DATA is not set (only training and export need data)")
-    if not Path(root).is_dir():
-        return Finding(
-            "data", f"AAE_ZOO_DATA is {root}, which is not a folder", "set it to the folder of the data sets"
-        )
-    return Finding(
-        "data", f"{root}: {', '.join(sorted(p.name for p in Path(root).iterdir() if p.is_dir())) or 'empty'}"
-    )
+    try:
+        names = sorted(path.name for path in Path(root).iterdir() if path.is_dir())
+    except OSError:
+        found = f"AAE_ZOO_DATA is {root}, which is not a folder that can be read"
+        return Finding("data", found, "set it to the folder of the data sets")
+    return Finding("data", f"{root}: {', '.join(names) or 'empty'}")

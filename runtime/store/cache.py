@@ -234,7 +234,20 @@ def remember(repository: str, revision: str, found: Known) -> None:
 
 
 def cached_models() -> list[CachedModel]:
-    """Everything in the cache, by name and version, with interrupted downloads last."""
+    """Everything in the cache, by name and version, with interrupted downloads last.
+
+    Raises:
+        OutputError: the cache cannot be read.
+    """
+    try:
+        return _listed()
+    except PermissionError as error:
+        raise OutputError(
+            f"the cache {cache_folder()} cannot be read ({error.strerror}); set AAE_ZOO_CACHE to a folder of your own"
+        ) from None
+
+
+def _listed() -> list[CachedModel]:
     names = _names()
     models = [_describe(folder, names) for folder in _folders("models")]
     partial = [

@@ -1,6 +1,7 @@
 """Anyone's own pictures: a folder of image files, or of one subfolder of them for each class."""
 
 import hashlib
+import os
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,9 +29,10 @@ def find_pictures(name: str, place: Path | None) -> Path | None:
     Raises:
         DatasetError: `place` is given and is not a folder.
     """
-    if place and not place.is_dir():
+    is_there = os.path.isdir  # Path's own raises where this user may not ask
+    if place and not is_there(place):
         raise DatasetError(f"there is no folder of pictures {place}; give the folder of your pictures with --data")
-    return place or next((folder for folder in places(name) if folder.is_dir()), None)
+    return place or next((folder for folder in places(name) if is_there(folder)), None)
 
 
 def load_pictures(root: Path, settings: DataSettings) -> Dataset:

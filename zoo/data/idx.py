@@ -1,6 +1,7 @@
 """Folders of idx files, as MNIST has them: found here before anything is downloaded, and checked by their md5s."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -61,7 +62,7 @@ def _find(folder: Path, file: str) -> Path | None:
     """A file by its name, or as Kaggle has it: with a dot before idx, or in a folder of its own name; plain or .gz."""
     names = [name + suffix for name in (file, file.replace("-idx", ".idx")) for suffix in ("", ".gz")]
     places = [place for name in names for place in (folder / name, folder / name / name)]
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113 - Path's own raises where this user may not ask
 
 
 def read_dataset(

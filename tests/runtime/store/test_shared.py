@@ -22,6 +22,7 @@ from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.store.cache import cache_folder, cached_models, clear, model_folder
 from aae_zoo.runtime.store.catalogue import find_model
 from aae_zoo.runtime.store.pull import pull
+from aae_zoo.zoo.data.idx import find_idx
 
 BUNDLE = Path(__file__).parents[3] / "runtime" / "models" / "digits-gauss"
 SHA256 = open_bundle(BUNDLE).manifest_sha256
@@ -219,6 +220,23 @@ class TestUsers:
         with warnings_aside():
             assert as_user(BOB, lambda: len(clear())) == 1
         assert as_user(ALICE, lambda: [model.state for model in cached_models()]) == ["whole"]
+
+    def test_a_home_of_somebody_else(
+        self, open_place: Path, shelf: Path, aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As `docker run --user` leaves root's to whoever runs there, and sudo the home of who called it."""
+        home = open_place / "home"
+        home.mkdir(mode=0o700)
+        monkeypatch.setenv("AAE_ZOO_CACHE", str(home / "cache"))
+        monkeypatch.setenv("AAE_ZOO_DATA", str(home / "data"))
+        sentence = f"the cache {home}/cache cannot be read (Permission denied); set AAE_ZOO_CACHE to a folder of your"
+        assert as_user(BOB, cached_models).startswith(f"error: {sentence}")
+        assert as_user(BOB, lambda: pull("org/small", folder=shelf)).startswith("error: cannot write to the cache")
+        result = as_user(BOB, lambda: aae_zoo("doctor"))
+        faults = [line.split()[1] for line in result.out.splitlines() if line.startswith("FAULT")]
+        assert (result.status, faults) == (1, ["cache", "data"])
+        message = as_user(BOB, lambda: find_idx("mnist", home / "data"))
+        assert f"{home}/data does not hold mnist, expected the files" in message
 
     def test_a_bundle_that_may_not_be_read(self, shelf: Path) -> None:
         (shelf / "org" / "small").chmod(0o700)
