@@ -7,6 +7,7 @@ and the next try sends only what is missing.
 
 import hashlib
 import json
+import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -345,12 +346,21 @@ def _hashes(path: Path) -> tuple[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the progress bars of uploads, which the client draws even where there is no terminal."""
+    """Hide the progress bars of uploads, which the client draws even where there is no terminal, and its warnings.
+
+    They tell of a further try with the whole address of an upload, whose signature lets whoever reads it upload.
+    """
     from huggingface_hub.utils import disable_progress_bars
 
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
     bars: AbstractContextManager[Any] = nullcontext() if sys.stderr.isatty() else disable_progress_bars()
     with bars:
-        yield
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _pin(path: Path, name: str, pin: Mapping[str, str]) -> None:
