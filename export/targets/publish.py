@@ -26,7 +26,7 @@ from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.ownership import BUNDLE, MARK, PAGE, SITE, mark, named, parse_proof, proof
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
-from aae_zoo.runtime.store.hub import check_timeouts, endpoint, hub_errors
+from aae_zoo.runtime.store.hub import check_timeouts, endpoint, hub_errors, shown_endpoint
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ class _Repository:
         from huggingface_hub import HfApi
 
         self.name, self.kind, self.how = name, kind, how
-        self.url = f"{endpoint()}/{'' if kind == 'model' else f'{kind}s/'}{name}"
+        self.url = f"{shown_endpoint()}/{'' if kind == 'model' else f'{kind}s/'}{name}"
         # A dry run only reads, and needs no token.
         self.api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
         self.head = self._head()
