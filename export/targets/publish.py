@@ -7,6 +7,7 @@ and the next try sends only what is missing.
 
 import hashlib
 import json
+import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.ownership import BUNDLE, MARK, PAGE, SITE, mark, named, parse_proof, proof
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
-from aae_zoo.runtime.store.hub import check_timeouts, endpoint, hub_errors
+from aae_zoo.runtime.store.hub import check_timeouts, endpoint, hub_errors, shown_endpoint
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ class _Repository:
         from huggingface_hub import HfApi
 
         self.name, self.kind, self.how = name, kind, how
-        self.url = f"{endpoint()}/{'' if kind == 'model' else f'{kind}s/'}{name}"
+        self.url = f"{shown_endpoint()}/{'' if kind == 'model' else f'{kind}s/'}{name}"
         # A dry run only reads, and needs no token.
         self.api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
         self.head = self._head()
@@ -345,12 +346,21 @@ def _hashes(path: Path) -> tuple[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the progress bars of uploads, which the client draws even where there is no terminal."""
+    """Hide the progress bars of uploads, which the client draws even where there is no terminal, and its warnings.
+
+    They tell of a further try with the whole address of an upload, whose signature lets whoever reads it upload.
+    """
     from huggingface_hub.utils import disable_progress_bars
 
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
     bars: AbstractContextManager[Any] = nullcontext() if sys.stderr.isatty() else disable_progress_bars()
     with bars:
-        yield
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _pin(path: Path, name: str, pin: Mapping[str, str]) -> None:

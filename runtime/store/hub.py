@@ -6,14 +6,24 @@ forever for one that says nothing), and streams are ours: they resume after a ki
 """
 
 import os
+import re
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
-from aae_zoo.runtime.errors import AaeZooError, HubError, InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.errors import (
+    AaeZooError,
+    HubError,
+    InvalidBundle,
+    InvalidInput,
+    MissingBackend,
+    ModelNotFound,
+    reinstalling,
+)
 from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.store.source import COMMIT
 
@@ -26,6 +36,8 @@ WAITS: Final = [0.5, 1.0, 2.0, 4.0]
 LONGEST: Final = 30.0
 _PASSING: Final = (429, 500, 502, 503, 504)
 _LOGIN: Final = "log in with hf auth login, or set HF_TOKEN"
+# What leads to the Hub beside HF_ENDPOINT: named where the way is wrong, if it is set.
+_WAY: Final = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 def check_timeouts() -> None:
@@ -52,14 +64,47 @@ def endpoint() -> str:
     from huggingface_hub import constants
 
     address = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    if not _is_address(address, ("http", "https")):
+        shown = _without_password(address)
+        raise InvalidInput(f"HF_ENDPOINT is {shown!r}, expected an address such as https://huggingface.co")
+    return address
+
+
+def shown_endpoint() -> str:
+    """The address of the Hub as people are told it: that of a mirror may have a password.
+
+    Raises:
+        InvalidInput: as for `endpoint`.
+    """
+    return _without_password(endpoint())
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//\S*@", "//", text)
+
+
+def _is_address(address: str, schemes: Collection[str]) -> bool:
     try:
         parts = urlsplit(address)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        named = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:  # the port is not a number
-        right = False
-    if not right:
-        raise InvalidInput(f"HF_ENDPOINT is {address!r}, expected an address such as https://huggingface.co")
-    return address
+        return False
+    return named and not re.search(r"[\s?#]", address)
+
+
+def _check_proxies() -> None:
+    """Refuse proxies that the client cannot read: it has no own error for them, and may show a part of a password.
+
+    Raises:
+        InvalidInput: with the variable's name.
+    """
+    for scheme, address in getproxies_environment().items():
+        whole = address if "://" in address else f"http://{address}"
+        if scheme in ("all", "http", "https") and not _is_address(whole, ("http", "https", "socks5", "socks5h")):
+            raise InvalidInput(
+                f"{scheme.upper()}_PROXY is not the address of a proxy, expected one such as "
+                "http://USER:PASSWORD@HOST:3128 with %23 for # and the like in the password; mend it, or unset it"
+            )
 
 
 @contextmanager
@@ -70,9 +115,11 @@ def hub_errors(what: str) -> Iterator[None]:
         ModelNotFound: no such repository or revision.
         InvalidBundle: the repository lacks a file.
         HubError: the Hub cannot be reached, refuses, or fails; no or a wrong token; HF_HUB_OFFLINE is set.
-        InvalidInput: as for `check_timeouts`.
+        MissingBackend: the proxy needs a package that is not installed.
+        InvalidInput: as for `check_timeouts`, or a proxy's address is none.
     """
     check_timeouts()
+    _check_proxies()
     from huggingface_hub import errors
 
     try:
@@ -89,7 +136,14 @@ def hub_errors(what: str) -> Iterator[None]:
         raise _refusal(what, error) from None
     except (_http_error(), OSError) as error:
         raise _unreachable(what, error) from None
-    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+    except ImportError as error:
+        if "socksio" not in str(error):
+            raise
+        mend = reinstalling("pip install socksio")
+        raise MissingBackend(f"{what}: the proxy that is set speaks SOCKS, which needs socksio; {mend}") from None
+    except UnicodeEncodeError:
+        raise HubError(f"{what}: the token has characters that no token has; {_LOGIN}") from None
+    except Exception as error:  # of whatever an answer has that is no Hub's
         cause = error.__cause__  # of metadata that are refused, or of an upload that failed
         if isinstance(error, ValueError) and isinstance(cause, errors.HfHubHTTPError):
             reason = words_of(error)
@@ -99,8 +153,7 @@ def hub_errors(what: str) -> Iterator[None]:
         if isinstance(cause, _http_error()):
             raise _unreachable(what, cause) from None
         raise HubError(
-            f"{what}: {endpoint()} does not answer as a Hub ({type(error).__name__}: {_line(error)}); "
-            "check HF_ENDPOINT and the network"
+            f"{what}: {shown_endpoint()} does not answer as a Hub ({type(error).__name__}: {_line(error)}); {_way()}"
         ) from None
 
 
@@ -112,11 +165,18 @@ def _http_error() -> type[Exception]:
     return base
 
 
+def _way() -> str:
+    """What to look at where an answer is missing, or not the Hub's."""
+    names = [name for name in _WAY if os.environ.get(name) or os.environ.get(name.lower())]
+    return f"check {', '.join(['the network', *names])} and HF_ENDPOINT"
+
+
 def _unreachable(what: str, error: Exception) -> HubError:
-    return HubError(
-        f"{what}: the Hub at {endpoint()} cannot be reached ({type(error).__name__}: {_line(error)}); "
-        "check the network and HF_ENDPOINT, and try again"
-    )
+    mend = f"{_way()}, and try again"
+    if "CERTIFICATE" in str(error) or isinstance(error, FileNotFoundError):  # the one that SSL_CERT_FILE names
+        mend = "where your network or mirror has a certificate of its own, set SSL_CERT_FILE to a file (PEM) with it"
+    reason = f"{type(error).__name__}: {_line(error)}"
+    return HubError(f"{what}: the Hub at {shown_endpoint()} cannot be reached ({reason}); {mend}")
 
 
 def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
@@ -125,11 +185,11 @@ def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
 
     status = error.response.status_code
     if isinstance(error, errors.GatedRepoError):
-        page = f"{endpoint()}/{what.partition('@')[0]}"
+        page = f"{shown_endpoint()}/{what.partition('@')[0]}"
         return HubError(f"{what} is gated: ask for access at {page}, then {_LOGIN}")
     if isinstance(error, errors.RepositoryNotFoundError):
         return ModelNotFound(
-            f"{what}: {endpoint()} has no such repository, or it is private; check the name, or {_LOGIN}"
+            f"{what}: {shown_endpoint()} has no such repository, or it is private; check the name, or {_LOGIN}"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return ModelNotFound(f"{what}: the repository has no such revision; give another branch, tag or commit")
@@ -138,11 +198,15 @@ def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
             f"{what}: the repository lacks a file that a bundle has ({str(error.response.url).rpartition('/')[2]}); "
             "publish it with aae-zoo publish, or pull another revision"
         )
+    if isinstance(error, errors.DisabledRepoError):
+        return HubError(f"{what}: the Hub has disabled this repository; ask its owner, or take another")
     if status in (401, 403):
         return HubError(f"{what}: the Hub forbids it ({status}: {_line(error)}); {_LOGIN} of somebody who may")
     wait = retry_after(error)
     mend = "try again later" if wait is None else f"try again in {wait:.0f} s"
-    return HubError(f"{what}: the Hub at {endpoint()} failed ({status}: {_line(error)}); {mend}")
+    if status not in (*_PASSING, 409, 412):  # which a later try does not mend
+        mend = _way()
+    return HubError(f"{what}: the Hub at {shown_endpoint()} failed ({status}: {_line(error)}); {mend}")
 
 
 def retry_after(error: Exception) -> float | None:
@@ -192,7 +256,7 @@ class HubSource:
             self._files = {file.rfilename for file in info.siblings or ()}
             if COMMIT.fullmatch(revision) and self.commit != revision:
                 raise HubError(
-                    f"{self.where}: {endpoint()} answers with the commit {self.commit}, expected {revision}; "
+                    f"{self.where}: {shown_endpoint()} answers with the commit {self.commit}, expected {revision}; "
                     "set HF_ENDPOINT to another mirror"
                 )
         self.exactly = f"{repository}@{self.commit}"
@@ -218,7 +282,9 @@ class HubSource:
         if response is None or response.status_code != 401 or self._token is False or not get_token():
             return False
         warnings.warn(
-            f"{endpoint()} refuses the token that is set, going on without it; {_LOGIN}", RuntimeWarning, stacklevel=2
+            f"{shown_endpoint()} refuses the token that is set, going on without it; {_LOGIN}",
+            RuntimeWarning,
+            stacklevel=2,
         )
         self._token = False
         return True
@@ -274,4 +340,5 @@ class HubSource:
 def _line(error: Exception) -> str:
     """The first line of what went wrong; the server's own words where it sent some."""
     text = getattr(error, "server_message", None) or str(error)
-    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:200]
+    found = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    return _without_password(found)[:200]

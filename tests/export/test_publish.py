@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 from collections.abc import Callable
@@ -340,6 +341,19 @@ class TestTheHubRefuses:
     def test_an_upload_that_fails(self, hub: Hub, fails: Callable[[], str]) -> None:
         hub.order("PUT /upload", status=403)
         assert "org/digits: the Hub forbids it (403: ordered)" in fails()
+
+    def test_a_further_try_shows_no_signed_address(
+        self,
+        digits_bundle: Path,
+        hub: Hub,
+        aae_zoo: AaeZoo,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
+        hub.order("PUT /upload", status=500, times=1)
+        assert aae_zoo("publish", digits_bundle, "--repo", "org/digits").status == 0
+        assert caplog.text == ""
 
     def test_metadata_that_the_hub_knows_better(self, hub: Hub, fails: Callable[[], str]) -> None:
         body = b'{"errors":[{"message":"license must be one of those"}],"warnings":[]}'

@@ -4,10 +4,14 @@ import os
 import resource
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -108,12 +112,79 @@ class TestNoAnswer:
         hub.order(LOOK_UP, status=200, body=body)
         assert f"org/small@main: {hub.url} does not answer as a Hub" in fails()
 
-    @pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:x"])
+    @pytest.mark.parametrize(
+        "address", ["nonsense", "http://127.0.0.1:x", "http://hub\n", "http://hub/?a", " http://hub"]
+    )
     def test_an_endpoint_that_is_no_address(
         self, address: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("HF_ENDPOINT", address)
         assert f"HF_ENDPOINT is {address!r}, expected an address such as https://huggingface.co" in fails()
+
+
+class TestCompanyNetworks:
+    """A proxy, certificates of the network's own, a mirror with a password."""
+
+    @pytest.mark.parametrize(
+        "address", ["http://me:pa/ss@host:3128", "http://me:pa#ss@host:3128", "ftp://host", "http://["]
+    )
+    def test_a_proxy_that_is_no_address(
+        self, address: str, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("https_proxy", address)
+        message = fails()
+        assert "HTTPS_PROXY is not the address of a proxy, expected one such as http://USER:PASSWORD@HOST" in message
+        assert "ss@" not in message
+
+    @pytest.mark.skipif(find_spec("socksio") is not None, reason="socksio is installed")
+    def test_a_proxy_that_speaks_socks(self, hub: Hub, commit: str) -> None:
+        environment = os.environ | {"ALL_PROXY": "socks5://127.0.0.1:9"}
+        result = subprocess.run([AAE_ZOO, "pull", "org/small"], capture_output=True, text=True, env=environment)
+        assert result.stderr == (
+            "error: org/small@main: the proxy that is set speaks SOCKS, which needs socksio; pip install socksio\n"
+        )
+
+    @pytest.mark.parametrize("status", [407, 404])
+    def test_the_way_is_named_where_the_answer_is_not_the_hubs(
+        self, status: int, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        hub.order(LOOK_UP, status=status)
+        assert f"({status}: ordered); check the network, HTTPS_PROXY, NO_PROXY and HF_ENDPOINT" in fails()
+
+    def test_a_certificate_that_nobody_knows(
+        self, tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+        subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            thread = threading.Thread(target=greet, args=(server, context))
+            thread.start()
+            monkeypatch.setenv("HF_ENDPOINT", f"https://127.0.0.1:{server.getsockname()[1]}")
+            assert "has a certificate of its own, set SSL_CERT_FILE to a file (PEM) with it" in fails()
+            thread.join()
+
+    def test_the_password_of_a_mirror_is_not_shown(
+        self, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url.replace("://", "://me:secret@"))
+        for fault in ({"status": 404}, {"status": 404, "body": b""}, {"status": 200, "body": b"[]"}):
+            hub.order(LOOK_UP, **fault, times=1)
+            message = fails()
+            assert hub.url in message
+            assert "secret" not in message
+        monkeypatch.setenv("HF_ENDPOINT", "http://me:secret@hub:x")
+        assert "HF_ENDPOINT is 'http://hub:x', expected" in fails()
+
+
+def greet(server: socket.socket, context: ssl.SSLContext) -> None:
+    """Show a client our certificate, which it refuses."""
+    with server.accept()[0] as connection, pytest.raises(OSError):
+        context.wrap_socket(connection, server_side=True)
 
 
 class TestRefusals:
@@ -146,6 +217,16 @@ class TestRefusals:
         hub.set("org/small", gated="manual")
         monkeypatch.setenv("HF_TOKEN", "hf_reader")
         assert f"org/small@main is gated: ask for access at {hub.url}/org/small, then log in" in fails()
+
+    def test_a_repository_that_the_hub_has_disabled(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
+        hub.order(LOOK_UP, status=403, headers={"X-Error-Message": "Access to this resource is disabled."})
+        assert "org/small@main: the Hub has disabled this repository; ask its owner, or take another" in fails()
+
+    def test_a_token_that_can_be_none(
+        self, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", "hf_ow“ner")
+        assert "org/small@main: the token has characters that no token has; log in with hf auth login" in fails()
 
     def test_an_expired_token_and_a_public_model(self, hub: Hub, commit: str) -> None:
         environment = os.environ | {"HF_TOKEN": "hf_expired"}
