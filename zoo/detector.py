@@ -10,7 +10,8 @@ measured in HOG instead of pixels. The second says how far from the middle of th
 that restores well does not tell, as their likelihood of the code does.
 
 Where the objective asks for principal components (see `aae_zoo.zoo.maths.components`), what these leave of the pixels
-takes the place of the error of the restored image in the map, and where that is greatest counts in the score:
+is the map, in place of the errors of the histograms and of the restored image, and where it is greatest counts in the
+score:
 
     score + w' max(e / E) sigma / sigma'
 
@@ -52,7 +53,7 @@ _ENOUGH: Final = 3000
 class Detector(nn.Module):
     """Images [n, C, H, W] in [0, 1] to scores [n], about 1 for usual images, and maps [n, 1, H, W] of what is odd.
 
-    A map's values are multiples of what is usual at that place. The model's encoder and decoder are of the kind "hog".
+    A map is in proportion to what is usual at each place. The model's encoder and decoder are of the kind "hog".
     """
 
     mean: Tensor
@@ -73,19 +74,20 @@ class Detector(nn.Module):
         # costs more than what it computes of one image.
         self.register_buffer("per_error", torch.ones([]))
         self.register_buffer("per_distance", torch.ones([]))
-        self.register_buffer("per_cell", model.encoder.hog.spread())
         self.register_buffer("per_pixel", torch.ones(1, 1, *image[1:]))
-        if components is not None:
-            self.register_buffer("per_place", torch.zeros(1, 1, *image[1:]))
+        if components is None:
+            self.register_buffer("per_cell", model.encoder.hog.spread())
+        else:
+            self.register_buffer("per_place", torch.zeros([]))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The score of each image, and where it is odd."""
         errors, distance, pixels = self._differences(image)
-        score = self._whole(errors, distance)
+        score, heat = self._whole(errors, distance), pixels * self.per_pixel
         if self.components is not None:
-            score = score + _greatest(pixels * self.per_place)
+            return score + _greatest(heat) * self.per_place, heat
         cells = self.encoder.hog.by_cell(errors) @ self.per_cell
-        return score, cells.reshape(pixels.shape) + pixels * self.per_pixel
+        return score, cells.reshape(heat.shape) + heat
 
     def _whole(self, errors: Tensor, distance: Tensor) -> Tensor:
         """The score of each image as a whole."""
@@ -116,13 +118,13 @@ class Detector(nn.Module):
             errors, distance, pixels = (torch.cat(each) for each in zip(*parts, strict=True))
             self.per_error.copy_(1 / (1 + _MEAN_WEIGHT) / errors.sum(1).mean().clamp(min=_TINY))
             self.per_distance.copy_(_MEAN_WEIGHT / (1 + _MEAN_WEIGHT) / distance.mean().clamp(min=_TINY))
-            cells = _floored(self.encoder.hog.by_cell(errors).mean(0))
-            self.per_cell.copy_(self.encoder.hog.spread() / 2 / cells[:, None])
             self.per_pixel.copy_(1 / 2 / _floored(pixels.mean(0, keepdim=True)))
-            if self.components is not None:
+            if self.components is None:
+                cells = _floored(self.encoder.hog.by_cell(errors).mean(0))
+                self.per_cell.copy_(self.encoder.hog.spread() / 2 / cells[:, None])
+            else:
                 score, place = self._whole(errors, distance), _greatest(pixels * self.per_pixel)
-                weight = _PLACE_WEIGHT * score.std(correction=0) / place.std(correction=0).clamp(min=_TINY)
-                self.per_place.copy_(weight * self.per_pixel)
+                self.per_place.copy_(_PLACE_WEIGHT * score.std(correction=0) / place.std(correction=0).clamp(min=_TINY))
 
 
 def fit_detector(model: Autoencoder, training: Tensor, validation: Tensor, components: int = 0) -> Detector:
