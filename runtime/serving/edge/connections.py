@@ -37,6 +37,10 @@ _FILES: Final = 64
 _BESIDE: Final = 128
 
 _BYTES: Final = f"more than {MAX_HEAD} bytes"
+_UPGRADE: Final = (
+    "the request has a body and asks to change the protocol (Upgrade), expected HTTP/1.1 alone; send no Upgrade, "
+    "in Java with HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1)"
+)
 
 
 class Connection(HttpToolsProtocol):
@@ -48,6 +52,7 @@ class Connection(HttpToolsProtocol):
     _head = 0  # bytes of the head's names and values
     _fields = 0
     _too_large = ""
+    _why = ""  # what is wrong with a head that can be read
 
     @property
     def waits(self) -> bool:
@@ -92,6 +97,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin to answer."""
         self._loose, self._turn = 0, time.monotonic()
+        # The parser takes what follows for another protocol's: the body would be lost, or read as the next request.
+        if self.parser.should_upgrade() and {b"content-length", b"transfer-encoding"} & dict(self.headers).keys():
+            self._why = _UPGRADE
+            raise ValueError(self._why)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -116,7 +125,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Say in one sentence what is wrong, and end the connection."""
-        error = msg or "the request cannot be read as HTTP"
+        error = self._why or msg or "the request cannot be read as HTTP"
         if self._too_large:
             error = f"the request's head has {self._too_large}, which is the limit; send a shorter one"
         body = json.dumps({"error": error}).encode()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -278,11 +279,15 @@ def test_hosts_of_others_are_refused(server: Server, host: str) -> None:
             )
 
 
-def answer_to(server: Server, head: bytes) -> bytes:
-    """What the service answers to a head as it stands, which no client would send."""
+def answer_to(server: Server, head: bytes, later: bytes = b"") -> bytes:
+    """What the service answers to a head as it stands, which no client would send, and to what comes after that."""
     with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as asking:
         asking.sendall(head)
-        return asking.makefile("rb").read()
+        told = asking.recv(1 << 16) if later else b""
+        with suppress(OSError):  # it was ended
+            asking.sendall(later)
+            told += asking.makefile("rb").read()
+        return told
 
 
 MALFORMED_HOSTS = ("localhost:80@evil.com", "[::1]evil.com", "127.0.0.1:18599/x", "localhost:x", "localhost:80:80", "[")
@@ -306,6 +311,26 @@ def test_heads_that_say_twice_who_asks(server: Server, name: str) -> None:
     answer = answer_to(server, f"GET /v2 HTTP/1.1\r\n{host}{lines}".encode())
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert f"the request has 2 lines of {name}, expected one".encode() in answer
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 36", b"Transfer-Encoding: chunked"])
+def test_an_upgrade_with_a_body(server: Server, length: bytes) -> None:
+    """Java's client asks for HTTP/2 so; the body must neither be lost nor be read as a request of its own."""
+    head = b"POST /decode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    body = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = answer_to(server, head + UPGRADE + length + b"\r\n\r\n", body)
+    assert answer.count(b"HTTP/1.1 ") == 2  # the second is what the sentence expects
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"asks to change the protocol (Upgrade), expected HTTP/1.1 alone" in answer
+
+
+def test_an_upgrade_without_a_body_is_not_heeded(server: Server) -> None:
+    head = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n"
+    answer = answer_to(server, head + UPGRADE + b"\r\n", head + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_a_request_without_a_host(server: Server) -> None:
