@@ -51,6 +51,7 @@ class Connection(HttpToolsProtocol):
     _loose = 0  # bytes that have come since there was a body, or a whole head
     _head = 0  # bytes of the head's names and values
     _fields = 0
+    _is_head = True  # or what follows a body
     _too_large = ""
     _why = ""  # what is wrong with a head that can be read
 
@@ -78,7 +79,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._fields = self._head = 0
+        self._fields, self._head, self._is_head = 0, 0, True
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests wait")
         super().on_message_begin()
@@ -89,14 +90,15 @@ class Connection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head, or one after the body."""
+        """Take a field of the head; one after the body is none (RFC 9110, section 6.5.1), and is counted alone."""
         self._fields += 1
         self._count(len(name) + len(value))
-        super().on_header(name, value)
+        if self._is_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""
-        self._loose, self._turn = 0, time.monotonic()
+        self._loose, self._turn, self._is_head = 0, time.monotonic(), False
         # The parser takes what follows for another protocol's: the body would be lost, or read as the next request.
         if self.parser.should_upgrade() and {b"content-length", b"transfer-encoding"} & dict(self.headers).keys():
             self._why = _UPGRADE

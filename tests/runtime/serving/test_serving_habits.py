@@ -313,6 +313,21 @@ def test_heads_that_say_twice_who_asks(server: Server, name: str) -> None:
     assert f"the request has 2 lines of {name}, expected one".encode() in answer
 
 
+CHUNKED = b"POST /score HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n\r\n1\r\nx\r\n0\r\n%s\r\n"
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "x, chunked", "gzip\r\nTransfer-Encoding: chunked"])
+def test_codings_of_a_transfer_that_are_not_known(server: Server, coding: str) -> None:
+    answer = answer_to(server, CHUNKED % (f"Transfer-Encoding: {coding}".encode(), b""))
+    assert answer.startswith(b"HTTP/1.1 501 ")
+    assert b"expected chunked alone, or a Content-Length" in answer
+
+
+def test_what_comes_after_a_body_is_not_of_its_head(server: Server) -> None:
+    answer = answer_to(server, CHUNKED % (b"Transfer-Encoding: Chunked", b"Host: evil\r\nContent-Encoding: br\r\n"))
+    assert b"the body's Content-Type is nothing" in answer
+
+
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
 
 
