@@ -246,6 +246,32 @@ def test_prometheus_can_read_the_measurements(pixels: NDArray[np.uint8]) -> None
         assert families["process_resident_memory_bytes"].samples[0].value > 1e6
 
 
+@pytest.mark.parametrize("query", ["n=4&n=8", "seed=1&seed=1", "n=1&format=png&n=2"])
+def test_a_parameter_that_is_given_twice(server: Server, query: str) -> None:
+    """Of which one would count, and nothing say which."""
+    answer = server.ask(f"/sample?{query}")
+    assert answer.status == 422
+    assert answer.error == f"the parameter {query[: query.index('=')]!r} is given 2 times, expected one"
+
+
+def test_versions_are_paths_alone(server: Server) -> None:
+    """As the protocol has them; the path without one has no parameter in its place."""
+    assert server.ask(f"/v2/models/{MODEL}/versions/0").error.startswith("there is no version '0'")
+    assert server.ask(f"/v2/models/{MODEL}?version_=0").error == "there is no parameter 'version_', expected none"
+    paths = server.ask("/openapi.json").json["paths"]
+    parameters = [
+        parameter
+        for path, methods in paths.items()
+        for method in methods.values()
+        for parameter in method.get("parameters", ())
+        if path.startswith("/v2/")
+    ]
+    assert {(each["name"], each["in"], each["schema"].get("type")) for each in parameters} == {
+        ("name", "path", "string"),
+        ("version_", "path", "string"),
+    }
+
+
 def test_the_first_page_leads_to_the_description(server: Server) -> None:
     with urllib.request.urlopen(server.url, timeout=60) as response:  # noqa: S310
         assert response.url == f"{server.url}/docs"
