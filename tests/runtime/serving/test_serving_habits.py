@@ -278,6 +278,19 @@ def test_the_first_page_leads_to_the_description(server: Server) -> None:
         assert b"swagger" in response.read()
 
 
+def test_the_pages_may_have_a_path_of_their_own(server: Server) -> None:
+    """Behind a proxy that takes it off: every link of the page, and the description's address, is relative."""
+    page = server.ask("/docs").body.decode()
+    links = re.findall(r"""(?:href|src)="([^"]+)"|url: '([^']+)'""", page)
+    assert {"/" + "".join(link) for link in links} == {
+        "/openapi.json",
+        *(f"/static-offline-docs/{name}" for name in ("swagger-ui.css", "swagger-ui-bundle.js", "favicon.png")),
+    }
+    for link in links:
+        assert server.ask("/" + "".join(link)).status == 200
+    assert server.ask("/openapi.json").json["servers"] == [{"url": "."}]
+
+
 @pytest.mark.skipif(not shutil.which("chromium"), reason="there is no Chromium")
 def test_the_pages_ask_no_other_host(server: Server) -> None:
     command = ["node", "browser/docs.mjs", f"{server.url}/docs"]
