@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
@@ -26,14 +27,16 @@ def create_app(service: Service, *, requests: int, hosts: Collection[str], origi
         title=f"aae-zoo: {manifest.name}",
         description=manifest.description,
         version=manifest.version,
+        servers=[{"url": "."}],  # beside the description, also where a proxy has all this under a path of its own
         redirect_slashes=False,
         strict_content_type=False,  # clients of the protocol leave the type out
+        docs_url=None,
         redoc_url=None,
         dependencies=[Depends(refusals.only_known_parameters)],
     )
     _add_middleware(app, service, requests, hosts, origins)
     refusals.add_refusals(app)
-    app.add_route("/", lambda _: RedirectResponse("docs"), include_in_schema=False)
+    _add_docs(app)
 
     @app.get("/manifest", responses=refusals.LIMITED)
     async def manifest_() -> dict[str, Any]:
@@ -49,6 +52,23 @@ def create_app(service: Service, *, requests: int, hosts: Collection[str], origi
     inference_routes.add_metadata(app, service)
     inference_routes.add_infer(app, service)
     return app
+
+
+def _add_docs(app: FastAPI) -> None:
+    """The pages for people. Their links are relative: a proxy may have them under a path of its own."""
+    files = "static-offline-docs"
+
+    def docs(_: Request) -> Response:
+        return get_swagger_ui_html(
+            title=app.title,
+            openapi_url="openapi.json",
+            swagger_js_url=f"{files}/swagger-ui-bundle.js",
+            swagger_css_url=f"{files}/swagger-ui.css",
+            swagger_favicon_url=f"{files}/favicon.png",
+        )
+
+    app.add_route("/docs", docs, include_in_schema=False)
+    app.add_route("/", lambda _: RedirectResponse("docs"), include_in_schema=False)
 
 
 def _add_middleware(

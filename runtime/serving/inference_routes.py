@@ -30,7 +30,7 @@ def add_health(app: FastAPI) -> None:
 
 def add_metadata(app: FastAPI, service: Service) -> None:
     """GET /v2 and /v2/models/NAME[/versions/VERSION][/ready]."""
-    shapes = service.manifest.row_shapes
+    shapes, there = service.manifest.row_shapes, service.manifest.version
     answers = {**refusals.LIMITED, **refusals.UNKNOWN}
 
     @app.get("/v2", responses=refusals.LIMITED)
@@ -38,25 +38,33 @@ def add_metadata(app: FastAPI, service: Service) -> None:
         """What the server is."""
         return protocol.ServerMetadata(name="aae-zoo", version=version("aae-zoo"), extensions=[])
 
-    @app.get("/v2/models/{name}", responses=answers)
     @app.get("/v2/models/{name}/versions/{version_}", responses=answers)
-    async def model_metadata(name: str, version_: str | None = None) -> protocol.ModelMetadata:
-        """What a model takes and gives."""
+    async def version_metadata(name: str, version_: str) -> protocol.ModelMetadata:
+        """What a version of a model takes and gives."""
         part = _find(service, name, version_)
         return protocol.ModelMetadata(
             name=name,
-            versions=[service.manifest.version],
+            versions=[there],
             platform=protocol.PLATFORM,
             inputs=protocol.describe(part.inputs, shapes),
             outputs=protocol.describe(part.outputs, shapes),
         )
 
-    @app.get("/v2/models/{name}/ready", responses=answers)
+    @app.get("/v2/models/{name}", responses=answers)
+    async def model_metadata(name: str) -> protocol.ModelMetadata:
+        """What a model takes and gives."""
+        return await version_metadata(name, there)
+
     @app.get("/v2/models/{name}/versions/{version_}/ready", responses=answers)
-    async def model_ready(name: str, version_: str | None = None) -> protocol.ModelReady:
-        """Whether a model can run."""
+    async def version_ready(name: str, version_: str) -> protocol.ModelReady:
+        """Whether a version of a model can run."""
         _find(service, name, version_)
         return protocol.ModelReady(name=name, ready=True)
+
+    @app.get("/v2/models/{name}/ready", responses=answers)
+    async def model_ready(name: str) -> protocol.ModelReady:
+        """Whether a model can run."""
+        return await version_ready(name, there)
 
 
 def add_infer(app: FastAPI, service: Service) -> None:
@@ -65,10 +73,9 @@ def add_infer(app: FastAPI, service: Service) -> None:
     answers: refusals.Answers = {**refusals.BODY, **refusals.UNKNOWN, 200: {"model": protocol.InferResponse}}
     routes = APIRouter(route_class=_weighed(service))
 
-    @routes.post("/v2/models/{name}/infer", response_class=Response, responses=answers)
     @routes.post("/v2/models/{name}/versions/{version_}/infer", response_class=Response, responses=answers)
-    async def infer(name: str, asked: Request, request: protocol.InferRequest, version_: str | None = None) -> Response:
-        """Run a model on tensors."""
+    async def infer_version(name: str, version_: str, asked: Request, request: protocol.InferRequest) -> Response:
+        """Run a version of a model on tensors."""
         part = _find(service, name, version_)
         wanted = [output.name for output in request.outputs or []] or part.outputs
         if unknown := set(wanted) - set(part.outputs):
@@ -83,6 +90,11 @@ def add_infer(app: FastAPI, service: Service) -> None:
         answer["outputs"] = protocol.write_tensors({output: outputs[output] for output in wanted})
         size = sum(values.nbytes for values in outputs.values())
         return Response(await service.alone(size, bodies.json, answer), media_type="application/json")
+
+    @routes.post("/v2/models/{name}/infer", response_class=Response, responses=answers)
+    async def infer(name: str, asked: Request, request: protocol.InferRequest) -> Response:
+        """Run a model on tensors."""
+        return await infer_version(name, service.manifest.version, asked, request)
 
     app.include_router(routes)
 
@@ -115,10 +127,10 @@ def _weighed(service: Service) -> type[APIRoute]:
     return Weighed
 
 
-def _find(service: Service, name: str, asked: str | None) -> Part:
+def _find(service: Service, name: str, asked: str) -> Part:
     if name not in service.parts:
         raise HTTPException(404, f"there is no model {name!r}; there are: {', '.join(service.parts)}")
     there = service.manifest.version
-    if asked not in (None, there):
+    if asked != there:
         raise HTTPException(404, f"there is no version {asked!r} of {name}; there is {there}")
     return service.parts[name]

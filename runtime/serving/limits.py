@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aae_zoo.runtime.errors import InvalidInput
@@ -205,17 +206,21 @@ class _Upload:
 
     def __init__(self, scope: Scope, receive: Receive, share: Share) -> None:
         self.share, self._receive = share, receive
-        headers = dict(scope["headers"])
-        is_chunked = b"transfer-encoding" in headers
-        self._announced = MAX_BODY if is_chunked else int(headers.get(b"content-length", 0))
+        headers = Headers(scope=scope)
+        self._coding = ", ".join(headers.getlist("transfer-encoding"))
+        self._announced = MAX_BODY if self._coding else int(headers.get("content-length", 0))
         self._more = True
 
     async def read(self) -> bytes | None:
         """All of it; none where the client has gone.
 
         Raises:
-            HTTPException: 413 where it is too large, 408 where it takes too long, 503 where others have the memory.
+            HTTPException: 413 where it is too large, 408 where it takes too long, 503 where others have the memory, 501
+                where it is coded in a way that is not known (RFC 9112, section 6.1).
         """
+        if self._coding.lower() not in ("", "chunked"):  # the parser has made sure that chunked is the last
+            error = f"the body's Transfer-Encoding is {self._coding[:80]}, expected chunked alone, or a Content-Length"
+            raise HTTPException(501, error)
         seconds = BODY_SECONDS + min(self._announced, MAX_BODY) / BYTES_A_SECOND
         try:
             async with asyncio.timeout(seconds):

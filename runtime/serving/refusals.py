@@ -1,6 +1,7 @@
 """What the service refuses, and how it says so: one sentence for every mistake."""
 
 import reprlib
+from collections import Counter
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -52,21 +53,25 @@ def add_refusals(app: FastAPI) -> None:
 
 
 async def only_known_parameters(request: Request) -> None:
-    """Refuse a parameter with a misspelt name, which would silently do nothing; on the event loop, not in a thread."""
+    """Refuse a parameter that would silently do nothing, being misspelt or given again; on the event loop."""
     known = _described_parameters(request)
-    if unknown := sorted(set(request.query_params) - set(known)):
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    if unknown := sorted(set(given) - set(known)):
         raise HTTPException(422, f"there is no parameter {unknown[0]!r}, expected {' or '.join(known) or 'none'}")
+    if again := [name for name, times in given.items() if times > 1 and not known[name]]:
+        raise HTTPException(422, f"the parameter {again[0]!r} is given {given[again[0]]} times, expected one")
 
 
-def _described_parameters(request: Request) -> list[str]:
-    """The query's parameters by the OpenAPI description, which FastAPI makes once and keeps.
+def _described_parameters(request: Request) -> dict[str, bool]:
+    """The query's parameters by the OpenAPI description, which FastAPI makes once, and whether each has several values.
 
     The one place that reads FastAPI's own record of a route; of it, only `path_format` (as in 0.135 and later) is not
     part of OpenAPI 3.1.
     """
     path = request.app.openapi()["paths"].get(request.scope["route"].path_format, {})  # the pages are not described
     operation = path.get(request.method.lower(), {})
-    return [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
+    parameters = [parameter for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
+    return {parameter["name"]: parameter["schema"].get("type") == "array" for parameter in parameters}
 
 
 def media_type(request: Request, known: Collection[str]) -> str:

@@ -37,6 +37,10 @@ _FILES: Final = 64
 _BESIDE: Final = 128
 
 _BYTES: Final = f"more than {MAX_HEAD} bytes"
+_UPGRADE: Final = (
+    "the request has a body and asks to change the protocol (Upgrade), expected HTTP/1.1 alone; send no Upgrade, "
+    "in Java with HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1)"
+)
 
 
 class Connection(HttpToolsProtocol):
@@ -47,7 +51,9 @@ class Connection(HttpToolsProtocol):
     _loose = 0  # bytes that have come since there was a body, or a whole head
     _head = 0  # bytes of the head's names and values
     _fields = 0
+    _is_head = True  # or what follows a body
     _too_large = ""
+    _why = ""  # what is wrong with a head that can be read
 
     @property
     def waits(self) -> bool:
@@ -73,7 +79,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._fields = self._head = 0
+        self._fields, self._head, self._is_head = 0, 0, True
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests wait")
         super().on_message_begin()
@@ -84,14 +90,19 @@ class Connection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head, or one after the body."""
+        """Take a field of the head; one after the body is none (RFC 9110, section 6.5.1), and is counted alone."""
         self._fields += 1
         self._count(len(name) + len(value))
-        super().on_header(name, value)
+        if self._is_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""
-        self._loose, self._turn = 0, time.monotonic()
+        self._loose, self._turn, self._is_head = 0, time.monotonic(), False
+        # The parser takes what follows for another protocol's: the body would be lost, or read as the next request.
+        if self.parser.should_upgrade() and {b"content-length", b"transfer-encoding"} & dict(self.headers).keys():
+            self._why = _UPGRADE
+            raise ValueError(self._why)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -116,7 +127,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Say in one sentence what is wrong, and end the connection."""
-        error = msg or "the request cannot be read as HTTP"
+        error = self._why or msg or "the request cannot be read as HTTP"
         if self._too_large:
             error = f"the request's head has {self._too_large}, which is the limit; send a shorter one"
         body = json.dumps({"error": error}).encode()

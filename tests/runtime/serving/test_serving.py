@@ -327,11 +327,12 @@ def test_the_limit_of_requests(small_bundle: Path) -> None:
         assert server.ask("/v2").status == 200
 
 
-def test_the_end_in_good_order(small_bundle: Path, small: Model) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_end_in_good_order(small_bundle: Path, small: Model, number: signal.Signals) -> None:
     body = b'{"z": [[0, 0.5]]}'
     with serving(small_bundle, "--requests", "1") as server, one_byte_left(server, body) as slow:
         assert server.ask("/sample").status == 200  # what is still to come keeps nobody waiting
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(number)
         with pytest.raises(OSError):
             while server.ask("/v2/health/live").status == 200:
                 pass

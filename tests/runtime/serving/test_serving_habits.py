@@ -10,6 +10,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -245,10 +246,49 @@ def test_prometheus_can_read_the_measurements(pixels: NDArray[np.uint8]) -> None
         assert families["process_resident_memory_bytes"].samples[0].value > 1e6
 
 
+@pytest.mark.parametrize("query", ["n=4&n=8", "seed=1&seed=1", "n=1&format=png&n=2"])
+def test_a_parameter_that_is_given_twice(server: Server, query: str) -> None:
+    """Of which one would count, and nothing say which."""
+    answer = server.ask(f"/sample?{query}")
+    assert answer.status == 422
+    assert answer.error == f"the parameter {query[: query.index('=')]!r} is given 2 times, expected one"
+
+
+def test_versions_are_paths_alone(server: Server) -> None:
+    """As the protocol has them; the path without one has no parameter in its place."""
+    assert server.ask(f"/v2/models/{MODEL}/versions/0").error.startswith("there is no version '0'")
+    assert server.ask(f"/v2/models/{MODEL}?version_=0").error == "there is no parameter 'version_', expected none"
+    paths = server.ask("/openapi.json").json["paths"]
+    parameters = [
+        parameter
+        for path, methods in paths.items()
+        for method in methods.values()
+        for parameter in method.get("parameters", ())
+        if path.startswith("/v2/")
+    ]
+    assert {(each["name"], each["in"], each["schema"].get("type")) for each in parameters} == {
+        ("name", "path", "string"),
+        ("version_", "path", "string"),
+    }
+
+
 def test_the_first_page_leads_to_the_description(server: Server) -> None:
     with urllib.request.urlopen(server.url, timeout=60) as response:  # noqa: S310
         assert response.url == f"{server.url}/docs"
         assert b"swagger" in response.read()
+
+
+def test_the_pages_may_have_a_path_of_their_own(server: Server) -> None:
+    """Behind a proxy that takes it off: every link of the page, and the description's address, is relative."""
+    page = server.ask("/docs").body.decode()
+    links = re.findall(r"""(?:href|src)="([^"]+)"|url: '([^']+)'""", page)
+    assert {"/" + "".join(link) for link in links} == {
+        "/openapi.json",
+        *(f"/static-offline-docs/{name}" for name in ("swagger-ui.css", "swagger-ui-bundle.js", "favicon.png")),
+    }
+    for link in links:
+        assert server.ask("/" + "".join(link)).status == 200
+    assert server.ask("/openapi.json").json["servers"] == [{"url": "."}]
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="there is no Chromium")
@@ -278,11 +318,15 @@ def test_hosts_of_others_are_refused(server: Server, host: str) -> None:
             )
 
 
-def answer_to(server: Server, head: bytes) -> bytes:
-    """What the service answers to a head as it stands, which no client would send."""
+def answer_to(server: Server, head: bytes, later: bytes = b"") -> bytes:
+    """What the service answers to a head as it stands, which no client would send, and to what comes after that."""
     with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as asking:
         asking.sendall(head)
-        return asking.makefile("rb").read()
+        told = asking.recv(1 << 16) if later else b""
+        with suppress(OSError):  # it was ended
+            asking.sendall(later)
+            told += asking.makefile("rb").read()
+        return told
 
 
 MALFORMED_HOSTS = ("localhost:80@evil.com", "[::1]evil.com", "127.0.0.1:18599/x", "localhost:x", "localhost:80:80", "[")
@@ -306,6 +350,41 @@ def test_heads_that_say_twice_who_asks(server: Server, name: str) -> None:
     answer = answer_to(server, f"GET /v2 HTTP/1.1\r\n{host}{lines}".encode())
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert f"the request has 2 lines of {name}, expected one".encode() in answer
+
+
+CHUNKED = b"POST /score HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n\r\n1\r\nx\r\n0\r\n%s\r\n"
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "x, chunked", "gzip\r\nTransfer-Encoding: chunked"])
+def test_codings_of_a_transfer_that_are_not_known(server: Server, coding: str) -> None:
+    answer = answer_to(server, CHUNKED % (f"Transfer-Encoding: {coding}".encode(), b""))
+    assert answer.startswith(b"HTTP/1.1 501 ")
+    assert b"expected chunked alone, or a Content-Length" in answer
+
+
+def test_what_comes_after_a_body_is_not_of_its_head(server: Server) -> None:
+    answer = answer_to(server, CHUNKED % (b"Transfer-Encoding: Chunked", b"Host: evil\r\nContent-Encoding: br\r\n"))
+    assert b"the body's Content-Type is nothing" in answer
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 36", b"Transfer-Encoding: chunked"])
+def test_an_upgrade_with_a_body(server: Server, length: bytes) -> None:
+    """Java's client asks for HTTP/2 so; the body must neither be lost nor be read as a request of its own."""
+    head = b"POST /decode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    body = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = answer_to(server, head + UPGRADE + length + b"\r\n\r\n", body)
+    assert answer.count(b"HTTP/1.1 ") == 2  # the second is what the sentence expects
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"asks to change the protocol (Upgrade), expected HTTP/1.1 alone" in answer
+
+
+def test_an_upgrade_without_a_body_is_not_heeded(server: Server) -> None:
+    head = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n"
+    answer = answer_to(server, head + UPGRADE + b"\r\n", head + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_a_request_without_a_host(server: Server) -> None:
