@@ -85,9 +85,11 @@ def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
     """Images of any kind.
 
     Raises:
-        InvalidInput: wrong rank, size or dtype, no images, or a file that cannot be read.
+        InvalidInput: wrong rank, size or dtype, no images, a file that cannot be read, or images that were read already
+            and are to be read in another way.
     """
     if isinstance(given, Images):
+        _refuse_another_way(plan)
         return replace(given, rows=lambda part: _of_shape(given.rows(part), plan.shape))
     if isinstance(given, str | os.PathLike):
         return read_images(Path(given), plan, strict=True)
@@ -432,6 +434,18 @@ def _of_shape(images: NDArray[np.float32], shape: ImageShape) -> NDArray[np.floa
             "with read_images of this model"
         )
     return images
+
+
+def _refuse_another_way(plan: Plan) -> None:
+    """Refuse to read images again, of which raw values and grounds are not known any more.
+
+    Raises:
+        InvalidInput: the plan is to invert them, or has a range.
+    """
+    asked = {"range": plan.range, "invert": None if plan.invert == "no" else plan.invert}
+    for name, value in asked.items():
+        if value is not None:
+            raise InvalidInput(f"{name}={value!r} comes too late for images that were read; give it to read_images")
 
 
 def _planes(image: NDArray[Any]) -> "list[Image.Image]":
