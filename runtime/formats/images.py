@@ -270,8 +270,11 @@ def _read_folder(folder: Path, plan: Plan, *, strict: bool, pick: Pick | None) -
 
 def _what_it_holds(folder: Path, listing: Listing) -> str:
     """What a folder without pictures has instead."""
-    if deeper := list_pictures(folder, folder.rglob("*")).pictures:
-        return f"but {deeper[0].parent} does; give that"
+    deeper = [*dict.fromkeys(picture.parent for picture in list_pictures(folder, folder.rglob("*")).pictures)]
+    if len(deeper) > 1:
+        return f"but {len(deeper)} folders in it do; give one of them at a time, first {deeper[0]}"
+    if deeper:
+        return f"but {deeper[0]} does; give that"
     return "; ".join(filter(None, [f"expected at least one of {', '.join(PICTURE_SUFFIXES)}", listing.note]))
 
 
