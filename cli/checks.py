@@ -10,6 +10,7 @@ from aae_zoo.cli import completion
 from aae_zoo.cli.options import Device, Isolate, Json, Name, Threads
 from aae_zoo.cli.printing import print_json, print_table, say, with_progress
 from aae_zoo.runtime.escapes import note
+from aae_zoo.runtime.words import agreeing, counted
 
 if TYPE_CHECKING:
     from aae_zoo.runtime.checks.card_bench import CardTiming
@@ -43,7 +44,8 @@ def verify(
         print_table(["graph", "precision", "device", "batch", "measure", "value", "gate", ""], list(map(_row, found)))
         if all(comparison.passed for comparison in found):
             count = len(_graphs(found))
-            say(f"verified: {count} of {count} graphs of {name} agree with PyTorch within their gates")
+            agree = agreeing(count, "agrees with PyTorch within its gates", "agree with PyTorch within their gates")
+            say(f"verified: {count} of {counted(count, 'graph')} of {name} {agree}")
     if test_data is not None:
         from aae_zoo.runtime.checks.testdata import write_test_data
 

@@ -11,6 +11,7 @@ from aae_zoo.cli.options import ImagesIn, ImagesOut, Json, Label, Reader, With, 
 from aae_zoo.cli.printing import FEW, print_json, print_records, print_table, say
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import note
+from aae_zoo.runtime.words import agreeing, counted
 
 if TYPE_CHECKING:
     from aae_zoo.runtime import Drift, Model, Neighbours, Scores
@@ -48,7 +49,7 @@ def sample(
         quasi=quasi,
     )
     save_images(images, output)
-    _say(f"{count} images of {model.manifest.name}", output)
+    _say(f"{counted(count, 'image')} of {model.manifest.name}", output)
 
 
 @with_model()
@@ -108,7 +109,7 @@ def decode(
     codes = read_codes(input_)
     images = model.stream("decode", codes["z"], codes.get("y") if model.conditional else None)
     save_images(images, output)
-    _say(f"{images.shape[0]} images", output)
+    _say(counted(images.shape[0], "image"), output)
 
 
 @with_model()
@@ -136,7 +137,7 @@ def reconstruct(
         save_picture(draw_rows(comparisons.reconstructions(images, again, given.names)), output)
     else:
         save_images(model.stream("reconstruct", given, attributes=attributes), output)
-    _say(f"{len(given)} reconstructions", output)
+    _say(counted(len(given), "reconstruction"), output)
 
 
 @with_model()
@@ -159,7 +160,7 @@ def interpolate(
     attributes = parse_attributes(with_ or ())
     images = model.interpolate(read(input_), steps, spherical=spherical, attributes=attributes)
     save_images(images, output, columns=steps)
-    _say(f"{len(images) // steps} walks of {steps} images", output)
+    _say(f"{counted(len(images) // steps, 'walk')} of {steps} images", output)
 
 
 @with_model()
@@ -189,7 +190,7 @@ def traverse(
         save_picture(draw_rows(comparisons.traversals(images, moved, values, given.names)), output)
     else:
         save_images(model.traverse(given, steps, attributes=attributes), output)
-    _say(f"{walks} traversals of {steps} images", output)
+    _say(f"{counted(walks, 'traversal')} of {steps} images", output)
 
 
 @with_model()
@@ -239,7 +240,7 @@ def nearest(
     if json:
         print_json({"name": model.manifest.name, "nearest": rows(columns)})
     elif output is not None:
-        _say(f"{found.numbers.size} neighbours", output)
+        _say(counted(found.numbers.size, "neighbour"), output)
     else:
         print_records(rows(columns))
 
@@ -291,15 +292,16 @@ def score(
     _print_highest(rows(columns))
     limits = model.manifest.detector or model.score_limits
     say(
-        f"{found} of {len(scores.score)} images are anomalous: above {model.threshold:.4g}, "
+        f"{scores.verdict}: above {model.threshold:.4g}, "
         f"as {100 * limits.false_alarms:.3g} % of {limits.images:,} validation images are"
     )
     if flat := int(scores.flat.sum()):
-        say(f"{flat} of them are flat: they have less contrast than any of the validation images")
+        which = agreeing(flat, "is flat: it has", "are flat: they have")
+        say(f"{flat} of them {which} less contrast than any of the validation images")
     if output is not None:
-        _say(f"{len(scores.score)} scores", output)
+        _say(counted(len(scores.score), "score"), output)
     if maps is not None:
-        _say(f"{len(scores.score)} maps", maps)
+        _say(counted(len(scores.score), "map"), maps)
 
 
 def _map(model: "Model", given: "Images", folder: Path) -> "Scores":

@@ -13,6 +13,7 @@ from aae_zoo.cli.options import Device, Isolate, Name, NodeModules, Threads
 from aae_zoo.cli.printing import say
 from aae_zoo.runtime.errors import MissingBackend
 from aae_zoo.runtime.escapes import note
+from aae_zoo.runtime.words import counted
 
 
 def embed(
@@ -61,7 +62,7 @@ def explore(
 
     if all_:
         count = len(explore_all(output, url=url, node_modules=node_modules, replace=replace))
-        say(f"pages of {count} models in {output.resolve()}; any static server shows them")
+        say(f"pages of {counted(count, 'model')} in {output.resolve()}; any static server shows them")
     else:
         manifest = write(name or "mnist-gauss", output, url=url, node_modules=node_modules, replace=replace)
         say(f"a page of {manifest.name} in {output.resolve()}; any static server shows it")

@@ -13,6 +13,7 @@ from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.store.catalogue import as_name, names_model
+from aae_zoo.runtime.words import counted
 
 if TYPE_CHECKING:
     from aae_zoo.zoo.training.run import Run
@@ -270,10 +271,10 @@ def _trained(run: "Run") -> str:
 
     name, epochs = run.recipe.name, run.recipe.training.epochs
     if not (run.folder / "run.json").exists():
-        return f"{name}: not trained to the end of its {epochs} epochs"
+        return f"{name}: not trained to the end of its {counted(epochs, 'epoch')}"
     facts = run.read_json("run.json")
     data = facts.get("data") or run.recipe.data.dataset
-    return f"{name}: trained on {data} for {epochs} epochs, in {duration(facts['training_seconds'])}"
+    return f"{name}: trained on {data} for {counted(epochs, 'epoch')}, in {duration(facts['training_seconds'])}"
 
 
 def _next(run: "Run", failed: bool) -> str:

@@ -29,6 +29,7 @@ from aae_zoo.runtime.latent.noise import chosen_seed, percentile_grid
 from aae_zoo.runtime.latent.score import Scores, judge, judge_detected, judge_detected_one
 from aae_zoo.runtime.latent.walks import arcs, lines, traversals, traversed
 from aae_zoo.runtime.store.catalogue import shipped_or_folder
+from aae_zoo.runtime.words import counted
 
 if TYPE_CHECKING:
     from aae_zoo.runtime.engine.kept import KeptCodes
@@ -482,11 +483,11 @@ class Model:
         """
         from aae_zoo.runtime.latent.drift import compare, of_parts  # slow to import, and few models are asked
 
-        fresh = self._sample(new, "new images", seed, **how)
+        fresh = self._sample(new, "new image", seed, **how)
         if reference is None:
             known = of_parts(self._kept.parts, self.manifest.score, seed)
         else:
-            known = self._sample(reference, "reference images", seed, **how)
+            known = self._sample(reference, "reference image", seed, **how)
         return compare(fresh, known, seed)
 
     @property
@@ -507,7 +508,7 @@ class Model:
         count = len(kept.parts["z"]) if kept else 0
         if kept is None or count < FEWEST:
             raise InvalidInput(
-                f"{self.name} keeps {count or 'no'} codes to compare with, expected {FEWEST} or more; give the "
+                f"{self.name} keeps {counted(count, 'code')} to compare with, expected {FEWEST} or more; give the "
                 f"pictures that new ones should look like: aae-zoo drift {self.name} NEW --reference OLD"
             )
         return kept
@@ -545,7 +546,8 @@ class Model:
         codes = self._decoder_inputs(images, attributes, **how)
         if len(codes["z"]) < 2 or whole(steps, "the number of steps") < 2:
             raise InvalidInput(
-                f"interpolate has {len(codes['z'])} images and {steps} steps, expected 2 or more of each"
+                f"interpolate has {counted(len(codes['z']), 'image')} and {counted(steps, 'step')}, expected 2 or "
+                "more of each"
             )
         walk = {name: (arcs if spherical and name == "z" else lines)(c, steps) for name, c in codes.items()}
         return self._decode(walk)["image"]
@@ -574,7 +576,7 @@ class Model:
             InvalidInput: fewer than two steps.
         """
         if whole(steps, "the number of steps") < 2:
-            raise InvalidInput(f"traverse has {steps} steps, expected 2 or more")
+            raise InvalidInput(f"traverse has {counted(steps, 'step')}, expected 2 or more")
         return traversed(self._engine.prior_draws, steps)
 
     def nearest(self, images: Any, among: Any, k: int = 1, **how: Unpack[How]) -> Neighbours:
@@ -672,7 +674,7 @@ class Model:
             codes["y"] = check_classes(y, self._widths) if lent is None else lent
             if len(codes["y"]) != len(codes["z"]):
                 raise InvalidInput(
-                    f"z has {len(codes['z'])} rows and y has {len(codes['y'])}, expected the same number"
+                    f"z has {counted(len(codes['z']), 'row')} and y has {len(codes['y'])}, expected the same number"
                 )
         return codes
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import OutputError
+from aae_zoo.runtime.words import agreeing, counted
 
 MARK: Final = ".aae-zoo.json"
 # The text of the name Software in pictures (PNG specification, section 11.3.3.2).
@@ -130,8 +131,9 @@ def in_the_way(folder: Path, kind: str, besides: Collection[str] = ()) -> str | 
             strange.append(name)
         elif _sha256(folder / name) != listed[name]:
             changed.append(name)
-    parts = [f"{named(strange)} {_were(strange)} not written by aae-zoo"] if strange else []
-    parts += [f"{named(changed)} {_were(changed)} changed since aae-zoo wrote {_it(changed)}"] if changed else []
+    parts = [f"{named(strange)} {agreeing(len(strange), 'was', 'were')} not written by aae-zoo"] if strange else []
+    were, them = agreeing(len(changed), "was", "were"), agreeing(len(changed), "it", "them")
+    parts += [f"{named(changed)} {were} changed since aae-zoo wrote {them}"] if changed else []
     return f"in {folder}, {' and '.join(parts)}" if parts else None
 
 
@@ -167,20 +169,12 @@ def named(names: Sequence[str]) -> str:
     """The first of some files' names, and how many more there are, on one line whatever they are."""
     first = [name if name.isprintable() else ascii(name) for name in sorted(names)[:_SHOWN]]
     others = len(names) - len(first)
-    return f"{', '.join(first)} and {others} other{'s' if others > 1 else ''}" if others else " and ".join(first)
+    return f"{', '.join(first)} and {counted(others, 'other')}" if others else " and ".join(first)
 
 
 def _unmarked(folder: Path, kind: str, names: Sequence[str]) -> str:
     before = "" if kind == BUNDLE else " (what earlier versions wrote has none)"
     return f"{folder} has no {proof(kind)} to tell what aae-zoo wrote there{before}: {named(names)} may be somebody's"
-
-
-def _were(names: Sequence[str]) -> str:
-    return "was" if len(names) == 1 else "were"
-
-
-def _it(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"
 
 
 def _listed(folder: Path, kind: str) -> dict[str, Any] | None:

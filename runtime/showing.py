@@ -18,6 +18,7 @@ from aae_zoo.runtime.escapes import html_text
 from aae_zoo.runtime.formats.arrays import as_array, contiguous_float32
 from aae_zoo.runtime.formats.images import check_range
 from aae_zoo.runtime.notebook import facts
+from aae_zoo.runtime.words import counted
 
 _MOST_LABELS: Final = 12
 # The figures that say most, and what they are called.
@@ -57,7 +58,7 @@ def model_html(manifest: Manifest, samples: NDArray[np.float32]) -> str:
     stream = io.BytesIO()
     grid(samples, 8).save(stream, "PNG")
     url = f"data:image/png;base64,{b64encode(stream.getvalue()).decode()}"
-    alt = html_text(f"{len(samples)} samples of {manifest.name}")
+    alt = html_text(f"{counted(len(samples), 'sample')} of {manifest.name}")
     return f'<div><img alt="{alt}" src="{url}">{facts(_facts(manifest))}</div>'
 
 

@@ -37,7 +37,7 @@ FLOORS = {
     "zoo": "training | bundled estimate | measure build drawings steps | objectives | adversary detector | autoencoder"
     " | networks priors datasets | data maths | recipe | parts processes",
     "runtime": "serving checks frozen | model | showing | store engine | drawing | formats | latent | bundles | files"
-    " | ownership | documents errors notebook | escapes",
+    " | ownership | documents errors notebook | escapes words",
 }
 # How many Python files a folder has at most.
 LIMITS = {**dict.fromkeys(PACKAGES, 12), "tests": 16}

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.runtime.escapes import is_line
+from aae_zoo.runtime.words import counted
 from aae_zoo.zoo.parts import Count, PartSettings, PriorSettings, Settings, kinds, load_part, nearest_first
 
 RECIPES: Final = Path(__file__).parent / "recipes"
@@ -252,8 +253,7 @@ def parse_recipe(document: dict[str, Any], where: str) -> Recipe:
         return create_model("Recipe", __base__=Recipe, **parts).model_validate(document)
     except ValidationError as error:
         problems = [f"{_key(p['loc'])}: {_problem(p['type'], p['msg'], p['input'])}" for p in error.errors()]
-        count = f"{len(problems)} mistake{'s' if len(problems) > 1 else ''}"
-        raise InvalidRecipe(f"{where} has {count}: " + "; ".join(problems)) from None
+        raise InvalidRecipe(f"{where} has {counted(len(problems), 'mistake')}: " + "; ".join(problems)) from None
 
 
 def _settings(family: str, table: object) -> type[PartSettings]:

@@ -13,6 +13,7 @@ from aae_zoo.runtime.drawing.maps import Maps
 from aae_zoo.runtime.model import Model
 from aae_zoo.runtime.ownership import PAGE
 from aae_zoo.runtime.store.catalogue import as_name
+from aae_zoo.runtime.words import counted
 from aae_zoo.zoo.training.trainer import duration
 
 _SHOWN: Final = 12
@@ -85,7 +86,7 @@ def _facts(made: Detector) -> list[tuple[str, str]]:
             "held out",
         ),
         ("left out", f"copies: {counts['copies']:,}, unreadable: {counts['unreadable']:,}"),
-        ("images", f"{manifest.image}, code of {manifest.latent} numbers"),
+        ("images", f"{manifest.image}, code of {counted(manifest.latent, 'number')}"),
         ("training", f"{duration(made.seconds)}, seed {manifest.provenance['seed']}"),
     ]
 

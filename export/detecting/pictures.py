@@ -20,6 +20,7 @@ from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, list_pictures
 from aae_zoo.runtime.formats.pictures import measure
 from aae_zoo.runtime.formats.plan import Plan
+from aae_zoo.runtime.words import agreeing, counted
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.pictures import read_pictures
 from aae_zoo.zoo.recipe import DataSettings, plain
@@ -167,7 +168,7 @@ def check_enough(pictures: Pictures, need: Need) -> None:
     if count < least:
         differ = f" that differ, of {files}" if pictures.copies else ""
         raise DatasetError(
-            f"there {'is' if count == 1 else 'are'} {count or 'no'} {need.what}{'s' * (count != 1)} in "
+            f"there {agreeing(count, 'is', 'are')} {counted(count, need.what)} in "
             f"{pictures.root}{differ}, expected {least} or more, {need.better}"
         )
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from aae_zoo.export.own.outputs import OwnDecoder, OwnEncoder
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import words_of
+from aae_zoo.runtime.words import counted
 from aae_zoo.zoo.priors import BasePrior
 
 Inputs = Mapping[str, Tensor]
@@ -54,10 +55,10 @@ def check_shapes(encoder: OwnEncoder, decoder: OwnDecoder, image: Tensor) -> tup
         )
     latent, classes = codes["z"].shape[1], codes["y"].shape[1] if "y" in codes else 0
     given = {name: codes[name] for name in ("z", "y")[: 1 + decoder.conditional]}
-    found = _run("decoder", decoder, given, f"codes of {latent} numbers")["image"]
+    found = _run("decoder", decoder, given, f"codes of {counted(latent, 'number')}")["image"]
     if list(found.shape) == [count, math.prod(shape)]:
         raise InvalidInput(
-            f"the decoder makes rows of {found.shape[1]} numbers, expected images {shape}; end it with "
+            f"the decoder makes rows of {counted(found.shape[1], 'number')}, expected images {shape}; end it with "
             f"unflatten(1, {tuple(shape)})"
         )
     if list(found.shape) != [count, *shape]:
@@ -80,8 +81,8 @@ def check_prior(prior: BasePrior, decoder: OwnDecoder) -> None:
         _check_vectors("prior", name, values, len(u))
     if codes["z"].shape[1] != prior.latent:
         raise InvalidInput(
-            f"the prior's codes have {codes['z'].shape[1]} numbers and the encoder's {prior.latent}; give a prior of "
-            "the same size"
+            f"the prior's codes have {counted(codes['z'].shape[1], 'number')} and the encoder's {prior.latent}; give a "
+            "prior of the same size"
         )
     if ("y" in codes) != decoder.conditional:
         takes, gives = ("z and y", "z alone") if decoder.conditional else ("z alone", "z and y")
@@ -95,7 +96,7 @@ def _run(role: str, network: nn.Module, inputs: Inputs, what: str) -> dict[str, 
         raise
     except Exception as error:  # of other people's code
         if count := _only_batch(network, inputs):
-            raise _baked(role, f"takes {count} rows and not {len(next(iter(inputs.values())))}") from None
+            raise _baked(role, f"takes {counted(count, 'row')} and not {len(next(iter(inputs.values())))}") from None
         reason = words_of(error)
         raise InvalidInput(f"the {role} cannot take {what} ({reason}); give what it was made for") from None
     return found
@@ -141,7 +142,7 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
         raise InvalidInput(f"the {role} changes what it is given; let it write x = x - 1, say, and not x -= 1")
     for name, values in whole.items():
         if len(values) != rows:
-            raise _baked(role, f"gives {len(values)} rows of {name} for {rows}")
+            raise _baked(role, f"gives {counted(len(values), 'row')} of {name} for {rows}")
         _check_values(role, name, values)
     if not _same(network(**inputs), whole):
         raise InvalidInput(

@@ -16,6 +16,7 @@ from aae_zoo.runtime.formats.arrays import as_array
 from aae_zoo.runtime.formats.folders import natural
 from aae_zoo.runtime.formats.images import from_array
 from aae_zoo.runtime.formats.plan import Plan
+from aae_zoo.runtime.words import agreeing, counted
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.loading import declarations
 from aae_zoo.zoo.data.pictures import polarity
@@ -90,8 +91,8 @@ def validation_count(dataset: Dataset) -> int:
 def _check_count(count: int) -> None:
     if count < LEAST:
         raise InvalidInput(
-            f"there are {count or 'no'} images, expected {LEAST} or more, better some thousand: the figures, the "
-            "score's limits and a fitted prior are of them"
+            f"there {agreeing(count, 'is', 'are')} {counted(count, 'image')}, expected {LEAST} or more, better some "
+            "thousand: the figures, the score's limits and a fitted prior are of them"
         )
 
 
@@ -121,7 +122,7 @@ def _classes(labels: Any, count: int) -> tuple[Tensor, tuple[str, ...]]:
     if array.shape != (count,) or array.dtype.kind not in "iuU":
         raise InvalidInput(
             f"the labels are {array.dtype} {list(array.shape)}, expected the number or the name of a class for each of "
-            f"{count} images"
+            f"{counted(count, 'image')}"
         )
     if array.dtype.kind == "U":
         names = sorted(set(array.tolist()), key=natural)

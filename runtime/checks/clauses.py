@@ -27,6 +27,7 @@ from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.attributes import parts_of
 from aae_zoo.runtime.latent.noise import uniform_noise
+from aae_zoo.runtime.words import counted
 
 OPSET: Final = 18
 IR_VERSION: Final = 8
@@ -128,7 +129,7 @@ def _labels(subject: Subject) -> Iterator[str]:
     for names, place, labels, coordinate in choosing:
         yield from _twice(names, labels)
         if coordinate is not None and len(labels) < 2:
-            yield f"{place} is {coordinate}, but {names} has {len(labels)} names"
+            yield f"{place} is {coordinate}, but {names} has {counted(len(labels), 'name')}"
         if coordinate is not None and coordinate not in manifest.choices:
             yield f"{place} is {coordinate}, which is not among choices"
 

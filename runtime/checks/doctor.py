@@ -17,6 +17,7 @@ from aae_zoo.runtime.engine.wheels import installed, installed_wheels, package_o
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.runtime.store.catalogue import SHIPPED, list_models
+from aae_zoo.runtime.words import counted
 
 _INSTALL = "pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'"
 
@@ -84,7 +85,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding("devices", "none", str(error))
         return
     available = ort.get_available_providers()
-    yield Finding("device cpu", f"{available_cpus()} threads")
+    yield Finding("device cpu", counted(available_cpus(), "thread"))
     used = "cpu"
     for device, providers in PROVIDERS.items():
         if providers[0] not in available:

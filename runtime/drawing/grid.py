@@ -14,6 +14,7 @@ from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.files import atomic_folder, check_space
 from aae_zoo.runtime.formats.arrays import MOST
 from aae_zoo.runtime.formats.stream import Stream
+from aae_zoo.runtime.words import agreeing
 
 _GRID_WIDTH: Final = 480
 
@@ -62,9 +63,8 @@ def check_pixels(pixels: int, images: int, instead: str = "an .npy file") -> Non
         InvalidInput: it would have more than MOST pixels.
     """
     if pixels > MOST:
-        raise InvalidInput(
-            f"a picture of {images} images has {pixels} pixels, expected at most {MOST}; write {instead}"
-        )
+        of = f"{images} {agreeing(images, 'image', 'images')}"
+        raise InvalidInput(f"a picture of {of} has {pixels} pixels, expected at most {MOST}; write {instead}")
 
 
 def save_picture(picture: Image.Image, output: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.words import agreeing, counted
 
 # Of each format that is read: Pillow's name, the type that HTTP gives it, and the suffixes of its files.
 FORMATS: Final = {
@@ -35,7 +36,7 @@ class Listing(NamedTuple):
     def note(self) -> str:
         """What is left out, in words: "3 files are left out: 2 hidden, 1 .txt"; nothing where nothing is."""
         total, kinds = self.left_out.total(), ", ".join(f"{n} {kind}" for kind, n in self.left_out.most_common())
-        return f"{total} file{'s are' if total > 1 else ' is'} left out: {kinds}" if total else ""
+        return f"{counted(total, 'file')} {agreeing(total, 'is', 'are')} left out: {kinds}" if total else ""
 
 
 def list_pictures(folder: Path, files: Iterable[Path] | None = None) -> Listing:

@@ -85,9 +85,11 @@ def as_images(given: Any, plan: Plan, notices: Notices | None = None) -> Images:
     """Images of any kind.
 
     Raises:
-        InvalidInput: wrong rank, size or dtype, no images, or a file that cannot be read.
+        InvalidInput: wrong rank, size or dtype, no images, a file that cannot be read, or images that were read already
+            and are to be read in another way.
     """
     if isinstance(given, Images):
+        _refuse_another_way(plan)
         return replace(given, rows=lambda part: _of_shape(given.rows(part), plan.shape))
     if isinstance(given, str | os.PathLike):
         return read_images(Path(given), plan, strict=True)
@@ -268,8 +270,11 @@ def _read_folder(folder: Path, plan: Plan, *, strict: bool, pick: Pick | None) -
 
 def _what_it_holds(folder: Path, listing: Listing) -> str:
     """What a folder without pictures has instead."""
-    if deeper := list_pictures(folder, folder.rglob("*")).pictures:
-        return f"but {deeper[0].parent} does; give that"
+    deeper = [*dict.fromkeys(picture.parent for picture in list_pictures(folder, folder.rglob("*")).pictures)]
+    if len(deeper) > 1:
+        return f"but {len(deeper)} folders in it do; give one of them at a time, first {deeper[0]}"
+    if deeper:
+        return f"but {deeper[0]} does; give that"
     return "; ".join(filter(None, [f"expected at least one of {', '.join(PICTURE_SUFFIXES)}", listing.note]))
 
 
@@ -432,6 +437,18 @@ def _of_shape(images: NDArray[np.float32], shape: ImageShape) -> NDArray[np.floa
             "with read_images of this model"
         )
     return images
+
+
+def _refuse_another_way(plan: Plan) -> None:
+    """Refuse to read images again, of which raw values and grounds are not known any more.
+
+    Raises:
+        InvalidInput: the plan is to invert them, or has a range.
+    """
+    asked = {"range": plan.range, "invert": None if plan.invert == "no" else plan.invert}
+    for name, value in asked.items():
+        if value is not None:
+            raise InvalidInput(f"{name}={value!r} comes too late for images that were read; give it to read_images")
 
 
 def _planes(image: NDArray[Any]) -> "list[Image.Image]":

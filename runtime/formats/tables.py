@@ -16,6 +16,7 @@ from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.formats.arrays import MOST
+from aae_zoo.runtime.words import counted
 
 _LABELS: Final = ("label", "labels", "class", "target", "y")
 # Writes the picture files that a column of a table has, as those of the Hub's data sets do.
@@ -116,7 +117,7 @@ def read_csv(path: Path, shape: ImageShape) -> NDArray[np.generic]:
             label = next((names.index(name) for name in _LABELS if name in names), 0)
             values = np.delete(values, label, axis=1)
         if not len(values) or values.shape[1] != pixels:
-            raise ValueError(f"it has {len(values)} rows of {values.shape[1]} columns")
+            raise ValueError(f"it has {counted(len(values), 'row')} of {counted(values.shape[1], 'column')}")
     except ValueError as error:
         raise InvalidInput(
             f"{path} cannot be read as a table of pixels ({words_of(error)}); give rows of {pixels} numbers, with a "

@@ -16,6 +16,7 @@ from aae_zoo.runtime.bundles.manifest import Attribute, Manifest
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.latent.classes import Classes, most_probable
 from aae_zoo.runtime.latent.noise import choose_label
+from aae_zoo.runtime.words import counted
 
 LABEL: Final = "label"
 
@@ -67,7 +68,8 @@ class Asked:
             value = [value]
         elif len(value) != self.count:
             raise InvalidInput(
-                f"{attribute.name} has {len(value)} entries, expected one, or one for each of {self.count} images"
+                f"{attribute.name} has {len(value)} entries, expected one, or one for each of "
+                f"{counted(self.count, 'image')}"
             )
         return np.broadcast_to(self._numbers_of(attribute, value), self.count)
 

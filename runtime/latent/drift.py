@@ -23,6 +23,7 @@ from aae_zoo.runtime.latent.neighbours import nearest_codes
 from aae_zoo.runtime.latent.noise import check_draw
 from aae_zoo.runtime.latent.score import judge
 from aae_zoo.runtime.notebook import table
+from aae_zoo.runtime.words import agreeing, counted
 
 # Of fewer pictures hardly any drift can be told; of more than the most, as many are chosen: see `permutation_test`.
 FEWEST: Final = 20
@@ -70,13 +71,13 @@ class Sample(NamedTuple):
 
 
 def check_enough(count: int, what: str) -> None:
-    """Refuse too few images; `what` names them in the message.
+    """Refuse too few images; `what` names one of them in the message.
 
     Raises:
         InvalidInput: there are fewer than 20.
     """
     if count < FEWEST:
-        raise InvalidInput(f"drift has {count} {what}, expected {FEWEST} or more, and better some hundreds")
+        raise InvalidInput(f"drift has {counted(count, what)}, expected {FEWEST} or more, and better some hundreds")
 
 
 def digests_of(items: Iterable[bytes | memoryview], seed: int) -> list[bytes]:
@@ -163,16 +164,17 @@ class Drift:
         sentences = []
         if self.shared:
             sentences.append(
-                f"{self.shared} of the {self.new_given} new pictures are in the reference too, which hides drift"
+                f"{self.shared} of the {self.new_given} new pictures {agreeing(self.shared, 'is', 'are')} in the "
+                "reference too, which hides drift"
             )
         for copies, given, what in (
             (self.new_copies, self.new_given, "new"),
             (self.reference_copies, self.reference_given, "reference"),
         ):
             if copies:
+                are = agreeing(copies, "is a copy of another, and counts", "are copies of others, and count")
                 sentences.append(
-                    f"{copies} of the {given} {what} pictures are copies of others, and count as if each were another: "
-                    "p is too small"
+                    f"{copies} of the {given} {what} pictures {are} as if each were another: p is too small"
                 )
         return sentences
 

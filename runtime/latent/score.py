@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.errors import InvalidBundle
 from aae_zoo.runtime.notebook import table
+from aae_zoo.runtime.words import agreeing, counted
 
 DRAWS: Final = 1000
 _QUANTILE: Final = 0.99
@@ -63,6 +64,13 @@ class Scores(_Columns):
     def __repr__(self) -> str:
         return f"<Scores [{len(self.score)}]: {int(self.anomalous.sum())} anomalous>"
 
+    @property
+    def verdict(self) -> str:
+        """How many of the images are anomalous, in words."""
+        found = int(self.anomalous.sum())
+        of = counted(len(self.score), "image")
+        return f"{found} of {of} {agreeing(found, 'is', 'are')} anomalous"
+
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns of a table by name, without those that a detector's score does not have."""
         return {name: values for name, values in self._asdict().items() if not np.isnan(values).all()}
@@ -75,7 +83,7 @@ class Scores(_Columns):
         columns: dict[str, list[str]] = {"image": [str(row) for row in rows]}
         for name, values in self.columns().items():
             columns[name] = [("yes" if v else "no") if v.dtype == bool else f"{v:.4g}" for v in values[rows]]
-        return table(f"{int(self.anomalous.sum())} of {count} images are anomalous{some}", columns)
+        return table(f"{self.verdict}{some}", columns)
 
 
 def distance_from_prior(z: NDArray[np.float32], draws: NDArray[np.float32]) -> Figures:

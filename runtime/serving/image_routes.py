@@ -28,6 +28,7 @@ from aae_zoo.runtime.serving.edge.packed import FORM, file_of_form
 from aae_zoo.runtime.serving.limits import off_the_loop, share_of
 from aae_zoo.runtime.serving.protocol import to_float32
 from aae_zoo.runtime.serving.service import Service
+from aae_zoo.runtime.words import counted
 
 _JSON: Final = "application/json"
 _PNG: Final = "image/png"
@@ -104,7 +105,7 @@ def add_sample(app: FastAPI, service: Service) -> None:
         format: Literal["png", "npy"] = "png",  # noqa: A002 - the parameter's name
     ) -> Response:
         """New images: a .png with all of them, or an .npy array float32 [n, C, H, W]. A seed gives the same again."""
-        await share_of(request).take(service.cost(n), f"{n} images")
+        await share_of(request).take(service.cost(n), counted(n, "image"))
         asked = Asked(manifest, with_label(parse_attributes(with_), label), n)
         asked.check_drawn()
         noise = uniform_noise(n, manifest.noise, seed)
@@ -296,5 +297,7 @@ def _json_codes(kind: type[BaseModel], body: bytes) -> dict[str, NDArray[Any]]:
         raise RequestValidationError(error.errors(include_url=False)) from None
     arrays = {name: np.asarray(values) for name, values in codes.model_dump().items()}
     if len({len(values) for values in arrays.values()}) > 1:
-        raise InvalidInput(f"z has {len(arrays['z'])} rows and y has {len(arrays['y'])}, expected the same number")
+        raise InvalidInput(
+            f"z has {counted(len(arrays['z']), 'row')} and y has {len(arrays['y'])}, expected the same number"
+        )
     return {name: values if values.ndim == 1 else to_float32(values) for name, values in arrays.items()}

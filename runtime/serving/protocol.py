@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.serving.batching import ROWS
+from aae_zoo.runtime.words import counted
 
 PLATFORM: Final = "onnxruntime_onnx"
 # The header of an extension: how much of a body is JSON, before tensors in bytes. Triton's client sends it by default.
@@ -156,12 +157,16 @@ def _array(tensor: InputTensor, row: tuple[int, ...]) -> NDArray[np.float32]:
     if tensor.shape[0] > ROWS or tuple(tensor.shape[1:]) != row:
         raise InvalidInput(f"{tensor.name} has shape {tensor.shape}, expected {[f'1 to {ROWS}', *row]}")
     if len(tensor.data) > (size := math.prod(tensor.shape)):
-        raise InvalidInput(f"the data of {tensor.name} is {len(tensor.data)} numbers, its shape is {tensor.shape}")
+        raise InvalidInput(
+            f"the data of {tensor.name} is {counted(len(tensor.data), 'number')}, its shape is {tensor.shape}"
+        )
     values = _numbers(tensor.data)
     if values is None or (values.ndim > 1 and list(values.shape) != tensor.shape):
         raise InvalidInput(f"the data of {tensor.name} is not numbers of shape {tensor.shape}, flat or nested")
     if values.size != size:
-        raise InvalidInput(f"the data of {tensor.name} is {values.size} numbers, its shape is {tensor.shape}")
+        raise InvalidInput(
+            f"the data of {tensor.name} is {counted(values.size, 'number')}, its shape is {tensor.shape}"
+        )
     return to_float32(values).reshape(tensor.shape)
 
 

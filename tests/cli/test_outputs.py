@@ -19,7 +19,7 @@ def arrays(digits: NDArray[np.float32], tmp_path: Path) -> Path:
 
 def test_a_picture_that_aae_zoo_wrote_is_replaced(aae_zoo: AaeZoo, tmp_path: Path) -> None:
     output = tmp_path / "samples.png"
-    assert aae_zoo("sample", "-n", 1, "-o", output).status == 0
+    assert aae_zoo("sample", "-n", 1, "-o", output).out == f"1 image of mnist-gauss in {output}\n"
     with Image.open(output) as picture:
         assert picture.info["Software"] == "aae-zoo"
     first = output.read_bytes()

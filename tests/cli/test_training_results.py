@@ -50,7 +50,7 @@ def test_from_own_pictures_to_samples_by_the_commands_that_are_printed(
     assert better.startswith("to do better: ")
     assert run == "run: my runs/first one"
     assert "training takes about " in trained.err
-    assert "1 epochs are left: about " in trained.err
+    assert "1 epoch is left: about " in trained.err
     assert len(trained.out) < 1000
 
     exported = aae_zoo(*shlex.split(following)[2:])

@@ -237,7 +237,7 @@ FAULTS: dict[str, list[tuple[Callable[[Path], object], str]]] = {
     ],
     "labels": [
         (manifest(labels=["a", "a", "b"]), "labels has 'a' more than once"),
-        (manifest(labels=[]), "label_coordinate is 1, but labels has 0 names"),
+        (manifest(labels=[]), "label_coordinate is 1, but labels has no names"),
         (manifest(choices=[0]), "label_coordinate is 1, which is not among choices"),
     ],
     "files-there": [

@@ -218,7 +218,7 @@ class TestCommand:
         assert digit.split() == ["digit.png", *(f"{float(column[0]):.4g}" for column in scores[:3])]
         assert static.split() == ["static.png", *(f"{float(column[1]):.4g}" for column in scores[:3]), "yes"]
         limit = f"{small.score_limits.threshold:.4g}"
-        assert summary == f"1 of 2 images are anomalous: above {limit}, as 1 % of 200 validation images are"
+        assert summary == f"1 of 2 images is anomalous: above {limit}, as 1 % of 200 validation images are"
 
     def test_every_row_is_written(
         self, small_bundle: Path, pictures: Path, scores: Scores, aae_zoo: AaeZoo, tmp_path: Path

@@ -70,7 +70,7 @@ class TestGrid:
             (np.zeros((1, 1, 8, 8)), {"columns": 0}, "columns is 0, expected a whole number, 1 or more"),
             (np.zeros((1, 1, 8, 8)), {"columns": 2.0}, "columns is 2.0, expected a whole number"),
             (np.zeros((1, 1, 8, 8)), {"scale": "4"}, "scale is '4', expected a whole number"),
-            (np.zeros((1, 1, 8, 8)), {"scale": 10**6}, "a picture of 1 images has 64000000000000 pixels, expected at"),
+            (np.zeros((1, 1, 8, 8)), {"scale": 10**6}, "a picture of 1 image has 64000000000000 pixels, expected at"),
             (np.zeros((60_000, 1, 8, 8)), {"columns": 1}, "a picture of 60000 images has .* pixels, expected at most"),
             ("digits.png", {}, r"have shape \[\], expected"),
         ],

@@ -159,9 +159,9 @@ class TestTablesOfPixels:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"1,2,3\n", "it has 1 rows of 3 columns"),
-            (b"a,b,c,d\n", "it has 0 rows"),
-            (b"", "it has 0 rows"),
+            (b"1,2,3\n", "it has 1 row of 3 columns"),
+            (b"a,b,c,d\n", "it has no rows"),
+            (b"", "it has no rows"),
             (b"1,2,3,4\n1,2\n", "columns"),
             (b"1,2,3,4\n1,2,x,4\n", "x"),
             (b"\xff\xfe1\x00", "decode"),

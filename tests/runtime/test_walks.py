@@ -64,7 +64,7 @@ def test_a_traversal_moves_one_coordinate_through_the_prior(shipped: Model, digi
     assert np.array_equal(walks[1, 1, :, 1], values[1])
     assert np.allclose(values[:, [0, -1]].T, np.quantile(draws, [0.01, 0.99], axis=0), atol=1e-5)
     assert np.allclose(np.diff(values), np.diff(values)[:, :1], atol=1e-5)
-    with pytest.raises(InvalidInput, match="traverse has 1 steps, expected 2 or more"):
+    with pytest.raises(InvalidInput, match="traverse has 1 step, expected 2 or more"):
         shipped.traverse(digits[:1], 1)
 
 

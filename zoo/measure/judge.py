@@ -11,6 +11,7 @@ from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.formats.images import read_images
 from aae_zoo.runtime.formats.plan import How, Plan
+from aae_zoo.runtime.words import counted
 from aae_zoo.zoo.data.dataset import as_float
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.measure.classifier import CLASSIFIERS, Classifier, load_classifier
@@ -67,7 +68,9 @@ def _read(path: Path, plan: Plan) -> Tensor:
     """The samples in [0, 1], [n, C, H, W]."""
     images = read_images(path, plan, strict=True)
     if len(images) < _FEWEST:
-        raise InvalidInput(f"{path} has {len(images)} images, expected at least {_FEWEST} to judge a model by")
+        raise InvalidInput(
+            f"{path} has {counted(len(images), 'image')}, expected at least {_FEWEST} to judge a model by"
+        )
     return torch.from_numpy(images.rows(slice(None)).copy())  # which may be the file's, for reading alone
 
 

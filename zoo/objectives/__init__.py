@@ -60,6 +60,18 @@ class BaseObjective(nn.Module, ABC):
                 "prior.kind"
             )
 
+    @staticmethod
+    def refuse_fitted(kind: str, prior: BasePrior) -> None:
+        """Refuse a prior that is fitted when training is over, for an objective that brings codes to the prior.
+
+        Raises:
+            InvalidRecipe: it is one.
+        """
+        if prior.fitted:
+            raise InvalidRecipe(
+                f"objective.kind = {kind!r} brings codes to the prior; prior.kind = 'fitted' is for 'ae'"
+            )
+
     def check_labels(self, known: int, images: int) -> None:  # noqa: ARG002
         """Whether it can learn where the labels of so many of the training images are known.
 

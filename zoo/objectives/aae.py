@@ -58,6 +58,7 @@ class Objective(BaseObjective):
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         self.outputs = autoencoder.outputs
         self.refuse_labels(settings.kind, self.prior)
+        self.refuse_fitted(settings.kind, self.prior)
         if settings.label_informed and not self.prior.classes:
             raise InvalidRecipe("objective.label_informed needs a prior of classes, such as 'mixture' or 'swissroll'")
         if settings.entropy_weight and settings.posterior != "gaussian":

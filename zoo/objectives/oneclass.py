@@ -52,6 +52,7 @@ class Objective(BaseObjective):
             raise InvalidRecipe("objective.kind = 'oneclass' needs encoder.kind and decoder.kind = 'hog'")
         if "y" in self.prior.heads():
             raise InvalidRecipe("objective.kind = 'oneclass' learns no classes; give another prior.kind")
+        self.refuse_fitted(settings.kind, self.prior)
         self.settings, self.encoder, self.decoder = settings, encoder, decoder
         self.outputs = autoencoder.outputs
         self.discriminator = mlp.Discriminator(settings.discriminator, self.prior.latent)

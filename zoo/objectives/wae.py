@@ -11,7 +11,6 @@ from pydantic import PositiveFloat
 from torch import Generator, Tensor
 from torch.optim import Adam
 
-from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.maths.mmd import mmd2
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss
@@ -35,8 +34,7 @@ class Objective(BaseObjective):
     def __init__(self, settings: Settings, autoencoder: Autoencoder, learning_rate: float) -> None:
         super().__init__()
         self.refuse_labels(settings.kind, autoencoder.prior)
-        if autoencoder.prior.fitted:
-            raise InvalidRecipe("objective.kind = 'wae' brings codes to the prior; prior.kind = 'fitted' is for 'ae'")
+        self.refuse_fitted(settings.kind, autoencoder.prior)
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         _, self.variance = self.prior.moments(torch.Generator().manual_seed(0))

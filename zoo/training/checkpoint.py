@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from aae_zoo.runtime.errors import CheckpointError
 from aae_zoo.runtime.escapes import words_of
+from aae_zoo.runtime.words import agreeing
 from aae_zoo.zoo.objectives import BaseObjective
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.training.run import Run
@@ -39,9 +40,10 @@ class Checkpoint:
             CheckpointError: it is missing, damaged, of another recipe or of another number of processes.
         """
         state = self.run.load_state()
-        if len(state["random"]) != self.processes.count:
+        if (count := len(state["random"])) != self.processes.count:
+            by = f"{count} {agreeing(count, 'process', 'processes')}"
             raise CheckpointError(
-                f"{self.run.state} was written by {len(state['random'])} processes, found {self.processes.count}: "
+                f"{self.run.state} was written by {by}, found {self.processes.count}: "
                 "give the --num_processes it was trained with, or train into a new folder"
             )
         return state

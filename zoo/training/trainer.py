@@ -16,6 +16,7 @@ from tqdm import tqdm
 from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.errors import CheckpointError, Interrupted, InvalidRecipe, TrainingError
 from aae_zoo.runtime.store.pull import pull
+from aae_zoo.runtime.words import agreeing, counted
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.bundled.networks import load_networks
 from aae_zoo.zoo.bundled.start import begin_with
@@ -446,7 +447,10 @@ class Trainer:
         if not self._said and self.card and (reason := self.card.refused):
             tqdm.write(f"the steps do not make a CUDA graph, and take longer without ({reason})", file=sys.stderr)
         if not self._said and (left := self.settings.epochs - self.epoch):
-            tqdm.write(f"{left} epochs are left: about {duration(left * seconds)}", file=sys.stderr)
+            tqdm.write(
+                f"{counted(left, 'epoch')} {agreeing(left, 'is', 'are')} left: about {duration(left * seconds)}",
+                file=sys.stderr,
+            )
         self._said = True
 
     def _draw(self) -> None:

@@ -103,27 +103,31 @@ def allowed(content: bytes) -> int:
 
 ONE = tensor([1], "one")
 # ONNX Runtime 1.32 folds what has at most 1 GiB, as all that is made of this has: Pad makes twice as many rows and
-# columns, Range numbers of 8 bytes. Of "size" and "multiplied" below it folds nothing, whatever their size.
+# columns, Range numbers of 8 bytes.
 HUGE = tensor([8000, 8000], "huge")
 
 
+def times_8100(number: str, gives: str) -> Iterator[NodeProto]:
+    yield node("Mul", [number, "many"], "product")
+    yield node("Mul", ["product", "many"], gives)
+
+
 def sizes_from(source: str) -> Iterator[NodeProto]:
-    """A large size that no constant names: 8,000 squared from one of the ways to tell a shape."""
+    """A large size that no constant names: some 8,000 squared from one of the ways to tell a shape."""
     if source == "reshaped":
         yield node("Reshape", ["u", "huge"], "r")
         yield node("Shape", ["r"], "size")
     elif source == "size":
-        yield node("Reshape", ["u", "huge"], "r")
-        yield node("Size", ["r"], "s")
-        yield node("Reshape", ["s", "one"], "size")
+        yield node("Size", ["one_row"], "s")
+        yield node("Reshape", ["s", "one"], "s0")
+        yield from times_8100("s0", "s1")
+        yield node("Concat", ["s1", "s1"], "size", axis=0)
     elif source == "expanded":
         yield node("Expand", ["one_row", "huge"], "r")
         yield node("Shape", ["r"], "size")
     elif source == "multiplied":
-        yield node("Shape", ["u"], "s0", start=1)
-        for k in range(4):
-            yield node("Mul", [f"s{k}", "many"], f"s{k + 1}")
-        yield node("Identity", ["s4"], "size")
+        yield node("Shape", ["one_row"], "s")
+        yield from times_8100("s", "size")
     elif source == "joined":
         yield node("Reshape", ["u", "huge"], "r")
         yield node("Shape", ["r"], "s", end=1)
@@ -170,7 +174,7 @@ TENSORS = (
     ONE,
     HUGE,
     tensor(np.ones((1, 1), np.float32), "one_row"),
-    tensor(np.int64(80), "many"),
+    tensor(np.int64(90), "many"),
     tensor([-1], "minus"),
     tensor([1 << 26], "large"),
     tensor(np.int64(0), "zero"),

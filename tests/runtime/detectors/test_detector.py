@@ -256,7 +256,7 @@ class TestCommand:
         np.save(tmp_path / "x.npy", images[:3])
         header, *_, summary = aae_zoo("score", detector_bundle, tmp_path / "x.npy").out.splitlines()
         assert header.split() == ["image", "score", "anomalous", "flat"]
-        assert summary.endswith("images are anomalous: above 1, as 1 % of 200 validation images are")
+        assert summary.endswith(" anomalous: above 1, as 1 % of 200 validation images are")
         document = json.loads(aae_zoo("score", detector_bundle, tmp_path / "x.npy", "--json").out)
         assert document["limits"] == {"threshold": 1.0, "false_alarms": 0.01, "images": 200}
         expected = model.score(images[:3]).score

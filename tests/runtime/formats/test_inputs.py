@@ -25,9 +25,10 @@ from aae_zoo.runtime.formats.images import as_images, check_images, read_images
 from aae_zoo.runtime.formats.plan import Plan
 
 SQUASH = USUAL_PREPARATION._replace(fit="squash")
-GRAY = Plan(ImageShape(1, 6, 5))
+SIZE = ImageShape(1, 6, 5)
+GRAY = Plan(SIZE)
 COLOUR = Plan(ImageShape(3, 6, 5))
-ANY_GRAY = Plan(ImageShape(1, 6, 5), SQUASH, resize=True)
+ANY_GRAY = Plan(SIZE, SQUASH, resize=True)
 ANY_COLOUR = Plan(ImageShape(3, 6, 5), SQUASH, resize=True)
 
 Bytes = NDArray[np.uint8]
@@ -215,6 +216,15 @@ def test_images_that_were_read_for_another_model(tmp_path: Path) -> None:
     Image.new("L", (5, 6)).save(tmp_path / "a.png")
     with pytest.raises(InvalidInput, match=r"read for a model of \[1, 6, 5\], expected \[3, 6, 5\]; read them with"):
         check_images(read_images(tmp_path, GRAY), COLOUR)
+
+
+@pytest.mark.parametrize("late", [Plan(SIZE, invert="yes"), Plan(SIZE, invert="auto"), Plan(SIZE, range=(0, 4))])
+def test_images_that_were_read_are_not_read_in_another_way(tmp_path: Path, late: Plan) -> None:
+    Image.new("L", (5, 6)).save(tmp_path / "a.png")
+    images = read_images(tmp_path, late)
+    assert check_images(images, Plan(SIZE, invert="no")).shape == (1, 1, 6, 5)
+    with pytest.raises(InvalidInput, match=r"^(invert|range)=.* comes too late .*; give it to read_images$"):
+        check_images(images, late)
 
 
 def test_images_are_converted_some_at_a_time() -> None:

@@ -229,6 +229,9 @@ class TestFolders:
             "that folder\n"
         )
         assert f"but {cats} does; give that" in refused("encode", "mnist-ae", tmp_path, "-o", tmp_path / "z.npy")
+        shutil.copytree(cats, cats.with_name("dogs"))
+        said = refused("score", "mnist-ae", tmp_path)
+        assert said.endswith(f"holds no picture, but 2 folders in it do; give one of them at a time, first {cats}\n")
 
     def test_empty_classes_are_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         rng = np.random.default_rng(0)

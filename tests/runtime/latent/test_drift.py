@@ -173,11 +173,18 @@ class TestModel:
         ]
         assert model.drift(same, same).p_value == 1
 
+    def test_one_that_is_a_copy_and_one_in_both(self, model: Model, new: Pixels, old: Pixels) -> None:
+        found = model.drift(np.concatenate([new[:30], new[:1], old[:1]]), old)
+        assert found.warnings == [
+            "1 of the 32 new pictures is in the reference too, which hides drift",
+            "1 of the 32 new pictures is a copy of another, and counts as if each were another: p is too small",
+        ]
+
     def test_colour_where_gray_was_trained_is_as_everywhere(self, model: Model, new: Pixels, old: Pixels) -> None:
         assert model.drift(np.repeat(new, 3, axis=1), old) == model.drift(new, old)
 
     def test_too_few_or_broken_images_are_refused(self, model: Model, new: Pixels, old: Pixels) -> None:
-        with pytest.raises(InvalidInput, match="drift has 1 new images, expected 20 or more"):
+        with pytest.raises(InvalidInput, match="drift has 1 new image, expected 20 or more"):
             model.drift(new[:1], old)
         with pytest.raises(InvalidInput, match="drift has 19 reference images, expected 20 or more"):
             model.drift(new, old[:19])

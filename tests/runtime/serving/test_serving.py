@@ -193,7 +193,7 @@ def test_a_client_of_the_inference_protocol(labelled: Server) -> None:
         ({"name": "x"}, "the inputs are x, expected u"),
         ({"shape": [1, 3]}, "u has shape [1, 3], expected ['1 to 256', 2]"),
         ({"shape": [ROWS + 1, 2]}, "u has shape [257, 2], expected ['1 to 256', 2]"),
-        ({"data": [0.5]}, "the data of u is 1 numbers, its shape is [1, 2]"),
+        ({"data": [0.5]}, "the data of u is 1 number, its shape is [1, 2]"),
         ({"data": [[0.5], [0.5]]}, "the data of u is not numbers of shape [1, 2], flat or nested"),
         ({"data": [[0.5, 0.5], [0.5]]}, "the data of u is not numbers of shape [1, 2], flat or nested"),
         ({"data": ["0.5", "0.5"]}, "the data of u is not numbers of shape [1, 2], flat or nested"),
