@@ -290,6 +290,7 @@ int main() {
   refused([&] { model.sample(1, 5, 10); });
   codes.erase("y");
   refused([&] { model.decode(codes); });
+  refused([&] { model.encode(aae::Numbers(1000)); });
   float colour[105];
   for (int i = 0; i < 105; i++) colour[i] = i / 104.0f;
   return png_write("gray.png", colour, 1, 5, 7) || png_write("colour.png", colour, 3, 5, 7) ||
@@ -311,10 +312,11 @@ def test_a_program_that_includes_the_header_equals_the_runtime(
     ends = np.cumsum([values.size for values in expected.values()])[:-1]
     values = np.split(np.array(result.stdout.split(), np.float32), ends)
     assert_equals(dict(zip(expected, values, strict=True)), expected)
-    missing, label, without = result.stderr.splitlines()
+    missing, label, without, *cut = result.stderr.splitlines()
     assert "elsewhere" in missing
     assert label == "the model has no label 10"
     assert "takes y, and none is given" in without
+    assert cut == (["image has 1000 numbers, expected a multiple of 784"] if language == "cpp" else [])
     colour = np.linspace(0, 1, 105, dtype=np.float32).reshape(3, 5, 7)
     assert_is_picture((folder / "gray.png").read_bytes(), colour[:1])
     assert_is_picture((folder / "colour.png").read_bytes(), colour)
