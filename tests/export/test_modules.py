@@ -247,9 +247,10 @@ static void print(const float* values, int count) {
   for (int i = 0; i < count; i++) printf("%.9g\\n", values[i]);
 }
 int main(void) {
-  aae_model m;
+  aae_model m, other;
   float z[24], y[30], images[3 * 784], redrawn[3 * 784];
   const char* error = aae_open(&m, "elsewhere");
+  if (!aae_open(&other, "nowhere")) return 1;
   fprintf(stderr, "%s\\n", error);
   if (aae_open(&m, ".") || aae_sample(&m, 3, 5, 7, images) || aae_encode(&m, 3, images, z, y) ||
       aae_decode(&m, 3, z, y, redrawn))
