@@ -179,7 +179,7 @@ static const char* copy(aae_model* m, OrtValue* from, const char* name, size_t c
   TRY(said(m, ort->GetTensorShapeElementCount(info, &found)));
   if (found != count) TRY(fail(m, "the graphs are not of one model: unexpected size of ", name));
   TRY(said(m, ort->GetTensorMutableData(from, &values)));
-  memcpy(to, values, count * sizeof(float));
+  if (count) memcpy(to, values, count * sizeof(float));  // what is empty has no address
 end:
   ort->ReleaseTensorTypeAndShapeInfo(info);
   return error;

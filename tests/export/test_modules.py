@@ -252,8 +252,8 @@ int main(void) {
   const char* error = aae_open(&m, "elsewhere");
   if (!aae_open(&other, "nowhere")) return 1;
   fprintf(stderr, "%s\\n", error);
-  if (aae_open(&m, ".") || aae_sample(&m, 3, 5, 7, images) || aae_encode(&m, 3, images, z, y) ||
-      aae_decode(&m, 3, z, y, redrawn))
+  if (aae_open(&m, ".") || aae_sample(&m, 0, 5, 7, images) || aae_sample(&m, 3, 5, 7, images) ||
+      aae_encode(&m, 3, images, z, y) || aae_decode(&m, 3, z, y, redrawn))
     return 1;
   print(images, 3 * 784);
   print(z, 24);
