@@ -239,6 +239,7 @@ def test_javascripts_png_is_what_pillow_reads(channels: int, tmp_path: Path) -> 
 
 # The same work in C and C++: what is drawn, encoded and decoded again, one number a line.
 IN_C = """
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "model.h"
@@ -262,6 +263,8 @@ int main(void) {
   fprintf(stderr, "%s\\n", aae_sample(&m, 1, 5, 10, images));
   fprintf(stderr, "%s\\n", aae_decode(&m, 3, z, NULL, redrawn));
   aae_close(&m);
+  const float nothing = NAN;
+  if (png_write("black.png", &nothing, 1, 1, 1)) return 1;
   float colour[3 * 5 * 7];
   for (int i = 0; i < 105; i++) colour[i] = i / 104.0f;
   return png_write("gray.png", colour, 1, 5, 7) || png_write("colour.png", colour, 3, 5, 7) ||
