@@ -14,7 +14,6 @@ struct aae_graphs {
   OrtMemoryInfo* memory;
   OrtSession *prior, *decoder, *encoder, *detector;  // the last may be NULL
   char* asked;  // what can be asked for, as JSON
-  char error[512];
 };
 
 // A named tensor of `count` rows; rank 0, 1 or 3 is that of a row.
@@ -26,8 +25,8 @@ typedef struct {
 
 // Keep what went wrong where the caller may read it.
 static const char* fail(aae_model* m, const char* what, const char* which) {
-  snprintf(m->graphs->error, sizeof m->graphs->error, "%s%s", what, which);
-  return m->graphs->error;
+  snprintf(m->error, sizeof m->error, "%s%s", what, which);
+  return m->error;
 }
 
 static const char* said(aae_model* m, OrtStatus* status) {
@@ -122,7 +121,6 @@ end:
 }
 
 const char* aae_open(aae_model* m, const char* folder) {
-  static char failed[512];  // what went wrong, once the model that would hold it is gone
   const char* error = NULL;
 #ifdef _WIN32
   if (!getenv("ORT_DISABLE_TELEMETRY")) _putenv_s("ORT_DISABLE_TELEMETRY", "1");
@@ -144,9 +142,8 @@ const char* aae_open(aae_model* m, const char* folder) {
   TRY(read_facts(m));
   return NULL;
 end:
-  snprintf(failed, sizeof failed, "%s", error);
   aae_close(m);
-  return failed;
+  return error;
 }
 
 void aae_close(aae_model* m) {
@@ -182,7 +179,7 @@ static const char* copy(aae_model* m, OrtValue* from, const char* name, size_t c
   TRY(said(m, ort->GetTensorShapeElementCount(info, &found)));
   if (found != count) TRY(fail(m, "the graphs are not of one model: unexpected size of ", name));
   TRY(said(m, ort->GetTensorMutableData(from, &values)));
-  memcpy(to, values, count * sizeof(float));
+  if (count) memcpy(to, values, count * sizeof(float));  // what is empty has no address
 end:
   ort->ReleaseTensorTypeAndShapeInfo(info);
   return error;

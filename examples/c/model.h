@@ -21,6 +21,7 @@ typedef struct {
   int takes_classes;     // whether the decoder takes a y
   int tells_classes;     // whether the encoder tells a y
   int detects;           // whether the model is a detector, which scores images
+  char error[512];       // what went wrong last
   struct aae_graphs* graphs;
 } aae_model;
 

@@ -60,7 +60,7 @@ static int png_write(const char* path, const float* image, int channels, int hei
     b = (b + a) % 65521;  // the line's first byte, 0
     for (int i = 0; i < width * channels; i++) {
       const float value = image[(i % channels * height + y) * width + i / channels];
-      const uint8_t byte = (uint8_t)((value < 0 ? 0 : value > 1 ? 1 : value) * 255 + 0.5f);
+      const uint8_t byte = (uint8_t)((value > 0 ? value < 1 ? value : 1 : 0) * 255 + 0.5f);
       png_put(file, &crc, &byte, 1);
       a = (a + byte) % 65521;
       b = (b + a) % 65521;

@@ -154,8 +154,12 @@ Codes Model::run(Ort::Session& graph, Codes& inputs) const {
     if (!inputs.count(name)) throw std::invalid_argument("the graph takes " + name + ", and none is given");
     Numbers& values = inputs[name];
     std::vector<std::int64_t> shape = shapes.at(name);
-    if (!row_size(shape)) throw std::runtime_error("the graphs are not of one model: none other takes " + name);
-    rows = values.size() / row_size(shape);
+    const std::size_t size = row_size(shape);
+    if (!size) throw std::runtime_error("the graphs are not of one model: none other takes " + name);
+    if (values.size() % size)
+      throw std::invalid_argument(name + " has " + std::to_string(values.size()) + " numbers, expected a multiple of " +
+                                  std::to_string(size));
+    rows = values.size() / size;
     shape[0] = static_cast<std::int64_t>(rows);
     tensors.push_back(Ort::Value::CreateTensor<float>(memory, values.data(), values.size(), shape.data(), shape.size()));
     ins.push_back(name.c_str());

@@ -239,6 +239,7 @@ def test_javascripts_png_is_what_pillow_reads(channels: int, tmp_path: Path) -> 
 
 # The same work in C and C++: what is drawn, encoded and decoded again, one number a line.
 IN_C = """
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "model.h"
@@ -247,12 +248,13 @@ static void print(const float* values, int count) {
   for (int i = 0; i < count; i++) printf("%.9g\\n", values[i]);
 }
 int main(void) {
-  aae_model m;
+  aae_model m, other;
   float z[24], y[30], images[3 * 784], redrawn[3 * 784];
   const char* error = aae_open(&m, "elsewhere");
+  if (!aae_open(&other, "nowhere")) return 1;
   fprintf(stderr, "%s\\n", error);
-  if (aae_open(&m, ".") || aae_sample(&m, 3, 5, 7, images) || aae_encode(&m, 3, images, z, y) ||
-      aae_decode(&m, 3, z, y, redrawn))
+  if (aae_open(&m, ".") || aae_sample(&m, 0, 5, 7, images) || aae_sample(&m, 3, 5, 7, images) ||
+      aae_encode(&m, 3, images, z, y) || aae_decode(&m, 3, z, y, redrawn))
     return 1;
   print(images, 3 * 784);
   print(z, 24);
@@ -261,6 +263,8 @@ int main(void) {
   fprintf(stderr, "%s\\n", aae_sample(&m, 1, 5, 10, images));
   fprintf(stderr, "%s\\n", aae_decode(&m, 3, z, NULL, redrawn));
   aae_close(&m);
+  const float nothing = NAN;
+  if (png_write("black.png", &nothing, 1, 1, 1)) return 1;
   float colour[3 * 5 * 7];
   for (int i = 0; i < 105; i++) colour[i] = i / 104.0f;
   return png_write("gray.png", colour, 1, 5, 7) || png_write("colour.png", colour, 3, 5, 7) ||
@@ -290,6 +294,7 @@ int main() {
   refused([&] { model.sample(1, 5, 10); });
   codes.erase("y");
   refused([&] { model.decode(codes); });
+  refused([&] { model.encode(aae::Numbers(1000)); });
   float colour[105];
   for (int i = 0; i < 105; i++) colour[i] = i / 104.0f;
   return png_write("gray.png", colour, 1, 5, 7) || png_write("colour.png", colour, 3, 5, 7) ||
@@ -311,10 +316,11 @@ def test_a_program_that_includes_the_header_equals_the_runtime(
     ends = np.cumsum([values.size for values in expected.values()])[:-1]
     values = np.split(np.array(result.stdout.split(), np.float32), ends)
     assert_equals(dict(zip(expected, values, strict=True)), expected)
-    missing, label, without = result.stderr.splitlines()
+    missing, label, without, *cut = result.stderr.splitlines()
     assert "elsewhere" in missing
     assert label == "the model has no label 10"
     assert "takes y, and none is given" in without
+    assert cut == (["image has 1000 numbers, expected a multiple of 784"] if language == "cpp" else [])
     colour = np.linspace(0, 1, 105, dtype=np.float32).reshape(3, 5, 7)
     assert_is_picture((folder / "gray.png").read_bytes(), colour[:1])
     assert_is_picture((folder / "colour.png").read_bytes(), colour)

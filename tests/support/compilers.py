@@ -9,7 +9,7 @@ import onnxruntime
 SUPPORT = Path(__file__).parent
 # The sanitizers end a program that reads, writes or forgets memory wrongly; C++'s stand-in for the header forgets all.
 COMPILERS = {
-    ".c": ["cc", "-std=c11", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    ".c": ["cc", "-std=c11", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"],
     ".cpp": ["c++", "-std=c++17"],
 }
 
