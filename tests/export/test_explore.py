@@ -316,8 +316,14 @@ def test_a_site_is_a_static_space(site: Path) -> None:
         assert json.loads(lines["license"]) == "mit"
 
 
+def test_no_module_has_a_name_that_servers_may_not_know(site: Path) -> None:
+    """Nginx 1.22, Debian's, has no type for .mjs, and browsers run no module without that of JavaScript."""
+    assert list(site.rglob("*.mjs")) == []
+    assert [path for path in site.rglob("*.html") if ".mjs" in path.read_text()] == []
+
+
 def test_a_site_names_no_other_host(site: Path) -> None:
-    for path in (*site.rglob("*.html"), *site.rglob("*.css"), *site.glob("*/assets/*.mjs")):
+    for path in (*site.rglob("*.html"), *site.rglob("*.css"), *site.glob("*/assets/*.js")):
         assert not re.findall(r"https?://", path.read_text()), path
 
 
@@ -403,6 +409,10 @@ def pin(sha512: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_runtime, "FILES", files)
 
 
+# The files that say their names as npm has them, by their names in a page's folder.
+AS_SERVED = {name.replace(".mjs", ".js"): name for name in web_runtime.FILES}
+
+
 def contents(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()}
 
@@ -414,7 +424,7 @@ def test_npm_fetches_the_pinned_package_once(
     calls = npm(f'cp {tmp_path}/a.tgz "$folder"')
     for copy in ("one", "two"):
         web_runtime.copy_web_runtime(tmp_path / copy)
-        assert contents(tmp_path / copy) == {n: n for n in web_runtime.FILES}
+        assert contents(tmp_path / copy) == AS_SERVED
     assert calls.read_text() == "called\n"
 
 
@@ -446,7 +456,7 @@ def test_a_cached_script_that_was_altered_is_fetched_again(
     with pytest.warns(RuntimeWarning, match=f"{name} has SHA-256 .* it was altered, and is fetched again"):
         web_runtime.copy_web_runtime(tmp_path / "two")
     web_runtime.copy_web_runtime(tmp_path / "three")
-    assert contents(tmp_path / "two") == contents(tmp_path / "three") == {n: n for n in web_runtime.FILES}
+    assert contents(tmp_path / "two") == contents(tmp_path / "three") == AS_SERVED
     assert calls.read_text() == "called\ncalled\n"
     cached.write_text("alert(1)")
     npm("exit 1")
