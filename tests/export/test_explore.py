@@ -135,8 +135,14 @@ def test_a_picture_file_is_encoded_as_python_encodes_it(seen: Seen, digit: Path)
     found = desktop(seen, "plane")
     assert np.allclose(found["file"]["z"], load(PLANE).encode(image)[0], atol=1e-4)
     assert found["dropped"] == found["file"]
+    assert found["choice"] == "", "the same file can be opened again, with another polarity"
     error = np.square(as_in_the_page(PLANE).reconstruct(image) - image / 255).mean()
     assert f"Squared error per pixel: {error:.4f}." in found["live"]
+
+
+def test_of_files_that_come_at_once_the_last_is_shown_though_the_first_takes_longer(seen: Seen) -> None:
+    both, last = desktop(seen, "plane")["order"]
+    assert both == last
 
 
 def test_the_picture_is_saved_as_it_is_shown(seen: Seen) -> None:

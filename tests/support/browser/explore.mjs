@@ -111,10 +111,31 @@ async function plane(page) {
   seen.score = await page.evaluate(() => globalThis.aaeZoo.score);
   seen.scored = await page.locator("#score-text").textContent();
   seen.dropped = await after(page, () => drop(page, picture));
+  seen.choice = await page.getByLabel("Open a picture file").inputValue();
   const save = page.getByRole("button", { name: "Save", exact: true });
   const [download] = await Promise.all([page.waitForEvent("download"), save.click()]);
   seen.saved = [download.suggestedFilename(), await readFile(await download.path(), "base64")];
+  seen.order = [await dropped(page, "wall.jpg", "icon.png"), await dropped(page, "icon.png")];
   return seen;
+}
+
+/** What is shown in the end of files of the page that are dropped one right after the other, wall.jpg of which is slow. */
+async function dropped(page, ...names) {
+  await page.evaluate(async (all) => {
+    const files = await Promise.all(all.map(async (name) => new File([await (await fetch(name)).blob()], name)));
+    const decoded = globalThis.createImageBitmap;
+    globalThis.createImageBitmap = async (file) => {
+      if (file.name === "wall.jpg") await new Promise((resolve) => setTimeout(resolve, 500));
+      return decoded(file);
+    };
+    for (const file of files) {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(file);
+      document.getElementById("encode").dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+    }
+  }, names);
+  await page.waitForTimeout(2000);
+  return shown(page);
 }
 
 async function noise(page) {
