@@ -39,14 +39,17 @@ def site(
     detector_bundle: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Pages with a plane, with sliders, of a small model, with planes of labels, of a detector, two in a catalogue."""
+    """Pages: a plane, sliders, a small model, planes of labels, a wide label, a detector, two models in a catalogue."""
     folder = tmp_path_factory.mktemp("site")
-    labelled = str(labelled_bundle(encoder_tells=False))
+    labelled = labelled_bundle(encoder_tells=False)
+    wide = Path(shutil.copytree(labelled, tmp_path_factory.mktemp("wide") / "bundle"))
+    rewrite(wide, lambda d: d.update(labels=["a-folder-that-is-called-" + "so-" * 20, *d["labels"][1:]]))
     for page, name in (
         ("plane", PLANE),
         ("noise", NOISE),
         ("small", str(small_bundle)),
-        ("labelled", labelled),
+        ("labelled", str(labelled)),
+        ("wide", str(wide)),
         ("detector", str(detector_bundle)),
     ):
         pages.explore(name, folder / page, node_modules=NODE_MODULES)
@@ -234,6 +237,15 @@ def test_a_drawn_stroke_is_read_as_a_one(seen: Seen) -> None:
 
 def test_a_phone_shows_all_of_the_page(seen: Seen) -> None:
     assert seen["plane/phone"]["overflow"] <= 0
+
+
+def test_the_longest_label_is_no_wider_than_a_phone(seen: Seen) -> None:
+    assert seen["wide/phone"]["overflow"] <= 0
+
+
+def test_the_picture_leaves_half_of_a_window_of_any_height_to_what_moves_it(seen: Seen) -> None:
+    """320 x 256 pixels are what is left of 1280 x 1024 at 400 % (WCAG 2.2, success criterion 1.4.10)."""
+    assert seen["plane/phone"]["low"] == {"overflow": 0, "picture": pytest.approx(128, abs=1)}
 
 
 def test_decoding_takes_less_than_two_seconds_of_work_to_begin(seen: Seen) -> None:

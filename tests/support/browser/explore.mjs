@@ -1,5 +1,5 @@
 // A person's way through the pages of aae-zoo explore; prints what was seen.  node explore.mjs URL PICTURE SCREENSHOTS
-// URL has pages in plane/, noise/, small/, labelled/, detector/ and all/; PICTURE is a file to drop in; SCREENSHOTS is a folder.
+// URL has pages in plane/, noise/, small/, labelled/, wide/, detector/ and all/; PICTURE is a file to drop in; SCREENSHOTS is a folder.
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { launch, open, SCREENS } from "./chromium.mjs";
@@ -184,6 +184,13 @@ async function labelled(page) {
   return seen;
 }
 
+/** A label that is wider than a phone. */
+async function wide(page) {
+  await after(page, () => page.getByRole("button", { name: "Test picture" }).click());
+  await page.waitForFunction(() => document.querySelector("#redraws button"));
+  return { overflow: await overflow(page) };
+}
+
 /** A detector scores a test picture, and shows where it is odd. */
 async function detector(page) {
   const seen = { test: await after(page, () => page.getByRole("button", { name: "Test picture" }).click()) };
@@ -199,10 +206,16 @@ async function phone(page) {
   const box = await page.locator("#plane").boundingBox();
   const seen = {
     tapped: await after(page, () => page.touchscreen.tap(box.x + box.width * 0.7, box.y + box.height * 0.6)),
-    overflow: await page.evaluate(() => document.documentElement.scrollWidth - innerWidth),
+    overflow: await overflow(page),
   };
+  const { height, width } = page.viewportSize();
+  await page.setViewportSize({ width: 320, height: 256 });
+  seen.low = { overflow: await overflow(page), picture: await page.$eval(".picture", (card) => card.getBoundingClientRect().height) };
+  await page.setViewportSize({ width, height });
   return seen;
 }
+
+const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
 const browser = await launch();
 const seen = {};
@@ -214,6 +227,7 @@ try {
     ["phone", "noise/", null],
     ["desktop", "small/", null],
     ["desktop", "labelled/", labelled],
+    ["phone", "wide/", wide],
     ["desktop", "detector/", detector],
   ]) {
     const { page, faults } = await open(browser, url + path, { ...SCREENS[name], reducedMotion: "reduce" });
