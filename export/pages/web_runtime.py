@@ -50,7 +50,15 @@ def copy_web_runtime(folder: Path, node_modules: Path | None = None, *, webgpu: 
         contents = _installed(node_modules / PACKAGE / "dist", files)
     folder.mkdir()
     for name, content in contents.items():
-        (folder / name).write_bytes(content)
+        (folder / as_served(name)).write_bytes(content)
+
+
+def as_served(text: str) -> str:
+    """A module's name, or a text that names some, with .js in place of .mjs.
+
+    Browsers run no module whose type is not JavaScript's, and not every server knows .mjs: nginx 1.22 does not.
+    """
+    return text.replace(".mjs", ".js")
 
 
 def _installed(folder: Path, names: Iterable[str]) -> dict[str, bytes]:

@@ -39,14 +39,17 @@ def site(
     detector_bundle: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Pages with a plane, with sliders, of a small model, with planes of labels, of a detector, two in a catalogue."""
+    """Pages: a plane, sliders, a small model, planes of labels, a wide label, a detector, two models in a catalogue."""
     folder = tmp_path_factory.mktemp("site")
-    labelled = str(labelled_bundle(encoder_tells=False))
+    labelled = labelled_bundle(encoder_tells=False)
+    wide = Path(shutil.copytree(labelled, tmp_path_factory.mktemp("wide") / "bundle"))
+    rewrite(wide, lambda d: d.update(labels=["a-folder-that-is-called-" + "so-" * 20, *d["labels"][1:]]))
     for page, name in (
         ("plane", PLANE),
         ("noise", NOISE),
         ("small", str(small_bundle)),
-        ("labelled", labelled),
+        ("labelled", str(labelled)),
+        ("wide", str(wide)),
         ("detector", str(detector_bundle)),
     ):
         pages.explore(name, folder / page, node_modules=NODE_MODULES)
@@ -135,8 +138,14 @@ def test_a_picture_file_is_encoded_as_python_encodes_it(seen: Seen, digit: Path)
     found = desktop(seen, "plane")
     assert np.allclose(found["file"]["z"], load(PLANE).encode(image)[0], atol=1e-4)
     assert found["dropped"] == found["file"]
+    assert found["choice"] == "", "the same file can be opened again, with another polarity"
     error = np.square(as_in_the_page(PLANE).reconstruct(image) - image / 255).mean()
     assert f"Squared error per pixel: {error:.4f}." in found["live"]
+
+
+def test_of_files_that_come_at_once_the_last_is_shown_though_the_first_takes_longer(seen: Seen) -> None:
+    both, last = desktop(seen, "plane")["order"]
+    assert both == last
 
 
 def test_the_picture_is_saved_as_it_is_shown(seen: Seen) -> None:
@@ -230,6 +239,15 @@ def test_a_phone_shows_all_of_the_page(seen: Seen) -> None:
     assert seen["plane/phone"]["overflow"] <= 0
 
 
+def test_the_longest_label_is_no_wider_than_a_phone(seen: Seen) -> None:
+    assert seen["wide/phone"]["overflow"] <= 0
+
+
+def test_the_picture_leaves_half_of_a_window_of_any_height_to_what_moves_it(seen: Seen) -> None:
+    """320 x 256 pixels are what is left of 1280 x 1024 at 400 % (WCAG 2.2, success criterion 1.4.10)."""
+    assert seen["plane/phone"]["low"] == {"overflow": 0, "picture": pytest.approx(128, abs=1)}
+
+
 def test_decoding_takes_less_than_two_seconds_of_work_to_begin(seen: Seen) -> None:
     """The page's own seconds of computing, which other work on the machine does not stretch as it does the clock's."""
     assert {page: found["work"] for page, found in seen.items() if found.get("work", 0) >= 2} == {}
@@ -316,8 +334,14 @@ def test_a_site_is_a_static_space(site: Path) -> None:
         assert json.loads(lines["license"]) == "mit"
 
 
+def test_no_module_has_a_name_that_servers_may_not_know(site: Path) -> None:
+    """Nginx 1.22, Debian's, has no type for .mjs, and browsers run no module without that of JavaScript."""
+    assert list(site.rglob("*.mjs")) == []
+    assert [path for path in site.rglob("*.html") if ".mjs" in path.read_text()] == []
+
+
 def test_a_site_names_no_other_host(site: Path) -> None:
-    for path in (*site.rglob("*.html"), *site.rglob("*.css"), *site.glob("*/assets/*.mjs")):
+    for path in (*site.rglob("*.html"), *site.rglob("*.css"), *site.glob("*/assets/*.js")):
         assert not re.findall(r"https?://", path.read_text()), path
 
 
@@ -403,6 +427,10 @@ def pin(sha512: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_runtime, "FILES", files)
 
 
+# The files that say their names as npm has them, by their names in a page's folder.
+AS_SERVED = {name.replace(".mjs", ".js"): name for name in web_runtime.FILES}
+
+
 def contents(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()}
 
@@ -414,7 +442,7 @@ def test_npm_fetches_the_pinned_package_once(
     calls = npm(f'cp {tmp_path}/a.tgz "$folder"')
     for copy in ("one", "two"):
         web_runtime.copy_web_runtime(tmp_path / copy)
-        assert contents(tmp_path / copy) == {n: n for n in web_runtime.FILES}
+        assert contents(tmp_path / copy) == AS_SERVED
     assert calls.read_text() == "called\n"
 
 
@@ -446,7 +474,7 @@ def test_a_cached_script_that_was_altered_is_fetched_again(
     with pytest.warns(RuntimeWarning, match=f"{name} has SHA-256 .* it was altered, and is fetched again"):
         web_runtime.copy_web_runtime(tmp_path / "two")
     web_runtime.copy_web_runtime(tmp_path / "three")
-    assert contents(tmp_path / "two") == contents(tmp_path / "three") == {n: n for n in web_runtime.FILES}
+    assert contents(tmp_path / "two") == contents(tmp_path / "three") == AS_SERVED
     assert calls.read_text() == "called\ncalled\n"
     cached.write_text("alert(1)")
     npm("exit 1")

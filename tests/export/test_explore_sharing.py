@@ -173,6 +173,11 @@ def test_a_bit_is_a_switch(seen: Seen) -> None:
     assert np.abs(np.array(found["flipped"]["image"]) - expected.ravel()).max() <= 1e-5
 
 
+def test_high_contrast_shows_what_is_switched_and_drawn(seen: Seen) -> None:
+    assert seen["highContrast"]["flipped"]
+    assert seen["highContrast"]["drawn"]
+
+
 def test_the_switches_follow_an_encoded_picture(seen: Seen, site: Path) -> None:
     found = seen["bits"]
     with Image.open(site / "bits" / "pictures.png") as strip:

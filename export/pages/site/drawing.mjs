@@ -110,12 +110,13 @@ function rasterise(draw) {
   return image;
 }
 
-async function readFile(file) {
+/** Of files that are given while one is read, the last is shown, however long each takes. */
+const readFile = newest(async (file) => {
   const picture = await createImageBitmap(file).catch(() => null);
   if (!picture) return tellReading(`${file.name} is not a picture that this browser can read.`);
   const { image, inverted } = prepare(pixelsOf(picture), model, $("invert").value);
   return read(image, inverted && $("invert").value === "auto" ? " Its ground is not that of the model’s images, so it was inverted." : "");
-}
+});
 
 /** The drawing as the data sets have theirs: filling its part of the picture, its centre of mass in the middle. */
 function fromPad() {
@@ -130,7 +131,11 @@ export function setUpDrawing(whenLive) {
   const letters = model.attributes.flatMap((attribute) => attribute.labels.map((_, k) => written(attribute, k).length));
   $("redraws").style.setProperty("--letters", Math.max(0, ...letters));
   setUpPad();
-  $("file").addEventListener("change", () => $("file").files[0] && readFile($("file").files[0]));
+  $("file").addEventListener("change", () => {
+    const [file] = $("file").files;
+    $("file").value = ""; // or else the same file, asked for again with another polarity, would be no change
+    if (file) readFile(file);
+  });
   const zone = $("encode");
   for (const name of ["dragover", "dragleave", "drop"])
     zone.addEventListener(name, (event) => {

@@ -1,5 +1,5 @@
 // A person's way through the pages of aae-zoo explore; prints what was seen.  node explore.mjs URL PICTURE SCREENSHOTS
-// URL has pages in plane/, noise/, small/, labelled/, detector/ and all/; PICTURE is a file to drop in; SCREENSHOTS is a folder.
+// URL has pages in plane/, noise/, small/, labelled/, wide/, detector/ and all/; PICTURE is a file to drop in; SCREENSHOTS is a folder.
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { launch, open, SCREENS } from "./chromium.mjs";
@@ -111,10 +111,31 @@ async function plane(page) {
   seen.score = await page.evaluate(() => globalThis.aaeZoo.score);
   seen.scored = await page.locator("#score-text").textContent();
   seen.dropped = await after(page, () => drop(page, picture));
+  seen.choice = await page.getByLabel("Open a picture file").inputValue();
   const save = page.getByRole("button", { name: "Save", exact: true });
   const [download] = await Promise.all([page.waitForEvent("download"), save.click()]);
   seen.saved = [download.suggestedFilename(), await readFile(await download.path(), "base64")];
+  seen.order = [await dropped(page, "wall.jpg", "icon.png"), await dropped(page, "icon.png")];
   return seen;
+}
+
+/** What is shown in the end of files of the page that are dropped one right after the other, wall.jpg of which is slow. */
+async function dropped(page, ...names) {
+  await page.evaluate(async (all) => {
+    const files = await Promise.all(all.map(async (name) => new File([await (await fetch(name)).blob()], name)));
+    const decoded = globalThis.createImageBitmap;
+    globalThis.createImageBitmap = async (file) => {
+      if (file.name === "wall.jpg") await new Promise((resolve) => setTimeout(resolve, 500));
+      return decoded(file);
+    };
+    for (const file of files) {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(file);
+      document.getElementById("encode").dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+    }
+  }, names);
+  await page.waitForTimeout(2000);
+  return shown(page);
 }
 
 async function noise(page) {
@@ -163,6 +184,13 @@ async function labelled(page) {
   return seen;
 }
 
+/** A label that is wider than a phone. */
+async function wide(page) {
+  await after(page, () => page.getByRole("button", { name: "Test picture" }).click());
+  await page.waitForFunction(() => document.querySelector("#redraws button"));
+  return { overflow: await overflow(page) };
+}
+
 /** A detector scores a test picture, and shows where it is odd. */
 async function detector(page) {
   const seen = { test: await after(page, () => page.getByRole("button", { name: "Test picture" }).click()) };
@@ -178,10 +206,16 @@ async function phone(page) {
   const box = await page.locator("#plane").boundingBox();
   const seen = {
     tapped: await after(page, () => page.touchscreen.tap(box.x + box.width * 0.7, box.y + box.height * 0.6)),
-    overflow: await page.evaluate(() => document.documentElement.scrollWidth - innerWidth),
+    overflow: await overflow(page),
   };
+  const { height, width } = page.viewportSize();
+  await page.setViewportSize({ width: 320, height: 256 });
+  seen.low = { overflow: await overflow(page), picture: await page.$eval(".picture", (card) => card.getBoundingClientRect().height) };
+  await page.setViewportSize({ width, height });
   return seen;
 }
+
+const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
 const browser = await launch();
 const seen = {};
@@ -193,6 +227,7 @@ try {
     ["phone", "noise/", null],
     ["desktop", "small/", null],
     ["desktop", "labelled/", labelled],
+    ["phone", "wide/", wide],
     ["desktop", "detector/", detector],
   ]) {
     const { page, faults } = await open(browser, url + path, { ...SCREENS[name], reducedMotion: "reduce" });

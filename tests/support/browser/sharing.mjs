@@ -118,6 +118,24 @@ async function bits(browser) {
   return seen;
 }
 
+/** Whether a switch that is flipped, and the pad that is drawn on, look another way in high contrast. */
+async function highContrast(browser) {
+  const { page, faults } = await open(browser, `${url}bits/`, { ...STILL, forcedColors: "active" });
+  await ready(page, "live");
+  const looksOther = async (element, act) => {
+    const before = await element.screenshot();
+    await act();
+    return !before.equals(await element.screenshot());
+  };
+  const bit = page.getByRole("switch", { name: "Bit 5", exact: true });
+  await bit.focus();
+  const seen = { faults, flipped: await looksOther(bit, () => after(page, () => bit.press("Space"))) };
+  const pad = page.locator("#pad");
+  seen.drawn = await looksOther(pad, () => pad.dragTo(pad, { sourcePosition: { x: 60, y: 60 }, targetPosition: { x: 150, y: 150 } }));
+  await page.context().close();
+  return seen;
+}
+
 /** What a page shows that is opened with a fragment, and when the fragment changes. */
 async function links(browser) {
   const { page, faults } = await open(browser, `${url}noise/#${JSON.parse(fragments)[0]}`, STILL);
@@ -159,7 +177,7 @@ async function animation(page) {
 const browser = await launch();
 const seen = {};
 try {
-  for (const act of [withoutDecoder, drifting, bits, links]) seen[act.name] = await act(browser);
+  for (const act of [withoutDecoder, drifting, bits, highContrast, links]) seen[act.name] = await act(browser);
   console.log(JSON.stringify(seen));
 } finally {
   await browser.close();
