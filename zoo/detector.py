@@ -16,8 +16,10 @@ score:
     score + w' max(e / E) sigma / sigma'
 
 with e the errors of the pixels around each, E their usual ones, and sigma and sigma' the standard deviations of the
-score and of the greatest ratio over validation images. The mean over all of an image hardly sees a scratch on it. Of
-things that are odd as a whole, such as another digit, it makes the score a little worse.
+score and of the greatest ratio over validation images. E goes from place to place as over training images, and is on
+average that of validation images: weighed place by place by what they have themselves, these would score lower than new
+ones, and the limit that they set would be passed too often. The mean over all of an image hardly sees a scratch on it.
+Of things that are odd as a whole, such as another digit, it makes the score a little worse.
 
 A picture of nothing has no gradients to restore wrongly: that it is odd, the export's scale says, as of every detector.
 Nothing here is fitted to an odd image; docs/oneclass.md and docs/anomalies.md tell what say some had in the constants.
@@ -53,7 +55,7 @@ _ENOUGH: Final = 3000
 class Detector(nn.Module):
     """Images [n, C, H, W] in [0, 1] to scores [n], about 1 for usual images, and maps [n, 1, H, W] of what is odd.
 
-    A map is in proportion to what is usual at each place. The model's encoder and decoder are of the kind "hog".
+    A map's values are multiples of what is usual at that place. The model's encoder and decoder are of the kind "hog".
     """
 
     mean: Tensor
@@ -103,7 +105,7 @@ class Detector(nn.Module):
         else:
             pixels = self.components(image)
         errors = (h - self.decoder.restore(z)).square()
-        return errors, (h - self.mean).square().sum(1), F.avg_pool2d(pixels, 3, stride=1, padding=1)
+        return errors, (h - self.mean).square().sum(1), _around(pixels)
 
     def fit(self, training: Tensor, validation: Tensor) -> None:
         """Learn what is usual from normal images alone, of bytes or float32 in [0, 1]: [n, C, H, W], 1 or more of each.
@@ -118,11 +120,12 @@ class Detector(nn.Module):
             errors, distance, pixels = (torch.cat(each) for each in zip(*parts, strict=True))
             self.per_error.copy_(1 / (1 + _MEAN_WEIGHT) / errors.sum(1).mean().clamp(min=_TINY))
             self.per_distance.copy_(_MEAN_WEIGHT / (1 + _MEAN_WEIGHT) / distance.mean().clamp(min=_TINY))
-            self.per_pixel.copy_(1 / 2 / _floored(pixels.mean(0, keepdim=True)))
             if self.components is None:
                 cells = _floored(self.encoder.hog.by_cell(errors).mean(0))
                 self.per_cell.copy_(self.encoder.hog.spread() / 2 / cells[:, None])
+                self.per_pixel.copy_(1 / 2 / _floored(pixels.mean(0, keepdim=True)))
             else:
+                self.per_pixel.copy_(1 / _floored(pixels.mean() * _shape_of_errors(self.components, training)))
                 score, place = self._whole(errors, distance), _greatest(pixels * self.per_pixel)
                 self.per_place.copy_(_PLACE_WEIGHT * score.std(correction=0) / place.std(correction=0).clamp(min=_TINY))
 
@@ -140,6 +143,17 @@ def fit_detector(model: Autoencoder, training: Tensor, validation: Tensor, compo
     detector = Detector(model, training.shape[1:], found)
     detector.fit(training, validation)
     return detector
+
+
+def _around(pixels: Tensor) -> Tensor:
+    """The mean of the pixels around each, and of itself."""
+    return F.avg_pool2d(pixels, 3, stride=1, padding=1)
+
+
+def _shape_of_errors(components: Components, images: Tensor) -> Tensor:
+    """How the mean error around each pixel goes from place to place: [1, 1, H, W], 1 on average."""
+    usual = torch.stack([_around(components(as_float(part))).sum(0) for part in images.split(_PART)]).sum(0)[None]
+    return usual / usual.mean().clamp(min=torch.finfo().tiny)
 
 
 def _greatest(heat: Tensor) -> Tensor:

@@ -19,8 +19,9 @@ def lines(codes: Codes, steps: int) -> Codes:
 
 
 def arcs(codes: Codes, steps: int) -> Codes:
-    """Great arcs from each row [n, size] to the next, `steps` points each, at a constant angular speed.
+    """Great arcs from each row [n, size] to the next, `steps` points each.
 
+    The angular speed is constant between codes that are as far out as each other, else greater beside the nearer one.
     Points between two codes of a high-dimensional Gaussian then are about as far out as the codes are (K. Shoemake,
     "Animating rotation with quaternion curves", SIGGRAPH 1985; T. White, "Sampling generative networks",
     arXiv 1609.04468). Codes on one line through the origin have no single arc between them, and get the straight line.

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.runtime.errors import InvalidRecipe
+from aae_zoo.runtime.latent.score import limit
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.detector import Detector, fit_detector
@@ -28,12 +29,15 @@ STEPS = 150
 class Trained(NamedTuple):
     """A model of handwritten zeros, its detector, and other zeros and the other digits, [n, 1, SIDE, SIDE] in [0, 1].
 
-    `keen` is its detector by principal components.
+    `keen` is its detector by principal components. The networks were trained on the zeros that are `learned`, and not
+    on those that are `held_out`.
     """
 
     model: Autoencoder
     detector: Detector
     keen: Detector
+    learned: Tensor
+    held_out: Tensor
     zeros: Tensor
     others: Tensor
 
@@ -53,7 +57,7 @@ def trained() -> Trained:
         objective.step(batch_of(zeros[torch.randint(100, (32,), generator=generator)]), generator)
     # The digits are in the order of those who wrote them: each wrote some of the held-out and some of the fresh ones.
     detector, keen = (fit_detector(model, zeros[:100], zeros[100::2], components) for components in (0, 32))
-    return Trained(model, detector, keen, zeros[101::2], others)
+    return Trained(model, detector, keen, zeros[:100], zeros[100:], zeros[101::2], others)
 
 
 @torch.no_grad()
@@ -105,6 +109,18 @@ def test_by_principal_components_the_map_is_sharper(trained: Trained) -> None:
             for detector in (trained.keen, trained.detector)
         ]
     assert areas[0] > max(0.9, areas[1])
+
+
+@pytest.mark.parametrize("components", [0, 32])
+def test_new_images_are_above_the_limit_no_more_often_than_promised(components: int, trained: Trained) -> None:
+    """On average over how the images fall to validation and to use, whatever few images say what is usual."""
+    count, generator, shares = 12, torch.Generator().manual_seed(0), []
+    for _ in range(200):
+        images = trained.held_out[torch.randperm(len(trained.held_out), generator=generator)]
+        detector = fit_detector(trained.model, trained.learned, images[:count], components)
+        known, new = scores(detector, images).split([count, len(images) - count])
+        shares.append(float((new > limit(known.numpy(), 1 / (count + 1))).float().mean()))
+    assert np.mean(shares) < 1.25 / (count + 1)
 
 
 def test_each_image_is_scored_alone(trained: Trained) -> None:
