@@ -104,6 +104,9 @@ def check_classes(values: Any, widths: Sequence[int]) -> NDArray[np.float32]:
     """
     array, size = as_array(values, "y"), sum(widths)
     if array.dtype.kind not in "iu":
+        if array.ndim == 1:
+            found = f"shape {list(array.shape)} and dtype {array.dtype}"
+            raise InvalidInput(f"y has {found}, expected [n, {size}], or the numbers of classes, as integers")
         return check_codes(array, size, "y")
     numbers = array[:, None] if array.ndim == 1 else array
     if numbers.shape[1:] != (len(widths),) or len(numbers) == 0 or array.shape[1:] == (size,):

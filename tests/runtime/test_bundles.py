@@ -208,7 +208,8 @@ class TestLabels:
         [
             ([0, 3], "y holds the classes 0 to 3, expected 0 to 2"),
             ([-1, 1], "y holds the classes -1 to 1, expected 0 to 2"),
-            ([0.0, 1.0], r"y has shape \[2\], expected \[n, 3\]"),
+            ([0.0, 1.0], r"y has shape \[2\] and dtype float64, expected \[n, 3\], or the numbers of classes"),
+            (["zero", "one"], r"y has shape \[2\] and dtype <U4, expected .*, or the numbers of classes, as integers"),
             ([[0, 1], [1, 0]], r"y has shape \[2, 2\], expected \[n, 3\]"),
             ([0, 1, 2], "z has 2 rows and y has 3, expected the same number"),
         ],

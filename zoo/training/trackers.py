@@ -131,10 +131,12 @@ class Accelerated:
         settings: dict[str, Any] = {"wandb": {"name": run.recipe.name}, "mlflow": {"run_name": run.recipe.name}}[name]
         self._tracker: Any = None
         try:
-            self._tracker = LOGGER_TYPE_TO_CLASS[name]("aae-zoo", **settings)
-            self._tracker.start()
-            self._tracker.store_init_configuration(_flat(run.recipe.model_dump(mode="json")))
+            tracker = LOGGER_TYPE_TO_CLASS[name]("aae-zoo", **settings)
+            tracker.start()
+            self._tracker = tracker
+            tracker.store_init_configuration(_flat(run.recipe.model_dump(mode="json")))
         except Exception as error:  # of any kind: each tracker has its own
+            self._leave()
             raise TrainingError(
                 f"{name} cannot be started ({_line(error)}); see its own documentation, or give another --tracker"
             ) from None
@@ -168,11 +170,16 @@ class Accelerated:
         try:
             work(self._tracker)
         except Exception as error:  # of any kind: a server that is gone must not end days of training
-            tracker, self._tracker = self._tracker, None
-            with suppress(Exception):
-                tracker.finish()
+            self._leave()
             said = f"{self.name} failed ({_line(error)}); training goes on without it"
             warnings.warn(said, RuntimeWarning, stacklevel=2)
+
+    def _leave(self) -> None:
+        """End what began there, for MLflow begins no run beside another; one that was there before is the user's."""
+        tracker, self._tracker = self._tracker, None
+        with suppress(Exception):
+            if tracker is not None:
+                tracker.finish()
 
 
 def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -105,6 +105,19 @@ def test_a_tracker_that_cannot_be_started_is_one_sentence(run: Run, wandb: Wandb
         open_tracker("wandb", run, 0)
 
 
+@pytest.mark.parametrize(("fails_at", "told"), [("init", []), ("update", ["init", "finish"])])
+def test_of_a_tracker_that_cannot_be_started_only_what_began_is_ended(
+    fails_at: str, told: list[str], run: Run, wandb: Wandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr(wandb, fails_at, fail)
+    with pytest.raises(TrainingError, match="wandb cannot be started"):
+        open_tracker("wandb", run, 0)
+    assert [what for what, _ in wandb.told] == told
+
+
 def test_trackers_that_there_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidInput, match="the tracker is 'neptune', expected one of tensorboard, wandb"):
         check_tracker("neptune")
