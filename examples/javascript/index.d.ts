@@ -76,7 +76,7 @@ export class Model {
   private constructor();
   readonly device: Device;
 
-  /** Draw images. Rejects with a RangeError where there is no such label, attribute or value. */
+  /** Draw images. Rejects with a RangeError where count or seed is none, or there is no such label, attribute or value. */
   sample(count?: number, options?: Draw): Promise<Image[]>;
 
   /** The codes that the prior makes of rows of noise. */
@@ -95,11 +95,11 @@ export class Model {
   score(images: readonly Image[]): Promise<Score[]>;
 }
 
-/** Rows of uniform noise in (0, 1), of which `codes` makes codes. Throws a RangeError where there is no such label, attribute or value. */
+/** Rows of uniform noise in (0, 1), of which `codes` makes codes. Throws a RangeError where `sample` rejects with one. */
 export function noise(count?: number, options?: Draw): Float32Array[];
 
 /** The bytes of a file: `Uint8Array<ArrayBuffer>`, which `Blob` takes, and `Uint8Array` to TypeScript before 5.7. */
 type Bytes = ReturnType<Uint8Array["slice"]>;
 
-/** An image as a PNG file, gray or RGB. */
+/** An image as a PNG file, gray or RGB. Rejects with a RangeError where it has another size. */
 export function png(image: Image): Promise<Bytes>;

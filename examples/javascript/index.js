@@ -47,7 +47,7 @@ export class Model {
 
   async reconstruct(images, { attributes = {} } = {}) {
     const codes = await this.encode(images);
-    for (const [name, value] of Object.entries(attributes)) {
+    for (const [name, value] of wanted(attributes)) {
       const { number, labels, start } = find(name, value);
       if (!facts.code.y || !codes.every(({ y }) => y)) throw new RangeError(`${facts.name} redraws nothing with another ${name}`);
       for (const { y } of codes) y.fill(0, start, start + labels.length)[start + number] = 1;
@@ -71,10 +71,10 @@ export class Model {
 
   /** A batch as one tensor. */
   #stack(rows, shape) {
-    const size = shape.reduce((a, b) => a * b);
+    const size = product(shape);
     const all = new Float32Array(rows.length * size);
     rows.forEach((row, i) => {
-      if (row?.length !== size) throw new RangeError(`row ${i} has ${row?.length} numbers, expected ${size} (${shape})`);
+      checkSize(row, `row ${i}`, shape);
       all.set(row, i * size);
     });
     return new this.#ort.Tensor("float32", all, [rows.length, ...shape]);
@@ -83,6 +83,8 @@ export class Model {
 
 /** Uniform in (0, 1): a counter through MurmurHash3's finaliser. Any generator will do; every example has this one. */
 export function noise(count = 1, { seed = Math.floor(Math.random() * 2 ** 32), label, attributes } = {}) {
+  checkWhole(count, "count");
+  checkWhole(seed, "seed");
   const uniform = (i) => {
     let x = (Math.imul(seed, 0x9e3779b9) + i + 1) >>> 0;
     x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
@@ -92,13 +94,28 @@ export function noise(count = 1, { seed = Math.floor(Math.random() * 2 ** 32), l
   const rows = Array.from({ length: count }, (_, row) => {
     return Float32Array.from({ length: facts.noise }, (_, i) => uniform(row * facts.noise + i));
   });
-  for (const [name, value] of Object.entries({ ...attributes, ...(label !== undefined && { label }) })) {
+  for (const [name, value] of wanted({ ...attributes, ...(label !== undefined && { label }) })) {
     const { number, labels, coordinate: at } = find(name, value);
     if (at === null) throw new RangeError(`${facts.name} draws every ${name} by chance`);
     // One number of each row chooses the value: the interval (k, k + 1) / values is value k.
     for (const row of rows) row[at] = (number + 0.5 + 0.99 * (row[at] - 0.5)) / labels.length;
   }
   return rows;
+}
+
+/** What is asked for, with its values; what is left undefined is not. */
+const wanted = (attributes) => Object.entries(attributes).filter(([, value]) => value !== undefined);
+
+const product = (shape) => shape.reduce((a, b) => a * b);
+
+function checkSize(numbers, what, shape) {
+  const found = numbers?.length ?? "no";
+  if (found !== product(shape)) throw new RangeError(`${what} has ${found} numbers, expected ${product(shape)} (${shape})`);
+}
+
+function checkWhole(number, what) {
+  if (!Number.isInteger(number) || number < 0 || number >= 2 ** 32)
+    throw new RangeError(`the ${what} is ${number}, expected a whole number from 0 to ${2 ** 32 - 1}`);
 }
 
 /** The attribute of a name, where its part of `y` begins, and the number of a value, which a text names or, else, counts. */
@@ -120,6 +137,7 @@ function find(name, value) {
 
 /** An image as a PNG file. */
 export async function png(image) {
+  checkSize(image, "the image", IMAGE);
   const { channels, height, width } = facts;
   const line = 1 + width * channels; // a byte that says "as it is" begins each
   const pixels = new Uint8ClampedArray(height * line);

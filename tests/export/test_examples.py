@@ -205,6 +205,46 @@ def test_a_seed_is_a_whole_number_of_32_bits(run: Callable[..., tuple[str, Path]
     assert not list(folder.glob("picture.*"))
 
 
+@pytest.mark.parametrize("language", ["python", "node"])
+@pytest.mark.parametrize(
+    ("what", "value"), [("count", "-1"), ("count", "1.5"), ("seed", "-1"), ("seed", "0.5"), ("seed", str(2**32))]
+)
+def test_a_program_of_ones_own_is_told_of_a_count_or_seed_that_is_none(
+    run: Callable[..., tuple[str, Path]], language: str, what: str, value: str
+) -> None:
+    _, folder = run(language, "digits-gauss", SEED)
+    given = value if what == "count" else {"python": f"1, seed={value}", "node": f"1, {{ seed: {value} }}"}[language]
+    code = {
+        "python": f"from model import Model, png\nModel().sample({given})",
+        "node": f'import {{ load }} from "./index.js"; await (await load()).sample({given});',
+    }
+    command = {"python": [sys.executable, "-c"], "node": ["node", "--input-type=module", "-e"]}[language]
+    result = subprocess.run([*command, code[language]], cwd=folder, capture_output=True, text=True, check=False)
+    assert f"Error: the {what} is {value}, expected a whole number from 0 to 4294967295" in result.stderr
+
+
+def test_in_javascript_what_is_undefined_is_not_asked_for_and_a_wrong_size_is_named(
+    run: Callable[..., tuple[str, Path]],
+) -> None:
+    _, folder = run("node", "avatars-style", SEED)
+    code = """
+        import { load, png } from "./index.js";
+        const model = await load();
+        const [image] = await model.sample(1, { seed: 1, attributes: { glasses: undefined } });
+        const [again] = await model.sample(1, { seed: 1 });
+        console.log(image.every((value, i) => value === again[i]));
+        for (const wrong of [() => model.encode(image), () => png(image.slice(1))])
+          await wrong().catch((error) => console.log(error.message));
+    """
+    command = ["node", "--input-type=module", "-e", code]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == [
+        "true",
+        "row 0 has no numbers, expected 12288 (3,64,64)",
+        "the image has 12287 numbers, expected 12288 (3,64,64)",
+    ]
+
+
 @pytest.mark.parametrize("language", ["node", "c", "cpp"])
 def test_the_greatest_seed_is_the_same_in_every_language(run: Callable[..., tuple[str, Path]], language: str) -> None:
     expected = numbers(run("python", "digits-gauss", 2**32 - 1)[0])
@@ -280,7 +320,8 @@ def test_embed_copies_what_examples_holds(language: str, tmp_path: Path) -> None
     names = {path.name for path in (tmp_path / "out").iterdir()}
     expected = {first.name, *(file.name for file in others), *MADE[language], *graphs, "README.md", MARK}
     assert names == expected | page
-    assert not page or {path.name for path in (tmp_path / "out" / "ort").iterdir()} == {*FILES, *WEBGPU_FILES}
+    served = {name.replace(".mjs", ".js") for name in (*FILES, *WEBGPU_FILES)}
+    assert not page or {path.name for path in (tmp_path / "out" / "ort").iterdir()} == served
 
 
 def test_embeds_readme_tells_names_shapes_and_classes(tmp_path: Path) -> None:
