@@ -8,6 +8,7 @@ import importlib
 import io
 import json
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -143,6 +144,17 @@ def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HF_TOKEN", "hf_owner")
     yield server
     server.close()
+
+
+@contextlib.contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file may grow beyond a size: the write fails half-way, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def batch_of(image: Tensor, label: Tensor | None = None, known: int = 0) -> Batch:

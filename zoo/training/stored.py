@@ -5,6 +5,7 @@ a CRC-32 of everything in it; what is JSON has a shape. Each reader raises a Val
 """
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -204,8 +205,9 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    torch.save(dict(state), buffer := io.BytesIO())  # of a full disk PyTorch itself makes a RuntimeError
     with atomic_file(path) as temporary:
-        torch.save(dict(state), temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_state(path: Path) -> dict[str, Any]:

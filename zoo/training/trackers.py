@@ -3,9 +3,10 @@
 A run's own log and pictures are kept beside it, whatever the tracker.
 """
 
+import threading
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -90,8 +91,10 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder = folder
-        with output_errors(folder):
+        with output_errors(folder), ExitStack() as stack:
+            stack.enter_context(_quiet_thread())
             self._writer = SummaryWriter(str(folder), purge_step=step)
+            self._quiet = stack.pop_all()
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:
         """Write numbers."""
@@ -111,8 +114,24 @@ class TensorBoard:
 
     def close(self) -> None:
         """End the files."""
-        with output_errors(self.folder):
+        with output_errors(self.folder), self._quiet:
             self._writer.close()
+
+
+@contextmanager
+def _quiet_thread() -> Iterator[None]:
+    """Have no traceback of what ends TensorBoard's thread: its writer raises that again when it is called next."""
+    usual = threading.excepthook
+
+    def report(ended: threading.ExceptHookArgs) -> None:
+        if not type(ended.thread).__module__.startswith("tensorboard."):
+            usual(ended)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        threading.excepthook = usual
 
 
 class Accelerated:

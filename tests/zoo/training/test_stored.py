@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import full_disk
 from fuzzing.checkpoints import same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -181,6 +182,16 @@ def test_a_second_training_into_a_folder_is_refused(
     other.kill()
     other.join()
     train(recipe, run_folder, data=small_data, resume=True)  # its lock is gone with it
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(run_folder: Path, no_leftovers: Path) -> None:
+    run = Run.open(run_folder)
+    before, state = run.state.read_bytes(), run.load_state()
+    for size in range(0, len(before), len(before) // 7):
+        with full_disk(size), pytest.raises(OutputError, match=r"cannot write .*resume\.pt: File too large; "):
+            run.save_state(state)
+    assert run.state.read_bytes() == before
+    run.save_state(state)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Trackers: what they are told of a run, what is said where there is none, and training that outlives them."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -8,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import AaeZoo
+from conftest import AaeZoo, full_disk
 from PIL import Image
 
-from aae_zoo.runtime.errors import InvalidInput, MissingBackend, TrainingError
+from aae_zoo.runtime.errors import InvalidInput, MissingBackend, OutputError, TrainingError
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.training.log import Log
@@ -116,6 +117,20 @@ def test_of_a_tracker_that_cannot_be_started_only_what_began_is_ended(
     with pytest.raises(TrainingError, match="wandb cannot be started"):
         open_tracker("wandb", run, 0)
     assert [what for what, _ in wandb.told] == told
+
+
+def test_a_disk_that_is_full_for_tensorboard_is_one_sentence(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its thread, which writes, ends with the error too, and says nothing of it."""
+    usual = threading.excepthook
+    tracker = open_tracker("tensorboard", run, 0)
+    with full_disk(100), pytest.raises(OutputError, match=r"cannot write .*tensorboard: File too large; give"):
+        for step in range(100):
+            tracker.numbers({"loss": 0.5}, step)
+            tracker.flush()
+    with pytest.raises(OutputError, match="tensorboard: File too large"):
+        tracker.close()
+    assert threading.excepthook is usual
+    assert capfd.readouterr().err == ""
 
 
 def test_trackers_that_there_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
