@@ -97,10 +97,16 @@ async def _request(_: Request, error: Exception) -> Response:
     return refusal(f"{where}: {said}, found {found}", 422)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, StarletteHTTPException):
         raise error
-    return refusal(error.detail, error.status_code, error.headers)
+    path, headers = request.url.path[:80], error.headers or {}
+    # The framework's own words are these two, which name nothing.
+    said = {
+        "Not Found": f"there is nothing at {path!r}, expected a path that GET /docs shows",
+        "Method Not Allowed": f"{path!r} does not take {request.method[:20]}, expected {headers.get('Allow')}",
+    }
+    return refusal(said.get(error.detail, error.detail), error.status_code, headers)
 
 
 async def _model(_: Request, error: Exception) -> Response:

@@ -81,6 +81,20 @@ def test_head_of_what_has_no_get(server: Server) -> None:
     assert ask(server, "HEAD", "/decode").status == 405
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "error"),
+    [
+        ("GET", "/samples", 404, "there is nothing at '/samples', expected a path that GET /docs shows"),
+        ("GET", "/sample/", 404, "there is nothing at '/sample/', expected a path that GET /docs shows"),
+        ("GET", "/encode", 405, "'/encode' does not take GET, expected POST"),
+        ("DELETE", "/manifest", 405, "'/manifest' does not take DELETE, expected GET"),
+    ],
+)
+def test_paths_and_methods_that_there_are_not(server: Server, method: str, path: str, status: int, error: str) -> None:
+    answer = ask(server, method, path)
+    assert (answer.status, answer.error) == (status, error)
+
+
 def test_a_body_in_gzip(server: Server, pixels: NDArray[np.uint8], model: Model) -> None:
     for coding in ("gzip", "x-gzip", "GZIP"):
         answer = ask(server, "POST", "/encode", gzip.compress(npy(pixels)), Content_Type=NPY, Content_Encoding=coding)
