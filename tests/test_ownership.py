@@ -598,6 +598,17 @@ def test_a_run_that_was_killed_in_its_first_epoch_starts_again(
     assert all(torch.equal(found[name], values) for name, values in weights.items())
 
 
+def test_a_run_that_was_killed_starts_again_on_windows(
+    small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines of text that is written end in CRLF there."""
+    write = Path.write_text
+    monkeypatch.setattr(Path, "write_text", lambda path, text, encoding: write(path, text, encoding, newline="\r\n"))
+    run = Run(tmp_path / "run", load_recipe(str(small_recipe)))
+    run.create()
+    run.create()
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

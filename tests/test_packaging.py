@@ -23,6 +23,14 @@ from aae_zoo.runtime.bundles.names import WEIGHTS
 MODELS = ROOT / "runtime" / "models"
 
 
+def test_a_checkout_on_windows_has_the_same_models(tmp_path: Path) -> None:
+    """Git for Windows comes with core.autocrlf=true."""
+    names = ["runtime/models/catalogue.json", "runtime/models/digits-gauss/manifest.json"]
+    checkout = ["git", "-c", "core.autocrlf=true", "checkout-index", f"--prefix={tmp_path}/", *names]
+    subprocess.run(checkout, cwd=ROOT, check=True)
+    assert [(tmp_path / name).read_bytes() for name in names] == [(ROOT / name).read_bytes() for name in names]
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from the tracked files alone, as from a clean checkout."""

@@ -112,11 +112,11 @@ class Signer:
         import tempfile
 
         verifier = self._upstream.verifying.Config().use_elliptic_key_verifier(public_key=self.key)
-        with tempfile.NamedTemporaryFile() as file, contextlib.redirect_stdout(sys.stderr):  # where it warns
-            file.write(signature or b"")
-            file.flush()
+        with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(sys.stderr):  # where it warns
+            file = Path(scratch) / SIGNATURE  # closed when it is read: Windows opens no temporary file twice
+            file.write_bytes(signature or b"")
             try:
-                verifier.set_hashing_config(_hashing(self._upstream)).verify(folder, Path(file.name))
+                verifier.set_hashing_config(_hashing(self._upstream)).verify(folder, file)
             except Exception as error:  # whatever those bytes are
                 raise InvalidBundle(
                     f"{where} was not signed with the key that belongs to {self.key} ({words_of(error)}); "

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,8 @@ def fetch_packages(packages: Sequence[Package], folder: Path, mend: str) -> list
     """
     names = ", ".join(map(str, packages))
     folder.mkdir()
-    command = ["npm", "pack", "--silent", *(f"{one.name}@{one.version}" for one in packages)]
+    npm = shutil.which("npm") or "npm"  # it is npm.cmd on Windows, which starts programs by their whole names alone
+    command = [npm, "pack", "--silent", *(f"{one.name}@{one.version}" for one in packages)]
     environment = {"HOME": str(folder), **os.environ}  # npm wants one, and not every user has it
     try:
         result = subprocess.run(  # noqa: S603

@@ -446,6 +446,18 @@ def test_npm_fetches_the_pinned_package_once(
     assert calls.read_text() == "called\n"
 
 
+def test_npm_has_another_name_on_windows(
+    npm: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin(archive(tmp_path / "a.tgz"), monkeypatch)
+    npm(f'cp {tmp_path}/a.tgz "$folder"')
+    program = (tmp_path / "bin" / "npm").rename(tmp_path / "bin" / "npm.cmd")
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(shutil, "which", {"npm": str(program)}.get)
+    web_runtime.copy_web_runtime(tmp_path / "one")
+    assert contents(tmp_path / "one") == AS_SERVED
+
+
 def test_a_page_that_is_opened_from_a_disk_says_what_shows_it(tmp_path: Path) -> None:
     """What it says works: the command serves the folder, the address is the page's."""
     one, all_ = tmp_path / "my pages, ü" / "one", tmp_path / "all"

@@ -125,11 +125,11 @@ class Run:
 
     def describe(self) -> None:
         """Write the recipe, and the mark that this is a run's folder."""
-        text = self.recipe.to_toml()
+        text = self.recipe.to_toml().encode()  # as it is on every system: Windows ends lines of text in its own way
         with atomic_file(self.folder / MARK) as temporary:
-            temporary.write_text(mark("run", {"recipe.toml": hashlib.sha256(text.encode()).hexdigest()}), "utf-8")
+            temporary.write_text(mark("run", {"recipe.toml": hashlib.sha256(text).hexdigest()}), "utf-8")
         with atomic_file(self.folder / "recipe.toml") as temporary:
-            temporary.write_text(text, "utf-8")
+            temporary.write_bytes(text)
 
     def _is_begun(self) -> bool:
         """Whether there are no weights yet, or those of a first epoch whose checkpoint was not written any more."""

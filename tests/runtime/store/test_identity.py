@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,11 @@ class TestSignatures:
     ) -> None:
         monkeypatch.setattr(socket, "socket", None)
         assert aae_zoo("sign", signed, "--key", keys / "owner.pem").status == 0
+        assert aae_zoo("pull", signed, "--signer", keys / "owner.pub").status == 0
+
+    def test_on_windows(self, signed: Path, keys: Path, aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It opens no temporary file by its name as long as it is open: as if the file had none."""
+        monkeypatch.setattr(tempfile, "NamedTemporaryFile", tempfile.TemporaryFile)
         assert aae_zoo("pull", signed, "--signer", keys / "owner.pub").status == 0
 
     def test_it_is_published_and_pulled_with_the_bundle(
