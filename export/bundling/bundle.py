@@ -138,7 +138,7 @@ def _complete(folder: Path, source: Source, manifest: Manifest, parity: Mapping[
     _write_json(folder / "parity.json", parity, indent=None)
     described = manifest._replace(files=records(folder))
     for name, text in describing_files(described, parity).items():
-        (folder / name).write_text(text, "utf-8")
+        (folder / name).write_text(text, "utf-8", newline="\n")
     whole = manifest._replace(files=records(folder))
     _write_json(folder / MANIFEST, whole.to_document())
     return parse_manifest((folder / MANIFEST).read_bytes(), str(out))
@@ -158,7 +158,7 @@ def _write_weights(folder: Path, source: Source) -> None:
     weights = {name: _half(v).contiguous() for name, v in state.items()}
     (folder / WEIGHTS).write_bytes(save(weights, dict(source.whole_of)))
     if source.known is not None:
-        (folder / LABELS).write_text(json.dumps(source.known) + "\n", "utf-8")
+        (folder / LABELS).write_text(json.dumps(source.known) + "\n", "utf-8", newline="\n")
 
 
 def _half(values: Tensor) -> Tensor:
@@ -202,4 +202,4 @@ def _exported(folder: Path, manifest: Manifest) -> Model:
 
 
 def _write_json(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
-    path.write_text(json.dumps(content, indent=indent) + "\n", "utf-8")
+    path.write_text(json.dumps(content, indent=indent) + "\n", "utf-8", newline="\n")
