@@ -97,7 +97,7 @@ def serve(
     # Before what takes long: without a handler the first process of a container is not even sent the signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    # Of a terminal that closes, where there is no nohup: the same end in good order.
+    # What a terminal sends when it closes, unless nohup is there: whatever SIGTERM does by then.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     from aae_zoo.runtime import load

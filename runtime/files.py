@@ -158,7 +158,7 @@ def _check_free(path: Path, kind: str | None) -> None:
 
 def _is_around_us(path: Path) -> bool:
     real = path.resolve()
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's own raises where there is no home
+    home = Path(os.path.expanduser("~"))
     return any(here.resolve().is_relative_to(real) for here in (Path.cwd(), home))
 
 

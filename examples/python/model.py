@@ -49,7 +49,7 @@ class Model:
         `attributes` are what else to draw, such as {"glasses": "yes"}: values by name or number.
 
         Raises:
-            ValueError: count or seed is none, or there is no such label, attribute or value.
+            ValueError: count or seed is not a whole number of 32 bits, or there is no such label, attribute or value.
         """
         return self.decode(self.codes(self.noise(count, seed=seed, label=label, attributes=attributes)))
 
@@ -59,7 +59,7 @@ class Model:
         """Uniform noise in (0, 1), float32 [n, noise], of which `codes` makes codes.
 
         Raises:
-            ValueError: count or seed is none, or there is no such label, attribute or value.
+            ValueError: count or seed is not a whole number of 32 bits, or there is no such label, attribute or value.
         """
         seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
         for what, number in (("count", count), ("seed", seed)):

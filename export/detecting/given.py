@@ -1,6 +1,6 @@
 """What a detector is made from and where it goes: checked before minutes of training, and read."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +10,7 @@ from aae_zoo.runtime.errors import DatasetError, OutputError
 from aae_zoo.runtime.escapes import note
 from aae_zoo.runtime.files import check_free
 from aae_zoo.runtime.ownership import BUNDLE, PAGE, named
+from aae_zoo.runtime.words import counted
 from aae_zoo.zoo.recipe import DataSettings
 
 _LISTED: Final = 20
@@ -75,8 +76,8 @@ def read_both(places: Places, data: DataSettings) -> tuple[Pictures, Pictures | 
             raise DatasetError(f"every picture of {odd.root} is in {normal.root} too; give others as odd ones")
         if ours:
             warnings.append(
-                f"left out, as both folders have the same: {_pictures(ours)}: {named(ours)} of {normal.root}, "
-                f"{named(theirs)} of {odd.root}"
+                f"left out, as both folders have the same: {counted(len(ours), 'picture')}: {named(ours)} of "
+                f"{normal.root}, {named(theirs)} of {odd.root}"
             )
     check_enough(normal, NORMAL)
     return normal, odd, warnings
@@ -90,12 +91,8 @@ def left_out(pictures: Pictures) -> list[str]:
     for files, why in ((pictures.failed, "unreadable"), (pictures.copies, "a copy of another one")):
         if files:
             names = named([path.relative_to(root).as_posix() for path in files])
-            found.append(f"left out, as {why}: {_pictures(files)} of {root}: {names}")
+            found.append(f"left out, as {why}: {counted(len(files), 'picture')} of {root}: {names}")
     return found + [f"in {root}, {pictures.note}"] * bool(pictures.note)
-
-
-def _pictures(files: Collection[object]) -> str:
-    return f"{len(files):,} picture{'s' * (len(files) > 1)}"
 
 
 def warn(warnings: Iterable[str]) -> None:

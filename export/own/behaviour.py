@@ -152,7 +152,7 @@ def check_behaviour(role: str, network: nn.Module, inputs: Inputs) -> None:
         )
     for count in _FEW:
         few = {name: values[:count] for name, values in inputs.items()}
-        found = _run(role, network, few, f"{count} row{'s' * (count > 1)}")
+        found = _run(role, network, few, counted(count, "row"))
         _check_axes(role, found, whole, count)
         if not _same(found, {name: values[:count] for name, values in whole.items()}):
             raise InvalidInput(
@@ -168,7 +168,7 @@ def _check_axes(role: str, found: Mapping[str, Tensor], whole: Mapping[str, Tens
     for name, values in found.items():
         if name in whole and values.dim() != whole[name].dim():
             raise InvalidInput(
-                f"the {role} gives {name} {list(values.shape)} for {count} row{'s' * (count > 1)}, expected "
+                f"the {role} gives {name} {list(values.shape)} for {counted(count, 'row')}, expected "
                 f"{[count, *whole[name].shape[1:]]}; let its forward say which axis it squeezes, and not that of rows"
             )
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from aae_zoo.export.card.figures import METRIC_NAMES
 from aae_zoo.export.pages import atlas
 from aae_zoo.export.pages.address import link_tags, site_address
-from aae_zoo.export.pages.web_runtime import as_served, copy_web_runtime
+from aae_zoo.export.pages.web_runtime import copy_web_runtime
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.bundles.manifest import Manifest
@@ -47,6 +47,8 @@ _PICTURES: Final = 10
 _QUANTILES: Final = (0.01, 0.25, 0.5, 0.75, 0.99)
 # The float32 codes [DRAWS, latent] that the anomaly score measures distances from, little-endian, row by row.
 _PRIOR_FILE: Final = "draws.bin"
+# The one script that is no module, since browsers load none from a disk.
+_FROM_DISK: Final = "from-disk.js"
 _JPEG: Final[dict[str, Any]] = {"quality": 80, "optimize": True}
 
 
@@ -135,9 +137,8 @@ def _template(name: str) -> Template:
 def _write_assets(folder: Path, node_modules: Path | None) -> int:
     """Write what all pages share: the bytes of ONNX Runtime that a page loads before it decodes."""
     (folder / "assets").mkdir()
-    for asset in _site_files(".css", ".js", ".mjs"):
-        text = as_served(asset.read_text("utf-8"))
-        (folder / "assets" / as_served(asset.name)).write_text(text, "utf-8", newline="\n")
+    for asset in _site_files(".css", ".js"):
+        (folder / "assets" / asset.name).write_bytes(asset.read_bytes())
     copy_web_runtime(folder / "assets" / "ort", node_modules)
     (wasm,) = (folder / "assets" / "ort").glob("*.wasm")
     packed = gzip.compress(wasm.read_bytes(), 6, mtime=0)
@@ -200,7 +201,7 @@ def _write_plane(folder: Path, model: Model, facts: dict[str, Any]) -> dict[str,
 def _page(manifest: Manifest, root: str, facts: dict[str, Any], address: str | None) -> str:
     """The page's HTML."""
     board = _template("plane.html" if manifest.latent == 2 else "code.html").substitute()
-    modules = (as_served(module.name) for module in _site_files(".mjs"))
+    modules = (script.name for script in _site_files(".js") if script.name != _FROM_DISK)
     preloads = (f'<link rel="modulepreload" href="{root}assets/{module}">' for module in modules)
     return _template("model.html").substitute(
         {key: html_text(value) for key, value in _words(manifest).items()},

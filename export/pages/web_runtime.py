@@ -31,7 +31,9 @@ _MEND: Final = f"npm install {PACKAGE} where there is a network, and give its fo
 
 
 def copy_web_runtime(folder: Path, node_modules: Path | None = None, *, webgpu: bool = False) -> None:
-    """Copy the two files, and with `webgpu` two more, into the new folder `folder`.
+    """Copy the two files, and with `webgpu` two more, into the new folder `folder`, modules with .js for .mjs.
+
+    Browsers run no module whose type is not JavaScript's, and not every server knows .mjs: nginx 1.22 does not.
 
     They come from `node_modules`, as they are there, or where that is None from the user's cache, into which npm
     fetches the pinned version once; its archive must have the registry's SHA-512. A cached file is hashed every time:
@@ -50,15 +52,7 @@ def copy_web_runtime(folder: Path, node_modules: Path | None = None, *, webgpu: 
         contents = _installed(node_modules / PACKAGE / "dist", files)
     folder.mkdir()
     for name, content in contents.items():
-        (folder / as_served(name)).write_bytes(content)
-
-
-def as_served(text: str) -> str:
-    """A module's name, or a text that names some, with .js in place of .mjs.
-
-    Browsers run no module whose type is not JavaScript's, and not every server knows .mjs: nginx 1.22 does not.
-    """
-    return text.replace(".mjs", ".js")
+        (folder / name.replace(".mjs", ".js")).write_bytes(content)
 
 
 def _installed(folder: Path, names: Iterable[str]) -> dict[str, bytes]:

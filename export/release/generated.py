@@ -27,6 +27,7 @@ from aae_zoo.runtime.bundles.names import MANIFEST, metric_text
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import AaeZooError, InvalidBundle
 from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.words import counted
 
 _GALLERY = "Written by `make generated` from the shipped bundles; the figures are those of the test images."
 _HEADLINE = ("mse", "mmd2", "frechet", "parzen")
@@ -181,7 +182,7 @@ def _training(bundle: Bundle) -> str:
     time = training_times(bundle.folder.parent).get(bundle.manifest.name)
     if time is None:
         return "-"
-    return f"{time.seconds / 60:.1f} min on {time.threads} thread{'s' if time.threads > 1 else ''}"
+    return f"{time.seconds / 60:.1f} min on {counted(time.threads, 'thread')}"
 
 
 def _parameters(counts: Mapping[str, int]) -> str:

@@ -144,7 +144,7 @@ def _cache() -> Finding:
         folder = cache_folder()
     except AaeZooError as error:
         return Finding("cache", "none", str(error))
-    nearest = next(p for p in (folder, *folder.parents) if os.path.exists(p))  # noqa: PTH110 - Path's own raises where this user may not ask
+    nearest = next(p for p in (folder, *folder.parents) if os.path.exists(p))
     if nearest.is_dir() and os.access(nearest, os.W_OK):
         return Finding("cache", f"{folder} ({'there' if folder.exists() else 'not made yet'})")
     return Finding("cache", f"{folder} cannot be written", "set AAE_ZOO_CACHE to a folder that is writable")

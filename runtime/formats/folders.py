@@ -49,7 +49,7 @@ def list_pictures(folder: Path, files: Iterable[Path] | None = None) -> Listing:
     """
     pictures, left_out = [], Counter[str]()
     for path in _inside(folder) if files is None else files:
-        if os.path.isdir(path):  # noqa: PTH112 - Path's own raises where this user may not ask
+        if os.path.isdir(path):
             continue
         if any(map(is_hidden, path.relative_to(folder).parts)):
             left_out["hidden"] += 1

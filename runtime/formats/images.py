@@ -159,7 +159,7 @@ def read_images(path: Path, plan: Plan, *, strict: bool = False, pick: Pick | No
     from aae_zoo.runtime.formats.pictures import read_array, read_original, read_picture
     from aae_zoo.runtime.formats.tables import is_csv, read_csv, refuse_parquet
 
-    if os.path.isdir(path):  # noqa: PTH112 - Path's own raises where there can be no such path
+    if os.path.isdir(path):
         return _read_folder(path, plan, strict=strict, pick=pick)
     check_file(path, "a picture, a folder of them, or an .npy, .npz, idx or .csv file")
     refuse_parquet(path)

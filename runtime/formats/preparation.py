@@ -1,6 +1,6 @@
 """The one way from a picture to an image of a model, in training and in use: whatever its mode, ground and size.
 
-The page of aae-zoo explore does the same in JavaScript, export/pages/site/preparation.mjs, which a test holds to this.
+The page of aae-zoo explore does the same in JavaScript, export/pages/site/preparation.js, which a test holds to this.
 """
 
 import math

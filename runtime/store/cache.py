@@ -82,12 +82,12 @@ def cache_folder() -> Path:
     for name, folder in (("AAE_ZOO_CACHE", ""), ("XDG_CACHE_HOME", "aae-zoo")):
         if chosen := os.environ.get(name):  # what sets variables from a file expands no ~
             return _expanded(chosen, name) / folder
-    usual = os.path.expanduser("~/.cache/aae-zoo")  # noqa: PTH111 - Path's own raises where there is no home
+    usual = os.path.expanduser("~/.cache/aae-zoo")
     return Path(usual).absolute() if usual[0] != "~" else _homeless()
 
 
 def _expanded(path: str, variable: str) -> Path:
-    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path's own raises where there is no home
+    expanded = os.path.expanduser(path)
     if expanded[0] == "~":
         home = expanded.partition("/")[0]
         raise OutputError(f"{variable} is {path}, but {home} is nobody's home here; set it to a whole path")

@@ -144,7 +144,7 @@ def shipped_or_folder(text: str) -> Bundle | None:
         found = _checked(SHIPPED / name, entry.sha256, mend) if pin in (None, entry.sha256) else None
         _warn_of_namesake(name, found)
         return found
-    if not os.path.isdir(name):  # noqa: PTH112 - Path's own raises where there can be no such path
+    if not os.path.isdir(name):
         return None
     bundle = open_bundle(Path(name))
     return _agreed(bundle, pin, "give the folder of the pinned bundle") if pin else bundle

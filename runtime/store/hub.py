@@ -116,7 +116,7 @@ def hub_errors(what: str) -> Iterator[None]:
         InvalidBundle: the repository lacks a file.
         HubError: the Hub cannot be reached, refuses, or fails; no or a wrong token; HF_HUB_OFFLINE is set.
         MissingBackend: the proxy needs a package that is not installed.
-        InvalidInput: as for `check_timeouts`, or a proxy's address is none.
+        InvalidInput: as for `check_timeouts`, or the address of a proxy is not one.
     """
     check_timeouts()
     _check_proxies()
@@ -143,18 +143,23 @@ def hub_errors(what: str) -> Iterator[None]:
         raise MissingBackend(f"{what}: the proxy that is set speaks SOCKS, which needs socksio; {mend}") from None
     except UnicodeEncodeError:
         raise HubError(f"{what}: the token has characters that no token has; {_LOGIN}") from None
-    except Exception as error:  # of whatever an answer has that is no Hub's
-        cause = error.__cause__  # of metadata that are refused, or of an upload that failed
-        if isinstance(error, ValueError) and isinstance(cause, errors.HfHubHTTPError):
-            reason = words_of(error)
-            raise HubError(f"{what}: the Hub refuses what it was sent: {reason}; mend that and publish again") from None
-        if isinstance(cause, errors.HfHubHTTPError):
-            raise _refusal(what, cause) from None
-        if isinstance(cause, _http_error()):
-            raise _unreachable(what, cause) from None
-        raise HubError(
-            f"{what}: {shown_endpoint()} does not answer as a Hub ({type(error).__name__}: {_line(error)}); {_way()}"
-        ) from None
+    except Exception as error:  # of any kind: the client reads answers as if each were a Hub's
+        raise _unexpected(what, error) from None
+
+
+def _unexpected(what: str, error: Exception) -> AaeZooError:
+    """The error for what the client has no error of its own for, or hides behind another one."""
+    from huggingface_hub import errors
+
+    cause = error.__cause__  # of metadata that are refused, or of an upload that failed
+    if isinstance(error, ValueError) and isinstance(cause, errors.HfHubHTTPError):
+        return HubError(f"{what}: the Hub refuses what it was sent: {words_of(error)}; mend that and publish again")
+    if isinstance(cause, errors.HfHubHTTPError):
+        return _refusal(what, cause)
+    if isinstance(cause, _http_error()):
+        return _unreachable(what, cause)
+    reason = f"{type(error).__name__}: {_line(error)}"
+    return HubError(f"{what}: {shown_endpoint()} does not answer as a Hub ({reason}); {_way()}")
 
 
 def _http_error() -> type[Exception]:

@@ -114,7 +114,7 @@ def pull(
 
     if signer and (precision or only):
         raise InvalidInput("a signature is over every file of a bundle; leave out --signer, or --precision and --only")
-    if folder and not os.path.isdir(folder):  # noqa: PTH112 - Path's own raises where this user may not ask
+    if folder and not os.path.isdir(folder):
         raise InvalidInput(f"there is no folder {folder}; give --from one of bundles, or leave it out to ask the Hub")
     order = _Order(choose, force, Signer(signer) if signer else None)
     here = shipped_or_folder(text)

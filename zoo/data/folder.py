@@ -29,10 +29,9 @@ def find_pictures(name: str, place: Path | None) -> Path | None:
     Raises:
         DatasetError: `place` is given and is not a folder.
     """
-    is_there = os.path.isdir  # Path's own raises where this user may not ask
-    if place and not is_there(place):
+    if place and not os.path.isdir(place):
         raise DatasetError(f"there is no folder of pictures {place}; give the folder of your pictures with --data")
-    return place or next((folder for folder in places(name) if is_there(folder)), None)
+    return place or next((folder for folder in places(name) if os.path.isdir(folder)), None)
 
 
 def load_pictures(root: Path, settings: DataSettings) -> Dataset:

@@ -62,7 +62,7 @@ def _find(folder: Path, file: str) -> Path | None:
     """A file by its name, or as Kaggle has it: with a dot before idx, or in a folder of its own name; plain or .gz."""
     names = [name + suffix for name in (file, file.replace("-idx", ".idx")) for suffix in ("", ".gz")]
     places = [place for name in names for place in (folder / name, folder / name / name)]
-    return next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113 - Path's own raises where this user may not ask
+    return next((place for place in places if os.path.isfile(place)), None)
 
 
 def read_dataset(

@@ -20,11 +20,10 @@ def open_torchvision(name: str, folder: Path | None, mark: str, open_at: Callabl
     Raises:
         DatasetError: `folder` does not hold it, it is damaged, or it is nowhere and cannot be downloaded.
     """
-    is_there = os.path.exists  # Path's own raises where this user may not ask
     looked = [folder, folder / name] if folder else places(name)
     for place in looked:
-        root = place.parent if place.name == mark and not is_there(place / mark) else place
-        if is_there(root / mark):
+        root = place.parent if place.name == mark and not os.path.exists(place / mark) else place
+        if os.path.exists(root / mark):
             return _open(name, root, mark, open_at)
     if folder:
         raise DatasetError(f"{folder} does not hold {name}, expected {mark} in it, as torchvision lays it out")

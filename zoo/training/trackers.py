@@ -5,8 +5,9 @@ A run's own log and pictures are kept beside it, whatever the tracker.
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -91,10 +92,9 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder = folder
-        with output_errors(folder), ExitStack() as stack:
-            stack.enter_context(_quiet_thread())
+        _quiet_threads()
+        with output_errors(folder):
             self._writer = SummaryWriter(str(folder), purge_step=step)
-            self._quiet = stack.pop_all()
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:
         """Write numbers."""
@@ -114,13 +114,16 @@ class TensorBoard:
 
     def close(self) -> None:
         """End the files."""
-        with output_errors(self.folder), self._quiet:
+        with output_errors(self.folder):
             self._writer.close()
 
 
-@contextmanager
-def _quiet_thread() -> Iterator[None]:
-    """Have no traceback of what ends TensorBoard's thread: its writer raises that again when it is called next."""
+@cache
+def _quiet_threads() -> None:
+    """Have no traceback of what ends a thread of TensorBoard's: its writer raises that again when it is called next.
+
+    For as long as the process lives: trainings in several threads end in any order.
+    """
     usual = threading.excepthook
 
     def report(ended: threading.ExceptHookArgs) -> None:
@@ -128,10 +131,6 @@ def _quiet_thread() -> Iterator[None]:
             usual(ended)
 
     threading.excepthook = report
-    try:
-        yield
-    finally:
-        threading.excepthook = usual
 
 
 class Accelerated:

@@ -51,7 +51,7 @@ class Connection(HttpToolsProtocol):
     _loose = 0  # bytes that have come since there was a body, or a whole head
     _head = 0  # bytes of the head's names and values
     _fields = 0
-    _is_head = True  # or what follows a body
+    _is_head = True  # whether fields are those of a head, or come after a body
     _too_large = ""
     _why = ""  # what is wrong with a head that can be read
 
@@ -90,7 +90,7 @@ class Connection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head; one after the body is none (RFC 9110, section 6.5.1), and is counted alone."""
+        """Take a field of the head; of one after the body (RFC 9110, section 6.5.1) only count the bytes."""
         self._fields += 1
         self._count(len(name) + len(value))
         if self._is_head:

@@ -357,7 +357,7 @@ INVERTS: tuple[Invert, ...] = ("auto", "yes", "no")
 def test_the_page_prepares_pictures_as_the_runtime_does(tmp_path: Path) -> None:
     of_the_page(tmp_path)
     site = ROOT / "export" / "pages" / "site"
-    shutil.copy(site / "preparation.mjs", tmp_path)
+    shutil.copy(site / "preparation.js", tmp_path)
     (tmp_path / "index.html").write_text('<!doctype html><link rel="icon" href="data:,">')
     asked: list[list[Any]] = []
     plans = []

@@ -5,8 +5,8 @@ import { pathToFileURL } from "node:url";
 
 const [site, input] = process.argv.slice(2);
 const { model, fragments = [], codes = [], animations = [] } = JSON.parse(await readFile(input, "utf8"));
-const { codeOf, fragmentOf } = await import(pathToFileURL(`${site}/link.mjs`));
-const { gif } = await import(pathToFileURL(`${site}/gif.mjs`));
+const { codeOf, fragmentOf } = await import(pathToFileURL(`${site}/link.js`));
+const { gif } = await import(pathToFileURL(`${site}/gif.js`));
 
 const plain = (code) => code && { z: [...code.z], y: code.y && [...code.y] };
 console.log(

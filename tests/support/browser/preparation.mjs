@@ -1,5 +1,5 @@
 // What the explore page makes of picture files: their images, and which were inverted.  node preparation.mjs URL CASES
-// URL has preparation.mjs and the files; CASES is JSON, a list of [file, model, invert].
+// URL has preparation.js and the files; CASES is JSON, a list of [file, model, invert].
 import { launch, open } from "./chromium.mjs";
 
 const [url, cases] = process.argv.slice(2);
@@ -7,7 +7,7 @@ const browser = await launch();
 try {
   const { page, faults } = await open(browser, url);
   const prepared = await page.evaluate(async (all) => {
-    const { pixelsOf, prepare } = await import("./preparation.mjs");
+    const { pixelsOf, prepare } = await import("./preparation.js");
     const found = [];
     for (const [file, model, invert] of all) {
       const bitmap = await createImageBitmap(await (await fetch(file)).blob());

@@ -1,6 +1,6 @@
 // Images of the model as pixels, in canvases and in files.
-import { fail } from "./fail.mjs";
-import { channels, height, size, width } from "./model.mjs";
+import { fail } from "./fail.js";
+import { channels, height, size, width } from "./model.js";
 
 export const $ = (id) => document.getElementById(id);
 export const text = (values) => Array.from(values, (value) => value.toFixed(2).replace("-", "−")).join(", ");

@@ -1,7 +1,7 @@
 // The wall of samples, which drifts, is dragged, and shows a sample on a click.
-import { model } from "./model.mjs";
-import { $ } from "./pictures.mjs";
-import { sampleCode, show } from "./stage.mjs";
+import { model } from "./model.js";
+import { $ } from "./pictures.js";
+import { sampleCode, show } from "./stage.js";
 
 const DRIFT = 0.018; // CSS pixels in a millisecond
 const REST = 0.005; // what is slower stands still

@@ -47,7 +47,7 @@ async function unpacked(packed) {
 export async function load(onBytes) {
   let come = 0;
   const count = (more) => onBytes((come += more));
-  const runtime = import("./ort/ort.wasm.bundle.min.mjs");
+  const runtime = import("./ort/ort.wasm.bundle.min.js");
   const wasm = bytes(new URL("ort/ort-wasm-simd-threaded.wasm.gz", import.meta.url), count).then(unpacked);
   const graphs = Promise.all(["prior", "decoder"].map((role) => bytes(`${role}.onnx`, count)));
   ort = await runtime;

@@ -1,11 +1,11 @@
 // A picture in: its code, its reconstruction, its anomaly score, and the same hand with every value of every attribute.
-import { ask, called, forget } from "./attributes.mjs";
-import { channels, decode, detect, encode, height, inPlane, loadEncoder, model, mostProbable, priorDraws, size, width, withEachValue } from "./model.mjs";
-import { $, make, newest, paint, paintHeat, say, text } from "./pictures.mjs";
-import { paintPlane } from "./plane.mjs";
-import { pixelsOf, prepare } from "./preparation.mjs";
-import { distanceFrom, percentileOf, scoreOf, squaredError } from "./score.mjs";
-import { show, shown } from "./stage.mjs";
+import { ask, called, forget } from "./attributes.js";
+import { channels, decode, detect, encode, height, inPlane, loadEncoder, model, mostProbable, priorDraws, size, width, withEachValue } from "./model.js";
+import { $, make, newest, paint, paintHeat, say, text } from "./pictures.js";
+import { paintPlane } from "./plane.js";
+import { pixelsOf, prepare } from "./preparation.js";
+import { distanceFrom, percentileOf, scoreOf, squaredError } from "./score.js";
+import { show, shown } from "./stage.js";
 
 let live; // a promise that is kept once there is a decoder
 let encodes = false;

@@ -1,7 +1,7 @@
 // What the page shows: a code and its picture, from the atlas until the decoder has come, decoded from then on.
 // `globalThis.aaeZoo` has what is shown, for the console and for tests; its image is null until it is decoded.
-import { decode, height, inPlane, model, mostProbable, oneHot, width } from "./model.mjs";
-import { $, newest, paint, say, text } from "./pictures.mjs";
+import { decode, height, inPlane, model, mostProbable, oneHot, width } from "./model.js";
+import { $, newest, paint, say, text } from "./pictures.js";
 
 /** { z, y, image }: the code, the classes that a conditional decoder takes or null, the picture. */
 export let shown = null;

@@ -1,7 +1,7 @@
 // The coordinates of a code of more than two: a switch where the prior has but two values, a slider where it has more.
-import { model } from "./model.mjs";
-import { $, make, text } from "./pictures.mjs";
-import { show, shown, whenShown } from "./stage.mjs";
+import { model } from "./model.js";
+import { $, make, text } from "./pictures.js";
+import { show, shown, whenShown } from "./stage.js";
 
 const controls = [];
 

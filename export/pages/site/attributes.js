@@ -1,6 +1,6 @@
 // What is asked for: a select for each attribute that the noise chooses.
-import { model } from "./model.mjs";
-import { $, make } from "./pictures.mjs";
+import { model } from "./model.js";
+import { $, make } from "./pictures.js";
 
 const selects = [];
 

@@ -1,9 +1,9 @@
 // Between two points: a row of pictures, a slider, and an animation to save.
-import { forget } from "./attributes.mjs";
-import { gif } from "./gif.mjs";
-import { decode, model, size } from "./model.mjs";
-import { $, enlarged, newest, paint, saveFile, say, text } from "./pictures.mjs";
-import { show, shown } from "./stage.mjs";
+import { forget } from "./attributes.js";
+import { gif } from "./gif.js";
+import { decode, model, size } from "./model.js";
+import { $, enlarged, newest, paint, saveFile, say, text } from "./pictures.js";
+import { show, shown } from "./stage.js";
 
 const STEPS = 9; // pictures of the row
 const FRAMES = 16; // from A to B

@@ -1,8 +1,8 @@
 // The plane of a 2-D code: its pictures, codes of test images, and a point that is dragged.
-import { forget } from "./attributes.mjs";
-import { decode, height, model, size, width } from "./model.mjs";
-import { $, make, newest, pixels, text } from "./pictures.mjs";
-import { show, shown, whenShown } from "./stage.mjs";
+import { forget } from "./attributes.js";
+import { decode, height, model, size, width } from "./model.js";
+import { $, make, newest, pixels, text } from "./pictures.js";
+import { show, shown, whenShown } from "./stage.js";
 
 const COLOURS = "#5aa2ff #ffa04a #46d183 #ff6b6b #b995ff #d0a27e #ff95d2 #cfcfcf #dede52 #45d9e3".split(" ");
 const { low, high, cells } = model.plane ?? {};

@@ -1,15 +1,15 @@
 // The page of one model, from its first picture to its last control.
-import { asked, called, enableAttributes, setUpAttributes } from "./attributes.mjs";
-import { setUpDrawing } from "./drawing.mjs";
-import { fail } from "./fail.mjs";
-import { codeOf, fragmentOf } from "./link.mjs";
-import { drawPrior, inPlane, load, loadEncoder, model, withValue } from "./model.mjs";
-import { $, enlarged, saveFile, say } from "./pictures.mjs";
-import { paintPlane, setUpPlane } from "./plane.mjs";
-import { enableSliders, setUpSliders } from "./sliders.mjs";
-import { goLive, isLive, sampleCode, show, shown, whenShown } from "./stage.mjs";
-import { setUpWalk } from "./walk.mjs";
-import { setUpWall } from "./wall.mjs";
+import { asked, called, enableAttributes, setUpAttributes } from "./attributes.js";
+import { setUpDrawing } from "./drawing.js";
+import { fail } from "./fail.js";
+import { codeOf, fragmentOf } from "./link.js";
+import { drawPrior, inPlane, load, loadEncoder, model, withValue } from "./model.js";
+import { $, enlarged, saveFile, say } from "./pictures.js";
+import { paintPlane, setUpPlane } from "./plane.js";
+import { enableSliders, setUpSliders } from "./sliders.js";
+import { goLive, isLive, sampleCode, show, shown, whenShown } from "./stage.js";
+import { setUpWalk } from "./walk.js";
+import { setUpWall } from "./wall.js";
 
 const SIDE = 560; // pixels of a picture that is saved, about
 const SETTLED = 300; // milliseconds after which a code is written into the address
