@@ -235,6 +235,15 @@ def test_a_drawn_stroke_is_read_as_a_one(seen: Seen) -> None:
     assert np.argmax(desktop(seen, "noise")["drawn"]["y"]) == 1
 
 
+def test_a_tap_on_the_pad_is_a_dot(seen: Seen) -> None:
+    found = desktop(seen, "noise")
+    assert found["dot"]["z"] != found["between"]["z"]
+
+
+def test_a_pointer_that_went_down_beside_the_pad_draws_nothing(seen: Seen) -> None:
+    assert desktop(seen, "noise")["left"] is True
+
+
 def test_a_phone_shows_all_of_the_page(seen: Seen) -> None:
     assert seen["plane/phone"]["overflow"] <= 0
 

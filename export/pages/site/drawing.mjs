@@ -165,7 +165,7 @@ function setUpPad() {
     const to = at(event);
     context.beginPath();
     context.moveTo(...last);
-    context.lineTo(...to);
+    context.lineTo(to[0] + 0.01, to[1]); // of a line without a length, as a tap's is, nothing would be drawn
     context.stroke();
     last = to;
     const image = fromPad();
@@ -177,6 +177,7 @@ function setUpPad() {
     stroke(event);
   });
   $("pad").addEventListener("pointermove", (event) => event.buttons && last && stroke(event));
+  for (const name of ["pointerup", "pointercancel"]) $("pad").addEventListener(name, () => (last = null));
   $("clear").addEventListener("click", () => {
     context.clearRect(0, 0, 280, 280);
     say("The drawing is cleared.");

@@ -158,12 +158,18 @@ async function noise(page) {
   await page.getByRole("button", { name: "B is here" }).click();
   seen.between = await after(page, () => page.getByRole("slider", { name: "From A to B" }).fill("25"));
   const pad = await page.locator("#pad").boundingBox();
+  await page.mouse.move(pad.x + pad.width * 0.5, pad.y + pad.height * 0.2);
+  seen.dot = await after(page, () => page.mouse.down());
   seen.drawn = await after(page, async () => {
-    await page.mouse.move(pad.x + pad.width * 0.5, pad.y + pad.height * 0.2);
-    await page.mouse.down();
-    await page.mouse.move(pad.x + pad.width * 0.45, pad.y + pad.height * 0.8, { steps: 4 });
+    await page.mouse.move(pad.x + pad.width * 0.45, pad.y + pad.height * 0.8);
     await page.mouse.up();
   });
+  const stroke = await grays(page, "#pad");
+  await page.mouse.move(pad.x - 8, pad.y + 60);
+  await page.mouse.down();
+  await page.mouse.move(pad.x + pad.width * 0.8, pad.y + 60);
+  await page.mouse.up();
+  seen.left = String(stroke) === String(await grays(page, "#pad"));
   return seen;
 }
 
