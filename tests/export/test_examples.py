@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -170,6 +171,7 @@ def test_the_page_prints_the_same_numbers_without_asking_another_host(
     assert set(shown["faults"]) == said
     assert shown["device"] == device
     assert shown["seeds"] == ["4294967295"]
+    assert re.fullmatch(r"error: http://.*/decoder.onnx cannot be read: 404 Not Found", shown["said"])
     found, expected = numbers(shown["numbers"]), numbers(printed)
     assert_same(found, expected, browser)
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["saved"]))))
