@@ -1,6 +1,6 @@
 // A picture in: its code, its reconstruction, its anomaly score, and the same hand with every value of every attribute.
 import { ask, called, forget } from "./attributes.mjs";
-import { channels, decode, detect, encode, height, inPlane, loadEncoder, model, mostProbable, priorDraws, size, width, withEachValue } from "./model.mjs";
+import { channels, decode, detect, encode, fetched, height, inPlane, loadEncoder, model, mostProbable, priorDraws, size, width, withEachValue } from "./model.mjs";
 import { $, make, newest, paint, paintHeat, say, text } from "./pictures.mjs";
 import { paintPlane } from "./plane.mjs";
 import { pixelsOf, prepare } from "./preparation.mjs";
@@ -10,7 +10,16 @@ import { show, shown } from "./stage.mjs";
 let live; // a promise that is kept once there is a decoder
 let encodes = false;
 
-const read = newest(async (image, said = "") => {
+/** Says of a picture that does not come, as where the network is gone, why; it can be asked for again. */
+const orWhy = (work) => async (...values) => {
+  try {
+    await work(...values);
+  } catch (error) {
+    tellReading(`The picture cannot be read: ${error.message ?? error}.`);
+  }
+};
+
+const read = newest(orWhy(async (image, said = "") => {
   if (!encodes) tellReading("The encoder is loading …");
   await live;
   await loadEncoder();
@@ -32,7 +41,7 @@ const read = newest(async (image, said = "") => {
   else tellScore(image, Math.min(...errors), z);
   tellReading(`Encoded: code ${text(z)}. Squared error per pixel: ${squaredError(again, image).toFixed(4)}.${classed}${said}`);
   if (inPlane && y) paintPlane(y);
-});
+}));
 
 function told(attribute, k, classes) {
   const name = attribute.name === "label" ? "Class" : called(attribute);
@@ -145,12 +154,11 @@ export function setUpDrawing(whenLive) {
     });
   let number = 0;
   let tests = null;
-  $("test").addEventListener("click", async () => {
-    tests ??= createImageBitmap(await (await fetch("pictures.png")).blob());
-    const picture = await tests;
-    const left = (number++ % (picture.width / width)) * width;
-    read(rasterise((context) => context.drawImage(picture, left, 0, width, height, 0, 0, width, height)));
-  });
+  $("test").addEventListener("click", orWhy(async () => {
+    tests ??= await createImageBitmap(await (await fetched("pictures.png")).blob());
+    const left = (number++ % (tests.width / width)) * width;
+    read(rasterise((context) => context.drawImage(tests, left, 0, width, height, 0, 0, width, height)));
+  }));
 }
 
 function setUpPad() {
