@@ -9,6 +9,7 @@ import { show, shown } from "./stage.mjs";
 
 let live; // a promise that is kept once there is a decoder
 let encodes = false;
+let given = []; // the files that were given, the first of which is shown; none where something else is
 
 /** Says of a picture that does not come, as where the network is gone, why; it can be asked for again. */
 const orWhy = (work) => async (...values) => {
@@ -45,7 +46,8 @@ const read = newest(orWhy(async (image, said = "") => {
 
 function told(attribute, k, classes) {
   const name = attribute.name === "label" ? "Class" : called(attribute);
-  return ` ${name}: ${attribute.labels[k]}, ${Math.round(100 * classes[attribute.first + k])} %.`;
+  const label = `\u2068${attribute.labels[k]}\u2069`; // an isolate: from right to left it would take the number along
+  return ` ${name}: ${label}, ${Math.round(100 * classes[attribute.first + k])} %.`;
 }
 
 function tellReading(words) {
@@ -120,12 +122,24 @@ function rasterise(draw) {
 }
 
 /** Of files that are given while one is read, the last is shown, however long each takes. */
-const readFile = newest(async (file) => {
+const readGiven = newest(async () => {
+  const [file, ...others] = given;
+  if (!file) return;
+  const left = others.length ? ` It is the first of ${others.length + 1} files; the others were not read.` : "";
   const picture = await createImageBitmap(file).catch(() => null);
-  if (!picture) return tellReading(`${file.name} is not a picture that this browser can read.`);
-  const { image, inverted } = prepare(pixelsOf(picture), model, $("invert").value);
-  return read(image, inverted && $("invert").value === "auto" ? " Its ground is not that of the model’s images, so it was inverted." : "");
+  if (!picture) return tellReading(`${file.name} is not a picture that this browser can read.${left}`);
+  const pixels = pixelsOf(picture);
+  picture.close(); // else hundreds of megabytes of a large one stay for long
+  const { image, inverted } = prepare(pixels, model, $("invert").value);
+  const why = inverted && $("invert").value === "auto" ? " Its ground is not that of the model’s images, so it was inverted." : "";
+  return read(image, why + left);
 });
+
+function take(files) {
+  if (!files.length) return;
+  given = [...files];
+  readGiven();
+}
 
 /** The drawing as the data sets have theirs: filling its part of the picture, its centre of mass in the middle. */
 function fromPad() {
@@ -141,21 +155,21 @@ export function setUpDrawing(whenLive) {
   $("redraws").style.setProperty("--letters", Math.max(0, ...letters));
   setUpPad();
   $("file").addEventListener("change", () => {
-    const [file] = $("file").files;
-    $("file").value = ""; // or else the same file, asked for again with another polarity, would be no change
-    if (file) readFile(file);
+    take($("file").files);
+    $("file").value = ""; // or else the same file, opened again, would be no change
   });
-  const zone = $("encode");
+  $("invert").addEventListener("change", readGiven);
   for (const name of ["dragover", "dragleave", "drop"])
-    zone.addEventListener(name, (event) => {
+    addEventListener(name, (event) => { // all over the page, which the browser would leave for a file that misses its place
       event.preventDefault();
-      zone.classList.toggle("over", name === "dragover");
-      if (name === "drop" && event.dataTransfer.files[0]) readFile(event.dataTransfer.files[0]);
+      $("encode").classList.toggle("over", name === "dragover");
+      if (name === "drop") take(event.dataTransfer.files);
     });
   let number = 0;
   let tests = null;
   $("test").addEventListener("click", orWhy(async () => {
     tests ??= await createImageBitmap(await (await fetched("pictures.png")).blob());
+    given = [];
     const left = (number++ % (tests.width / width)) * width;
     read(rasterise((context) => context.drawImage(tests, left, 0, width, height, 0, 0, width, height)));
   }));
@@ -177,6 +191,7 @@ function setUpPad() {
     context.stroke();
     last = to;
     const image = fromPad();
+    given = [];
     if (image) read(image);
   };
   $("pad").addEventListener("pointerdown", (event) => {

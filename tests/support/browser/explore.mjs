@@ -87,14 +87,14 @@ async function drag(page, x, y) {
   await page.mouse.up();
 }
 
-/** Drops a file on the panel, as from a file manager. */
-async function drop(page, file) {
-  const data = await page.evaluateHandle((content) => {
+/** Drops copies of a file on the panel or elsewhere, as from a file manager. */
+async function drop(page, file, count = 1, where = "#encode") {
+  const data = await page.evaluateHandle(([content, copies]) => {
     const transfer = new DataTransfer();
-    transfer.items.add(new File([Uint8Array.from(content)], "dropped.png", { type: "image/png" }));
+    for (let i = 0; i < copies; i++) transfer.items.add(new File([Uint8Array.from(content)], `${i}.png`, { type: "image/png" }));
     return transfer;
-  }, [...(await readFile(file))]);
-  await page.dispatchEvent("#encode", "drop", { dataTransfer: data });
+  }, [[...(await readFile(file))], count]);
+  await page.dispatchEvent(where, "drop", { dataTransfer: data });
 }
 
 async function plane(page) {
@@ -111,6 +111,11 @@ async function plane(page) {
   seen.score = await page.evaluate(() => globalThis.aaeZoo.score);
   seen.scored = await page.locator("#score-text").textContent();
   seen.dropped = await after(page, () => drop(page, picture));
+  seen.inverted = await after(page, () => page.getByLabel("Files of the other polarity").selectOption({ label: "all files are" }));
+  await page.getByLabel("Files of the other polarity").selectOption({ label: "are inverted" });
+  seen.many = await after(page, () => drop(page, picture, 200, "header"));
+  await page.waitForFunction(() => document.getElementById("reading").textContent.includes("200"));
+  seen.left = await page.locator("#reading").textContent();
   seen.choice = await page.getByLabel("Open a picture file").inputValue();
   const save = page.getByRole("button", { name: "Save", exact: true });
   const [download] = await Promise.all([page.waitForEvent("download"), save.click()]);
