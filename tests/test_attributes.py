@@ -516,8 +516,8 @@ class TestPage:
     ) -> None:
         encoded, green = seen_there["test"], seen_there["green"]
         found = told(np.array([encoded["y"]], np.float32), model.manifest)
-        assert f" Shape: {found['shape'].names[0]}, " in seen_there["said"]
-        assert f" Main colour: {found['main colour'].names[0]}, " in seen_there["said"]
+        assert f" Shape: \u2068{found['shape'].names[0]}\u2069, " in seen_there["said"]
+        assert f" Main colour: \u2068{found['main colour'].names[0]}\u2069, " in seen_there["said"]
         assert seen_there["buttons"] == [f"{a.name}: {label}" for a in ATTRIBUTES for label in a.labels]
         assert green["z"] == encoded["z"]
         assert green["y"] == [*encoded["y"][:2], 0, 1, 0]

@@ -76,7 +76,7 @@ export class Model {
   private constructor();
   readonly device: Device;
 
-  /** Draw images. Rejects with a RangeError for a count or seed that is not a whole number of 32 bits, and an unknown label, attribute or value. */
+  /** Draw images. Rejects with a RangeError for a count or seed that is no whole number, and an unknown label, attribute or value. */
   sample(count?: number, options?: Draw): Promise<Image[]>;
 
   /** The codes that the prior makes of rows of noise. */

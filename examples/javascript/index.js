@@ -83,8 +83,8 @@ export class Model {
 
 /** Uniform in (0, 1): a counter through MurmurHash3's finaliser. Any generator will do; every example has this one. */
 export function noise(count = 1, { seed = Math.floor(Math.random() * 2 ** 32), label, attributes } = {}) {
-  checkWhole(count, "count");
-  checkWhole(seed, "seed");
+  if (!Number.isInteger(count) || count < 0) throw new RangeError(`the count is ${count}, expected a whole number from 0`);
+  if (!Number.isInteger(seed)) throw new RangeError(`the seed is ${seed}, expected a whole number`);
   const uniform = (i) => {
     let x = (Math.imul(seed, 0x9e3779b9) + i + 1) >>> 0;
     x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
@@ -111,11 +111,6 @@ const product = (shape) => shape.reduce((a, b) => a * b);
 function checkSize(numbers, what, shape) {
   const found = numbers?.length ?? "no";
   if (found !== product(shape)) throw new RangeError(`${what} has ${found} numbers, expected ${product(shape)} (${shape})`);
-}
-
-function checkWhole(number, what) {
-  if (!Number.isInteger(number) || number < 0 || number >= 2 ** 32)
-    throw new RangeError(`the ${what} is ${number}, expected a whole number from 0 to ${2 ** 32 - 1}`);
 }
 
 /** The attribute of a name, where its part of `y` begins, and the number of a value, which a text names or, else, counts. */

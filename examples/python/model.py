@@ -49,7 +49,7 @@ class Model:
         `attributes` are what else to draw, such as {"glasses": "yes"}: values by name or number.
 
         Raises:
-            ValueError: count or seed is not a whole number of 32 bits, or there is no such label, attribute or value.
+            ValueError: count or seed is no whole number, or there is no such label, attribute or value.
         """
         return self.decode(self.codes(self.noise(count, seed=seed, label=label, attributes=attributes)))
 
@@ -59,12 +59,13 @@ class Model:
         """Uniform noise in (0, 1), float32 [n, noise], of which `codes` makes codes.
 
         Raises:
-            ValueError: count or seed is not a whole number of 32 bits, or there is no such label, attribute or value.
+            ValueError: count or seed is no whole number, or there is no such label, attribute or value.
         """
         seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
-        for what, number in (("count", count), ("seed", seed)):
-            if number % 1 or not 0 <= number < 2**32:
-                raise ValueError(f"the {what} is {number}, expected a whole number from 0 to {2**32 - 1}")
+        if count % 1 or count < 0:
+            raise ValueError(f"the count is {count}, expected a whole number from 0")
+        if seed % 1:
+            raise ValueError(f"the seed is {seed}, expected a whole number")
         u = uniform(seed, count * self._size)
         u = u.reshape(count, self._size)
         for name, value in {**(attributes or {}), **({} if label is None else {"label": label})}.items():
@@ -144,7 +145,7 @@ def _run(graph: ort.InferenceSession, inputs: Mapping[str, np.ndarray]) -> Codes
 
 def uniform(seed: int, size: int) -> np.ndarray:
     """Uniform in (0, 1): MurmurHash3's finaliser of a counter. Any generator will do; every example has this one."""
-    x: np.ndarray = (np.arange(1, size + 1, dtype=np.uint64) + seed * 0x9E3779B9).astype(np.uint32)
+    x: np.ndarray = (np.arange(1, size + 1, dtype=np.uint64) + seed % 2**32 * 0x9E3779B9).astype(np.uint32)
     x = (x ^ x >> 16) * np.uint32(0x85EBCA6B)
     x = (x ^ x >> 13) * np.uint32(0xC2B2AE35)
     return (((x ^ x >> 16) >> 9) * 2 + 1).astype(np.float32) / 2**24

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -170,6 +171,7 @@ def test_the_page_prints_the_same_numbers_without_asking_another_host(
     assert set(shown["faults"]) == said
     assert shown["device"] == device
     assert shown["seeds"] == ["4294967295"]
+    assert re.fullmatch(r"error: http://.*/decoder.onnx cannot be read: 404 Not Found", shown["said"])
     found, expected = numbers(shown["numbers"]), numbers(printed)
     assert_same(found, expected, browser)
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["saved"]))))
@@ -207,10 +209,10 @@ def test_a_seed_is_a_whole_number_of_32_bits(run: Callable[..., tuple[str, Path]
 
 @pytest.mark.parametrize("language", ["python", "node"])
 @pytest.mark.parametrize(
-    ("what", "value"), [("count", "-1"), ("count", "1.5"), ("seed", "-1"), ("seed", "0.5"), ("seed", str(2**32))]
+    ("what", "value", "expected"), [("count", "-1", " from 0"), ("count", "1.5", " from 0"), ("seed", "0.5", "")]
 )
 def test_a_program_of_ones_own_is_told_of_a_count_or_seed_that_is_none(
-    run: Callable[..., tuple[str, Path]], language: str, what: str, value: str
+    run: Callable[..., tuple[str, Path]], language: str, what: str, value: str, expected: str
 ) -> None:
     _, folder = run(language, "digits-gauss", SEED)
     given = value if what == "count" else {"python": f"1, seed={value}", "node": f"1, {{ seed: {value} }}"}[language]
@@ -220,7 +222,7 @@ def test_a_program_of_ones_own_is_told_of_a_count_or_seed_that_is_none(
     }
     command = {"python": [sys.executable, "-c"], "node": ["node", "--input-type=module", "-e"]}[language]
     result = subprocess.run([*command, code[language]], cwd=folder, capture_output=True, text=True, check=False)
-    assert f"Error: the {what} is {value}, expected a whole number from 0 to 4294967295" in result.stderr
+    assert f"Error: the {what} is {value}, expected a whole number{expected}\n" in result.stderr
 
 
 def test_in_javascript_what_is_undefined_is_not_asked_for_and_a_wrong_size_is_named(

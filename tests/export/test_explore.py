@@ -138,9 +138,21 @@ def test_a_picture_file_is_encoded_as_python_encodes_it(seen: Seen, digit: Path)
     found = desktop(seen, "plane")
     assert np.allclose(found["file"]["z"], load(PLANE).encode(image)[0], atol=1e-4)
     assert found["dropped"] == found["file"]
-    assert found["choice"] == "", "the same file can be opened again, with another polarity"
+    assert found["choice"] == "", "the same file can be opened again"
     error = np.square(as_in_the_page(PLANE).reconstruct(image) - image / 255).mean()
     assert f"Squared error per pixel: {error:.4f}." in found["live"]
+
+
+def test_another_polarity_reads_the_file_again(seen: Seen, digit: Path) -> None:
+    image = np.asarray(Image.open(digit))[None, None]
+    expected = load(PLANE).encode(image, invert="yes")[0]
+    assert np.allclose(desktop(seen, "plane")["inverted"]["z"], expected, atol=1e-4)
+
+
+def test_of_many_files_the_first_is_read_and_the_others_are_counted(seen: Seen) -> None:
+    found = desktop(seen, "plane")
+    assert found["many"]["z"] == found["file"]["z"]
+    assert found["left"].endswith(" It is the first of 200 files; the others were not read.")
 
 
 def test_of_files_that_come_at_once_the_last_is_shown_though_the_first_takes_longer(seen: Seen) -> None:
@@ -166,7 +178,7 @@ def test_noise_labels_and_pictures_of_a_larger_model(seen: Seen, site: Path) -> 
     assert np.allclose(found["test"]["z"], codes["z"][0], atol=1e-4)
     assert np.allclose(found["test"]["y"], codes["y"][0], atol=1e-4)
     classes = model.classify(test_picture)
-    assert f"Class: {classes.names[0]}, {100 * classes.probabilities[0]:.0f} %." in found["live"]
+    assert f"Class: \u2068{classes.names[0]}\u2069, {100 * classes.probabilities[0]:.0f} %." in found["live"]
     assert found["relabelled"]["z"] == found["a"]["z"]
     assert np.argmax(found["relabelled"]["y"]) == 4
     for key in ("z", "y"):
@@ -233,6 +245,15 @@ def test_where_the_encoder_tells_no_class_the_score_is_that_of_the_best_one(
 
 def test_a_drawn_stroke_is_read_as_a_one(seen: Seen) -> None:
     assert np.argmax(desktop(seen, "noise")["drawn"]["y"]) == 1
+
+
+def test_a_tap_on_the_pad_is_a_dot(seen: Seen) -> None:
+    found = desktop(seen, "noise")
+    assert found["dot"]["z"] != found["between"]["z"]
+
+
+def test_a_pointer_that_went_down_beside_the_pad_draws_nothing(seen: Seen) -> None:
+    assert desktop(seen, "noise")["left"] is True
 
 
 def test_a_phone_shows_all_of_the_page(seen: Seen) -> None:

@@ -136,6 +136,24 @@ def test_the_wall_drifts_until_it_is_held_and_a_server_may_unpack(seen: Seen) ->
     assert seen["drifting"]["held"] < seen["drifting"]["start"]
 
 
+def test_a_page_without_one_of_its_modules_says_so(seen: Seen) -> None:
+    first, needed, later = seen["withoutModule"]["said"]
+    assert first == needed
+    assert first.startswith("This page cannot start, for some of its program in assets/ was not loaded. Load it again;")
+    assert later.startswith("This page cannot show the model: Failed to fetch")
+
+
+def test_what_the_network_kept_back_is_said_where_it_is_asked_for_and_fetched_again(seen: Seen, site: Path) -> None:
+    found = seen["offline"]
+    assert found["said"] == [
+        f"The picture cannot be read: {name} could not be fetched (Failed to fetch)."
+        for name in ("pictures.png", "encoder.onnx")
+    ]
+    with Image.open(site / "bits" / "pictures.png") as strip:  # the first of them was lost
+        second = np.asarray(strip)[None, None, :, 28:56]
+    assert np.allclose(found["test"]["z"], load(BITS).encode(second)[0], atol=1e-4)
+
+
 def test_what_is_shown_first_is_small(site: Path) -> None:
     """At 1.6 Mbit/s 400 kB take two seconds."""
     first = [*site.glob("plane/*.html"), *site.glob("plane/*.jpg"), site / "plane" / "model.json"]

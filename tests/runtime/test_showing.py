@@ -33,7 +33,7 @@ class TestGrid:
     def test_every_image_is_where_it_belongs(
         self, count: int, channels: int, columns: int, scale: int, seed: int
     ) -> None:
-        images = np.random.default_rng(seed).random((count, channels, 5, 7))
+        images = np.random.default_rng(seed).random((count, channels, 5, 7), np.float32)
         picture = aae_zoo.grid(images, columns, scale=scale)
         across = min(columns, count)
         assert picture.mode == ("L" if channels == 1 else "RGB")

@@ -1,6 +1,6 @@
 // A picture in: its code, its reconstruction, its anomaly score, and the same hand with every value of every attribute.
 import { ask, called, forget } from "./attributes.js";
-import { channels, decode, detect, encode, height, inPlane, loadEncoder, model, mostProbable, priorDraws, size, width, withEachValue } from "./model.js";
+import { channels, decode, detect, encode, fetched, height, inPlane, loadEncoder, model, mostProbable, priorDraws, size, width, withEachValue } from "./model.js";
 import { $, make, newest, paint, paintHeat, say, text } from "./pictures.js";
 import { paintPlane } from "./plane.js";
 import { pixelsOf, prepare } from "./preparation.js";
@@ -9,8 +9,18 @@ import { show, shown } from "./stage.js";
 
 let live; // a promise that is kept once there is a decoder
 let encodes = false;
+let given = []; // the files that were given, the first of which is shown; none where something else is
 
-const read = newest(async (image, said = "") => {
+/** Says of a picture that does not come, as where the network is gone, why; it can be asked for again. */
+const orWhy = (work) => async (...values) => {
+  try {
+    await work(...values);
+  } catch (error) {
+    tellReading(`The picture cannot be read: ${error.message ?? error}.`);
+  }
+};
+
+const read = newest(orWhy(async (image, said = "") => {
   if (!encodes) tellReading("The encoder is loading …");
   await live;
   await loadEncoder();
@@ -32,11 +42,12 @@ const read = newest(async (image, said = "") => {
   else tellScore(image, Math.min(...errors), z);
   tellReading(`Encoded: code ${text(z)}. Squared error per pixel: ${squaredError(again, image).toFixed(4)}.${classed}${said}`);
   if (inPlane && y) paintPlane(y);
-});
+}));
 
 function told(attribute, k, classes) {
   const name = attribute.name === "label" ? "Class" : called(attribute);
-  return ` ${name}: ${attribute.labels[k]}, ${Math.round(100 * classes[attribute.first + k])} %.`;
+  const label = `\u2068${attribute.labels[k]}\u2069`; // an isolate: from right to left it would take the number along
+  return ` ${name}: ${label}, ${Math.round(100 * classes[attribute.first + k])} %.`;
 }
 
 function tellReading(words) {
@@ -111,12 +122,24 @@ function rasterise(draw) {
 }
 
 /** Of files that are given while one is read, the last is shown, however long each takes. */
-const readFile = newest(async (file) => {
+const readGiven = newest(async () => {
+  const [file, ...others] = given;
+  if (!file) return;
+  const left = others.length ? ` It is the first of ${others.length + 1} files; the others were not read.` : "";
   const picture = await createImageBitmap(file).catch(() => null);
-  if (!picture) return tellReading(`${file.name} is not a picture that this browser can read.`);
-  const { image, inverted } = prepare(pixelsOf(picture), model, $("invert").value);
-  return read(image, inverted && $("invert").value === "auto" ? " Its ground is not that of the model’s images, so it was inverted." : "");
+  if (!picture) return tellReading(`${file.name} is not a picture that this browser can read.${left}`);
+  const pixels = pixelsOf(picture);
+  picture.close(); // else hundreds of megabytes of a large one stay for long
+  const { image, inverted } = prepare(pixels, model, $("invert").value);
+  const why = inverted && $("invert").value === "auto" ? " Its ground is not that of the model’s images, so it was inverted." : "";
+  return read(image, why + left);
 });
+
+function take(files) {
+  if (!files.length) return;
+  given = [...files];
+  readGiven();
+}
 
 /** The drawing as the data sets have theirs: filling its part of the picture, its centre of mass in the middle. */
 function fromPad() {
@@ -132,25 +155,24 @@ export function setUpDrawing(whenLive) {
   $("redraws").style.setProperty("--letters", Math.max(0, ...letters));
   setUpPad();
   $("file").addEventListener("change", () => {
-    const [file] = $("file").files;
-    $("file").value = ""; // or else the same file, asked for again with another polarity, would be no change
-    if (file) readFile(file);
+    take($("file").files);
+    $("file").value = ""; // or else the same file, opened again, would be no change
   });
-  const zone = $("encode");
+  $("invert").addEventListener("change", readGiven);
   for (const name of ["dragover", "dragleave", "drop"])
-    zone.addEventListener(name, (event) => {
+    addEventListener(name, (event) => { // all over the page, which the browser would leave for a file that misses its place
       event.preventDefault();
-      zone.classList.toggle("over", name === "dragover");
-      if (name === "drop" && event.dataTransfer.files[0]) readFile(event.dataTransfer.files[0]);
+      $("encode").classList.toggle("over", name === "dragover");
+      if (name === "drop") take(event.dataTransfer.files);
     });
   let number = 0;
   let tests = null;
-  $("test").addEventListener("click", async () => {
-    tests ??= createImageBitmap(await (await fetch("pictures.png")).blob());
-    const picture = await tests;
-    const left = (number++ % (picture.width / width)) * width;
-    read(rasterise((context) => context.drawImage(picture, left, 0, width, height, 0, 0, width, height)));
-  });
+  $("test").addEventListener("click", orWhy(async () => {
+    tests ??= await createImageBitmap(await (await fetched("pictures.png")).blob());
+    given = [];
+    const left = (number++ % (tests.width / width)) * width;
+    read(rasterise((context) => context.drawImage(tests, left, 0, width, height, 0, 0, width, height)));
+  }));
 }
 
 function setUpPad() {
@@ -165,10 +187,11 @@ function setUpPad() {
     const to = at(event);
     context.beginPath();
     context.moveTo(...last);
-    context.lineTo(...to);
+    context.lineTo(to[0] + 0.01, to[1]); // of a line without a length, as a tap's is, nothing would be drawn
     context.stroke();
     last = to;
     const image = fromPad();
+    given = [];
     if (image) read(image);
   };
   $("pad").addEventListener("pointerdown", (event) => {
@@ -177,6 +200,7 @@ function setUpPad() {
     stroke(event);
   });
   $("pad").addEventListener("pointermove", (event) => event.buttons && last && stroke(event));
+  for (const name of ["pointerup", "pointercancel"]) $("pad").addEventListener(name, () => (last = null));
   $("clear").addEventListener("click", () => {
     context.clearRect(0, 0, 280, 280);
     say("The drawing is cleared.");

@@ -21,8 +21,9 @@ export const mostProbable = (y) =>
 
 let ort, prior, decoder, encoder, detector, draws;
 
-async function fetched(file) {
-  const answer = await fetch(file);
+/** The answer of the server that has a file of the page. */
+export async function fetched(file) {
+  const answer = await fetch(file).catch(({ message }) => ({ status: message }));
   if (!answer.ok) throw Error(`${file} could not be fetched (${answer.status})`);
   return answer;
 }
@@ -57,7 +58,7 @@ export async function load(onBytes) {
   decoder = await ort.InferenceSession.create(decoder);
 }
 
-/** Loads what encodes and scores pictures, once. */
+/** Loads what encodes and scores pictures, once; where that fails it can be tried again. */
 export const loadEncoder = once(async () => {
   encoder = await ort.InferenceSession.create(await bytes("encoder.onnx"));
   if (model.detector) detector = await ort.InferenceSession.create(await bytes("detector.onnx"));
@@ -66,7 +67,11 @@ export const loadEncoder = once(async () => {
 
 function once(work) {
   let done = null;
-  return () => (done ??= work());
+  return () =>
+    (done ??= work().catch((error) => {
+      done = null;
+      throw error;
+    }));
 }
 
 const tensor = (values, ...shape) => new ort.Tensor("float32", values, [values.length / shape.reduce((a, b) => a * b, 1), ...shape]);

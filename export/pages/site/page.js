@@ -37,8 +37,7 @@ export async function start() {
   for (const id of ["test", "set-a", "set-b"]) $(id).disabled = false;
   enableAttributes();
   if (!inPlane) enableSliders();
-  await loadEncoder();
-  performance.mark("encoder");
+  await loadEncoder().then(() => performance.mark("encoder"), () => {}); // what is drawn asks again, and is told why
 }
 
 function tellProgress(come) {

@@ -7,7 +7,7 @@ const [url, gpu, seed, label = ""] = process.argv.slice(2);
 const browser = await launch({ webgpu: gpu === "has-webgpu" });
 try {
   const { page, faults } = await open(browser, url);
-  await page.waitForFunction(() => document.querySelector("pre").textContent);
+  await page.waitForFunction(() => !document.querySelector("button").disabled);
   await page.getByLabel("Seed").fill(seed);
   if (label) await page.getByLabel("Label").selectOption(label);
   const before = await page.locator("pre").textContent();
@@ -23,7 +23,13 @@ try {
     await page.getByLabel("Seed").fill(other);
     if (await page.getByLabel("Seed").evaluate((field) => field.checkValidity())) seeds.push(other);
   }
-  console.log(JSON.stringify({ faults, numbers, seeds, device, pictures, saved }));
+  await page.route("**/decoder.onnx", (route) => route.fulfill({ status: 404 }));
+  const { length } = faults;
+  await page.reload();
+  await page.waitForFunction(() => document.querySelector("pre").textContent.startsWith("error"));
+  const said = await page.locator("pre").textContent();
+  faults.length = length;
+  console.log(JSON.stringify({ faults, said, numbers, seeds, device, pictures, saved }));
 } finally {
   await browser.close();
 }

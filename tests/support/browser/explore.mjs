@@ -87,14 +87,14 @@ async function drag(page, x, y) {
   await page.mouse.up();
 }
 
-/** Drops a file on the panel, as from a file manager. */
-async function drop(page, file) {
-  const data = await page.evaluateHandle((content) => {
+/** Drops copies of a file on the panel or elsewhere, as from a file manager. */
+async function drop(page, file, count = 1, where = "#encode") {
+  const data = await page.evaluateHandle(([content, copies]) => {
     const transfer = new DataTransfer();
-    transfer.items.add(new File([Uint8Array.from(content)], "dropped.png", { type: "image/png" }));
+    for (let i = 0; i < copies; i++) transfer.items.add(new File([Uint8Array.from(content)], `${i}.png`, { type: "image/png" }));
     return transfer;
-  }, [...(await readFile(file))]);
-  await page.dispatchEvent("#encode", "drop", { dataTransfer: data });
+  }, [[...(await readFile(file))], count]);
+  await page.dispatchEvent(where, "drop", { dataTransfer: data });
 }
 
 async function plane(page) {
@@ -111,6 +111,11 @@ async function plane(page) {
   seen.score = await page.evaluate(() => globalThis.aaeZoo.score);
   seen.scored = await page.locator("#score-text").textContent();
   seen.dropped = await after(page, () => drop(page, picture));
+  seen.inverted = await after(page, () => page.getByLabel("Files of the other polarity").selectOption({ label: "all files are" }));
+  await page.getByLabel("Files of the other polarity").selectOption({ label: "are inverted" });
+  seen.many = await after(page, () => drop(page, picture, 200, "header"));
+  await page.waitForFunction(() => document.getElementById("reading").textContent.includes("200"));
+  seen.left = await page.locator("#reading").textContent();
   seen.choice = await page.getByLabel("Open a picture file").inputValue();
   const save = page.getByRole("button", { name: "Save", exact: true });
   const [download] = await Promise.all([page.waitForEvent("download"), save.click()]);
@@ -158,12 +163,18 @@ async function noise(page) {
   await page.getByRole("button", { name: "B is here" }).click();
   seen.between = await after(page, () => page.getByRole("slider", { name: "From A to B" }).fill("25"));
   const pad = await page.locator("#pad").boundingBox();
+  await page.mouse.move(pad.x + pad.width * 0.5, pad.y + pad.height * 0.2);
+  seen.dot = await after(page, () => page.mouse.down());
   seen.drawn = await after(page, async () => {
-    await page.mouse.move(pad.x + pad.width * 0.5, pad.y + pad.height * 0.2);
-    await page.mouse.down();
-    await page.mouse.move(pad.x + pad.width * 0.45, pad.y + pad.height * 0.8, { steps: 4 });
+    await page.mouse.move(pad.x + pad.width * 0.45, pad.y + pad.height * 0.8);
     await page.mouse.up();
   });
+  const stroke = await grays(page, "#pad");
+  await page.mouse.move(pad.x - 8, pad.y + 60);
+  await page.mouse.down();
+  await page.mouse.move(pad.x + pad.width * 0.8, pad.y + 60);
+  await page.mouse.up();
+  seen.left = String(stroke) === String(await grays(page, "#pad"));
   return seen;
 }
 

@@ -174,10 +174,43 @@ async function animation(page) {
   return seen;
 }
 
+/** What a page says whose first module is not there, or one that this needs. */
+async function withoutModule(browser) {
+  const seen = { faults: [], said: [] };
+  for (const name of ["explore.js", "fail.js", "walk.js"]) {
+    const { page } = await open(browser, `${url}plane/`, STILL, (each) => each.route(`**/${name}`, (route) => route.fulfill({ status: 404 })));
+    await page.waitForFunction(() => document.getElementById("progress").hidden);
+    seen.said.push(await page.locator("#status").textContent());
+    await page.context().close();
+  }
+  return seen;
+}
+
+/** What a page says that asks for pictures and the encoder while the network is gone, and when it is there again. */
+async function offline(browser) {
+  const { page } = await open(browser, `${url}bits/`, STILL, (each) => each.route("**/encoder.onnx", (route) => route.abort()));
+  await ready(page, "live");
+  const said = (words) => page.waitForFunction((text) => document.getElementById("reading").textContent.startsWith(text), words);
+  const test = () => page.getByRole("button", { name: "Test picture" }).click();
+  const seen = { faults: [], said: [] };
+  await page.context().setOffline(true);
+  await test();
+  await said("The picture");
+  seen.said.push(await page.locator("#reading").textContent());
+  await page.context().setOffline(false);
+  await test();
+  await said("The picture cannot be read: encoder");
+  seen.said.push(await page.locator("#reading").textContent());
+  await page.unrouteAll();
+  seen.test = await after(page, test);
+  await page.context().close();
+  return seen;
+}
+
 const browser = await launch();
 const seen = {};
 try {
-  for (const act of [withoutDecoder, drifting, bits, highContrast, links]) seen[act.name] = await act(browser);
+  for (const act of [withoutDecoder, withoutModule, offline, drifting, bits, highContrast, links]) seen[act.name] = await act(browser);
   console.log(JSON.stringify(seen));
 } finally {
   await browser.close();
