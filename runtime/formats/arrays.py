@@ -18,8 +18,11 @@ Arrays = dict[str, NDArray[np.float32]]
 MOST: Final = 1 << 30
 
 _UINT32: Final = np.dtype(np.uint32)
-# The bits of the largest float: as unsigned integers, those of NaN, infinity and of negative numbers are above.
+_INT32: Final = np.dtype(np.int32)
+# The bits of the largest float, and that of a sign: as unsigned integers, those of NaN, infinity and of negative numbers
+# are above the largest.
 _LARGEST: Final = 0x7F7FFFFF
+_SIGN: Final = 0x80000000
 _DLPACK_CUDA: Final = 2
 FLOAT32: Final = np.dtype(np.float32)
 _FEW: Final = 16
@@ -152,12 +155,19 @@ def is_number(values: NDArray[np.float32]) -> bool:
 
 
 def is_finite(values: NDArray[np.float32]) -> bool:
-    """Whether all numbers of a contiguous array are finite; for images and probabilities, in one pass.
+    """Whether all numbers of a contiguous array are finite: by their bits, in one pass if none is negative, or in two.
 
-    argmax has less to set up than max, and takes a fifth of the time of isfinite on images.
+    argmax has less to set up than max, and takes a fifth of the time of isfinite on images. As unsigned integers the
+    bits of negative numbers are above all others, as signed ones below; those of NaN and infinity are the largest of
+    either sign.
     """
-    bits = values.ravel().view(_UINT32)
-    return bits.item(bits.argmax()) <= _LARGEST or bool(np.isfinite(values).all())
+    flat = values.ravel()
+    bits = flat.view(_UINT32)
+    largest = bits.item(bits.argmax())
+    if largest <= _LARGEST:
+        return True
+    positive = flat.view(_INT32)
+    return _SIGN <= largest <= _SIGN + _LARGEST and positive.item(positive.argmax()) <= _LARGEST
 
 
 def _all_finite(array: NDArray[np.float32]) -> bool:

@@ -20,7 +20,7 @@ from PIL import Image
 from aae_zoo.runtime import InvalidInput, Model, load
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, ImageShape
 from aae_zoo.runtime.drawing.grid import grid, to_uint8
-from aae_zoo.runtime.formats.arrays import as_array, check_codes
+from aae_zoo.runtime.formats.arrays import as_array, check_codes, is_finite
 from aae_zoo.runtime.formats.images import as_images, check_images, read_images
 from aae_zoo.runtime.formats.plan import Plan
 
@@ -460,3 +460,13 @@ def test_every_kind_of_input_gives_the_same_codes(
         output = tmp_path / f"{name}.codes.npy"
         assert aae_zoo("encode", small_bundle, tmp_path / name, "-o", output).status == 0
         assert np.allclose(np.load(output), expected, atol=1e-6)
+
+
+# Around where the bits of finite numbers end, of either sign, and any others.
+EDGES = [sign + bits for sign in (0, 1 << 31) for bits in (0, 1, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FFFFFFF)]
+
+
+@given(st.lists(st.sampled_from(EDGES) | st.integers(0, 2**32 - 1), min_size=1, max_size=5))
+def test_what_is_finite_is_told_by_the_bits(bits: list[int]) -> None:
+    values = np.array(bits, np.uint32).view(np.float32)
+    assert is_finite(values) == np.isfinite(values).all()
