@@ -19,8 +19,8 @@ MOST: Final = 1 << 30
 
 _UINT32: Final = np.dtype(np.uint32)
 _INT32: Final = np.dtype(np.int32)
-# The bits of the largest float, and that of a sign: as unsigned integers, those of NaN, infinity and of negative numbers
-# are above the largest.
+# The bits of the largest float, and the bit of a sign: as unsigned integers, the bits of NaN, infinity and of negative
+# numbers are above the largest.
 _LARGEST: Final = 0x7F7FFFFF
 _SIGN: Final = 0x80000000
 _DLPACK_CUDA: Final = 2
