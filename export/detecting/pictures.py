@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, ImageShape
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
-from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, list_pictures
+from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, list_pictures, none_readable
 from aae_zoo.runtime.formats.pictures import measure
 from aae_zoo.runtime.formats.plan import Plan
 from aae_zoo.runtime.words import agreeing, counted
@@ -139,7 +139,7 @@ def read(root: Path, settings: DataSettings, besides: Path | None = None) -> Pic
     preparation = USUAL_PREPARATION._replace(fit=settings.fit, range=settings.range)
     pixels = read_pictures(paths, size, channels, preparation, failed)
     if len(failed) == len(paths):
-        raise DatasetError(f"none of the pictures in {root} ({len(paths)}) can be read: {next(iter(failed.values()))}")
+        raise DatasetError(none_readable(root, failed))
     rows: dict[str, int] = {}
     copies = []
     for row, path in enumerate(paths):

@@ -4,9 +4,9 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.words import agreeing, counted
@@ -37,6 +37,11 @@ class Listing(NamedTuple):
         """What is left out, in words: "3 files are left out: 2 hidden, 1 .txt"; nothing where nothing is."""
         total, kinds = self.left_out.total(), ", ".join(f"{n} {kind}" for kind, n in self.left_out.most_common())
         return f"{counted(total, 'file')} {agreeing(total, 'is', 'are')} left out: {kinds}" if total else ""
+
+
+def none_readable(folder: Path, failed: Mapping[Any, str]) -> str:
+    """What to say where no picture of a folder can be read: how many there are, and what is wrong with the first."""
+    return f"none of the pictures in {folder} ({len(failed)}) can be read: {next(iter(failed.values()))}"
 
 
 def list_pictures(folder: Path, files: Iterable[Path] | None = None) -> Listing:

@@ -17,7 +17,7 @@ from aae_zoo.runtime.bundles.manifest import ImageShape
 from aae_zoo.runtime.errors import InvalidInput
 from aae_zoo.runtime.escapes import line
 from aae_zoo.runtime.formats.arrays import FLOAT32, as_array, contiguous_float32
-from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, Listing, check_file, list_pictures
+from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, Listing, check_file, list_pictures, none_readable
 from aae_zoo.runtime.formats.plan import Names, Notices, Plan, turned
 
 if TYPE_CHECKING:
@@ -263,8 +263,7 @@ def _read_folder(folder: Path, plan: Plan, *, strict: bool, pick: Pick | None) -
         again = lambda number: read_original(folder / names[number], plan)  # noqa: E731 - as of one picture
         return from_pixels(pixels[: len(names)], names, failed, listing.note, again)
     if failed:
-        why = next(iter(failed.values()))
-        raise InvalidInput(f"none of the pictures in {folder} ({len(failed)}) can be read: {why}")
+        raise InvalidInput(none_readable(folder, failed))
     raise InvalidInput(f"the folder {folder} holds no picture, {_what_it_holds(folder, listing)}")
 
 

@@ -13,7 +13,14 @@ from torch import Tensor
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.escapes import note
-from aae_zoo.runtime.formats.folders import PICTURE_SUFFIXES, check_file, is_hidden, list_pictures, natural
+from aae_zoo.runtime.formats.folders import (
+    PICTURE_SUFFIXES,
+    check_file,
+    is_hidden,
+    list_pictures,
+    natural,
+    none_readable,
+)
 from aae_zoo.runtime.formats.pictures import picture_errors
 from aae_zoo.zoo.data.dataset import Dataset, places
 from aae_zoo.zoo.data.pictures import polarity, progress, read_pictures
@@ -91,10 +98,10 @@ def _without(failed: Mapping[Path, str], root: Path, paths: list[Path], images: 
     """The files that could be read, and their images; the others are named on stderr."""
     if not failed:
         return paths, images
-    reasons, count = list(failed.values()), len({*paths, *failed})
+    count = len({*paths, *failed})
     if len(failed) == count:
-        raise DatasetError(f"none of the pictures in {root} ({count}) can be read: {reasons[0]}")
-    for reason in reasons[:_LISTED]:
+        raise DatasetError(none_readable(root, failed))
+    for reason in list(failed.values())[:_LISTED]:
         note(f"error: {reason}")
     note(f"note: left out, as unreadable: {len(failed)} of the {count} pictures in {root}")
     return [path for path in paths if path not in failed], images[[path not in failed for path in paths]]
