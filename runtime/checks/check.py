@@ -38,8 +38,7 @@ def check(name: str | os.PathLike[str]) -> list[Verdict]:
 
 def _folder(name: str) -> Path:
     """The folder itself, in whatever state it is; otherwise what pull brings whole."""
-    names = {entry.name for entry in list_models()}
-    if name not in names and os.path.isdir(name):
+    if os.path.isdir(name) and name not in {entry.name for entry in list_models()}:
         return Path(name)
     from aae_zoo.runtime.store.pull import pull  # slow to import, and a folder does not need it
 

@@ -199,7 +199,7 @@ def names_model(name: str) -> bool:
     """Whether `name` is a bundle's folder, or in the catalogue and no other folder's."""
     name, _ = _split(name)
     folder = Path(name)
-    return has_manifest(folder) or (name in _entries() and not folder.exists())
+    return has_manifest(folder) or (not os.path.exists(folder) and name in _entries())
 
 
 def as_name(bundle: Path) -> str:

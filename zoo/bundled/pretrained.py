@@ -10,7 +10,8 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import Tensor
 
-from aae_zoo.runtime.bundles.names import CONFIG, MANIFEST, MAX_FILE_BYTES, WEIGHTS
+from aae_zoo.runtime.bundles.bundle import has_manifest
+from aae_zoo.runtime.bundles.names import CONFIG, MAX_FILE_BYTES, WEIGHTS
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidRecipe
 from aae_zoo.runtime.files import open_plain
@@ -95,7 +96,7 @@ class PretrainedAutoencoder(
 
 def _is_bundle(name: str) -> bool:
     """Whether a name is that of a bundle, as far as that can be told without asking the Hub."""
-    return (Path(name) / MANIFEST).exists() if Path(name).is_dir() else not _REPOSITORY.fullmatch(name)
+    return has_manifest(Path(name)) if os.path.isdir(name) else not _REPOSITORY.fullmatch(name)
 
 
 def _config(content: bytes, where: str) -> dict[str, Any] | None:
@@ -125,7 +126,7 @@ def _shape(image: Sequence[int]) -> tuple[int, int, int]:
 def _read(name: str, revision: str | None, file: str, most: int) -> bytes:
     """A file of a folder or of a repository, of at most `most` bytes."""
     path = Path(name, file)
-    if not Path(name).is_dir():
+    if not os.path.isdir(name):
         with hub_errors(name if revision is None else f"{name}@{revision}"):
             path = Path(hf_hub_download(name, file, revision=revision, endpoint=endpoint()))
     try:
