@@ -327,6 +327,13 @@ class TestTheHubRefuses:
         monkeypatch.setenv("HF_TOKEN", token)
         assert f"org/digits: the Hub forbids it ({status}: " in fails()
 
+    def test_a_name_without_an_owner(self, digits_bundle: Path, hub: Hub, refused: Callable[..., str]) -> None:
+        """The Hub makes such a repository among the user's own, and does not find it then."""
+        assert "'digits' is not a repository, expected ORG/NAME" in refused(
+            "publish", digits_bundle, "--repo", "digits"
+        )
+        assert not hub.requests
+
     def test_a_server_that_is_down(self, hub: Hub, fails: Callable[[], str]) -> None:
         hub.close()
         assert "cannot be reached (ConnectError" in fails()
