@@ -205,6 +205,8 @@ def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
         )
     if isinstance(error, errors.DisabledRepoError):
         return HubError(f"{what}: the Hub has disabled this repository; ask its owner, or take another")
+    if status == 400:
+        return HubError(f"{what}: the Hub refuses what it was sent (400: {_line(error)}); mend that and try again")
     if status in (401, 403):
         return HubError(f"{what}: the Hub forbids it ({status}: {_line(error)}); {_LOGIN} of somebody who may")
     wait = retry_after(error)

@@ -334,6 +334,11 @@ class TestTheHubRefuses:
         )
         assert not hub.requests
 
+    def test_a_tag_that_the_hub_does_not_take(self, digits_bundle: Path, hub: Hub, refused: Callable[..., str]) -> None:
+        hub.order("POST .*/tag/", status=400, body=b'{"error":"Invalid tag name: a b"}')
+        message = refused("publish", digits_bundle, "--repo", "org/digits", "--tag", "a b")
+        assert "the Hub refuses what it was sent (400: Invalid tag name: a b); mend that and try again" in message
+
     def test_a_server_that_is_down(self, hub: Hub, fails: Callable[[], str]) -> None:
         hub.close()
         assert "cannot be reached (ConnectError" in fails()
