@@ -5,9 +5,11 @@ look-up and errors are used as they are, with our own patience (the client waits
 forever for one that says nothing), and streams are ours: they resume after a kill, and what they bring is checked.
 """
 
+import errno
 import os
 import re
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -111,6 +113,8 @@ def _check_proxies() -> None:
 def hub_errors(what: str) -> Iterator[None]:
     """Turn any error of the Hub's client into one error of ours that begins with `what`, such as org/name@main.
 
+    What is no matter of the Hub, a fault of our own or a file of this machine, stays as it is.
+
     Raises:
         ModelNotFound: no such repository or revision.
         InvalidBundle: the repository lacks a file.
@@ -135,6 +139,8 @@ def hub_errors(what: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise _refusal(what, error) from None
     except (_http_error(), OSError) as error:
+        if _is_local(error):
+            raise
         raise _unreachable(what, error) from None
     except ImportError as error:
         if "socksio" not in str(error):
@@ -144,14 +150,27 @@ def hub_errors(what: str) -> Iterator[None]:
     except UnicodeEncodeError:
         raise HubError(f"{what}: the token has characters that no token has; {_LOGIN}") from None
     except Exception as error:  # of any kind: the client reads answers as if each were a Hub's
+        if _is_local(error):
+            raise
         raise _unexpected(what, error) from None
 
 
-def _unexpected(what: str, error: Exception) -> AaeZooError:
+def _is_local(error: BaseException) -> bool:
+    """Whether an error is of a file of this machine, or of other code than the client and its HTTP library."""
+    if getattr(error, "filename", None) is not None or getattr(error, "errno", None) == errno.ENOSPC:
+        return True
+    client = {"huggingface_hub", _http_error().__module__.partition(".")[0]}
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return not any(str(frame.f_globals.get("__name__")).partition(".")[0] in client for frame in frames)
+
+
+def _unexpected(what: str, error: Exception) -> Exception:
     """The error for what the client has no error of its own for, or hides behind another one."""
     from huggingface_hub import errors
 
     cause = error.__cause__  # of metadata that are refused, or of an upload that failed
+    if isinstance(cause, OSError) and _is_local(cause):
+        return cause
     if isinstance(error, ValueError) and isinstance(cause, errors.HfHubHTTPError):
         return HubError(f"{what}: the Hub refuses what it was sent: {words_of(error)}; mend that and publish again")
     if isinstance(cause, errors.HfHubHTTPError):

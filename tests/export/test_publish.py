@@ -339,6 +339,13 @@ class TestTheHubRefuses:
         message = refused("publish", digits_bundle, "--repo", "org/digits", "--tag", "a b")
         assert "the Hub refuses what it was sent (400: Invalid tag name: a b); mend that and try again" in message
 
+    def test_a_file_of_this_machine_is_no_matter_of_the_hub(
+        self, fails: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("HF_TOKEN")
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path))
+        assert fails() == f"error: the system refused: [Errno 21] Is a directory: '{tmp_path}'\n"
+
     def test_a_server_that_is_down(self, hub: Hub, fails: Callable[[], str]) -> None:
         hub.close()
         assert "cannot be reached (ConnectError" in fails()

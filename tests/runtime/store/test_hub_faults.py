@@ -275,6 +275,18 @@ class TestRefusals:
         assert 7 in waited
 
 
+class TestWhatIsNoMatterOfTheHub:
+    """A fault of our own stays what it is."""
+
+    def test_a_fault_in_our_code(self, hub: Hub) -> None:
+        with pytest.raises(TypeError, match="int"), runtime_hub.hub_errors("org/small"):
+            len(1)  # type: ignore[arg-type]
+
+    def test_a_file_of_this_machine(self, hub: Hub, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="missing"), runtime_hub.hub_errors("org/small"):
+            (tmp_path / "missing").read_bytes()
+
+
 class TestBytes:
     def test_a_connection_cut_in_the_middle_goes_on(self, hub: Hub, commit: str) -> None:
         hub.order(DECODER, cut=50_000, times=2)
