@@ -236,12 +236,21 @@ def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
 
 
 def retry_after(error: Exception) -> float | None:
-    """The seconds that an answer asks to wait, if it does."""
+    """The seconds that an answer asks to wait, if it does: by the header of any server, or the Hub's own."""
+    from huggingface_hub.utils import parse_ratelimit_headers
+
     headers = getattr(getattr(error, "response", None), "headers", {})
     try:
         return max(0.0, float(headers.get("Retry-After", "")))
     except ValueError:
-        return None
+        limit = parse_ratelimit_headers(headers)
+        return float(limit.reset_in_seconds) if limit and limit.remaining == 0 else None
+
+
+def status_of(error: Exception) -> int | None:
+    """The status of the answer that an error is about, if there was one."""
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return status
 
 
 class _Patience:

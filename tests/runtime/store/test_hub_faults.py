@@ -267,10 +267,14 @@ class TestRefusals:
         assert "try again in 3600 s" in fails()
         assert len(hub.asked(LOOK_UP)) == 6  # an hour is not waited for
 
-    def test_a_wait_that_is_asked_for_is_kept(self, hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("header", [("Retry-After", "7"), ("RateLimit", '"api";r=0;t=7')])
+    def test_a_wait_that_is_asked_for_is_kept(
+        self, header: tuple[str, str], hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the header of any server, or by the Hub's own."""
         waited: list[float] = []
         monkeypatch.setattr(time, "sleep", waited.append)
-        hub.order(LOOK_UP, status=429, headers={"Retry-After": "7"}, times=1)
+        hub.order(LOOK_UP, status=429, headers=dict([header]), times=1)
         pull("org/small")
         assert 7 in waited
 
