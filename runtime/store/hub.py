@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
@@ -26,12 +26,14 @@ from aae_zoo.runtime.errors import (
     ModelNotFound,
     reinstalling,
 )
-from aae_zoo.runtime.escapes import words_of
+from aae_zoo.runtime.escapes import note, words_of
 from aae_zoo.runtime.store.source import COMMIT
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
     from huggingface_hub.errors import HfHubHTTPError
+
+_Answer = TypeVar("_Answer")
 
 # Seconds before each further try after a failure that may pass; a server that asks for more than LONGEST is believed.
 WAITS: Final = [0.5, 1.0, 2.0, 4.0]
@@ -253,26 +255,43 @@ def status_of(error: Exception) -> int | None:
     return status
 
 
-class _Patience:
-    """How often a failure that may pass is tried again, since the last progress."""
+class Patience:
+    """How often a failure that may pass is tried again, since the last progress.
 
-    def __init__(self, *, transport: bool) -> None:
-        self.transport = transport
+    `transport`: also one without an answer; `tells`: stderr says how long is waited.
+    """
+
+    def __init__(self, *, transport: bool, tells: bool = False) -> None:
+        self.transport, self.tells = transport, tells
         self.progress()
 
     def progress(self) -> None:
+        """Begin again: what comes now is a first failure."""
         self.left = list(WAITS)
 
     def wait(self, error: Exception) -> None:
         """Wait before another try, or raise `error` where another try makes no sense."""
-        response = getattr(error, "response", None)
-        broken = self.transport and isinstance(error, _http_error())
-        passing = broken if response is None else response.status_code in _PASSING
+        status = status_of(error)
+        broken = self.transport and isinstance(error, _http_error()) and "CERTIFICATE" not in str(error)
+        passing = broken if status is None else status in _PASSING
         asked = retry_after(error)
         if not passing or not self.left or (asked or 0) > LONGEST:
             raise error
-        pause = self.left.pop(0)
-        time.sleep(pause if asked is None else asked)
+        usual = self.left.pop(0)
+        pause = usual if asked is None else asked
+        if self.tells:
+            note(f"waiting {pause:g} s before another try ({status or type(error).__name__}: {_line(error)})")
+        time.sleep(pause)
+
+
+def patiently(ask: Callable[[], _Answer]) -> _Answer:
+    """What the Hub answers, asked again after failures that may pass: stderr says how long is waited."""
+    patience = Patience(transport=True, tells=True)
+    while True:
+        try:
+            return ask()
+        except Exception as error:
+            patience.wait(error)
 
 
 class HubSource:
@@ -301,7 +320,7 @@ class HubSource:
         from huggingface_hub import HfApi, constants
 
         api, timeout = HfApi(endpoint=endpoint()), constants.HF_HUB_ETAG_TIMEOUT
-        patience = _Patience(transport=False)
+        patience = Patience(transport=False)
         while True:
             try:
                 return api.model_info(self.repository, revision=self.revision, timeout=timeout, token=self._token)
@@ -313,8 +332,7 @@ class HubSource:
         """Whether to ask again without the token: an expired token must not stand in the way of a public model."""
         from huggingface_hub import get_token
 
-        response = getattr(error, "response", None)
-        if response is None or response.status_code != 401 or self._token is False or not get_token():
+        if status_of(error) != 401 or self._token is False or not get_token():
             return False
         warnings.warn(
             f"{shown_endpoint()} refuses the token that is set, going on without it; {_LOGIN}",
@@ -330,7 +348,7 @@ class HubSource:
 
     def chunks(self, name: str, start: int) -> Iterator[bytes]:
         """The content of a file from byte `start` on; where the connection breaks, it goes on from there."""
-        patience = _Patience(transport=True)
+        patience = Patience(transport=True)
         with hub_errors(self.where):
             while True:
                 try:
