@@ -462,6 +462,14 @@ class TestProcesses:
         assert aae_zoo("publish", BUNDLE, "--repo", "org/small").status == 0
         assert [c["title"] for c in self.history(hub)] == ["digits-gauss 1.0.0", "initial commit"]
 
+    @pytest.mark.parametrize("pattern", ["GET /api/models/", "PUT /upload", "POST .*/commit/"])
+    def test_a_publish_ends_at_ctrl_c(self, pattern: str, hub: Hub) -> None:
+        fault = hub.order(pattern, hold=0)
+        process = subprocess.Popen([AAE_ZOO, "publish", BUNDLE, "--repo", "org/small"])
+        fault.reached.wait()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+
     def publish_and_kill(self, fault: Fault) -> None:
         command: list[str | Path] = [AAE_ZOO, "publish", BUNDLE, "--repo", "org/small"]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
