@@ -374,7 +374,7 @@ def aae_zoo() -> AaeZoo:
 def refused(aae_zoo: AaeZoo) -> Callable[..., str]:
     """Run a command line that must fail: status 1, nothing on stdout, one sentence on stderr, which is returned.
 
-    Before it stderr has at most the progress of an export, and what a training will take.
+    Before it stderr has at most the progress of an export, what a training will take, and that the Hub is waited for.
     """
 
     def call(*arguments: Any) -> str:
@@ -383,7 +383,7 @@ def refused(aae_zoo: AaeZoo) -> Callable[..., str]:
         assert result.out == ""
         *progress, sentence = result.err.splitlines()
         assert sentence.startswith("error: ")
-        assert all(line.startswith(("export: ", "training takes about ")) for line in progress)
+        assert all(line.startswith(("export: ", "training takes about ", "waiting ")) for line in progress)
         return sentence + "\n"
 
     return call

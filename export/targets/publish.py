@@ -8,6 +8,7 @@ and the next try sends only what is missing.
 import hashlib
 import json
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +23,19 @@ from aae_zoo.runtime.bundles.signature import compare, contents, read_signature,
 from aae_zoo.runtime.checks.report import check_report
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
-from aae_zoo.runtime.escapes import words_of
+from aae_zoo.runtime.escapes import note, words_of
 from aae_zoo.runtime.files import atomic_file
 from aae_zoo.runtime.ownership import BUNDLE, MARK, PAGE, SITE, mark, named, parse_proof, proof
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
-from aae_zoo.runtime.store.hub import check_timeouts, endpoint, hub_errors, shown_endpoint
+from aae_zoo.runtime.store.hub import (
+    Patience,
+    check_timeouts,
+    endpoint,
+    hub_errors,
+    patiently,
+    shown_endpoint,
+    status_of,
+)
 
 
 @dataclass(frozen=True)
@@ -201,10 +210,12 @@ def publish_files(
 
     Raises: as `publish_bundle` does for the Hub.
     """
+    if "/" not in repository:  # which the Hub makes among the user's own, and then does not find
+        raise InvalidInput(f"{repository!r} is not a repository, expected ORG/NAME")
     with hub_errors(repository), _quiet():
         target = _Repository(repository, kind, how)
         theirs = target.contents
-        added = tuple(name for name, path in files.items() if theirs.get(name) not in _hashes(path))
+        added = _differing(files, theirs)
         removed = tuple(name for name in theirs if name in target.published and name not in files)
         changes = bool(added or removed)
         if not how.create_pr:  # which whoever owns the files may refuse
@@ -234,7 +245,7 @@ class _Repository:
         # A dry run only reads, and needs no token.
         self.api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
         self.head = self._head()
-        self.contents = self._contents()
+        self.contents = self._contents(self.head)
         self.published = self._published(BUNDLE if kind == "model" else SITE)
 
     def _head(self) -> str | None:
@@ -242,8 +253,9 @@ class _Repository:
         from huggingface_hub import constants
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+        timeout = constants.HF_HUB_ETAG_TIMEOUT
         try:
-            info = self.api.repo_info(self.name, repo_type=self.kind, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+            info = patiently(lambda: self.api.repo_info(self.name, repo_type=self.kind, timeout=timeout))
         except GatedRepoError:
             raise
         except RepositoryNotFoundError:
@@ -255,12 +267,12 @@ class _Repository:
             )
         return info.sha
 
-    def _contents(self) -> dict[str, str]:
+    def _contents(self, commit: str | None) -> dict[str, str]:
         from huggingface_hub.hf_api import RepoFile
 
-        if self.head is None:
+        if commit is None:
             return {}
-        entries = self.api.list_repo_tree(self.name, repo_type=self.kind, revision=self.head, recursive=True)
+        entries = self.api.list_repo_tree(self.name, repo_type=self.kind, revision=commit, recursive=True)
         return {e.path: e.lfs.sha256 if e.lfs else e.blob_id for e in entries if isinstance(e, RepoFile)}
 
     def _published(self, kind: str) -> dict[str, Any]:
@@ -296,15 +308,22 @@ class _Repository:
 
     def _read(self, name: str) -> bytes:
         """The content of a file, of those that are small enough to be kept in git itself."""
-        with tempfile.TemporaryDirectory() as scratch:
-            path = self.api.hf_hub_download(self.name, name, repo_type=self.kind, revision=self.head, local_dir=scratch)
-            return Path(path).read_bytes()
+        from huggingface_hub import constants, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+
+        url = hf_hub_url(self.name, name, repo_type=self.kind, revision=self.head, endpoint=endpoint())
+        headers = build_hf_headers(token=self.api.token)
+        response = http_backoff("GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        hf_raise_for_status(response)
+        content: bytes = response.content
+        return content
 
     def check_tag(self, changes: bool) -> None:
         """Refuse a tag that exists and names another commit than the one published, which with changes is a new one."""
         if self.how.tag is None or self.head is None:
             return
-        for known in self.api.list_repo_refs(self.name, repo_type=self.kind).tags:
+        refs = patiently(lambda: self.api.list_repo_refs(self.name, repo_type=self.kind))
+        for known in refs.tags:
             if known.name == self.how.tag and (changes or known.target_commit != self.head):
                 raise InvalidInput(
                     f"the tag {known.name} of {self.name} is at commit {known.target_commit} already, which has "
@@ -316,11 +335,41 @@ class _Repository:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         if self.head is None and not self.how.create_pr:
-            sdk = "static" if self.kind == "space" else None
-            private = self.how.private or None
-            self.api.create_repo(self.name, repo_type=self.kind, private=private, exist_ok=True, space_sdk=sdk)
-        operations: list[Any] = [CommitOperationAdd(name, path) for name, path in added.items()]
-        operations += [CommitOperationDelete(name) for name in removed]
+            self._create()
+        additions = [CommitOperationAdd(name, path) for name, path in added.items()]
+        for addition in additions:  # one by one: the client's threads for several do not end at Ctrl-C
+            self.api.preupload_lfs_files(
+                self.name, [addition], repo_type=self.kind, create_pr=self.how.create_pr, free_memory=False
+            )
+        operations = [*additions, *map(CommitOperationDelete, removed)]
+        patience = Patience(transport=True, tells=True)
+        while True:
+            try:
+                return self._commit(operations, message)
+            except Exception as error:
+                self._wait(patience, error)
+                if arrived := self._arrived(added, removed):
+                    return arrived, f"{self.url}/commit/{arrived}"
+                if status_of(error) == 412:
+                    raise
+
+    def _wait(self, patience: Patience, error: Exception) -> None:
+        """Wait before another try of a commit, unless the newest commit may be it, or it could be made twice."""
+        status = status_of(error)
+        if self.how.create_pr and status != 429:  # nobody could tell a second pull request from the first
+            raise error
+        if status != 412:
+            patience.wait(error)
+
+    def _create(self) -> None:
+        sdk = "static" if self.kind == "space" else None
+        private = self.how.private or None
+        patiently(
+            lambda: self.api.create_repo(self.name, repo_type=self.kind, private=private, exist_ok=True, space_sdk=sdk)
+        )
+        self.head = self._head()  # so that the commit is refused where somebody else was faster
+
+    def _commit(self, operations: Sequence[Any], message: str) -> tuple[str, str]:
         info = self.api.create_commit(
             self.name,
             operations,
@@ -331,10 +380,26 @@ class _Repository:
         )
         return info.oid, info.pr_url or info.commit_url
 
+    def _arrived(self, added: Mapping[str, Path], removed: Sequence[str]) -> str | None:
+        """The newest commit, if it has what was sent: where an answer was lost, the commit may have been made."""
+        head = self._head()
+        if head == self.head:
+            return None
+        theirs = self._contents(head)
+        return None if _differing(added, theirs) or any(name in theirs for name in removed) else head
+
     def tag(self, commit: str) -> None:
         """Give the commit its tag, if one is asked for."""
-        if self.how.tag:
-            self.api.create_tag(self.name, repo_type=self.kind, tag=self.how.tag, revision=commit, exist_ok=True)
+        tag = self.how.tag
+        if tag:
+            patiently(
+                lambda: self.api.create_tag(self.name, repo_type=self.kind, tag=tag, revision=commit, exist_ok=True)
+            )
+
+
+def _differing(files: Mapping[str, Path], theirs: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of those files that a repository, with these hashes, has not or otherwise."""
+    return tuple(name for name, path in files.items() if theirs.get(name) not in _hashes(path))
 
 
 def _hashes(path: Path) -> tuple[str, str]:
@@ -344,23 +409,31 @@ def _hashes(path: Path) -> tuple[str, str]:
     return hashlib.sha256(content).hexdigest(), git.hexdigest()
 
 
+class _Waits(logging.Handler):
+    """Says how long the Hub's client waits before it tries again, and nothing else of what it warns of.
+
+    That has the whole address of an upload, whose signature lets whoever reads it upload.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if found := re.match(r"(?:Retrying in|Rate limited. Waiting) ([\d.]+)s", record.getMessage()):
+            note(f"waiting {float(found[1]):g} s before another try")
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the progress bars of uploads, which the client draws even where there is no terminal, and its warnings.
-
-    They tell of a further try with the whole address of an upload, whose signature lets whoever reads it upload.
-    """
+    """Hide the progress bars of uploads, which the client draws even where there is no terminal, and its warnings."""
     from huggingface_hub.utils import disable_progress_bars
 
     logger = logging.getLogger("huggingface_hub")
-    level = logger.level
+    before = logger.handlers, logger.propagate
     bars: AbstractContextManager[Any] = nullcontext() if sys.stderr.isatty() else disable_progress_bars()
     with bars:
-        logger.setLevel(logging.ERROR)
+        logger.handlers, logger.propagate = [_Waits()], False
         try:
             yield
         finally:
-            logger.setLevel(level)
+            logger.handlers, logger.propagate = before
 
 
 def _pin(path: Path, name: str, pin: Mapping[str, str]) -> None:

@@ -5,13 +5,15 @@ look-up and errors are used as they are, with our own patience (the client waits
 forever for one that says nothing), and streams are ours: they resume after a kill, and what they bring is checked.
 """
 
+import errno
 import os
 import re
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
@@ -24,12 +26,14 @@ from aae_zoo.runtime.errors import (
     ModelNotFound,
     reinstalling,
 )
-from aae_zoo.runtime.escapes import words_of
+from aae_zoo.runtime.escapes import note, words_of
 from aae_zoo.runtime.store.source import COMMIT
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
     from huggingface_hub.errors import HfHubHTTPError
+
+_Answer = TypeVar("_Answer")
 
 # Seconds before each further try after a failure that may pass; a server that asks for more than LONGEST is believed.
 WAITS: Final = [0.5, 1.0, 2.0, 4.0]
@@ -111,6 +115,8 @@ def _check_proxies() -> None:
 def hub_errors(what: str) -> Iterator[None]:
     """Turn any error of the Hub's client into one error of ours that begins with `what`, such as org/name@main.
 
+    What is no matter of the Hub, a fault of our own or a file of this machine, stays as it is.
+
     Raises:
         ModelNotFound: no such repository or revision.
         InvalidBundle: the repository lacks a file.
@@ -135,6 +141,8 @@ def hub_errors(what: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise _refusal(what, error) from None
     except (_http_error(), OSError) as error:
+        if _is_local(error):
+            raise
         raise _unreachable(what, error) from None
     except ImportError as error:
         if "socksio" not in str(error):
@@ -144,14 +152,27 @@ def hub_errors(what: str) -> Iterator[None]:
     except UnicodeEncodeError:
         raise HubError(f"{what}: the token has characters that no token has; {_LOGIN}") from None
     except Exception as error:  # of any kind: the client reads answers as if each were a Hub's
+        if _is_local(error):
+            raise
         raise _unexpected(what, error) from None
 
 
-def _unexpected(what: str, error: Exception) -> AaeZooError:
+def _is_local(error: BaseException) -> bool:
+    """Whether an error is of a file of this machine, or of other code than the client and its HTTP library."""
+    if getattr(error, "filename", None) is not None or getattr(error, "errno", None) == errno.ENOSPC:
+        return True
+    client = {"huggingface_hub", _http_error().__module__.partition(".")[0]}
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return not any(str(frame.f_globals.get("__name__")).partition(".")[0] in client for frame in frames)
+
+
+def _unexpected(what: str, error: Exception) -> Exception:
     """The error for what the client has no error of its own for, or hides behind another one."""
     from huggingface_hub import errors
 
     cause = error.__cause__  # of metadata that are refused, or of an upload that failed
+    if isinstance(cause, OSError) and _is_local(cause):
+        return cause
     if isinstance(error, ValueError) and isinstance(cause, errors.HfHubHTTPError):
         return HubError(f"{what}: the Hub refuses what it was sent: {words_of(error)}; mend that and publish again")
     if isinstance(cause, errors.HfHubHTTPError):
@@ -205,6 +226,8 @@ def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
         )
     if isinstance(error, errors.DisabledRepoError):
         return HubError(f"{what}: the Hub has disabled this repository; ask its owner, or take another")
+    if status == 400:
+        return HubError(f"{what}: the Hub refuses what it was sent (400: {_line(error)}); mend that and try again")
     if status in (401, 403):
         return HubError(f"{what}: the Hub forbids it ({status}: {_line(error)}); {_LOGIN} of somebody who may")
     wait = retry_after(error)
@@ -215,34 +238,60 @@ def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
 
 
 def retry_after(error: Exception) -> float | None:
-    """The seconds that an answer asks to wait, if it does."""
+    """The seconds that an answer asks to wait, if it does: by the header of any server, or the Hub's own."""
+    from huggingface_hub.utils import parse_ratelimit_headers
+
     headers = getattr(getattr(error, "response", None), "headers", {})
     try:
         return max(0.0, float(headers.get("Retry-After", "")))
     except ValueError:
-        return None
+        limit = parse_ratelimit_headers(headers)
+        return float(limit.reset_in_seconds) if limit and limit.remaining == 0 else None
 
 
-class _Patience:
-    """How often a failure that may pass is tried again, since the last progress."""
+def status_of(error: Exception) -> int | None:
+    """The status of the answer that an error is about, if there was one."""
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return status
 
-    def __init__(self, *, transport: bool) -> None:
-        self.transport = transport
+
+class Patience:
+    """How often a failure that may pass is tried again, since the last progress.
+
+    `transport`: also one without an answer; `tells`: stderr says how long is waited.
+    """
+
+    def __init__(self, *, transport: bool, tells: bool = False) -> None:
+        self.transport, self.tells = transport, tells
         self.progress()
 
     def progress(self) -> None:
+        """Begin again: what comes now is a first failure."""
         self.left = list(WAITS)
 
     def wait(self, error: Exception) -> None:
         """Wait before another try, or raise `error` where another try makes no sense."""
-        response = getattr(error, "response", None)
-        broken = self.transport and isinstance(error, _http_error())
-        passing = broken if response is None else response.status_code in _PASSING
+        status = status_of(error)
+        broken = self.transport and isinstance(error, _http_error()) and "CERTIFICATE" not in str(error)
+        passing = broken if status is None else status in _PASSING
         asked = retry_after(error)
         if not passing or not self.left or (asked or 0) > LONGEST:
             raise error
-        pause = self.left.pop(0)
-        time.sleep(pause if asked is None else asked)
+        usual = self.left.pop(0)
+        pause = usual if asked is None else asked
+        if self.tells:
+            note(f"waiting {pause:g} s before another try ({status or type(error).__name__}: {_line(error)})")
+        time.sleep(pause)
+
+
+def patiently(ask: Callable[[], _Answer]) -> _Answer:
+    """What the Hub answers, asked again after failures that may pass: stderr says how long is waited."""
+    patience = Patience(transport=True, tells=True)
+    while True:
+        try:
+            return ask()
+        except Exception as error:
+            patience.wait(error)
 
 
 class HubSource:
@@ -271,7 +320,7 @@ class HubSource:
         from huggingface_hub import HfApi, constants
 
         api, timeout = HfApi(endpoint=endpoint()), constants.HF_HUB_ETAG_TIMEOUT
-        patience = _Patience(transport=False)
+        patience = Patience(transport=False)
         while True:
             try:
                 return api.model_info(self.repository, revision=self.revision, timeout=timeout, token=self._token)
@@ -283,8 +332,7 @@ class HubSource:
         """Whether to ask again without the token: an expired token must not stand in the way of a public model."""
         from huggingface_hub import get_token
 
-        response = getattr(error, "response", None)
-        if response is None or response.status_code != 401 or self._token is False or not get_token():
+        if status_of(error) != 401 or self._token is False or not get_token():
             return False
         warnings.warn(
             f"{shown_endpoint()} refuses the token that is set, going on without it; {_LOGIN}",
@@ -300,7 +348,7 @@ class HubSource:
 
     def chunks(self, name: str, start: int) -> Iterator[bytes]:
         """The content of a file from byte `start` on; where the connection breaks, it goes on from there."""
-        patience = _Patience(transport=True)
+        patience = Patience(transport=True)
         with hub_errors(self.where):
             while True:
                 try:

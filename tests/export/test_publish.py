@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from aae_zoo.export.targets.publish import How, publish_files
 from aae_zoo.runtime import load
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.names import WEIGHTS
+from aae_zoo.runtime.store import hub as runtime_hub
 from aae_zoo.runtime.store.pull import pull
 
 MODELS = ROOT / "runtime" / "models"
@@ -51,6 +53,12 @@ def digits_bundle(make: Callable[[str], Path]) -> Path:
 
 def titles(hub: Hub, repo: str, branch: str = "main") -> list[str]:
     return [commit["title"] for commit in hub.store.history("models", repo, hub.store.revision("models", repo, branch))]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries follow each other at once."""
+    monkeypatch.setattr(runtime_hub, "WAITS", [0.0] * 4)
 
 
 class TestOneCommit:
@@ -327,6 +335,25 @@ class TestTheHubRefuses:
         monkeypatch.setenv("HF_TOKEN", token)
         assert f"org/digits: the Hub forbids it ({status}: " in fails()
 
+    def test_a_name_without_an_owner(self, digits_bundle: Path, hub: Hub, refused: Callable[..., str]) -> None:
+        """The Hub makes such a repository among the user's own, and does not find it then."""
+        assert "'digits' is not a repository, expected ORG/NAME" in refused(
+            "publish", digits_bundle, "--repo", "digits"
+        )
+        assert not hub.requests
+
+    def test_a_tag_that_the_hub_does_not_take(self, digits_bundle: Path, hub: Hub, refused: Callable[..., str]) -> None:
+        hub.order("POST .*/tag/", status=400, body=b'{"error":"Invalid tag name: a b"}')
+        message = refused("publish", digits_bundle, "--repo", "org/digits", "--tag", "a b")
+        assert "the Hub refuses what it was sent (400: Invalid tag name: a b); mend that and try again" in message
+
+    def test_a_file_of_this_machine_is_no_matter_of_the_hub(
+        self, fails: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("HF_TOKEN")
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path))
+        assert fails() == f"error: the system refused: [Errno 21] Is a directory: '{tmp_path}'\n"
+
     def test_a_server_that_is_down(self, hub: Hub, fails: Callable[[], str]) -> None:
         hub.close()
         assert "cannot be reached (ConnectError" in fails()
@@ -352,7 +379,8 @@ class TestTheHubRefuses:
     ) -> None:
         monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
         hub.order("PUT /upload", status=500, times=1)
-        assert aae_zoo("publish", digits_bundle, "--repo", "org/digits").status == 0
+        result = aae_zoo("publish", digits_bundle, "--repo", "org/digits")
+        assert (result.status, result.err) == (0, "waiting 1 s before another try\n")
         assert caplog.text == ""
 
     def test_metadata_that_the_hub_knows_better(self, hub: Hub, fails: Callable[[], str]) -> None:
@@ -376,6 +404,74 @@ class TestTheHubRefuses:
             ["--all", "--namespace", "org", "--create-pr"],
         ):
             assert aae_zoo("publish", *arguments).status == 2, arguments
+
+
+class TestABadDay:
+    """What passes is waited for, which stderr says, and no commit is made twice."""
+
+    PUBLISH = ("publish", "--repo", "org/digits", "--tag", "v1")
+    COMMIT = "POST .*/commit/"
+
+    @pytest.mark.parametrize(
+        "pattern", ["GET /api/models/org/digits$", "POST /api/repos/create", COMMIT, "POST .*/tag/"]
+    )
+    @pytest.mark.parametrize("fault", [{"status": 429}, {"status": 500}, {"status": 502}, {"status": 503}, {"cut": 0}])
+    def test_one_that_passes(
+        self, pattern: str, fault: dict[str, int], digits_bundle: Path, hub: Hub, aae_zoo: AaeZoo
+    ) -> None:
+        hub.order(pattern, **fault, times=1)
+        result = aae_zoo(*self.PUBLISH, digits_bundle)
+        reason = fault.get("status", "RemoteProtocolError")
+        assert result.status == 0
+        assert result.err.startswith(f"waiting 0 s before another try ({reason}: ")
+        assert result.err.count("\n") == 1
+        assert titles(hub, "org/digits") == ["digits-gauss 1.0.0", "initial commit"]
+        commit = hub.store.revision("models", "org/digits", "main")
+        assert f"/commit/{commit}\n" in result.out
+        assert hub.store.read("models", "org/digits")["tags"] == {"v1": commit}
+
+    def test_a_file_there_that_cannot_be_read_for_a_while(self, digits_bundle: Path, hub: Hub, aae_zoo: AaeZoo) -> None:
+        aae_zoo(*self.PUBLISH, digits_bundle)
+        hub.order("GET .*manifest.json", status=503, times=1)
+        result = aae_zoo(*self.PUBLISH, digits_bundle)
+        assert (result.status, result.err) == (0, "waiting 1 s before another try\n")
+
+    def test_the_wait_that_is_asked_for_is_kept(
+        self, digits_bundle: Path, hub: Hub, aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waited: list[float] = []
+        monkeypatch.setattr(time, "sleep", waited.append)
+        hub.order(self.COMMIT, status=429, headers={"Retry-After": "7"}, times=1)
+        assert aae_zoo(*self.PUBLISH, digits_bundle).err == "waiting 7 s before another try (429: ordered)\n"
+        assert 7 in waited
+
+    def test_one_that_stays(self, digits_bundle: Path, hub: Hub, refused: Callable[..., str]) -> None:
+        hub.order(self.COMMIT, status=503)
+        assert "failed (503: ordered); try again later" in refused(*self.PUBLISH, digits_bundle)
+        assert len(hub.asked(self.COMMIT)) == 5
+
+    def test_somebody_who_was_faster_is_not_written_over(
+        self,
+        digits_bundle: Path,
+        hub: Hub,
+        refused: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ) -> None:
+        (tmp_path / "theirs").mkdir()
+        (tmp_path / "theirs" / "README.md").write_text("mine")
+        monkeypatch.setattr(time, "sleep", lambda _: hub.add("org/digits", tmp_path / "theirs"))
+        hub.order(self.COMMIT, status=503, times=1)
+        assert "failed (412: " in refused(*self.PUBLISH, digits_bundle)
+        assert titles(hub, "org/digits") == ["added", "initial commit"]
+
+    def test_a_pull_request_whose_answer_was_lost_is_not_made_again(
+        self, digits_bundle: Path, hub: Hub, aae_zoo: AaeZoo, refused: Callable[..., str]
+    ) -> None:
+        aae_zoo("publish", MODELS / "mnist-style", "--repo", "org/digits")
+        hub.order(self.COMMIT, cut=0, times=1)
+        assert "cannot be reached (RemoteProtocolError: " in refused(*self.PUBLISH[:3], digits_bundle, "--create-pr")
+        assert list(hub.store.read("models", "org/digits")["branches"]) == ["main", "refs/pr/1"]
 
 
 class TestAll:

@@ -267,12 +267,28 @@ class TestRefusals:
         assert "try again in 3600 s" in fails()
         assert len(hub.asked(LOOK_UP)) == 6  # an hour is not waited for
 
-    def test_a_wait_that_is_asked_for_is_kept(self, hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("header", [("Retry-After", "7"), ("RateLimit", '"api";r=0;t=7')])
+    def test_a_wait_that_is_asked_for_is_kept(
+        self, header: tuple[str, str], hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the header of any server, or by the Hub's own."""
         waited: list[float] = []
         monkeypatch.setattr(time, "sleep", waited.append)
-        hub.order(LOOK_UP, status=429, headers={"Retry-After": "7"}, times=1)
+        hub.order(LOOK_UP, status=429, headers=dict([header]), times=1)
         pull("org/small")
         assert 7 in waited
+
+
+class TestWhatIsNoMatterOfTheHub:
+    """A fault of our own stays what it is."""
+
+    def test_a_fault_in_our_code(self, hub: Hub) -> None:
+        with pytest.raises(TypeError, match="int"), runtime_hub.hub_errors("org/small"):
+            len(1)  # type: ignore[arg-type]
+
+    def test_a_file_of_this_machine(self, hub: Hub, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="missing"), runtime_hub.hub_errors("org/small"):
+            (tmp_path / "missing").read_bytes()
 
 
 class TestBytes:
@@ -445,6 +461,14 @@ class TestProcesses:
         self.publish_and_kill(hub.order("POST .*/commit/", hold=0))
         assert aae_zoo("publish", BUNDLE, "--repo", "org/small").status == 0
         assert [c["title"] for c in self.history(hub)] == ["digits-gauss 1.0.0", "initial commit"]
+
+    @pytest.mark.parametrize("pattern", ["GET /api/models/", "PUT /upload", "POST .*/commit/"])
+    def test_a_publish_ends_at_ctrl_c(self, pattern: str, hub: Hub) -> None:
+        fault = hub.order(pattern, hold=0)
+        process = subprocess.Popen([AAE_ZOO, "publish", BUNDLE, "--repo", "org/small"])
+        fault.reached.wait()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
 
     def publish_and_kill(self, fault: Fault) -> None:
         command: list[str | Path] = [AAE_ZOO, "publish", BUNDLE, "--repo", "org/small"]
