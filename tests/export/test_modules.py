@@ -266,7 +266,7 @@ int main(void) {
   const float nothing = NAN;
   if (png_write("black.png", &nothing, 1, 1, 1)) return 1;
   float colour[3 * 5 * 7];
-  for (int i = 0; i < 105; i++) colour[i] = i / 104.0f;
+  for (int i = 0; i < 105; i++) colour[i] = (float)i / 104;
   return png_write("gray.png", colour, 1, 5, 7) || png_write("colour.png", colour, 3, 5, 7) ||
          !png_write("nowhere/gray.png", colour, 1, 5, 7);
 }
@@ -296,7 +296,7 @@ int main() {
   refused([&] { model.decode(codes); });
   refused([&] { model.encode(aae::Numbers(1000)); });
   float colour[105];
-  for (int i = 0; i < 105; i++) colour[i] = i / 104.0f;
+  for (int i = 0; i < 105; i++) colour[i] = (float)i / 104;
   return png_write("gray.png", colour, 1, 5, 7) || png_write("colour.png", colour, 3, 5, 7) ||
          !png_write("nowhere/gray.png", colour, 1, 5, 7);
 }
