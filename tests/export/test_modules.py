@@ -509,6 +509,15 @@ def test_a_program_that_includes_the_header_draws_and_redraws_what_is_asked_for(
     ]
 
 
+def test_pythons_package_passes_strict_type_checks_in_a_program_of_ones_own(tmp_path: Path) -> None:
+    embed("digits-gauss", "python", tmp_path / "digits")
+    (tmp_path / "own.py").write_text("from digits import Model, png\n\nfile: bytes = png(Model().sample()[0])\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "own.py"]
+    environment = {name: value for name, value in os.environ.items() if name != "MYPYPATH"}
+    checked = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_pythons_package_needs_nothing_of_aae_zoo(tmp_path: Path) -> None:
     embed("digits-gauss", "python", tmp_path / "digits")
     program = "import sys, digits; digits.Model().sample(2); print([n for n in sys.modules if n.startswith('aae_zoo')])"
