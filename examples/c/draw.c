@@ -43,7 +43,7 @@ int main(int count, char** arguments) {
   aae_model m;
   check(aae_open(&m, "."));
   const int size = m.channels * m.height * m.width;
-  float* u = calloc(m.noise + m.latent + m.classes + 2 * size, sizeof *u);
+  float* u = calloc((size_t)(m.noise + m.latent + m.classes + 2 * size), sizeof *u);
   if (!u) check("there is no memory");
   float *z = u + m.noise, *y = z + m.latent, *image = y + m.classes, *redrawn = image + size;
 

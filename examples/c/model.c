@@ -20,7 +20,8 @@ struct aae_graphs {
 typedef struct {
   const char* name;
   float* values;
-  int rank, shape[3];
+  size_t rank;
+  int shape[3];
 } tensor;
 
 // Keep what went wrong where the caller may read it.
@@ -164,7 +165,7 @@ void aae_close(aae_model* m) {
 
 static size_t row_size(const tensor* t) {
   size_t size = 1;
-  for (int i = 0; i < t->rank; i++) size *= t->shape[i];
+  for (size_t i = 0; i < t->rank; i++) size *= (size_t)t->shape[i];
   return size;
 }
 
@@ -237,10 +238,8 @@ static float uniform(uint32_t seed, uint32_t i) {
 
 // Have one number of each row choose a value: the interval (k, k + 1) / values is value k.
 static void choose(const aae_model* m, size_t count, int at, int value, int values, float* u) {
-  for (size_t row = 0; row < count; row++) {
-    float* chooses = &u[row * m->noise + at];
-    *chooses = (float)((value + 0.5 + 0.99 * ((double)*chooses - 0.5)) / values);
-  }
+  for (size_t row = 0; row < count; row++, u += m->noise)
+    u[at] = (float)((value + 0.5 + 0.99 * ((double)u[at] - 0.5)) / values);
 }
 
 const char* aae_ask(aae_model* m, size_t count, const char* attribute, const char* value, float* u, float* y) {
@@ -251,8 +250,8 @@ const char* aae_ask(aae_model* m, size_t count, const char* attribute, const cha
   if (u && asked.coordinate < 0) return fail(m, "no number of the noise chooses ", attribute);
   if (y && !m->takes_classes) return fail(m, "the model redraws nothing with another ", attribute);
   if (u) choose(m, count, asked.coordinate, asked.number, asked.values, u);
-  for (size_t row = 0; y && row < count; row++)
-    for (int k = 0; k < asked.values; k++) y[row * m->classes + asked.start + k] = k == asked.number;
+  for (size_t row = 0; y && row < count; row++, y += m->classes)
+    for (int k = 0; k < asked.values; k++) y[asked.start + k] = k == asked.number;
   return NULL;
 }
 
@@ -260,7 +259,7 @@ const char* aae_noise(aae_model* m, size_t count, uint32_t seed, int label, floa
   char number[16];
   snprintf(number, sizeof number, "%d", label);
   if (label >= 0 && (m->label_coordinate < 0 || label >= m->classes)) return fail(m, "the model has no label ", number);
-  for (size_t i = 0; i < count * m->noise; i++) u[i] = uniform(seed, (uint32_t)i);
+  for (size_t i = 0; i < count * (size_t)m->noise; i++) u[i] = uniform(seed, (uint32_t)i);
   if (label >= 0) choose(m, count, m->label_coordinate, label, m->classes, u);
   return NULL;
 }
@@ -292,9 +291,9 @@ const char* aae_score(aae_model* m, size_t count, const float* images, float* sc
 }
 
 const char* aae_sample(aae_model* m, size_t count, uint32_t seed, int label, float* images) {
-  float* u = malloc(count * (m->noise + m->latent + m->classes + 1) * sizeof *u);
+  float* u = malloc(count * (size_t)(m->noise + m->latent + m->classes + 1) * sizeof *u);
   if (!u) return fail(m, "there is no memory", "");
-  float *z = u + count * m->noise, *y = z + count * m->latent;
+  float *z = u + count * (size_t)m->noise, *y = z + count * (size_t)m->latent;
   const char* error;
   TRY(aae_noise(m, count, seed, label, u));
   TRY(aae_codes(m, count, u, z, y));

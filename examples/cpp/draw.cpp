@@ -43,7 +43,8 @@ static void draw(std::uint32_t seed, const aae::Asked& asked) {
   print("u", u);
   print("z", codes.at("z"));
   if (codes.count("y")) print("y", codes.at("y"));
-  print("mean", {static_cast<float>(std::accumulate(image.begin(), image.end(), 0.0) / image.size())});
+  const double sum = std::accumulate(image.begin(), image.end(), 0.0);
+  print("mean", {static_cast<float>(sum / static_cast<double>(image.size()))});
   print("middle", middle(model, image));
 
   for (auto& [name, values] : model.encode(image)) codes[name] = values;  // y stays where no encoder tells it

@@ -87,7 +87,7 @@ Numbers Model::sample(std::size_t count, std::uint32_t seed, const Asked& asked)
 Numbers Model::noise(std::size_t count, std::uint32_t seed, std::optional<int> label) const {
   if (label && (!chooses_ || *label < 0 || *label >= classes_))
     throw std::invalid_argument("the model has no label " + std::to_string(*label));
-  Numbers u(count * noise_);
+  Numbers u(count * row_size({0, noise_}));
   for (std::size_t i = 0; i < u.size(); i++) u[i] = uniform(seed, static_cast<std::uint32_t>(i));
   if (label) choose(u, *chooses_, *label, classes_);
   return u;
@@ -105,8 +105,8 @@ Numbers Model::noise(std::size_t count, std::uint32_t seed, const Asked& asked) 
 
 // Have one number of each row choose a value: the interval (k, k + 1) / values is value k.
 void Model::choose(Numbers& u, int at, int value, int values) const {
-  for (std::size_t i = at; i < u.size(); i += noise_)
-    u[i] = static_cast<float>((value + 0.5 + 0.99 * (static_cast<double>(u[i]) - 0.5)) / values);
+  for (auto row = u.begin(); row < u.end(); row += noise_)
+    row[at] = static_cast<float>((value + 0.5 + 0.99 * (static_cast<double>(row[at]) - 0.5)) / values);
 }
 
 Codes Model::codes(Numbers u) const {
@@ -128,8 +128,8 @@ Numbers Model::reconstruct(Numbers images, const Asked& asked) const {
     if (decoder_.GetInputCount() < 2 || !codes.count("y"))
       throw std::invalid_argument("the model redraws nothing with another " + attribute);
     Numbers& y = codes["y"];
-    for (std::size_t row = 0; row < y.size(); row += classes_)
-      for (int k = 0; k < found.values; k++) y[row + found.start + k] = k == found.number;
+    for (auto row = y.begin(); row < y.end(); row += classes_)
+      for (int k = 0; k < found.values; k++) row[found.start + k] = k == found.number;
   }
   return decode(std::move(codes));
 }

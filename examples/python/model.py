@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it when it is imported
-import onnxruntime as ort
+import onnxruntime as ort  # type: ignore[import-untyped, unused-ignore]
 
 Codes = dict[str, np.ndarray]
 Asked = Mapping[str, int | str]
@@ -148,7 +148,8 @@ def uniform(seed: int, size: int) -> np.ndarray:
     x: np.ndarray = (np.arange(1, size + 1, dtype=np.uint64) + seed % 2**32 * 0x9E3779B9).astype(np.uint32)
     x = (x ^ x >> 16) * np.uint32(0x85EBCA6B)
     x = (x ^ x >> 13) * np.uint32(0xC2B2AE35)
-    return (((x ^ x >> 16) >> 9) * 2 + 1).astype(np.float32) / 2**24
+    x = ((x ^ x >> 16) >> 9) * 2 + 1
+    return x.astype(np.float32) / 2**24
 
 
 def png(image: np.ndarray) -> bytes:

@@ -167,9 +167,10 @@ def test_the_page_prints_the_same_numbers_without_asking_another_host(
     embed("mnist-style", "browser", tmp_path / "page", node_modules=NODE_MODULES)
     assert list((tmp_path / "page").rglob("*.mjs")) == []  # not every server has a type for it
     with served(tmp_path / "page") as url:
-        shown = node("example.mjs", url + asked, browser, SEED, 3)
+        shown = node("example.mjs", url + asked, browser, SEED, "Label=3")
     assert set(shown["faults"]) == said
     assert shown["device"] == device
+    assert shown["controls"] == ["Label"]
     assert shown["seeds"] == ["4294967295"]
     assert re.fullmatch(r"error: http://.*/decoder.onnx cannot be read: 404 Not Found", shown["said"])
     found, expected = numbers(shown["numbers"]), numbers(printed)
@@ -178,6 +179,24 @@ def test_the_page_prints_the_same_numbers_without_asking_another_host(
     assert shown["pictures"] == [[28, 28], [28, 28]]
     assert picture.shape == (28, 28)
     assert np.abs(picture[14] - expected["middle"] * 255).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "controls", "asked"),
+    [
+        ("avatars-style", ["Style", "Glasses", "Hair", "Skin"], ["glasses=yes", "hair=pink"]),
+        ("mnist-plane", [], []),
+    ],
+)
+def test_the_page_asks_for_each_attribute_that_the_model_has(
+    run: Callable[..., tuple[str, Path]], name: str, controls: list[str], asked: list[str], tmp_path: Path
+) -> None:
+    printed, _ = run("python", name, SEED, *asked)
+    embed(name, "browser", tmp_path / "page", node_modules=NODE_MODULES)
+    with served(tmp_path / "page") as url:
+        shown = node("example.mjs", url + "?device=wasm", "no-webgpu", SEED, *asked)
+    assert shown["controls"] == controls
+    assert_same(numbers(shown["numbers"]), numbers(printed), name)
 
 
 @pytest.mark.parametrize("language", ["python", "node", "c", "cpp"])

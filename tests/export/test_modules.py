@@ -266,7 +266,7 @@ int main(void) {
   const float nothing = NAN;
   if (png_write("black.png", &nothing, 1, 1, 1)) return 1;
   float colour[3 * 5 * 7];
-  for (int i = 0; i < 105; i++) colour[i] = i / 104.0f;
+  for (int i = 0; i < 105; i++) colour[i] = (float)i / 104;
   return png_write("gray.png", colour, 1, 5, 7) || png_write("colour.png", colour, 3, 5, 7) ||
          !png_write("nowhere/gray.png", colour, 1, 5, 7);
 }
@@ -296,7 +296,7 @@ int main() {
   refused([&] { model.decode(codes); });
   refused([&] { model.encode(aae::Numbers(1000)); });
   float colour[105];
-  for (int i = 0; i < 105; i++) colour[i] = i / 104.0f;
+  for (int i = 0; i < 105; i++) colour[i] = (float)i / 104;
   return png_write("gray.png", colour, 1, 5, 7) || png_write("colour.png", colour, 3, 5, 7) ||
          !png_write("nowhere/gray.png", colour, 1, 5, 7);
 }
@@ -507,6 +507,15 @@ def test_a_program_that_includes_the_header_draws_and_redraws_what_is_asked_for(
         f"the model has no {GLASSES} 2",
         "no number of the noise chooses hat",
     ]
+
+
+def test_pythons_package_passes_strict_type_checks_in_a_program_of_ones_own(tmp_path: Path) -> None:
+    embed("digits-gauss", "python", tmp_path / "digits")
+    (tmp_path / "own.py").write_text("from digits import Model, png\n\nfile: bytes = png(Model().sample()[0])\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "own.py"]
+    environment = {name: value for name, value in os.environ.items() if name != "MYPYPATH"}
+    checked = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_pythons_package_needs_nothing_of_aae_zoo(tmp_path: Path) -> None:

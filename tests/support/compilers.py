@@ -7,6 +7,7 @@ from pathlib import Path
 import onnxruntime
 
 SUPPORT = Path(__file__).parent
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror")
 # The sanitizers end a program that reads, writes or forgets memory wrongly; C++'s stand-in for the header forgets all.
 COMPILERS = {
     ".c": ["cc", "-std=c11", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"],
@@ -22,7 +23,7 @@ def build(sources: Sequence[Path]) -> Path:
     library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
     folder = sources[0].parent
     (folder / "libonnxruntime.so.1").symlink_to(library)
-    command = [*COMPILERS[sources[0].suffix], "-O1", "-Wall", "-Wextra", "-Werror", *map(str, sources)]
+    command = [*COMPILERS[sources[0].suffix], "-O1", *WARNINGS, *map(str, sources)]
     options = ["-idirafter", str(SUPPORT / "ort"), "-o", str(folder / "draw"), str(folder / "libonnxruntime.so.1")]
     subprocess.run([*command, *options, f"-Wl,-rpath,{folder}"], check=True)
     return folder / "draw"
