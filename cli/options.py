@@ -30,7 +30,7 @@ Device = Annotated[
     typer.Option(help="auto, cpu, cuda[:n], tensorrt, coreml, dml or openvino.", autocompletion=completion.devices),
 ]
 Threads = Annotated[
-    int | None, typer.Option(help="Threads of one operator [default: the CPUs this process may use].", min=1)
+    int | None, typer.Option(help="CPUs for one computation [default: all that this process may use].", min=1)
 ]
 Precision = Annotated[
     str,

@@ -92,7 +92,7 @@ def serve(
 ) -> None:
     """Serve a model over HTTP.
 
-    To sample, encode and decode, and for the Open Inference Protocol.
+    To sample, encode, decode, reconstruct and score, and for the Open Inference Protocol.
     """
     # Before what takes long: without a handler the first process of a container is not even sent the signal.
     for number in (signal.SIGTERM, signal.SIGINT):

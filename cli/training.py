@@ -159,7 +159,8 @@ def export(
 
     There is none unless its graphs equal PyTorch's.
     Of file.py:function, the file is run with all that is in it; the function returns a dict with encoder, decoder and
-    what else aae_zoo.export.Modules has. Their images are in --data: a folder of pictures, or an .npz or idx file.
+    what else aae_zoo.export.Modules has. Their images are in --data: a folder of pictures, or an .npy, .npz, idx or
+    .csv file.
     """
     from aae_zoo.export.own.factory import export_factory, is_factory
 

@@ -105,9 +105,9 @@ class Model:
 
     Images are float32 [n, C, H, W] in [0, 1], codes z float32 [n, latent], classes y float32 [n, classes]. What is
     given may also be uint8, booleans, other floats, channels last, gray or colour, Pillow images, paths of files, lists
-    of these, or tensors of torch and others. Every method that takes images also takes `resize`, `invert` and `range`,
-    which `plan.How` explains: `resize=True` for images of any size. `with load(...) as model` frees threads and memory
-    at the end.
+    of these, or tensors of torch and others. Every method that takes images also takes `resize=True` for images of any
+    size, `invert` ("yes", "no", or "auto": those on another ground than the model's) and `range`, the raw values of
+    black and white, such as (0, 4095). `with load(...) as model` frees threads and memory at the end.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -184,7 +184,7 @@ class Model:
         number or name; a list of them chooses one for each image. `attributes` chooses several things at once, such as
         {"glasses": "yes"}, each by its values' names or numbers: those of `self.attributes`. What is not asked for is
         drawn. `temperature` scales how far codes are from the middle of the prior (or of their class), `truncation`
-        draws from that central share of it, `quasi` spreads the samples more evenly than chance (see `draw.Draw`).
+        draws from that central share of it, `quasi` spreads the samples more evenly than chance (Sobol points).
 
         Raises:
             InvalidInput: a number out of range, a label or attribute that the model does not have, not as many labels

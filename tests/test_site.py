@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from conftest import ROOT
 
-from aae_zoo import runtime
+from aae_zoo import export, runtime, zoo
 
 # What a browser fetches by itself when it shows an element that has this.
 FETCHED = {("img", "src"), ("script", "src"), ("iframe", "src"), ("link", "href"), ("source", "src"), ("video", "src")}
@@ -79,8 +79,10 @@ def test_the_command_line_and_the_api_are_generated(site: Path) -> None:
     assert "Draw new images from a model." in commands
     assert "--temperature" in commands
     api = (site / "api.html").read_text("utf-8")
-    for name in (*runtime.__all__, "Model.sample"):
-        assert f'id="aae_zoo.runtime.{name}"' in api
+    for package in (runtime, export, zoo):
+        for name in package.__all__:
+            assert f'id="{package.__name__}.{name}"' in api
+    assert 'id="aae_zoo.runtime.Model.sample"' in api
 
 
 def test_it_is_read_and_searched_from_disk(site: Path) -> None:
