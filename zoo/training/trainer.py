@@ -245,15 +245,16 @@ class Trainer:
         with self.processes.agree():
             if self.processes.main:
                 state = self._old_run() if resume else self._new_run()
-                step, size = state["epoch"] * self.steps_per_epoch, state["log_bytes"]
-                self.log = Log(self.run, step=step, size=size, tracker=tracker)
         state = self.processes.from_main(state)
-        self.checkpoint.restore(state)
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         self.began_with = state.get("began_with")
         self.step = self.epoch * self.steps_per_epoch
-        if self.processes.count == 1 and self.images.is_cuda:
-            self.card = CardSteps(self.objective, self.noise, self.examples, self.rates, self.losses)
+        with self.processes.agree():
+            self.checkpoint.restore(state)
+            if self.processes.count == 1 and self.images.is_cuda:
+                self.card = CardSteps(self.objective, self.noise, self.examples, self.rates, self.losses)
+            if self.processes.main:  # last, as `fit` ends it: nothing that is refused leaves a tracker's run open
+                self.log = Log(self.run, step=self.step, size=state["log_bytes"], tracker=tracker)
 
     def _new_run(self) -> dict[str, Any]:
         began_with = self._begin_with(self.begin) if self.begin else None
@@ -291,7 +292,8 @@ class Trainer:
         """
         total = self.settings.epochs * self.steps_per_epoch
         hidden = not sys.stderr.isatty() or not self.processes.main
-        with tqdm(total=total, initial=self.step, unit="step", desc=self.run.recipe.name, disable=hidden) as bar:
+        bar = tqdm(total=total, initial=self.step, unit="step", desc=self.run.recipe.name, disable=hidden)
+        with self.log, bar:
             torch.set_flush_denormal(True)  # dead units' vanishing gradients would slow every product on some CPUs
             try:
                 self._say_beforehand(total - self.step)
@@ -302,7 +304,6 @@ class Trainer:
                 leave(Interrupted(f"interrupted in epoch {at}; {self._how_to_go_on()}"))
             finally:
                 torch.set_flush_denormal(False)  # the whole process would keep it
-                self.log.close()
 
     def _say_beforehand(self, steps: int) -> None:
         """About how long the steps will take: of several processes none can make any without the others."""
