@@ -164,12 +164,20 @@ class Trainer:
         self.steps_per_epoch = self.settings.steps_per_epoch(len(self.images))
 
     def _check_enough(self, kept: int) -> None:
-        """Of an epoch's training images, less the `kept` ones for validation, there has to be one batch."""
+        """Of an epoch's training images, less the `kept` ones for validation, there has to be one batch.
+
+        One test image alone is not a sample, which has a variance and can be compared with the prior.
+        """
         total = len(self.dataset.train_images)
         if total <= kept or not self.settings.steps_per_epoch(total - kept):
             raise TrainingError(
                 f"{self.dataset.name} has {total} training images, of which {kept} are for validation: "
                 f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
+            )
+        if len(self.dataset.test_images) < 2:
+            raise TrainingError(
+                f"{self.dataset.name} has {counted(len(self.dataset.test_images), 'test image')}, expected 2 or more "
+                "to measure the model on; give more"
             )
 
     def _make_networks(self, recipe: Recipe) -> None:
