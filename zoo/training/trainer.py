@@ -321,7 +321,7 @@ class Trainer:
             tqdm.write(f"training takes about {duration(steps * found.step)}: {took}", file=sys.stderr)
 
     def train_epoch(self, bar: "tqdm[Any]") -> None:
-        """One pass over the training images; then the main process measures, reports, draws and keeps."""
+        """One epoch's steps; then the main process measures, reports, draws and keeps."""
         started = time.perf_counter()
         self.objective.train()
         totals: dict[str, float] = {}
