@@ -343,7 +343,7 @@ class Trainer:
     def steps(self) -> Iterator[None]:
         """Make one of the epoch's steps, with the losses before it, each time the next is asked for."""
         if self.card is not None:
-            some = self._order()
+            some = self._shuffled()
             known = torch.randint(max(1, len(self.known)), (len(some), self._labelled), generator=self.order)
             yield from self.card.epoch(self.step, some, self.known[known])
             return
@@ -354,11 +354,11 @@ class Trainer:
 
     def batches(self) -> Iterator[Batch]:
         """This process's shares of one epoch's batches, in random order: look-ups in one tensor in memory."""
-        for some in self._order().to(self.images.device):
+        for some in self._shuffled().to(self.images.device):
             known = torch.randint(max(1, len(self.known)), (self._labelled,), generator=self.order)
             yield self._batch(some, self.known[known])
 
-    def _order(self) -> Tensor:
+    def _shuffled(self) -> Tensor:
         """The images of one epoch's batches in random order: indices [steps, batch]."""
         count = -(-self.steps_per_epoch * self.settings.batch // len(self.images))
         passes = [
