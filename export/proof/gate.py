@@ -128,7 +128,7 @@ def _reference(path: Path) -> Engine:
 
 
 def _compare(found: Arrays, expected: Arrays, exact: Mapping[str, Array], widths: Sequence[int]) -> dict[str, Any]:
-    """The largest error and distance from float64 over the outputs, and the first that is too large."""
+    """The largest error and distance from float64 over the outputs, and one that is too large, if any is."""
     if problem := problem_with(found, expected, widths=widths):
         return _failed(problem)
     row: dict[str, Any] = {"error": 0.0, "float64": 0.0, "float64_allowed": 0.0, "passed": True}

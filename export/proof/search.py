@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import torch
+from onnxruntime import InferenceSession
 from torch import Generator, Tensor, nn
 
 from aae_zoo.export.proof.own import open_own
@@ -34,32 +35,21 @@ def worst_input(network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], 
 
     64 rows, or fewer of large images, are changed at random, in a few places or in all, by little or much. A
     changed row takes the place of the old one if it differs more, and every 20 rounds the better half replaces the
-    other.
-    Images stay bytes / 255, noise in the open interval (0, 1), classes probabilities, and codes no further out than the
-    furthest of `inputs`, in any coordinate and as a whole: the corners of a box of many coordinates are far from every
-    code. `widths` are how many numbers of y each attribute has, by default all.
+    other. Images stay bytes / 255, noise in the open interval (0, 1), classes probabilities, and codes no further out
+    than the furthest of `inputs`, in any coordinate and as a whole: the corners of a box of many coordinates are far
+    from every code. `widths` are how many numbers of y each attribute has, by default all.
     """
     generator = Generator().manual_seed(0)
     session = open_own(graph)
-
-    def errors(rows: Inputs) -> Tensor:
-        wanted = network(**rows)
-        try:
-            found = session.run(list(wanted), {name: values.numpy() for name, values in rows.items()})
-        except Exception:  # whatever ONNX Runtime raises, the graph does not run: the gate will say why
-            return torch.full((count,), torch.inf)
-        each = [_row_errors(torch.from_numpy(f), w) for f, w in zip(found, wanted.values(), strict=True)]
-        return torch.stack(each).amax(0)
-
     one = {name: values[:1] for name, values in inputs.items()}
     count = max(2, min(_ROWS, _NUMBERS // max(v.numel() for v in {**one, **network(**one)}.values())))
     limits = {name: (float(values.abs().max()), float(_norms(values).max())) for name, values in inputs.items()}
     order = torch.arange(count) % len(next(iter(inputs.values())))
     rows = {name: values[order] for name, values in inputs.items()}
-    best = errors(rows)
+    best = _errors(network, session, rows)
     for round_ in range(1, _ROUNDS + 1):
         changed = {name: _change(name, values, limits[name], generator, widths) for name, values in rows.items()}
-        found = errors(changed)
+        found = _errors(network, session, changed)
         better = found > best
         best = torch.where(better, found, best)
         for name, values in rows.items():
@@ -69,6 +59,17 @@ def worst_input(network: nn.Module, graph: bytes, inputs: Mapping[str, Tensor], 
             best, rows = best[ranking], {name: values[ranking] for name, values in rows.items()}
     place = int(best.argmax())
     return Worst({n: v[place : place + 1] for n, v in rows.items()}, float(best[place]), count * (_ROUNDS + 1))
+
+
+def _errors(network: nn.Module, session: InferenceSession, rows: Inputs) -> Tensor:
+    """The error [n] of each row, infinite where the graph does not run."""
+    wanted = network(**rows)
+    try:
+        found = session.run(list(wanted), {name: values.numpy() for name, values in rows.items()})
+    except Exception:  # whatever ONNX Runtime raises: the gate will say why
+        return torch.full((len(next(iter(rows.values()))),), torch.inf)
+    each = [_row_errors(torch.from_numpy(f), w) for f, w in zip(found, wanted.values(), strict=True)]
+    return torch.stack(each).amax(0)
 
 
 def _row_errors(found: Tensor, wanted: Tensor) -> Tensor:

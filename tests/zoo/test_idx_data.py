@@ -23,7 +23,7 @@ from aae_zoo.runtime.formats.idx import read_idx
 from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.idx import FILES, find_idx
-from aae_zoo.zoo.data.loading import load_data, load_dataset
+from aae_zoo.zoo.data.loading import load_data, load_dataset, one_class
 from aae_zoo.zoo.datasets import fashion_mnist
 from aae_zoo.zoo.datasets import mnist as mnist_file
 from aae_zoo.zoo.recipe import DataSettings
@@ -64,6 +64,7 @@ def test_one_class_alone(small_data: Path) -> None:
         assert getattr(threes, f"{part}_labels").unique().tolist() == [3]
     assert threes.left_out is not None
     assert torch.equal(threes.left_out, everything.test_images[everything.test_labels != 3])
+    assert one_class(threes, 3).left_out is None  # there is no other class to be odd
 
 
 def test_a_class_that_is_not_there(small_data: Path) -> None:

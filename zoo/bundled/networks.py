@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -175,6 +174,6 @@ def _difference(network: nn.Module, given: Arrays, expected: Arrays, widths: Seq
         return words_of(error)
     if problem := problem_with(found, expected, widths=widths):
         return problem
-    worst = max(relative_error(np.asarray(found[n]), reference) for n, reference in expected.items())
+    worst = max(relative_error(found[n], reference) for n, reference in expected.items())
     gate = GATES["cpu", "fp32"].limit
     return None if worst <= gate else f"its outputs differ by {worst:.3g} of their size, expected at most {gate:g}"

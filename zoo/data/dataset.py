@@ -31,8 +31,8 @@ class Dataset:
 
     A data set without labels has no `label_names`, and every label is -1. `licence` is empty where nobody has said;
     `preparation` is how a picture becomes an image like those here. Of one class alone, `left_out` are the test images
-    of the others. `train_attributes` and `test_attributes` are int64 [n, len(attributes)]: which of its labels each
-    attribute has on each image.
+    of the others, if there are any. `train_attributes` and `test_attributes` are int64 [n, len(attributes)]: which of
+    its labels each attribute has on each image.
     """
 
     name: str

@@ -26,10 +26,11 @@ def known_labels(dataset: Dataset, recipe: Recipe) -> Tensor:
         )
     if wanted <= 0:
         return torch.arange(len(labels) if wanted else 0)
-    if wanted % classes or wanted > classes * int(labels.bincount(minlength=classes).min()):
+    fewest = int(labels.bincount(minlength=classes).min())
+    if wanted % classes or wanted > classes * fewest:
         raise TrainingError(
             f"data.labels is {wanted}, expected a multiple of the {classes} classes of {dataset.name} and at most "
-            f"{int(labels.bincount(minlength=classes).min())} of each, or -1 for all labels"
+            f"{fewest} of each, or -1 for all labels"
         )
     generator = torch.Generator().manual_seed(recipe.training.seed)
     shuffled = torch.randperm(len(labels), generator=generator)

@@ -65,6 +65,7 @@ def one_class(dataset: Dataset, label: int) -> Dataset:
         InvalidRecipe: there is no such class, or it has no images.
     """
     training, test = dataset.train_labels == label, dataset.test_labels == label
+    others = dataset.test_images[~test]
     if not training.any() or not test.any():
         last = int(dataset.train_labels.max())
         expected = f"expected one from 0 to {last}" if last >= 0 else "whose images have no classes; leave it out"
@@ -75,7 +76,7 @@ def one_class(dataset: Dataset, label: int) -> Dataset:
         train_labels=dataset.train_labels[training],
         test_images=dataset.test_images[test],
         test_labels=dataset.test_labels[test],
-        left_out=dataset.test_images[~test],
+        left_out=others if len(others) else None,
         train_attributes=None if dataset.train_attributes is None else dataset.train_attributes[training],
         test_attributes=None if dataset.test_attributes is None else dataset.test_attributes[test],
     )

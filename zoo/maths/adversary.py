@@ -1,4 +1,4 @@
-"""The game between a discriminator D and an encoder: both losses, in the non-saturating form.
+"""The game between a discriminator D and a generator, an encoder or a decoder: both losses, in non-saturating form.
 
 Goodfellow et al., "Generative adversarial nets" (arXiv 1406.2661), section 3, on logits.
 """
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """-E log D(real) - E log(1 - D(fake)), for what was drawn from the prior and what the encoder gave."""
+    """-E log D(real) - E log(1 - D(fake)), with a gradient for D, and none for the network that made `fake`."""
     discriminator.requires_grad_(True)
     of_real, of_fake = discriminator(torch.cat([real, fake.detach()])).chunk(2)
     return F.softplus(-of_real).mean() + F.softplus(of_fake).mean()

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.measure.measured import Measured
-from aae_zoo.zoo.measure.samples import batch_size
+from aae_zoo.zoo.measure.samples import Samples, batch_size
 from aae_zoo.zoo.recipe import DataSettings
 
 _SAMPLES: Final = 1000
@@ -50,12 +50,9 @@ def references(model: Measured, dataset: Dataset, _: DataSettings) -> dict[str, 
     the variance of a pixel over samples in that over test images, and `sample_sharpness` the root of the mean squared
     difference of neighbouring pixels of samples in that of test images.
     """
-    test, mean = dataset.test_images, _mean(dataset.train_images)
-    squared = sum(float((to_float(part) - mean).square().sum()) for part in test.split(batch_size(test)))
-    codes = model.draw(_SAMPLES, Generator().manual_seed(0)).codes
-    size = batch_size(test)
-    batches = [{k: v[start : start + size] for k, v in codes.items()} for start in range(0, _SAMPLES, size)]
-    samples = torch.cat([(model.decode(batch).sigmoid() * 255).round().byte() for batch in batches])
+    test, mean, size = dataset.test_images, _mean(dataset.train_images), batch_size(dataset.test_images)
+    squared = sum(float((to_float(part) - mean).square().sum()) for part in test.split(size))
+    samples = torch.cat([(images * 255).round().byte() for images in Samples(model, size, _SAMPLES)])
     spread = _variance(samples) / max(_variance(test), 1e-12)
     sharpness = (_roughness(samples) / max(_roughness(test), 1e-12)) ** 0.5
     return {"mean_image_mse": squared / test.numel(), "sample_spread": spread, "sample_sharpness": sharpness}

@@ -29,10 +29,10 @@ class Likeness(NamedTuple):
 def likeness(real: Tensor, fake: Tensor, neighbours: int = 5) -> Likeness:
     """How like fake points [m, d] are to real ones [n, d], more than `neighbours` each.
 
-    A neighbourhood reaches to a point's so-manieth neighbour of its own set. Precision and recall are those of
-    Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models" (arXiv 1904.06991,
-    equations 1 and 2); density and coverage those of Naeem et al., "Reliable fidelity and diversity metrics for
-    generative models" (arXiv 2002.09797, equations 3 and 4).
+    A neighbourhood is the ball around a point that reaches to its k-th nearest neighbour in its own set, k being
+    `neighbours`. Precision and recall are those of Kynkäänniemi et al., "Improved precision and recall metric for
+    assessing generative models" (arXiv 1904.06991, equations 1 and 2); density and coverage those of Naeem et al.,
+    "Reliable fidelity and diversity metrics for generative models" (arXiv 2002.09797, equations 3 and 4).
     """
     around_real, around_fake = radii(real, neighbours), radii(fake, neighbours)
     among_real = torch.zeros(len(fake), device=real.device)
@@ -53,7 +53,7 @@ def likeness(real: Tensor, fake: Tensor, neighbours: int = 5) -> Likeness:
 
 
 def radii(points: Tensor, neighbours: int) -> Tensor:
-    """How far from each of the points [n, d] its so-manieth neighbour is, [n]."""
+    """The distance [n] from each of the points [n, d] to its k-th nearest neighbour, k being `neighbours`."""
     nearest = [_exact(part, points).topk(neighbours + 1, largest=False).values for part in points.split(_ROWS)]
     return torch.cat(nearest)[:, -1]  # the first is the point itself
 

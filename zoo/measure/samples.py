@@ -25,15 +25,15 @@ def batch_size(images: Tensor) -> int:
     return max(1, min(1000, 2**22 // images[0].numel()))
 
 
-class _Samples:
-    """The same images [batch, C, H, W] in [0, 1] each time they are asked for, drawn anew instead of kept."""
+class Samples:
+    """The same `count` images each time they are asked for, batches [size, C, H, W] in [0, 1], drawn anew, not kept."""
 
-    def __init__(self, model: Measured, size: int) -> None:
-        self.model, self.size = model, size
-        self.draws = model.draw(_SAMPLES, torch.Generator().manual_seed(0))
+    def __init__(self, model: Measured, size: int, count: int = _SAMPLES) -> None:
+        self.model, self.size, self.count = model, size, count
+        self.draws = model.draw(count, torch.Generator().manual_seed(0))
 
     def __iter__(self) -> Iterator[Tensor]:
-        for start in range(0, _SAMPLES, self.size):
+        for start in range(0, self.count, self.size):
             codes = {name: values[start : start + self.size] for name, values in self.draws.codes.items()}
             yield self.model.decode(codes).sigmoid()
 
@@ -42,7 +42,7 @@ class _Samples:
 def likelihood(model: Measured, dataset: Dataset, settings: DataSettings) -> dict[str, Any]:
     """`parzen`, the log-likelihood of the test images under 10,000 samples in nats, and `parzen_error`, its error."""
     validation = validation_images(settings, dataset)[-_PARZEN_VALIDATION:]
-    samples = _Samples(model, batch_size(dataset.test_images))
+    samples = Samples(model, batch_size(dataset.test_images))
     mean, error = parzen_log_likelihood(samples, validation, dataset.test_images)
     return {"parzen": mean, "parzen_error": error}
 
@@ -62,7 +62,7 @@ def in_features(model: Measured, dataset: Dataset, settings: DataSettings) -> di
     if loaded is None:
         return {}
     classifier, facts = loaded[0].to(dataset.test_images.device), loaded[1]
-    samples = _Samples(model, batch_size(dataset.test_images))
+    samples = Samples(model, batch_size(dataset.test_images))
     features = torch.cat([classifier.features(images) for images in samples])
     real = features_of(classifier, dataset.test_images)
     near = likeness(real[:_SAMPLES], features[: len(real)])

@@ -19,8 +19,8 @@ class Settings(PartSettings):
     """Channels of the convolutions, image side first, and the dense layer's width.
 
     Each convolution halves height and width; of an odd number the larger half remains. With `normalised` a batch
-    normalisation follows each but the last of an encoder or decoder (Ioffe and Szegedy, arXiv 1502.03167): they then
-    learn in a fraction of the steps.
+    normalisation follows each of an encoder, and each but the last of a decoder (Ioffe and Szegedy, arXiv 1502.03167):
+    they then learn in a fraction of the steps. A discriminator has none.
     """
 
     kind: Literal["conv"]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from aae_zoo.zoo.maths.hog import LEAST_EDGE, OrientedGradients
 from aae_zoo.zoo.networks import BaseDecoder, BaseEncoder
 from aae_zoo.zoo.parts import PartSettings, Size
+
+# About the mean of the histograms' values.
+_CENTRE: Final = 0.25
 
 
 class Settings(PartSettings):
@@ -59,10 +62,6 @@ class Decoder(BaseDecoder):
         """The histograms [n, size] that belong to codes z [n, latent], with y side by side where there is one."""
         hog: Tensor = self.hog(code)
         return hog + _CENTRE
-
-
-# About the mean of the histograms' values.
-_CENTRE = 0.25
 
 
 def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

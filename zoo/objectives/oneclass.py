@@ -54,7 +54,6 @@ class Objective(BaseObjective):
             raise InvalidRecipe("objective.kind = 'oneclass' learns no classes; give another prior.kind")
         self.refuse_fitted(settings.kind, self.prior)
         self.settings, self.encoder, self.decoder = settings, encoder, decoder
-        self.outputs = autoencoder.outputs
         self.discriminator = mlp.Discriminator(settings.discriminator, self.prior.latent)
         self.optimisers = two_players(
             [encoder, decoder], learning_rate, [self.discriminator], settings.discriminator_learning_rate

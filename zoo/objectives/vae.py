@@ -49,7 +49,7 @@ class Objective(BaseObjective):
         return {"log_var": prior.latent}
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """One batch, with one draw from the posterior for each image (the paper's section 2.4)."""
+        """One batch, with one draw from the posterior for each image (the paper's sections 2.3 and 2.4)."""
         x = batch.image
         mean, log_var = self.encoder(x).values()
         z = mean + (log_var / 2).exp() * torch.randn(mean.shape, generator=generator, device=mean.device)

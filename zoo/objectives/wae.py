@@ -37,7 +37,7 @@ class Objective(BaseObjective):
         self.refuse_fitted(settings.kind, autoencoder.prior)
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
-        _, self.variance = self.prior.moments(torch.Generator().manual_seed(0))
+        self.variance = self.prior.variance(torch.Generator().manual_seed(0))
         both = [*self.encoder.parameters(), *self.decoder.parameters()]
         self.optimisers = {"autoencoder": Adam(both, learning_rate, fused=True)}
 

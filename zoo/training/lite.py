@@ -7,13 +7,12 @@ Analysis", 2002, chapter 3): between neighbouring codes, images differ in few di
 """
 
 import hashlib
-import itertools
 import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,7 +155,7 @@ def _train(model: Autoencoder, images: Tensor, steps: int) -> LiteDecoder:
     optimiser = torch.optim.Adam(lite.parameters(), _LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=steps)
     started = time.perf_counter()
-    for step, some in enumerate(itertools.islice(_batches(len(codes)), steps), 1):
+    for step, some in enumerate(islice(_batches(len(codes)), steps), 1):
         target = targets[some].float()
         loss = F.binary_cross_entropy_with_logits(lite.logits(codes[some]), target, reduction="sum") / len(some)
         optimiser.zero_grad()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from PIL.Image import Image
 
@@ -14,7 +14,7 @@ from aae_zoo.zoo.training.trackers import open_tracker
 
 
 class Log:
-    """A run's log, continued at a step.
+    """A run's log, continued at a step; a context, which ends the tracker's run as it itself ends.
 
     Of log.jsonl `size` bytes are kept, and for TensorBoard what is before `step`: the rest belongs to an epoch
     that will be trained again. `tracker` is one of `TRACKERS`.
@@ -81,9 +81,11 @@ class Log:
         """Have everything on the disk."""
         self._tracker.flush()
 
-    def close(self) -> None:
-        """End the log."""
-        self._tracker.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._tracker.close(failed=error is not None)
 
     def _write(self, group: str, row: Mapping[str, Any], step: int) -> None:
         with output_errors(self.run.log), self.run.log.open("a", encoding="utf-8") as stream:
@@ -112,8 +114,11 @@ class NoLog:
     def flush(self) -> None:
         """Have nothing on the disk."""
 
-    def close(self) -> None:
-        """End nothing."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

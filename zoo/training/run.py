@@ -101,12 +101,13 @@ class Run:
         with output_errors(self.folder):
             descriptor = os.open(self.folder, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(
+                    f"another process is training into {self.folder}; wait until it has ended, or give another --out"
+                ) from None
             yield
-        except BlockingIOError:
-            raise OutputError(
-                f"another process is training into {self.folder}; wait until it has ended, or give another --out"
-            ) from None
         finally:
             os.close(descriptor)
 

@@ -34,8 +34,8 @@ class Tracker(Protocol):
     def flush(self) -> None:
         """Have everything on the disk."""
 
-    def close(self) -> None:
-        """End it."""
+    def close(self, *, failed: bool) -> None:
+        """End it, as a run that failed or as one that is whole."""
 
 
 def check_tracker(name: str) -> None:
@@ -75,7 +75,7 @@ class Nothing:
     def flush(self) -> None:
         """Have nothing on the disk."""
 
-    def close(self) -> None:
+    def close(self, *, failed: bool) -> None:
         """End nothing."""
 
 
@@ -112,8 +112,8 @@ class TensorBoard:
         with output_errors(self.folder):
             self._writer.flush()
 
-    def close(self) -> None:
-        """End the files."""
+    def close(self, *, failed: bool) -> None:  # noqa: ARG002
+        """End the files, which say nothing of how training ended."""
         with output_errors(self.folder):
             self._writer.close()
 
@@ -178,9 +178,9 @@ class Accelerated:
     def flush(self) -> None:
         """Leave it to the tracker."""
 
-    def close(self) -> None:
+    def close(self, *, failed: bool) -> None:
         """End the run there."""
-        self._try(lambda tracker: tracker.finish())
+        self._try(lambda tracker: self._end(tracker, failed=failed))
 
     def _try(self, work: Callable[[Any], None]) -> None:
         if self._tracker is None:
@@ -197,7 +197,18 @@ class Accelerated:
         tracker, self._tracker = self._tracker, None
         with suppress(Exception):
             if tracker is not None:
-                tracker.finish()
+                self._end(tracker, failed=True)
+
+    def _end(self, tracker: Any, *, failed: bool) -> None:
+        """End the run; accelerate itself ends every one as whole."""
+        if not failed:
+            tracker.finish()
+        elif self.name == "wandb":
+            tracker.tracker.finish(exit_code=1)
+        else:
+            import mlflow
+
+            mlflow.end_run("FAILED")
 
 
 def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:

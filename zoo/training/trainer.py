@@ -164,12 +164,20 @@ class Trainer:
         self.steps_per_epoch = self.settings.steps_per_epoch(len(self.images))
 
     def _check_enough(self, kept: int) -> None:
-        """Of an epoch's training images, less the `kept` ones for validation, there has to be one batch."""
+        """Of an epoch's training images, less the `kept` ones for validation, there has to be one batch.
+
+        One test image alone is not a sample, which has a variance and can be compared with the prior.
+        """
         total = len(self.dataset.train_images)
         if total <= kept or not self.settings.steps_per_epoch(total - kept):
             raise TrainingError(
                 f"{self.dataset.name} has {total} training images, of which {kept} are for validation: "
                 f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
+            )
+        if len(self.dataset.test_images) < 2:
+            raise TrainingError(
+                f"{self.dataset.name} has {counted(len(self.dataset.test_images), 'test image')}, expected 2 or more "
+                "to measure the model on; give more"
             )
 
     def _make_networks(self, recipe: Recipe) -> None:
@@ -245,15 +253,16 @@ class Trainer:
         with self.processes.agree():
             if self.processes.main:
                 state = self._old_run() if resume else self._new_run()
-                step, size = state["epoch"] * self.steps_per_epoch, state["log_bytes"]
-                self.log = Log(self.run, step=step, size=size, tracker=tracker)
         state = self.processes.from_main(state)
-        self.checkpoint.restore(state)
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         self.began_with = state.get("began_with")
         self.step = self.epoch * self.steps_per_epoch
-        if self.processes.count == 1 and self.images.is_cuda:
-            self.card = CardSteps(self.objective, self.noise, self.examples, self.rates, self.losses)
+        with self.processes.agree():
+            self.checkpoint.restore(state)
+            if self.processes.count == 1 and self.images.is_cuda:
+                self.card = CardSteps(self.objective, self.noise, self.examples, self.rates, self.losses)
+            if self.processes.main:  # last, as `fit` ends it: nothing that is refused leaves a tracker's run open
+                self.log = Log(self.run, step=self.step, size=state["log_bytes"], tracker=tracker)
 
     def _new_run(self) -> dict[str, Any]:
         began_with = self._begin_with(self.begin) if self.begin else None
@@ -291,7 +300,8 @@ class Trainer:
         """
         total = self.settings.epochs * self.steps_per_epoch
         hidden = not sys.stderr.isatty() or not self.processes.main
-        with tqdm(total=total, initial=self.step, unit="step", desc=self.run.recipe.name, disable=hidden) as bar:
+        bar = tqdm(total=total, initial=self.step, unit="step", desc=self.run.recipe.name, disable=hidden)
+        with self.log, bar:
             torch.set_flush_denormal(True)  # dead units' vanishing gradients would slow every product on some CPUs
             try:
                 self._say_beforehand(total - self.step)
@@ -302,7 +312,6 @@ class Trainer:
                 leave(Interrupted(f"interrupted in epoch {at}; {self._how_to_go_on()}"))
             finally:
                 torch.set_flush_denormal(False)  # the whole process would keep it
-                self.log.close()
 
     def _say_beforehand(self, steps: int) -> None:
         """About how long the steps will take: of several processes none can make any without the others."""
@@ -312,7 +321,7 @@ class Trainer:
             tqdm.write(f"training takes about {duration(steps * found.step)}: {took}", file=sys.stderr)
 
     def train_epoch(self, bar: "tqdm[Any]") -> None:
-        """One pass over the training images; then the main process measures, reports, draws and keeps."""
+        """One epoch's steps; then the main process measures, reports, draws and keeps."""
         started = time.perf_counter()
         self.objective.train()
         totals: dict[str, float] = {}
@@ -334,7 +343,7 @@ class Trainer:
     def steps(self) -> Iterator[None]:
         """Make one of the epoch's steps, with the losses before it, each time the next is asked for."""
         if self.card is not None:
-            some = self._order()
+            some = self._shuffled()
             known = torch.randint(max(1, len(self.known)), (len(some), self._labelled), generator=self.order)
             yield from self.card.epoch(self.step, some, self.known[known])
             return
@@ -345,11 +354,11 @@ class Trainer:
 
     def batches(self) -> Iterator[Batch]:
         """This process's shares of one epoch's batches, in random order: look-ups in one tensor in memory."""
-        for some in self._order().to(self.images.device):
+        for some in self._shuffled().to(self.images.device):
             known = torch.randint(max(1, len(self.known)), (self._labelled,), generator=self.order)
             yield self._batch(some, self.known[known])
 
-    def _order(self) -> Tensor:
+    def _shuffled(self) -> Tensor:
         """The images of one epoch's batches in random order: indices [steps, batch]."""
         count = -(-self.steps_per_epoch * self.settings.batch // len(self.images))
         passes = [

@@ -184,6 +184,11 @@ def test_a_second_training_into_a_folder_is_refused(
     train(recipe, run_folder, data=small_data, resume=True)  # its lock is gone with it
 
 
+def test_a_terminal_that_blocks_is_no_second_training(run_folder: Path) -> None:
+    with pytest.raises(BlockingIOError, match="could not complete"), Run.open(run_folder).alone():
+        raise BlockingIOError("write could not complete without blocking")
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(run_folder: Path, no_leftovers: Path) -> None:
     run = Run.open(run_folder)
     before, state = run.state.read_bytes(), run.load_state()

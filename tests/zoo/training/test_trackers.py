@@ -1,22 +1,26 @@
 """Trackers: what they are told of a run, what is said where there is none, and training that outlives them."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from conftest import AaeZoo, full_disk
 from PIL import Image
 
-from aae_zoo.runtime.errors import InvalidInput, MissingBackend, OutputError, TrainingError
+from aae_zoo.runtime.errors import CheckpointError, InvalidInput, MissingBackend, OutputError, TrainingError
 from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.training.log import Log
 from aae_zoo.zoo.training.run import Run
 from aae_zoo.zoo.training.trackers import check_tracker, open_tracker
+from aae_zoo.zoo.training.trainer import train
 
 
 class Wandb(ModuleType):
@@ -24,6 +28,7 @@ class Wandb(ModuleType):
 
     def __init__(self) -> None:
         super().__init__("wandb")
+        self.__spec__ = ModuleSpec("wandb", None)
         self.told: list[tuple[str, Any]] = []
         self.config = self
         self.fails: BaseException | None = None
@@ -37,8 +42,8 @@ class Wandb(ModuleType):
     def log(self, values: dict[str, Any], step: int) -> None:
         self._tell("log", (step, values))
 
-    def finish(self) -> None:
-        self._tell("finish", None)
+    def finish(self, exit_code: int = 0) -> None:
+        self._tell("finish", exit_code)
 
     def Image(self, pixels: Any) -> Any:  # noqa: N802 - W&B's name
         return pixels
@@ -66,17 +71,15 @@ def run(small_recipe: Path, tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def log(run: Run, wandb: Wandb) -> Iterator[Log]:
-    log = Log(run, step=0, size=0, tracker="wandb")
-    yield log
-    log.close()
+def log(run: Run, wandb: Wandb) -> Log:
+    return Log(run, step=0, size=0, tracker="wandb")
 
 
 def test_accelerates_tracker_is_told_what_the_log_has(log: Log, run: Run, wandb: Wandb) -> None:
-    log.batch({"step": 3, "epoch": 0, "rate": 0.5, "reconstruction": 2.0})
-    log.epoch({"step": 10, "epoch": 1, "validation": {"mse": 0.25, "code_mean": [0.0, 1.0]}})
-    log.picture("samples", Image.new("L", (4, 3), 255), epoch=1, step=10)
-    log.close()
+    with log:
+        log.batch({"step": 3, "epoch": 0, "rate": 0.5, "reconstruction": 2.0})
+        log.epoch({"step": 10, "epoch": 1, "validation": {"mse": 0.25, "code_mean": [0.0, 1.0]}})
+        log.picture("samples", Image.new("L", (4, 3), 255), epoch=1, step=10)
     (_, settings), (_, config), batch, epoch, (_, (step, pictures)), end = wandb.told
     assert settings == {"project": "aae-zoo", "name": run.recipe.name}
     assert (config["training.seed"], config["prior.kind"]) == (run.recipe.training.seed, "gaussian")
@@ -84,7 +87,7 @@ def test_accelerates_tracker_is_told_what_the_log_has(log: Log, run: Run, wandb:
     assert batch == ("log", (3, {"batch/epoch": 0, "batch/rate": 0.5, "batch/reconstruction": 2.0}))
     assert epoch == ("log", (9, {"epoch/epoch": 1, "epoch/validation/mse": 0.25}))
     assert (step, pictures["samples"][0].shape, np.min(pictures["samples"][0])) == (9, (3, 4, 3), 255)
-    assert end == ("finish", None)
+    assert end == ("finish", 0)
     assert len(list(log.rows())) == 2
     assert not run.tensorboard.exists()
 
@@ -118,16 +121,44 @@ def test_of_a_tracker_that_cannot_be_started_only_what_began_is_ended(
     assert [what for what, _ in wandb.told] == told
 
 
+def test_a_training_that_fails_is_a_failed_run_of_its_tracker(
+    small_recipe: Path, small_data: Path, tmp_path: Path, wandb: Wandb
+) -> None:
+    recipe = load_recipe(str(small_recipe), ["training.learning_rate=1e30"])
+    with pytest.raises(TrainingError, match="expected a finite number"):
+        train(recipe, tmp_path / "run", data=small_data, tracker="wandb")
+    assert wandb.told[-1] == ("finish", 1)
+
+
+def test_a_training_that_fails_is_a_failed_run_of_mlflow(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = mock.MagicMock()
+    mlflow.utils.validation.MAX_PARAM_VAL_LENGTH = mlflow.utils.validation.MAX_PARAMS_TAGS_PER_BATCH = 100
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    with pytest.raises(TrainingError, match="a loss"), Log(run, step=0, size=0, tracker="mlflow"):
+        raise TrainingError("a loss is no number")
+    mlflow.end_run.assert_called_once_with("FAILED")
+
+
+def test_a_resumption_that_is_refused_begins_no_run_of_a_tracker(
+    small_recipe: Path, small_data: Path, run_folder: Path, wandb: Wandb
+) -> None:
+    state = torch.load(run_folder / "resume.pt", weights_only=True)
+    torch.save({**state, "optimisers": {}}, run_folder / "resume.pt")
+    with pytest.raises(CheckpointError, match="does not fit small"):
+        train(load_recipe(str(small_recipe)), run_folder, data=small_data, resume=True, tracker="wandb")
+    assert wandb.told == []
+
+
 def test_a_disk_that_is_full_for_tensorboard_is_one_sentence(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     """Its thread, which writes, ends with the error too, and says nothing of it, whatever else has begun and ended."""
     before, tracker = (open_tracker("tensorboard", run, 0) for _ in range(2))
-    before.close()
+    before.close(failed=False)
     with full_disk(100), pytest.raises(OutputError, match=r"cannot write .*tensorboard: File too large; give"):
         for step in range(100):
             tracker.numbers({"loss": 0.5}, step)
             tracker.flush()
     with pytest.raises(OutputError, match="tensorboard: File too large"):
-        tracker.close()
+        tracker.close(failed=True)
     assert capfd.readouterr().err == ""
 
 

@@ -10,6 +10,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -338,6 +339,14 @@ def test_too_little_data_for_a_batch(
         "train", small_recipe, "--data", small_data, "--out", tmp_path / "x", "--set", "data.validation=1190"
     )
     assert "has 1200 training images, of which 1190 are for validation: too few for a batch of 50" in message
+
+
+def test_too_few_images_to_measure_the_model_on(small_recipe: Path, small_data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(small_recipe))
+    data = load_data(recipe.data, small_data)
+    data = replace(data, test_images=data.test_images[:1], test_labels=data.test_labels[:1])
+    with pytest.raises(TrainingError, match="has 1 test image, expected 2 or more to measure the model on"):
+        train(recipe, tmp_path / "run", data=data)
 
 
 def test_evaluate_repeats_the_runs_metrics(small_run: Path, small_data: Path, aae_zoo: AaeZoo) -> None:
