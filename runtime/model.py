@@ -202,7 +202,8 @@ class Model:
         **chosen: Any,
     ) -> Job:
         values = with_label(attributes or {}, label)
-        return self._engine.sample_job(Draw(self.manifest, count, chosen_seed(seed), values=values, **chosen))
+        number = whole(count, "the number of samples")  # of numpy's small integers the product with a size overflows
+        return self._engine.sample_job(Draw(self.manifest, number, chosen_seed(seed), values=values, **chosen))
 
     def sample_from(self, noise: Any) -> NDArray[np.float32]:
         """The images of given noise [n, noise], each number in the open interval (0, 1).
