@@ -518,7 +518,7 @@ class Model:
         from aae_zoo.runtime.latent.drift import Sample, check_enough, chosen, digests_of, figures_of, of_parts
 
         if getattr(given, "ndim", 0) == 2:
-            z = check_codes(given, self.manifest.latent, "z")
+            z = self._as_codes(given)
             check_enough(len(z), what)
             return of_parts({"z": z}, None, seed)
         images = self._images(given, **how)

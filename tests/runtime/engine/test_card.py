@@ -215,6 +215,7 @@ def test_what_is_needed_on_the_host_is_brought_there(
     assert near(ours.score(lent(images)).score, plain.score(images).score)
     assert near(ours.nearest(lent(images), z).distances, plain.nearest(images, z).distances)
     assert near(ours.nearest(Lent(z), images).distances, plain.nearest(z, images).distances)
+    assert ours.drift(Lent(z), Lent(z)).p_value == plain.drift(z, z).p_value
 
 
 def test_an_array_of_cupy_may_be_of_any_numbers_where_it_goes_to_the_host(card: FakeCard, plain: Model) -> None:
