@@ -70,7 +70,8 @@ def load(
     used as it was pulled, without a network. Graphs are read, checked against their SHA-256 and opened on first use.
 
     Raises:
-        InvalidInput: the pin is malformed, or `arrays` is neither "host" nor "device".
+        InvalidInput: the pin is malformed, `arrays` is neither "host" nor "device", or `isolate` is not on the CPU.
+        MissingBackend: this is a frozen program, which cannot `isolate`.
         ModelNotFound: there is no such model.
         InvalidBundle: its manifest is malformed or not the pinned one, or it has no graphs of that precision.
         HubError, OutputError: it is not here and cannot be pulled, or the cache cannot be written.
