@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 Data = Annotated[Path | None, typer.Option(help="The data set's folder [default: looked for, then downloaded].")]
 DataOfRun = Annotated[Path | None, typer.Option(help="The data set's folder [default: as the run was trained with].")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of its recipe.")
+]
+BundleOut = Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")]
 
 
 def data(
@@ -141,7 +145,7 @@ def export(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="A finished run's folder, or file.py:function, which makes networks.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
+    output: BundleOut,
     data: DataOfRun = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a bundle that is there, if aae-zoo wrote all of it.")
@@ -182,13 +186,11 @@ def export(
 
 def make(
     pictures: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of pictures, of any size.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
+    output: BundleOut,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a model and its page that are there, if aae-zoo wrote them.")
     ] = False,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of its recipe.")
-    ] = None,
+    set_: Settings = None,
     threads: Threads = None,
     node_modules: NodeModules = None,
     json: Json = False,
@@ -212,7 +214,7 @@ def make(
 
 def detector(
     pictures: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of normal pictures, of any size.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The bundle's folder, made new.")],
+    output: BundleOut,
     odd: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Odd pictures to measure with; none is learned from.")
     ] = None,
@@ -222,9 +224,7 @@ def detector(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a detector and its page that are there, if aae-zoo wrote them.")
     ] = False,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of its recipe.")
-    ] = None,
+    set_: Settings = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:

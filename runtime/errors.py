@@ -102,3 +102,16 @@ def reinstalling(command: str) -> str:
     if not getattr(sys, "frozen", False):
         return command
     return f"a frozen program has no pip: build it again where this was run: {command}"
+
+
+def python_for(what: str) -> list[str]:
+    """The command of this Python, which imports nothing from the current folder, for a process that does `what`.
+
+    Raises:
+        MissingBackend: this is a frozen program, which has no such command: it would start itself again.
+    """
+    if getattr(sys, "frozen", False):
+        raise MissingBackend(
+            f"a frozen program cannot {what}: that needs a Python to start; use aae-zoo as pip installs it"
+        )
+    return [sys.executable, "-P"]  # a bundle may have a numpy.py, and its folder be the one we are in

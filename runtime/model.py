@@ -70,7 +70,8 @@ def load(
     used as it was pulled, without a network. Graphs are read, checked against their SHA-256 and opened on first use.
 
     Raises:
-        InvalidInput: the pin is malformed, or `arrays` is neither "host" nor "device".
+        InvalidInput: the pin is malformed, `arrays` is neither "host" nor "device", or `isolate` is not on the CPU.
+        MissingBackend: this is a frozen program, which cannot `isolate`.
         ModelNotFound: there is no such model.
         InvalidBundle: its manifest is malformed or not the pinned one, or it has no graphs of that precision.
         HubError, OutputError: it is not here and cannot be pulled, or the cache cannot be written.
@@ -202,7 +203,8 @@ class Model:
         **chosen: Any,
     ) -> Job:
         values = with_label(attributes or {}, label)
-        return self._engine.sample_job(Draw(self.manifest, count, chosen_seed(seed), values=values, **chosen))
+        number = whole(count, "the number of samples")  # of numpy's small integers the product with a size overflows
+        return self._engine.sample_job(Draw(self.manifest, number, chosen_seed(seed), values=values, **chosen))
 
     def sample_from(self, noise: Any) -> NDArray[np.float32]:
         """The images of given noise [n, noise], each number in the open interval (0, 1).
@@ -517,7 +519,7 @@ class Model:
         from aae_zoo.runtime.latent.drift import Sample, check_enough, chosen, digests_of, figures_of, of_parts
 
         if getattr(given, "ndim", 0) == 2:
-            z = check_codes(given, self.manifest.latent, "z")
+            z = self._as_codes(given)
             check_enough(len(z), what)
             return of_parts({"z": z}, None, seed)
         images = self._images(given, **how)

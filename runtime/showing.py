@@ -1,7 +1,6 @@
 """How results are looked at: images side by side in one picture, and a model in a notebook."""
 
 import io
-import operator
 from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,7 +12,7 @@ from PIL import Image
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import metric_text
 from aae_zoo.runtime.drawing.grid import grid as draw_grid
-from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.errors import InvalidInput, whole
 from aae_zoo.runtime.escapes import html_text
 from aae_zoo.runtime.formats.arrays import as_array, contiguous_float32
 from aae_zoo.runtime.formats.images import check_range
@@ -84,10 +83,6 @@ def _some(labels: Sequence[str]) -> str:
 
 
 def _at_least_1(value: Any, name: str) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InvalidInput(f"{name} is {value!r}, expected a whole number, 1 or more")
+    if (number := whole(value, name)) < 1:
+        raise InvalidInput(f"{name} is {number}, expected a whole number, 1 or more")
     return number

@@ -14,7 +14,8 @@ import pytest
 from conftest import ROOT
 
 from aae_zoo import runtime
-from aae_zoo.runtime import list_models
+from aae_zoo.export.bundling.prove import gate
+from aae_zoo.runtime import MissingBackend, list_models
 from aae_zoo.runtime.bundles.names import WEIGHTS
 from aae_zoo.zoo.parts import kinds
 
@@ -103,3 +104,14 @@ def test_the_mend_is_one_that_works_in_a_frozen_program(
     assert mend not in refused("sample", "-o", tmp_path / "x.png")
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert mend in refused("sample", "-o", tmp_path / "x.png")
+
+
+def test_what_takes_a_python_of_its_own_is_refused_and_does_not_start_the_program_again(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "program"))
+    assert "a frozen program cannot isolate a model" in refused("sample", "--isolate", "-o", tmp_path / "x.png")
+    assert "a frozen program cannot measure how it starts" in refused("bench", "digits-gauss")
+    with pytest.raises(MissingBackend, match="a frozen program cannot export a model: that needs a Python to start"):
+        gate(tmp_path, {}, {})

@@ -4,7 +4,6 @@ import copy
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.checks.parity import golden_of
-from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError, python_for
 from aae_zoo.zoo.training.lite import LiteDecoder
 
 # The lite decoder keeps every eighth golden row: a bundle has a budget.
@@ -111,7 +110,8 @@ def gate(
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "references.npz"
         save_npz(saved, expected)
-        command = [sys.executable, "-P", "-m", "aae_zoo.export.proof.gate", str(folder), str(saved), *map(str, widths)]
+        program = [*python_for("export a model"), "-m", "aae_zoo.export.proof.gate"]
+        command = [*program, str(folder), str(saved), *map(str, widths)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode:
         raise ParityError(f"the parity gate could not run: {(result.stderr.splitlines() or ['no message'])[-1]}")

@@ -7,7 +7,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from aae_zoo.runtime.checks.card_bench import CardTiming, card_bench, card_timings, inputs_of, seconds
 from aae_zoo.runtime.engine.devices import CUDA, Device
 from aae_zoo.runtime.engine.graph import Graph
+from aae_zoo.runtime.errors import python_for
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.model import Model, load
 from aae_zoo.runtime.store.catalogue import find_model
@@ -111,7 +111,7 @@ def medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
 
 def _start(name: str, device: Device, threads: int | None) -> Iterator[Timing]:
     """A fresh process, part by part: medians over several."""
-    command = [sys.executable, "-P", "-c", _START, json.dumps([name, device, threads])]
+    command = [*python_for("measure how it starts"), "-c", _START, json.dumps([name, device, threads])]
     runs = []
     for _ in range(_STARTS):
         started = time.perf_counter()

@@ -152,7 +152,7 @@ def _cache() -> Finding:
 
 def _data() -> Finding:
     root = os.environ.get("AAE_ZOO_DATA")
-    if root is None:
+    if not root:
         return Finding("data", "AAE_ZOO_DATA is not set (only training and export need data)")
     try:
         names = sorted(path.name for path in Path(root).iterdir() if path.is_dir())

@@ -51,12 +51,12 @@ def wanted_providers(
         DeviceUnavailable: this ONNX Runtime is built without it.
     """
     available = ort.get_available_providers()
-    if not isinstance(device, str):
+    if isinstance(device, Sequence) and not isinstance(device, str):
         return _listed(device, available, tf32, deterministic)
-    name, _, number = device.partition(":")
+    name, _, number = str(device).partition(":")
     if name == "auto":
         name = "cuda" if CUDA in available else "cpu"
-    if name not in PROVIDERS or (number and not (number.isdigit() and name in ("cuda", "tensorrt", "dml"))):
+    if name not in PROVIDERS or (number and not (number.isdecimal() and name in ("cuda", "tensorrt", "dml"))):
         raise InvalidInput(f"device is {device!r}, expected one of {', '.join(DEVICES)}, or cuda:1 for a second GPU")
     if PROVIDERS[name][0] not in available:
         raise DeviceUnavailable(

@@ -10,7 +10,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing import Pipe
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from aae_zoo.runtime import errors
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.engine.devices import CPU
-from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, InvalidInput
+from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, InvalidInput, python_for
 from aae_zoo.runtime.formats.arrays import Arrays
 
 # What a worker may have: bytes of addresses, as ONNX Runtime and its threads alone take one or two GB of them, and
@@ -42,6 +41,7 @@ class Worker:
             raise InvalidInput(f"device is {device!r}, expected auto or cpu: isolated models run on the CPU")
         if os.name != "posix":
             raise InvalidInput("isolated models need limits that this system does not have; run them on Linux or macOS")
+        python_for("isolate a model")  # raises where there is none
         self._bundle = bundle
         self._asked: dict[str, Any] = {
             "folder": str(bundle.folder.resolve()),
@@ -102,11 +102,14 @@ class Worker:
         self._pipe, theirs = Pipe()
         with theirs:
             asked = json.dumps({**self._asked, "memory": MEMORY, "seconds": SECONDS})
-            # -P: a bundle may have a numpy.py, which would be imported where its folder is the one we are in.
-            command = [sys.executable, "-P", "-m", "aae_zoo.runtime.engine.worker", str(theirs.fileno()), asked]
+            program = [*python_for("isolate a model"), "-m", "aae_zoo.runtime.engine.worker"]
             nothing = subprocess.DEVNULL
             self._process = subprocess.Popen(  # noqa: S603 - this Python
-                command, stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[theirs.fileno()]
+                [*program, str(theirs.fileno()), asked],
+                stdin=nothing,
+                stdout=nothing,
+                stderr=nothing,
+                pass_fds=[theirs.fileno()],
             )
 
     def _most(self, inputs: Mapping[str, NDArray[np.float32]]) -> int:

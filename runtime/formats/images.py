@@ -381,15 +381,8 @@ def _refuse_ones(array: NDArray[np.uint8]) -> None:
     Raises:
         InvalidInput: they are no others, and there are some of 1.
     """
-    if array.size < 2:
-        return
-    parts = (array[start : start + _LOOKED_AT].max() for start in range(0, len(array), _LOOKED_AT))
-    highest = 0
-    for part in parts:
-        highest = max(highest, int(part))
-        if highest > 1:
-            return
-    if highest == 1:
+    parts = (array[start : start + _LOOKED_AT] for start in range(0, len(array), _LOOKED_AT))
+    if array.size >= 2 and not any(part.max() > 1 for part in parts) and array.any():
         raise InvalidInput(
             "the images are uint8 with no value above 1, which is almost black, where 255 is white; if 1 is white, "
             "multiply by 255 (images * 255), or give booleans or floats (images.astype(bool))"
@@ -407,7 +400,7 @@ def _in_range(array: NDArray[Any], chosen: tuple[int, int] | None) -> NDArray[An
         array = ((array.astype(np.float64) - black) / (white - black)).clip(0, 1)
     if array.dtype == np.uint8:
         return array
-    return check_range(np.ascontiguousarray(array, np.float32) if array.dtype == bool else contiguous_float32(array))
+    return check_range(contiguous_float32(array))
 
 
 def _fitted(array: NDArray[Any], plan: Plan, notices: Notices, names: Names) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """How what users give becomes images of a model: what the model's manifest says of pictures, and what users ask for."""
 
 import operator
+import re
 import warnings
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypedDict, get_args
@@ -13,6 +14,8 @@ from aae_zoo.runtime.errors import InvalidInput
 
 Invert = Literal["auto", "yes", "no"]
 
+# Of whole numbers that 64 bits hold, as arrays have at most: Python refuses to read those of thousands of digits.
+_RANGE: Final = re.compile(r"(\d{1,19})\.\.(\d{1,19})")
 # A ground is a border of which three quarters are on one side of mid-gray, and from which something stands out by so
 # much. Of MNIST's and Fashion-MNIST's 140,000 images none has a light ground by this, and 99.9 % have a dark one.
 _MOST_OF_BORDER: Final = 0.75
@@ -92,10 +95,11 @@ def parse_range(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
-    low, _, high = text.partition("..")
-    if not (low.isdecimal() and high.isdecimal() and int(low) < int(high)):
+    found = _RANGE.fullmatch(text)
+    low, high = map(int, found.groups()) if found else (0, 0)
+    if low >= high:
         raise InvalidInput(f"the range is {text[:80]!r}, expected the values of black and white such as 0..4095")
-    return int(low), int(high)
+    return low, high
 
 
 def on_light(gray: NDArray[Any]) -> NDArray[np.bool_]:
@@ -139,6 +143,8 @@ def _pair(value: Any) -> tuple[int, int]:
         low, high = map(operator.index, value)
     except (TypeError, ValueError):  # no pair, or not of whole numbers
         low = high = 0
-    if isinstance(value, str | bytes | set | dict) or not 0 <= low < high:
-        raise InvalidInput(f"range is {value!r}, expected two whole numbers, the smaller one first: (0, 4095)")
+    if isinstance(value, str | bytes | set | dict) or not 0 <= low < high < 1 << 64:
+        raise InvalidInput(
+            f"range is {value!r}, expected two whole numbers below 2^64, the smaller one first: (0, 4095)"
+        )
     return low, high

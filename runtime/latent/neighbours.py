@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from aae_zoo.runtime.errors import InvalidInput, whole
 
-# Distances are computed for this many pairs at a time: 8 MB.
-_PAIRS: Final = 1 << 20
+# So many numbers are worked on at a time, 8 MB: a distance to each other code, and the codes of the neighbours.
+_NUMBERS: Final = 1 << 20
 
 
 class Neighbours(NamedTuple):
@@ -38,9 +38,10 @@ def nearest_codes(z: NDArray[np.float32], among: NDArray[np.float32], k: int) ->
     Raises:
         InvalidInput: `k` is no whole number, below 1 or above m.
     """
-    if not 1 <= whole(k, "k") <= len(among):
+    k = whole(k, "k")
+    if not 1 <= k <= len(among):
         raise InvalidInput(f"k is {k}, expected 1 to {len(among)}, the number of images to choose from")
-    rows = max(1, _PAIRS // len(among))
+    rows = max(1, _NUMBERS // max(len(among), k * among.shape[1]))
     parts = [_nearest(z[start : start + rows], among, k) for start in range(0, len(z), rows)]
     return Neighbours(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 

@@ -389,7 +389,10 @@ def _remove(model: CachedModel, written: Sequence[str]) -> None:
 
 def _is_ours(folder: Path) -> bool:
     """Whether a folder, no link, is this user's to remove: in a shared cache it may be another's."""
-    found = folder.lstat()
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:  # another process has removed it since
+        return False
     return stat.S_ISDIR(found.st_mode) and (_own() == cache_folder() or found.st_uid == os.geteuid())
 
 

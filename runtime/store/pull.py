@@ -342,9 +342,12 @@ def _take_from_cache(parts: Mapping[Path, FileRecord]) -> None:
 
     Two versions of a model often differ in their cards alone. What is taken is checked as what is downloaded is.
     """
-    models = [model for model in cached_models() if model.state in ("whole", "in part")]
-    manifests = [(model.folder, open_bundle(model.folder).manifest) for model in models]
-    here = {record: folder / name for folder, manifest in manifests for name, record in manifest.files.items()}
+    here: dict[FileRecord, Path] = {}
+    for model in cached_models():
+        if model.state in ("whole", "in part"):
+            with suppress(InvalidBundle):  # another process may have removed it since
+                files = open_bundle(model.folder).manifest.files
+                here |= {record: model.folder / name for name, record in files.items()}
     for part, record in parts.items():
         if record in here and not _bytes(part):
             with suppress(OSError), open_plain(here[record]) as found, append_plain(part, OWN_FILE) as stream:

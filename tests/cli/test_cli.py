@@ -150,6 +150,11 @@ def test_doctor_finds_each_fault(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatc
     assert catalogue.SHIPPED.exists()
 
 
+def test_doctor_takes_an_empty_place_of_data_for_none(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAE_ZOO_DATA", "")
+    assert "AAE_ZOO_DATA is not set" in aae_zoo("doctor").out
+
+
 def test_doctor_tries_what_is_built_in(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:
     """The GPU wheel without a GPU: CUDA is a fault, what is not built in and TensorRT are not."""
     import onnxruntime

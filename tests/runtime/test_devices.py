@@ -155,8 +155,8 @@ def test_a_list_of_providers_runs(small_bundle: Path) -> None:
     assert np.allclose(model.decode(CODES), load(small_bundle, device="cpu").decode(CODES), atol=1e-6)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:one", "cpu:1", "", "auto:0"])
-def test_devices_that_there_are_not(small_bundle: Path, device: str) -> None:
+@pytest.mark.parametrize("device", ["gpu", "cuda:one", "cuda:²", "cpu:1", "", "auto:0", 0, None])
+def test_devices_that_there_are_not(small_bundle: Path, device: Any) -> None:
     with pytest.raises(InvalidInput, match="device is .*, expected one of auto, cpu, cuda, .*, or cuda:1"):
         load(small_bundle, device=device).decode(CODES)
 

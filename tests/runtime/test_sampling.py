@@ -153,6 +153,11 @@ def test_numbers_of_samples_that_are_none(mixture: Model, count: Any) -> None:
         mixture.sample(count)
 
 
+def test_a_number_of_samples_may_be_a_small_integer_of_numpys(mixture: Model) -> None:
+    small: Any = np.uint8(200)
+    assert np.array_equal(mixture.sample(small), mixture.sample(200))
+
+
 @pytest.mark.parametrize("label", ["²", "٣", "10", "-1", "7.0", 7.0, "9" * 5000, True])
 def test_labels_that_are_none(mixture: Model, label: Any) -> None:
     with pytest.raises(InvalidInput, match="has no label"):

@@ -1,5 +1,6 @@
 """Walks and neighbours in code space."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,15 @@ def test_neighbours_are_the_nearest_in_order(seed: int, rows: int, among: int, d
     assert np.allclose(found.distances, np.sort(distances, axis=1)[:, :k], atol=1e-5)
     assert np.allclose(np.take_along_axis(distances, found.numbers, 1), found.distances, atol=1e-5)
     assert found.distances.dtype == np.float32
+
+
+def test_many_neighbours_take_little_memory() -> None:
+    codes = np.random.default_rng(0).standard_normal((600, 64)).astype(np.float32)
+    tracemalloc.start()
+    nearest_codes(codes, codes, 600)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50e6
 
 
 def test_nearest_takes_images_or_codes(shipped: Model, digits: NDArray[np.float32]) -> None:

@@ -15,7 +15,7 @@ int capture_fails = 0, end_fails = 0, module_fails = 0;
 int under_way = 0, most = 0;         /* records, and how many there were at once */
 int spoiled = 0;                     /* whether ONNX Runtime does what cannot be recorded */
 __thread int last_error = 0;         /* CUDA's, beside the driver */
-_Atomic long allocations = 0, frees = 0, launches = 0, waits = 0;
+_Atomic long allocations = 0, frees = 0, launches = 0, waits = 0, events = 0;
 void (*replay)(long) = 0;
 
 static int captured(void *stream) { for (int k = 0; k < 16; k++) if (capturing[k] == stream) return k + 1; return 0; }
@@ -57,8 +57,8 @@ int cuMemFreeHost(void *at) { return released(at); }
 
 static _Atomic long handles = 0x100;
 int cuStreamCreate(void **stream, unsigned flags) { *stream = (void *)++handles; return 0; }
-int cuEventCreate(void **event, unsigned flags) { *event = (void *)++handles; return 0; }
-int cuEventDestroy_v2(void *event) { return 0; }
+int cuEventCreate(void **event, unsigned flags) { *event = (void *)++handles; events++; return 0; }
+int cuEventDestroy_v2(void *event) { events--; return 0; }
 int cuEventRecord(void *event, void *stream) { return captured(stream) ? 900 : 0; }
 int cuEventQuery(void *event) { return 0; }
 int cuEventSynchronize(void *event) { return 0; }

@@ -105,6 +105,7 @@ class Card:
             self._collect()
             self._memory.clear()
             self._pinned.clear()
+            self.driver.forget_event(self._event)
             _idle[self.number].append((self.stream, self.back))
 
     def _streams(self) -> tuple[int, int]:

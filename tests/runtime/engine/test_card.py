@@ -215,6 +215,7 @@ def test_what_is_needed_on_the_host_is_brought_there(
     assert near(ours.score(lent(images)).score, plain.score(images).score)
     assert near(ours.nearest(lent(images), z).distances, plain.nearest(images, z).distances)
     assert near(ours.nearest(Lent(z), images).distances, plain.nearest(z, images).distances)
+    assert ours.drift(Lent(z), Lent(z)).p_value == plain.drift(z, z).p_value
 
 
 def test_an_array_of_cupy_may_be_of_any_numbers_where_it_goes_to_the_host(card: FakeCard, plain: Model) -> None:
@@ -674,9 +675,9 @@ def test_what_is_not_finite_is_refused(card: FakeCard) -> None:
     assert np.isfinite(ours.sample(3)).all()
 
 
-def test_memory_is_given_back(card: FakeCard) -> None:
+def test_memory_and_events_are_given_back(card: FakeCard) -> None:
     gc.collect()
-    before = card["allocations"] - card["frees"]
+    before = card["allocations"] - card["frees"], card["events"]
     for where in ("host", "device"):
         with model(arrays=where) as ours:
             kept = [ours.sample(count) for count in (1, 64, 1500, 64)]
@@ -685,7 +686,7 @@ def test_memory_is_given_back(card: FakeCard) -> None:
             next(iter(ours.stream("sample", 3000)))  # and no more of it
         del ours, kept
     gc.collect()
-    assert card["allocations"] - card["frees"] == before
+    assert (card["allocations"] - card["frees"], card["events"]) == before
 
 
 def test_an_array_outlives_its_model(card: FakeCard, plain: Model) -> None:

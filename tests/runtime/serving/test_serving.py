@@ -278,7 +278,7 @@ def test_refusals_repeat_nothing_that_controls_a_terminal_and_nothing_long(serve
     assert answer.status == 422
     assert answer.error.startswith(r"\x1b[2Jxxx")
     assert len(answer.error) < 400
-    answer = server.ask("/encode?range=" + "9" * 5000, npy(np.zeros((1, 14, 14))), NPY)
+    answer = server.ask("/encode?range=0.." + "9" * 5000, npy(np.zeros((1, 14, 14))), NPY)
     assert answer.error.endswith("expected the values of black and white such as 0..4095")
     assert len(answer.error) < 400
 

@@ -19,8 +19,10 @@ from huggingface_hub import snapshot_download
 
 from aae_zoo.runtime import InvalidBundle, InvalidInput, ModelNotFound, list_models, load
 from aae_zoo.runtime.bundles.bundle import open_bundle
+from aae_zoo.runtime.store import cache as caches
 from aae_zoo.runtime.store import catalogue
-from aae_zoo.runtime.store.cache import cache_folder, cached_models, model_folder
+from aae_zoo.runtime.store import pull as pulls
+from aae_zoo.runtime.store.cache import CachedModel, cache_folder, cached_models, clear, model_folder, remove
 from aae_zoo.runtime.store.pull import pull
 
 BUNDLE = ROOT / "runtime" / "models" / "digits-gauss"
@@ -123,6 +125,21 @@ class TestRepositories:
         assert {path.name: path.read_bytes() for path in second.folder.iterdir()} == {
             path.name: path.read_bytes() for path in another.iterdir()
         }
+
+    def test_another_version_may_be_removed_meanwhile(
+        self, hub: Hub, commit: str, another: Path, aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        aae_zoo("pull", "org/small")
+        hub.add("org/small", another)
+
+        def listed_and_removed() -> list[CachedModel]:
+            models = cached_models()
+            remove("org/small")
+            return models
+
+        monkeypatch.setattr(pulls, "cached_models", listed_and_removed)
+        result = aae_zoo("pull", "org/small")
+        assert (result.status, result.err) == (0, "")
 
     def test_parts_that_there_are_not(self, commit: str, refused: Callable[..., str]) -> None:
         assert "has no int8 graphs; its precisions are fp32" in refused("pull", "org/small", "--precision", "int8")
@@ -361,3 +378,10 @@ class TestTheCache:
         assert "removed 2 of the cache" in aae_zoo("cache", "--clear").out
         assert aae_zoo("cache").out == f"0 in the cache {cache_folder()}, 0.0 MB\n"
         assert "is not in the cache" in refused("info", "org/other")
+
+    def test_two_may_clear_it_at_once(self, full: list[str], aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:
+        listed = cached_models()
+        clear()
+        monkeypatch.setattr(caches, "cached_models", lambda: listed)
+        result = aae_zoo("cache", "--clear")
+        assert (result.status, result.out, result.err) == (0, f"removed 0 of the cache {cache_folder()}, 0.0 MB\n", "")
