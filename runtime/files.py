@@ -16,6 +16,9 @@ from aae_zoo.runtime.errors import OutputError
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 _PLAIN: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
+# As many as Linux follows.
+_MOST_LINKS: Final = 40
+
 
 def open_plain(path: Path, *, links: bool = False) -> BufferedReader:
     """Open a plain file for reading: no pipe, which would be waited for, and no link, unless `links` may be followed.
@@ -69,7 +72,8 @@ def check_space(path: Path, size: int) -> None:
     """
     import shutil  # as in `_remove`
 
-    place = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
+    real = Path(os.path.realpath(path))  # a link may lead to another disk
+    place = next((folder for folder in real.parents if folder.is_dir()), None)
     if place is None:
         return
     disk = shutil.disk_usage(place)
@@ -81,22 +85,42 @@ def check_space(path: Path, size: int) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, links: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, with its suffix: it becomes `path`, or on any failure is removed.
+
+    A link is replaced too; with `links`, what it leads to is.
 
     Raises:
         OutputError: the file cannot be written.
     """
     with output_errors(path):
+        path = _end_of_links(path) if links else path
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise OutputError(f"cannot write {path}: it is a folder; give the name of a file")
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "not a plain file"
+            raise OutputError(f"cannot write {path}: it is {what}; give the name of a file")
         temporary = _beside(path)
         try:
             yield temporary
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _end_of_links(path: Path) -> Path:
+    """Where a link leads, link by link, as systems follow them in folders that everybody may write into.
+
+    Raises:
+        OSError: a link is neither this user's nor root's nor of the owner of its folder, or there is no end.
+    """
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink():
+            return path
+        owner = path.lstat().st_uid
+        if owner not in (0, path.parent.stat().st_uid) and owner != os.geteuid():
+            raise OSError(errno.EPERM, "it is a link that somebody else has put there", str(path))
+        path = path.parent / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 @contextmanager
