@@ -88,7 +88,7 @@ def check_space(path: Path, size: int) -> None:
 def atomic_file(path: Path, *, links: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, with its suffix: it becomes `path`, or on any failure is removed.
 
-    A link is replaced too; with `links`, what it leads to is.
+    A file that it replaces leaves it its mode. A link is replaced too; with `links`, what it leads to is.
 
     Raises:
         OutputError: the file cannot be written.
@@ -99,9 +99,13 @@ def atomic_file(path: Path, *, links: bool = False) -> Iterator[Path]:
         if path.exists() and not path.is_file():
             what = "a folder" if path.is_dir() else "not a plain file"
             raise OutputError(f"cannot write {path}: it is {what}; give the name of a file")
-        temporary = _beside(path)
+        mode, temporary = _mode(path), _beside(path)
         try:
+            if mode is not None:
+                temporary.touch(mode | stat.S_IWUSR)  # before anything is in it that is private
             yield temporary
+            if mode is not None:
+                temporary.chmod(mode)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -140,13 +144,20 @@ def atomic_folder(path: Path, kind: str | None = None, *, replace: bool = False)
         _put_back(path)
         check_free(path, kind if replace else None)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(path)
+        mode, temporary = _mode(path), _beside(path)
         try:
             temporary.mkdir()  # in here: Ctrl-C may come right after it
+            if mode is not None:
+                temporary.chmod(mode)
             yield temporary
             _place(temporary, path, kind, replace=replace)
         finally:
             _remove(temporary)
+
+
+def _mode(path: Path) -> int | None:
+    """Who may use what stands at `path` and is to be replaced, if anything does."""
+    return stat.S_IMODE(path.stat().st_mode) if path.exists() and not path.is_symlink() else None
 
 
 def _beside(path: Path) -> Path:

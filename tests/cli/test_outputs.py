@@ -155,6 +155,24 @@ def test_where_a_link_leads_is_written(
     assert (tmp_path / "store" / "result").stat().st_size > 0
 
 
+@OUTPUTS
+def test_what_is_private_stays_private(
+    command: list[object], name: str, arrays: Path, aae_zoo: AaeZoo, tmp_path: Path
+) -> None:
+    line = [arrays if word == "INPUT" else word for word in command]
+    (tmp_path / name).touch()
+    for mode in (0o600, 0o664):
+        (tmp_path / name).chmod(mode)
+        assert aae_zoo(*line, "-o", tmp_path / name, "--force").status == 0
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode
+
+
+def test_a_private_folder_stays_private(aae_zoo: AaeZoo, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir(mode=0o700)
+    assert aae_zoo("sample", "-n", 1, "-o", f"{tmp_path}/x/").status == 0
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("target", ["x.png", "pipe", "/dev/full"])
 def test_what_is_no_file_is_not_replaced(target: str, refused: Callable[..., str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
