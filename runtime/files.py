@@ -10,7 +10,7 @@ from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.runtime.errors import OutputError
+from aae_zoo.runtime.errors import AaeZooError, OutputError
 
 # Where the system knows how.
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -61,6 +61,27 @@ def output_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise OutputError(
             f"cannot write {path}: {reason}; give an output in a folder that exists, is writable and has free space"
+        ) from error
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder for what is not kept, among the temporary files; it is removed.
+
+    Raises:
+        OutputError: none can be made, or the disk is full: another, as a rule, than that of the output.
+    """
+    import tempfile  # as in `_remove`
+
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+    except AaeZooError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write temporary files into {tempfile.tempdir or 'any folder'}: {error.strerror or error}; "
+            "set TMPDIR to a folder that is writable and has free space"
         ) from error
 
 
