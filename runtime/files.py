@@ -125,8 +125,7 @@ def atomic_file(path: Path, *, links: bool = False) -> Iterator[Path]:
             if mode is not None:
                 temporary.touch(mode | stat.S_IWUSR)  # before anything is in it that is private
             yield temporary
-            if mode is not None:
-                temporary.chmod(mode)
+            _set_mode(temporary, mode)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -168,8 +167,7 @@ def atomic_folder(path: Path, kind: str | None = None, *, replace: bool = False)
         mode, temporary = _mode(path), _beside(path)
         try:
             temporary.mkdir()  # in here: Ctrl-C may come right after it
-            if mode is not None:
-                temporary.chmod(mode)
+            _set_mode(temporary, mode)
             yield temporary
             _place(temporary, path, kind, replace=replace)
         finally:
@@ -179,6 +177,12 @@ def atomic_folder(path: Path, kind: str | None = None, *, replace: bool = False)
 def _mode(path: Path) -> int | None:
     """Who may use what stands at `path` and is to be replaced, if anything does."""
     return stat.S_IMODE(path.stat().st_mode) if path.exists() and not path.is_symlink() else None
+
+
+def _set_mode(path: Path, mode: int | None) -> None:
+    if mode is not None:
+        with suppress(OSError):  # some drives have no modes to set
+            path.chmod(mode)
 
 
 def _beside(path: Path) -> Path:
