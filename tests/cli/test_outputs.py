@@ -110,7 +110,8 @@ def test_arrays_and_tables_cannot_say_whose_they_are(
 def test_an_input_is_never_written_over(arrays: Path, refused: Callable[..., str], tmp_path: Path) -> None:
     before = arrays.read_bytes()
     (tmp_path / "link.npy").symlink_to(arrays)
-    for output in (arrays, tmp_path / "link.npy", tmp_path / "no" / ".." / "digits.npy"):
+    (tmp_path / "DIGITS.npy").hardlink_to(arrays)  # as one name is another where letters' case does not tell
+    for output in (arrays, tmp_path / "link.npy", tmp_path / "DIGITS.npy", tmp_path / "no" / ".." / "digits.npy"):
         (tmp_path / "no").mkdir(exist_ok=True)
         assert "is an input of this command" in refused("reconstruct", "mnist-plane", arrays, "-o", output, "--force")
     assert arrays.read_bytes() == before
