@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -139,6 +140,7 @@ def main() -> None:
     if completion.in_bash():
         completion.join_words()
     try:
+        _check_where_we_are()
         command_line(next(iter(sys.argv[1:]), ""))(prog_name="aae-zoo")
     except AaeZooError as error:
         _fail(str(error))
@@ -167,6 +169,14 @@ def _open_what_is_closed() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - for as long as we live
+
+
+def _check_where_we_are() -> None:
+    """Refuse to run in a folder that was removed: libraries fail in it in their own ways, PyTorch's without a word."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        _fail("the folder you are in was removed; go to another, as cd does")
 
 
 def _end_in_order() -> None:

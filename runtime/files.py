@@ -10,11 +10,14 @@ from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Final
 
-from aae_zoo.runtime.errors import OutputError
+from aae_zoo.runtime.errors import AaeZooError, OutputError
 
 # Where the system knows how.
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 _PLAIN: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+# As many as Linux follows.
+_MOST_LINKS: Final = 40
 
 
 def open_plain(path: Path, *, links: bool = False) -> BufferedReader:
@@ -61,6 +64,27 @@ def output_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder for what is not kept, among the temporary files; it is removed.
+
+    Raises:
+        OutputError: none can be made, or the disk is full: another, as a rule, than that of the output.
+    """
+    import tempfile  # as in `_remove`
+
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+    except AaeZooError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write temporary files into {tempfile.tempdir or 'any folder'}: {error.strerror or error}; "
+            "set TMPDIR to a folder that is writable and has free space"
+        ) from error
+
+
 def check_space(path: Path, size: int) -> None:
     """Refuse to begin a file or folder of `size` bytes where the disk has no space for it.
 
@@ -69,7 +93,8 @@ def check_space(path: Path, size: int) -> None:
     """
     import shutil  # as in `_remove`
 
-    place = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
+    real = Path(os.path.realpath(path))  # a link may lead to another disk
+    place = next((folder for folder in real.parents if folder.is_dir()), None)
     if place is None:
         return
     disk = shutil.disk_usage(place)
@@ -81,22 +106,45 @@ def check_space(path: Path, size: int) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, links: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, with its suffix: it becomes `path`, or on any failure is removed.
+
+    A file that it replaces leaves it its mode. A link is replaced too; with `links`, what it leads to is.
 
     Raises:
         OutputError: the file cannot be written.
     """
     with output_errors(path):
+        path = _end_of_links(path) if links else path
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise OutputError(f"cannot write {path}: it is a folder; give the name of a file")
-        temporary = _beside(path)
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "not a plain file"
+            raise OutputError(f"cannot write {path}: it is {what}; give the name of a file")
+        mode, temporary = _mode(path), _beside(path)
         try:
+            if mode is not None:
+                temporary.touch(mode | stat.S_IWUSR)  # before anything is in it that is private
             yield temporary
+            _set_mode(temporary, mode)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _end_of_links(path: Path) -> Path:
+    """Where a link leads, link by link, as systems follow them in folders that everybody may write into.
+
+    Raises:
+        OSError: a link is neither this user's nor root's nor of the owner of its folder, or there is no end.
+    """
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink():
+            return path
+        owner = path.lstat().st_uid
+        if owner not in (0, path.parent.stat().st_uid) and owner != os.geteuid():
+            raise OSError(errno.EPERM, "it is a link that somebody else has put there", str(path))
+        path = path.parent / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 @contextmanager
@@ -116,13 +164,25 @@ def atomic_folder(path: Path, kind: str | None = None, *, replace: bool = False)
         _put_back(path)
         check_free(path, kind if replace else None)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(path)
+        mode, temporary = _mode(path), _beside(path)
         try:
             temporary.mkdir()  # in here: Ctrl-C may come right after it
+            _set_mode(temporary, mode)
             yield temporary
             _place(temporary, path, kind, replace=replace)
         finally:
             _remove(temporary)
+
+
+def _mode(path: Path) -> int | None:
+    """Who may use what stands at `path` and is to be replaced, if anything does."""
+    return stat.S_IMODE(path.stat().st_mode) if path.exists() and not path.is_symlink() else None
+
+
+def _set_mode(path: Path, mode: int | None) -> None:
+    if mode is not None:
+        with suppress(OSError):  # some drives have no modes to set
+            path.chmod(mode)
 
 
 def _beside(path: Path) -> Path:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.bundles.manifest import Manifest, ScoreLimits
 from aae_zoo.runtime.bundles.names import ALL_ROLES
-from aae_zoo.runtime.engine.devices import Device
+from aae_zoo.runtime.engine.devices import Device, check_device
 from aae_zoo.runtime.engine.engine import SCORE, Engine
 from aae_zoo.runtime.engine.graph import Graph
+from aae_zoo.runtime.engine.session import check_threads
 from aae_zoo.runtime.errors import InvalidInput, whole
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
 from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, one_image, read_images
@@ -70,7 +71,8 @@ def load(
     used as it was pulled, without a network. Graphs are read, checked against their SHA-256 and opened on first use.
 
     Raises:
-        InvalidInput: the pin is malformed, `arrays` is neither "host" nor "device", or `isolate` is not on the CPU.
+        InvalidInput: the pin is malformed, there is no such device, `threads` is not from 1 to 4096, `arrays` is
+            neither "host" nor "device", or `isolate` is not on the CPU.
         MissingBackend: this is a frozen program, which cannot `isolate`.
         ModelNotFound: there is no such model.
         InvalidBundle: its manifest is malformed or not the pinned one, or it has no graphs of that precision.
@@ -78,6 +80,8 @@ def load(
     """
     if arrays not in _ARRAYS:
         raise InvalidInput(f"arrays is {arrays!r}, expected {' or '.join(_ARRAYS)}")
+    check_device(device)
+    check_threads(threads)
     text = os.fspath(name)
     bundle = shipped_or_folder(text) or _obtain(text, precision)
     for role in bundle.manifest.graphs:

@@ -80,9 +80,10 @@ def check_file(path: Path, inputs: Iterable[Path], *, force: bool) -> None:
     """
     if not path.is_file():
         return  # what is not a file is refused where it is written
-    real = path.resolve()
+    around = (path, *path.resolve().parents)
     for given in inputs:
-        if real == given.resolve() or (given.is_dir() and given.resolve() in real.parents):
+        # The system is asked: a name in other letters may be the same file.
+        if given.exists() and any(place.samefile(given) for place in around):
             raise OutputError(f"{path} is an input of this command, which is never written over; give another output")
     if not force and not _is_our_picture(path):
         raise OutputError(

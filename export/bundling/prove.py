@@ -4,7 +4,6 @@ import copy
 import json
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +23,7 @@ from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import DETECTOR
 from aae_zoo.runtime.checks.parity import golden_of
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError, python_for
+from aae_zoo.runtime.files import scratch_folder
 from aae_zoo.zoo.training.lite import LiteDecoder
 
 # The lite decoder keeps every eighth golden row: a bundle has a budget.
@@ -80,16 +80,16 @@ def _write_lite(
     report: dict[str, Any],
 ) -> References:
     """Write the lite decoder's graph after the gate passed it in the decoder's place; return some golden outputs."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         for role in networks.keys() - {"decoder"}:
             shutil.copy(folder / f"{role}.onnx", scratch)
         content = to_onnx(
             lite, inputs["decoder"], ["image"], graph_metadata(manifest, "decoder") | {"precision": "lite"}
         )
-        (Path(scratch) / "decoder.onnx").write_bytes(content)
+        (scratch / "decoder.onnx").write_bytes(content)
         with_lite = {**networks, "decoder": lite}
         expected = references(with_lite, inputs)
-        rows = gate(Path(scratch), expected, with_lite, manifest.widths)["rows"]
+        rows = gate(scratch, expected, with_lite, manifest.widths)["rows"]
     report["rows"] += [{**row, "graph": "decoder.lite"} for row in rows if row["graph"] == "decoder"]
     (folder / "decoder.lite.onnx").write_bytes(content)
     names = (*inputs["decoder"], "image")
@@ -107,8 +107,8 @@ def gate(
         ParityError: a comparison did not hold, or the process failed. It names the layer of the network, in
             `networks`, at which the first graph that failed begins to differ.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        saved = Path(scratch) / "references.npz"
+    with scratch_folder() as scratch:
+        saved = scratch / "references.npz"
         save_npz(saved, expected)
         program = [*python_for("export a model"), "-m", "aae_zoo.export.proof.gate"]
         command = [*program, str(folder), str(saved), *map(str, widths)]

@@ -6,11 +6,9 @@ already keep their weights as float16, so a float16 variant is no smaller, and o
 
 import logging
 import statistics
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +24,7 @@ from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
 from aae_zoo.runtime.checks.clauses import OPSET
 from aae_zoo.runtime.engine.session import open_session
 from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.files import scratch_folder
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.model import Model
@@ -203,8 +202,8 @@ def _int8(content: bytes, inputs: Arrays) -> ModelProto:
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it recommends a preparation that changes nothing here
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            source, target = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+        with scratch_folder() as folder:
+            source, target = folder / "plain.onnx", folder / "int8.onnx"
             onnx.save(model, source)
             quantize_static(
                 source,

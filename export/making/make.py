@@ -1,7 +1,6 @@
 """A folder of pictures to a model of them, in one go: read, train, prove, judge, and show on a page."""
 
 import shlex
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -18,6 +17,7 @@ from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.manifest import ImageShape, Manifest
 from aae_zoo.runtime.errors import MissingBackend
 from aae_zoo.runtime.escapes import note
+from aae_zoo.runtime.files import scratch_folder
 from aae_zoo.runtime.ownership import SITE
 from aae_zoo.runtime.store.catalogue import as_name
 from aae_zoo.zoo.data.dataset import Dataset
@@ -134,9 +134,9 @@ def _judged(places: Places, counts: dict[str, int], warnings: list[str], *, page
 
 def _why_no_page(node_modules: Path | None) -> list[str]:
     """Why there will be no page, found out before minutes of training: nothing where there will be one."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         try:
-            copy_web_runtime(Path(scratch) / "ort", node_modules)
+            copy_web_runtime(scratch / "ort", node_modules)
         except MissingBackend as error:
             return [f"there will be no page: {error}"]
     return []

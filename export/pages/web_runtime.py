@@ -2,14 +2,13 @@
 
 import hashlib
 import tarfile
-import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.files import atomic_file, scratch_folder
 from aae_zoo.runtime.store.cache import cache_folder
 from aae_zoo.runtime.store.npm import Package, fetch_packages
 
@@ -81,8 +80,8 @@ def _cached(folder: Path, files: Mapping[str, str]) -> dict[str, bytes] | None:
 
 def _fetch(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
     """Fetch the package into the cache: the files."""
-    with tempfile.TemporaryDirectory() as scratch:
-        (archive,) = fetch_packages([Package(PACKAGE, VERSION, SHA512)], Path(scratch) / "archives", _MEND)
+    with scratch_folder() as scratch:
+        (archive,) = fetch_packages([Package(PACKAGE, VERSION, SHA512)], scratch / "archives", _MEND)
         with tarfile.open(archive) as package:
             contents = {name: _member(package, f"package/dist/{name}") for name in names}
     for name, content in contents.items():  # what else is in the cache's folder is not touched

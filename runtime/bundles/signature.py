@@ -18,7 +18,7 @@ from aae_zoo.runtime.bundles.names import MANIFEST, SIGNATURE
 from aae_zoo.runtime.documents import parse_document
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, MissingBackend
 from aae_zoo.runtime.escapes import words_of
-from aae_zoo.runtime.files import atomic_file, open_plain
+from aae_zoo.runtime.files import atomic_file, open_plain, scratch_folder
 
 MAX_SIGNATURE_BYTES: Final = 1 << 20
 _KEY: Final = "expected PEM of the curve P-256, P-384 or P-521, without a password (docs/trust.md says how to make one)"
@@ -48,8 +48,11 @@ def sign_bundle(folder: Path, key: Path) -> Path:
         signer = upstream.signing.Config().use_elliptic_key_signer(private_key=key)
     except Exception as error:  # whatever those bytes are
         raise InvalidInput(f"{key} is not a private key ({words_of(error)}); {_KEY}") from None
+    with scratch_folder() as scratch:  # nothing may come into the bundle before it is hashed
+        signer.set_hashing_config(_hashing(upstream)).sign(folder, scratch / SIGNATURE)
+        signature = (scratch / SIGNATURE).read_bytes()
     with atomic_file(folder / SIGNATURE) as temporary:
-        signer.set_hashing_config(_hashing(upstream)).sign(folder, temporary)
+        temporary.write_bytes(signature)
     return folder / SIGNATURE
 
 

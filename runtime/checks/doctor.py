@@ -15,8 +15,9 @@ from aae_zoo.runtime.engine.gpus import driver_version, nvidia_gpus
 from aae_zoo.runtime.engine.session import import_onnxruntime, open_session
 from aae_zoo.runtime.engine.wheels import installed, installed_wheels, package_of
 from aae_zoo.runtime.errors import AaeZooError
-from aae_zoo.runtime.store.cache import cache_folder
+from aae_zoo.runtime.store.cache import cache_folder, cached_models
 from aae_zoo.runtime.store.catalogue import SHIPPED, list_models
+from aae_zoo.runtime.store.shared import part_of
 from aae_zoo.runtime.words import counted
 
 _INSTALL = "pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'"
@@ -140,13 +141,19 @@ def _models() -> Iterator[Finding]:
 
 
 def _cache() -> Finding:
+    """The cache: where nothing can be pulled into it, it is a fault if nothing can be loaded from it either."""
     try:
         folder = cache_folder()
+        loadable = [model for model in cached_models() if model.state in ("whole", "in part")]
     except AaeZooError as error:
         return Finding("cache", "none", str(error))
-    nearest = next(p for p in (folder, *folder.parents) if os.path.exists(p))
+    part = part_of(folder)
+    nearest = next(p for p in (part, *part.parents) if os.path.exists(p))
     if nearest.is_dir() and os.access(nearest, os.W_OK):
         return Finding("cache", f"{folder} ({'there' if folder.exists() else 'not made yet'})")
+    if loadable:
+        models = counted(len(loadable), "model")
+        return Finding("cache", f"{folder} ({models} to load; it cannot be written, so nothing is pulled into it)")
     return Finding("cache", f"{folder} cannot be written", "set AAE_ZOO_CACHE to a folder that is writable")
 
 

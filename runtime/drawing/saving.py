@@ -47,7 +47,7 @@ def write_file(output: str, write: Callable[[IO[bytes]], object]) -> None:
             sys.stdout.buffer.write(buffer.getbuffer())
             sys.stdout.buffer.flush()
         return
-    with atomic_file(Path(output)) as temporary, temporary.open("wb") as stream:
+    with atomic_file(Path(output), links=True) as temporary, temporary.open("wb") as stream:
         write(stream)
 
 

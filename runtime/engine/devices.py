@@ -50,14 +50,13 @@ def wanted_providers(
         InvalidInput: there is no such device or provider.
         DeviceUnavailable: this ONNX Runtime is built without it.
     """
+    check_device(device)
     available = ort.get_available_providers()
-    if isinstance(device, Sequence) and not isinstance(device, str):
+    if not isinstance(device, str):
         return _listed(device, available, tf32, deterministic)
-    name, _, number = str(device).partition(":")
+    name, _, number = device.partition(":")
     if name == "auto":
         name = "cuda" if CUDA in available else "cpu"
-    if name not in PROVIDERS or (number and not (number.isdecimal() and name in ("cuda", "tensorrt", "dml"))):
-        raise InvalidInput(f"device is {device!r}, expected one of {', '.join(DEVICES)}, or cuda:1 for a second GPU")
     if PROVIDERS[name][0] not in available:
         raise DeviceUnavailable(
             f"device {device} was asked for, but this ONNX Runtime {ort.__version__} is built without it; {MENDS[name]}"
@@ -68,6 +67,20 @@ def wanted_providers(
         for p in PROVIDERS[name]
         if p in available
     ]
+
+
+def check_device(device: Device) -> None:
+    """Refuse what is no device anywhere, before anything is opened on it.
+
+    Raises:
+        InvalidInput: it is no name of one, or neither text nor a list.
+    """
+    if isinstance(device, Sequence) and not isinstance(device, (str, bytes)):
+        return
+    name, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
+    numbered = name in ("cuda", "tensorrt", "dml") and number.isascii() and number.isdigit()
+    if name not in DEVICES or (number and not numbered):
+        raise InvalidInput(f"device is {device!r}, expected one of {', '.join(DEVICES)}, or cuda:1 for a second GPU")
 
 
 def missing_providers(session: "InferenceSession", wanted: Sequence[Provider]) -> str:

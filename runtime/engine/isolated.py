@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from aae_zoo.runtime import errors
 from aae_zoo.runtime.bundles.bundle import Bundle
 from aae_zoo.runtime.engine.devices import CPU
-from aae_zoo.runtime.errors import AaeZooError, InvalidBundle, InvalidInput, python_for
+from aae_zoo.runtime.errors import AaeZooError, DeviceUnavailable, InvalidBundle, InvalidInput, python_for
+from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.formats.arrays import Arrays
 
 # What a worker may have: bytes of addresses, as ONNX Runtime and its threads alone take one or two GB of them, and
@@ -76,6 +77,7 @@ class Worker:
         Raises:
             InvalidBundle: the process ended, by itself or by its bounds, or gives what it was not asked for.
             AaeZooError: what the graph's own run raised.
+            DeviceUnavailable: the process cannot be started.
         """
         with self._lock:
             try:
@@ -128,8 +130,13 @@ class Worker:
         process.kill()
         return process.wait()
 
-    def _ended(self, error: Exception) -> InvalidBundle:
+    def _ended(self, error: Exception) -> AaeZooError:
         status = self._end()
+        if status is None:
+            return DeviceUnavailable(
+                f"the process that is to run {self._bundle.manifest.name} cannot be started ({words_of(error)}); "
+                "end other programs, or raise the limit that ulimit -a shows"
+            )
         how = f"ended with the status {status}"
         if status is not None and status < 0:
             how = f"was ended by {signal.Signals(-status).name}"

@@ -108,6 +108,16 @@ def share_threads(threads: int | None = None) -> int:
     return size
 
 
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that no session can have.
+
+    Raises:
+        InvalidInput: it is not whole, below 1, or more than any machine has CPUs.
+    """
+    if threads is not None and not 1 <= whole(threads, "threads") <= _MOST_THREADS:
+        raise InvalidInput(f"threads is {threads}, expected 1 to {_MOST_THREADS}")
+
+
 def pool_is_shared() -> bool:
     """Whether `share_threads` was called."""
     return _shared_threads is not None
@@ -203,8 +213,7 @@ def _options(ort: ModuleType, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = FATAL  # errors reach the user as exceptions, and are said once
     if _shared_threads is None:
-        if threads is not None and not 1 <= whole(threads, "threads") <= _MOST_THREADS:
-            raise InvalidInput(f"threads is {threads}, expected 1 to {_MOST_THREADS}")
+        check_threads(threads)
         options.intra_op_num_threads = threads or available_cpus()
     elif threads in (None, _shared_threads):
         options.use_per_session_threads = False

@@ -18,6 +18,8 @@ from aae_zoo.runtime.formats.arrays import Arrays
 def work(pipe: Connection, asked: dict[str, Any]) -> None:
     """Run what is asked for until the pipe is closed, within the bounds of memory and time."""
     for kind, most in ((resource.RLIMIT_AS, asked["memory"]), (resource.RLIMIT_CORE, 0)):
+        _, allowed = resource.getrlimit(kind)
+        most = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
         resource.setrlimit(kind, (most, most))
     bundle = open_bundle(Path(asked["folder"]))
     engine = Engine(bundle, device="cpu", threads=asked["threads"], precision=asked["precision"])

@@ -102,7 +102,7 @@ class Stream:
         if suffix not in (".npy", ".npz"):
             raise InvalidInput(f"the output {path} ends in {path.suffix or 'nothing'}, expected .npy or .npz")
         check_space(path, 4 * math.prod(self.shape))
-        with atomic_file(path) as temporary, temporary.open("wb") as file:
+        with atomic_file(path, links=True) as temporary, temporary.open("wb") as file:
             if suffix == ".npy":
                 self._write(file)
             else:

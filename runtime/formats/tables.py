@@ -45,7 +45,7 @@ def save_table(columns: Columns, output: str) -> None:
     path, suffix = Path(output), Path(output).suffix.lower()
     if suffix not in (".csv", ".json", ".npz"):
         raise InvalidInput(f"the output {output} ends in {path.suffix or 'nothing'}, expected .csv, .json or .npz")
-    with atomic_file(path) as temporary:
+    with atomic_file(path, links=True) as temporary:
         if suffix == ".npz":
             with temporary.open("wb") as stream:  # numpy would add .npz to a name that ends in .NPZ
                 arrays = {name: np.asarray(column) for name, column in columns.items()}

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -38,7 +40,7 @@ def fetch_packages(packages: Sequence[Package], folder: Path, mend: str) -> list
     names = ", ".join(map(str, packages))
     folder.mkdir()
     npm = shutil.which("npm") or "npm"  # it is npm.cmd on Windows, which starts programs by their whole names alone
-    command = [npm, "pack", "--silent", *(f"{one.name}@{one.version}" for one in packages)]
+    command = [npm, "pack", "--silent", "--json", *(f"{one.name}@{one.version}" for one in packages)]
     environment = {"HOME": str(folder), **os.environ}  # npm wants one, and not every user has it
     try:
         result = subprocess.run(  # noqa: S603
@@ -53,7 +55,8 @@ def fetch_packages(packages: Sequence[Package], folder: Path, mend: str) -> list
         raise MissingBackend(f"npm, which fetches {names}, is not installed; {mend}") from None
     archives = {_sha512(path): path for path in folder.rglob("*.tgz")}
     if result.returncode or not archives:
-        reason = words_of(result.stderr)
+        summary = re.search(r'"summary": ("(?:[^"\\]|\\.)*")', result.stdout + result.stderr)
+        reason = words_of(json.loads(summary[1]) if summary else result.stderr)
         raise MissingBackend(f"npm could not fetch {names} ({reason}); {mend}")
     known = {one.sha512 for one in packages}
     for one in packages:

@@ -1,5 +1,6 @@
 """Whose a file is: nothing is written over that aae-zoo did not write, and no input ever."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +110,8 @@ def test_arrays_and_tables_cannot_say_whose_they_are(
 def test_an_input_is_never_written_over(arrays: Path, refused: Callable[..., str], tmp_path: Path) -> None:
     before = arrays.read_bytes()
     (tmp_path / "link.npy").symlink_to(arrays)
-    for output in (arrays, tmp_path / "link.npy", tmp_path / "no" / ".." / "digits.npy"):
+    (tmp_path / "DIGITS.npy").hardlink_to(arrays)  # as one name is another where letters' case does not tell
+    for output in (arrays, tmp_path / "link.npy", tmp_path / "DIGITS.npy", tmp_path / "no" / ".." / "digits.npy"):
         (tmp_path / "no").mkdir(exist_ok=True)
         assert "is an input of this command" in refused("reconstruct", "mnist-plane", arrays, "-o", output, "--force")
     assert arrays.read_bytes() == before
@@ -125,3 +127,71 @@ def test_a_picture_of_a_folder_of_inputs_is_an_input(
         message = refused(*command, tmp_path / "set", "-o", picture, "--force")
         assert "is an input of this command, which is never written over" in message
     assert picture.read_bytes() == before
+
+
+OUTPUTS = pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["sample", "-n", 1], "x.png"),
+        (["sample", "-n", 1], "x.npy"),
+        (["encode", "mnist-plane", "INPUT"], "x.npz"),
+        (["score", "mnist-plane", "INPUT"], "x.csv"),
+    ],
+)
+
+
+@OUTPUTS
+def test_where_a_link_leads_is_written(
+    command: list[object], name: str, arrays: Path, aae_zoo: AaeZoo, tmp_path: Path
+) -> None:
+    line = [arrays if word == "INPUT" else word for word in command]
+    (tmp_path / "store").mkdir()
+    (tmp_path / name).symlink_to("second")
+    (tmp_path / "second").symlink_to(tmp_path / "store" / "result")
+    for _ in range(2):  # made, then replaced
+        assert aae_zoo(*line, "-o", tmp_path / name, "--force").status == 0
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "second").is_symlink()
+        assert [path.name for path in (tmp_path / "store").iterdir()] == ["result"]
+    assert (tmp_path / "store" / "result").stat().st_size > 0
+
+
+@OUTPUTS
+def test_what_is_private_stays_private(
+    command: list[object], name: str, arrays: Path, aae_zoo: AaeZoo, tmp_path: Path
+) -> None:
+    line = [arrays if word == "INPUT" else word for word in command]
+    (tmp_path / name).touch()
+    for mode in (0o600, 0o664):
+        (tmp_path / name).chmod(mode)
+        assert aae_zoo(*line, "-o", tmp_path / name, "--force").status == 0
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode
+
+
+def test_a_private_folder_stays_private(aae_zoo: AaeZoo, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir(mode=0o700)
+    assert aae_zoo("sample", "-n", 1, "-o", f"{tmp_path}/x/").status == 0
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("target", ["x.png", "pipe", "/dev/full"])
+def test_what_is_no_file_is_not_replaced(target: str, refused: Callable[..., str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "x.png").symlink_to(target)
+    said = "Too many levels of symbolic links" if target == "x.png" else "it is not a plain file"
+    assert said in refused("sample", "-n", 1, "-o", tmp_path / "x.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pipe", "x.png"]
+    assert (tmp_path / "x.png").is_symlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be several users")
+@pytest.mark.parametrize("mode", [0o1777, 0o777])
+def test_anothers_link_in_a_folder_for_all_is_not_followed(
+    mode: int, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    tmp_path.chmod(mode)
+    (tmp_path / "x.png").symlink_to(tmp_path / "thesis")
+    os.chown(tmp_path / "x.png", 54321, 54321, follow_symlinks=False)
+    message = refused("sample", "-n", 1, "-o", tmp_path / "x.png")
+    assert "it is a link that somebody else has put there" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]

@@ -260,6 +260,16 @@ def test_a_time_limit_is_checked_before_the_client_is_imported() -> None:
     assert result.stderr.startswith(b"error: HF_HUB_ETAG_TIMEOUT is 'abc'")
 
 
+@pytest.mark.parametrize("command", [("list",), ("train", "digits-gauss")])
+def test_a_folder_that_was_removed_around_us(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Where PyTorch ends the process as it is imported."""
+    code = 'cd "$0" && rmdir "$0" && exec "$@"'
+    program = [str(tmp_path), sys.executable, "-m", "aae_zoo.cli.main"]
+    result = subprocess.run(["sh", "-c", code, *program, *command], capture_output=True, check=False)
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr.endswith(b"error: the folder you are in was removed; go to another, as cd does\n")
+
+
 class TestClosedStreams:
     """What a shell closes (>&-), as some that start services and jobs do."""
 

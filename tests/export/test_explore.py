@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -532,6 +533,10 @@ def test_the_pins_are_those_of_the_package() -> None:
             "echo ENOTFOUND >&2; exit 1",
             "npm could not fetch onnxruntime-web 1.30.0 (ENOTFOUND)",
         ),
+        (
+            """echo '{"error": {"code": "EX", "summary": "ENOSPC: \\"no\\" space left on device, write"}}'; exit 1""",
+            'npm could not fetch onnxruntime-web 1.30.0 (ENOSPC: "no" space left on device, write)',
+        ),
         ('echo other > "$folder/x.tgz"', "npm fetched onnxruntime-web 1.30.0 with SHA-512"),
     ],
 )
@@ -542,6 +547,15 @@ def test_a_package_that_does_not_come_or_is_another_leaves_nothing(
     said = refused("explore", "mnist-plane", "-o", no_leftovers / "site")
     assert expected in said
     assert "--node-modules node_modules" in said
+
+
+def test_without_room_for_temporary_files(
+    refused: Callable[..., str], no_leftovers: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is another disk than that of the output, as a rule."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    said = refused("explore", "mnist-plane", "-o", no_leftovers / "site")
+    assert f"cannot write temporary files into {tmp_path / 'gone'}: No such file or directory; set TMPDIR to" in said
 
 
 def test_without_npm(

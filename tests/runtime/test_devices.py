@@ -55,6 +55,18 @@ def test_a_list_of_providers_is_taken_as_it_is() -> None:
         wanted_providers(cuda, [])
 
 
+@pytest.mark.parametrize("device", ["tpu", "", "CPU", "cpu:0", "auto:1", "cuda:x", "cuda:²", None, 3, b"cpu"])
+def test_what_is_no_device_is_refused_before_a_model_is_looked_for(device: Any) -> None:
+    with pytest.raises(InvalidInput, match=f"device is {device!r}, expected one of auto, cpu, .* or cuda:1 for a sec"):
+        load("no-such-model", device=device)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 4097, 1.5, "2"])
+def test_a_number_of_threads_too(threads: Any) -> None:
+    with pytest.raises(InvalidInput, match=f"threads is {threads!r}, expected (1 to 4096|a whole number)"):
+        load("no-such-model", threads=threads)
+
+
 def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int, *, fails: int = 0) -> None:
     """Let NVIDIA's driver be one that lists so many GPUs."""
     write_driver(folder, count, fails=fails)

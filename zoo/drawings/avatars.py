@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from aae_zoo.runtime.errors import DatasetError, MissingBackend
 from aae_zoo.runtime.escapes import words_of
-from aae_zoo.runtime.files import atomic_file, check_space
+from aae_zoo.runtime.files import atomic_file, check_space, scratch_folder
 from aae_zoo.runtime.store.npm import Package, fetch_packages
 from aae_zoo.zoo.data.stored import Contents, store
 from aae_zoo.zoo.datasets.avatars import ATTRIBUTES, BACKGROUND, HAIR, MD5S, SKIN
@@ -167,9 +167,9 @@ def _node(spans: Sequence[Span]) -> Iterator[IO[bytes]]:
     Raises:
         MissingBackend: a program is missing or fails.
     """
-    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as errors:
-        _install(Path(scratch))
-        command = ["node", str(Path(scratch) / _SCRIPT), json.dumps({"spans": spans, "options": _OPTIONS})]
+    with scratch_folder() as scratch, tempfile.TemporaryFile() as errors:
+        _install(scratch)
+        command = ["node", str(scratch / _SCRIPT), json.dumps({"spans": spans, "options": _OPTIONS})]
         try:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)  # noqa: S603
         except FileNotFoundError:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import sys
 import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from aae_zoo.runtime.files import check_space
+from aae_zoo.runtime.files import check_space, scratch_folder
 from aae_zoo.runtime.store.npm import Package, fetch_packages
 from aae_zoo.zoo.data.stored import Contents, store
 from aae_zoo.zoo.datasets.emoji import GROUPS, MD5S, SKINS
@@ -60,8 +59,8 @@ def build(path: Path, *, md5s: Mapping[str, str] = MD5S) -> None:
         OutputError: the file cannot be written.
     """
     check_space(path, _SPACE)
-    with tempfile.TemporaryDirectory() as scratch:
-        archives = fetch_packages(list(_PACKAGES.values()), Path(scratch) / "archives", _MEND)
+    with scratch_folder() as scratch:
+        archives = fetch_packages(list(_PACKAGES.values()), scratch / "archives", _MEND)
         emoji = sorted(_read_list(archives[0]), key=lambda one: one.place)
         names = {one.picture for one in emoji}
         drawn = [

@@ -85,7 +85,11 @@ class Log:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._tracker.close(failed=error is not None)
+        self.close(failed=error is not None)
+
+    def close(self, *, failed: bool = False) -> None:
+        """End the log."""
+        self._tracker.close(failed=failed)
 
     def _write(self, group: str, row: Mapping[str, Any], step: int) -> None:
         with output_errors(self.run.log), self.run.log.open("a", encoding="utf-8") as stream:
@@ -118,7 +122,10 @@ class NoLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self.close()
+
+    def close(self) -> None:
+        """End nothing."""
 
 
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -75,7 +75,7 @@ class Run:
 
         A folder that was made for a training which is then refused, and left nothing in it, is taken away again.
         The lock is the system's own on the folder itself: it leaves no file, and a process that dies lets go of it.
-        Windows has none for folders, and no other process is kept out there.
+        Windows has none for folders, and some network drives none at all: no other process is kept out there.
 
         Raises:
             OutputError: another process trains into it, or it cannot be made.
@@ -96,17 +96,13 @@ class Run:
         if os.name == "nt":
             yield
             return
-        import fcntl
-
         with output_errors(self.folder):
             descriptor = os.open(self.folder, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if _is_locked(descriptor):
                 raise OutputError(
                     f"another process is training into {self.folder}; wait until it has ended, or give another --out"
-                ) from None
+                )
             yield
         finally:
             os.close(descriptor)
@@ -230,3 +226,14 @@ def load_model(run: Run, image: tuple[int, int, int]) -> tuple[Autoencoder, Base
         raise CheckpointError(f"{run.weights} does not fit {run.recipe.name} on images {image}: {error}") from None
     objective.eval()
     return model, objective
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether another process has the lock of an open folder, which else is ours, where its file system has locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False

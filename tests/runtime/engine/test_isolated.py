@@ -1,10 +1,13 @@
 """A bundle that nobody trusts, run in a process of its own: whatever it does there is one sentence here."""
 
+import errno
 import json
 import os
 import pickle
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 from conftest import AaeZoo, replace_graph
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, load
+from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, Model, load
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.engine import isolated
 from aae_zoo.runtime.store.catalogue import SHIPPED
@@ -167,6 +170,31 @@ def test_time_has_a_bound(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(isolated, "SECONDS", 2)
     with pytest.raises(InvalidBundle, match="the process that runs digits-gauss took more than 2 s"):
         load(hostile(time), isolate=True).sample(1)
+
+
+@pytest.mark.parametrize("gib", [1, 3])
+def test_a_lower_bound_on_memory_that_is_there_already_holds(gib: int) -> None:
+    """As batch systems set one: nobody may raise it, so the process has it too."""
+    code = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_AS, ({gib} << 30, {gib} << 30))
+from aae_zoo.runtime import load
+print(load("mnist-plane", isolate=True, threads=1).sample(1).shape)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout == "(1, 1, 28, 28)\n", result.stderr
+
+
+def test_a_process_that_cannot_be_started_says_nothing_of_the_bundle(
+    alone: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    alone.close()
+    monkeypatch.setattr(subprocess, "Popen", full)
+    with pytest.raises(DeviceUnavailable, match=r"cannot be started \(.*Resource temporarily unavailable\); end other"):
+        alone.sample(1)
 
 
 def test_a_process_that_is_killed(alone: Model) -> None:

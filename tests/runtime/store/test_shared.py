@@ -238,6 +238,23 @@ class TestUsers:
         message = as_user(BOB, lambda: find_idx("mnist", home / "data"))
         assert f"{home}/data does not hold mnist, expected the files" in message
 
+    def test_doctor_notes_a_cache_that_is_only_to_be_read(
+        self, open_place: Path, shelf: Path, aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As an administrator fills one for all; where there is nothing in it, nobody gets anything."""
+
+        def found() -> str:
+            result = as_user(BOB, lambda: aae_zoo("doctor"))
+            return "".join(line for line in result.out.splitlines() if " cache " in line)
+
+        cache = open_place / "cache"
+        monkeypatch.setenv("AAE_ZOO_CACHE", str(cache))
+        cache.mkdir(mode=0o755)
+        assert found().startswith("FAULT")
+        pull("org/small", folder=shelf)
+        assert found().split()[0] == "ok"
+        assert found().endswith(f"{cache} (1 model to load; it cannot be written, so nothing is pulled into it)")
+
     def test_a_bundle_that_may_not_be_read(self, shelf: Path) -> None:
         (shelf / "org" / "small").chmod(0o700)
         message = as_user(BOB, lambda: load(shelf / "org" / "small"))

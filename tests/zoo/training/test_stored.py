@@ -1,5 +1,6 @@
 """What a run keeps on disk: damage is said in one sentence that names the file, and never gives other weights."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -187,6 +188,19 @@ def test_a_second_training_into_a_folder_is_refused(
 def test_a_terminal_that_blocks_is_no_second_training(run_folder: Path) -> None:
     with pytest.raises(BlockingIOError, match="could not complete"), Run.open(run_folder).alone():
         raise BlockingIOError("write could not complete without blocking")
+
+
+def test_a_disk_without_locks_is_trained_into(
+    small_recipe: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some network drives are."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    train(load_recipe(str(small_recipe)), tmp_path / "run", data=small_data)
+    assert (tmp_path / "run" / "run.json").is_file()
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(run_folder: Path, no_leftovers: Path) -> None:
