@@ -1,5 +1,6 @@
 """No command deletes or writes over what it did not write: it says what stands in the way, and leaves all as it was."""
 
+import errno
 import hashlib
 import json
 import os
@@ -442,6 +443,36 @@ def test_a_process_that_is_killed_between_the_renames_loses_nothing(site: Path) 
         write_site(site, "new")
     assert (site / "index.html").read_text() == "new"
     assert not leftovers(site, "old-")
+
+
+def test_of_several_that_were_moved_aside_the_latest_is_put_back(site: Path) -> None:
+    earlier, later = (site.with_name(f".{site.name}.old-{12 * digit}") for digit in "f0")
+    site.rename(earlier)
+    write_site(later, "later")
+    while later.stat().st_ctime == earlier.stat().st_ctime:  # clocks of file systems are coarse
+        later.touch()
+    with (
+        pytest.warns(RuntimeWarning, match="site is back"),
+        pytest.raises(OutputError, match="exists already"),
+        atomic_folder(site),
+    ):
+        pass
+    assert (site / "index.html").read_text() == "later"
+
+
+def test_a_folder_that_cannot_be_put_in_its_place_leaves_the_old_one_there(site: Path) -> None:
+    before, real, calls = everything(site), os.rename, list[Path]()
+
+    def full(old: Path, new: Path) -> None:
+        calls.append(old)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(old, new)
+
+    with mock.patch.object(os, "rename", full), pytest.raises(OutputError, match="No space left on device"):
+        write_site(site, "new")
+    assert everything(site) == before
+    assert not leftovers(site)
 
 
 def test_what_was_killed_is_put_back_whatever_comes_next(site: Path) -> None:

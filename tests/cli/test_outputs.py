@@ -10,6 +10,7 @@ import pytest
 from conftest import AaeZoo
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 
 @pytest.fixture
@@ -56,6 +57,12 @@ def somebodys_png(path: Path) -> None:
     Image.new("L", (9, 9), 7).save(path)
 
 
+def another_programs_png(path: Path) -> None:
+    said = PngInfo()
+    said.add_text("Software", "aae-zoo-editor")
+    Image.new("L", (9, 9), 7).save(path, pnginfo=said)
+
+
 def other_format(path: Path) -> None:
     Image.new("L", (9, 9), 7).save(path, "JPEG", comment="aae-zoo")
 
@@ -64,6 +71,7 @@ def other_format(path: Path) -> None:
     "write",
     [
         somebodys_png,
+        another_programs_png,
         other_format,
         lambda path: path.write_bytes(b""),
         lambda path: path.write_text("a thesis"),

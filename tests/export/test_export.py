@@ -151,6 +151,14 @@ class TestGate:
         assert len(report["rows"]) == len(ROLES) * (2 * len(COMPARED_BATCHES) + 1)
         assert all(0 <= worst < GATE for worst in report["worst"].values())
 
+    def test_a_small_difference_from_a_network_that_is_nearly_exact(
+        self, expected: dict[str, Any], refusal: Callable[[], str]
+    ) -> None:
+        """As far off as float32 may be, but ten times as far as this network itself is."""
+        expected["prior.z"] = expected["prior.z"] + np.float32(5e-6)
+        expected["prior.z.float64"] = expected["prior.z"].astype(np.float64)
+        assert "prior (ONNX Runtime, not optimised, batch 1): z differs from float64 by " in refusal()
+
     @pytest.mark.parametrize("role", ["encoder", "decoder"])
     @pytest.mark.parametrize("layer", [0, -1])
     def test_a_nudged_weight(

@@ -18,7 +18,17 @@ from aae_zoo.export.bundling.anomaly import anomaly_metrics
 from aae_zoo.runtime import InvalidBundle, InvalidInput, Model, Scores, load
 from aae_zoo.runtime.bundles.manifest import ScoreLimits
 from aae_zoo.runtime.latent.noise import uniform_noise
-from aae_zoo.runtime.latent.score import DRAWS, contrast_of, distance_from_prior, judge, may_be_flat, score_limits
+from aae_zoo.runtime.latent.score import (
+    DRAWS,
+    contrast_of,
+    distance_from_prior,
+    judge,
+    judge_detected,
+    judge_detected_one,
+    limit,
+    may_be_flat,
+    score_limits,
+)
 from aae_zoo.zoo.data.idx import FILES
 from aae_zoo.zoo.data.loading import load_dataset
 
@@ -108,6 +118,30 @@ class TestFormula:
         limits = score_limits(reconstruction, distance, contrast)
         assert limits.images == len(parts)
         assert judge(reconstruction, distance, contrast, limits).anomalous.sum() <= math.ceil(len(parts) / 100)
+
+    @given(images=st.integers(1, 400), share=st.floats(0.005, 0.5))
+    def test_a_new_image_is_above_the_limit_as_seldom_as_was_asked_for(self, images: int, share: float) -> None:
+        """It is as likely as any other to be at each place among all; a lower limit would be exceeded too often."""
+        above = images - limit(np.arange(images, dtype=np.float32), share)
+        if images >= 1 / share:
+            assert above / (images + 1) <= share * (1 + 1e-9) < (above + 1) / (images + 1) + 2e-9
+        else:
+            assert above == 1
+
+    def test_with_a_share_of_false_alarms_only_what_is_clearly_flatter_than_all_images_is_flat(self) -> None:
+        few = np.linspace(0.1, 0.2, 9, dtype=np.float32)
+        limits = score_limits(few, few, self.plain[:9], 0.1)
+        found = judge(few[:2], few[:2], self.plain[:2] * np.array([0.6, 0.4], np.float32), limits)
+        assert found.flat.tolist() == [False, True]
+
+    def test_a_detectors_score_of_1_is_the_last_that_is_not_anomalous(self) -> None:
+        score, image = (
+            np.array([1, np.nextafter(np.float32(1), np.float32(2))], np.float32),
+            np.eye(4, dtype=np.float32),
+        )
+        assert judge_detected(score, self.plain[:2], None).anomalous.tolist() == [False, True]
+        one = [judge_detected_one(score[k : k + 1], image[None, None], None).anomalous.tolist() for k in (0, 1)]
+        assert one == [[False], [True]]
 
     def test_perfect_images_have_limits_too(self) -> None:
         zero = np.zeros(9, np.float32)

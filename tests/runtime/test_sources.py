@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from conftest import AaeZoo
 from numpy.typing import NDArray
 from PIL import Image
+from pyarrow import parquet
 
 from aae_zoo.runtime import InvalidInput, ModelNotFound, load
 from aae_zoo.runtime.bundles.manifest import ImageShape
@@ -187,9 +189,6 @@ def test_parquet_is_refused_with_the_command_that_unpacks_it(
     pixels: NDArray[np.uint8], refused: Callable[..., str], aae_zoo: AaeZoo, tmp_path: Path
 ) -> None:
     """As the Hub's data sets have their pictures; the command is run as it is printed."""
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     folder = tmp_path / "it's mine"
     folder.mkdir()
     rows = []

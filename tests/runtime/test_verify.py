@@ -23,7 +23,7 @@ from aae_zoo.runtime import InvalidBundle
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.names import PRECISIONS
 from aae_zoo.runtime.checks.golden import read_golden
-from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, psnr, replay
+from aae_zoo.runtime.checks.parity import COMPARED_BATCHES, golden_of, problem_with, psnr, replay
 from aae_zoo.runtime.checks.testdata import write_test_data
 from aae_zoo.runtime.checks.verify import GATES, NO_TF32, verify
 from aae_zoo.runtime.engine.devices import PROVIDERS
@@ -137,7 +137,7 @@ class TestVerify:
                 return {name: {} for name in self.get_providers()}
 
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-        monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+        monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
         monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
         add_to_output(bundle, "encoder", 2e-3)
         rewrite(bundle, lambda document: document.pop("tf32"))
@@ -284,6 +284,11 @@ def test_a_network_of_its_own_has_golden_arrays_of_its_own() -> None:
     for precision, rows in (("fp32", 2), ("int8", 2), ("other", 1)):
         given, expected = golden_of("decoder", arrays, precision)
         assert {name: len(values) for name, values in (given | expected).items()} == {"z": rows, "image": rows}
+
+
+def test_a_map_below_0_is_a_problem() -> None:
+    found = {"map": np.full((2, 1, 3, 3), -0.1, np.float32)}
+    assert problem_with(found, found) == "map has values from -0.1, expected none below 0"
 
 
 def test_psnr_is_that_of_the_span() -> None:

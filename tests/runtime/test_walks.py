@@ -102,6 +102,13 @@ def test_many_neighbours_take_little_memory() -> None:
     assert most < 50e6
 
 
+def test_neighbours_that_lie_close_together_far_out_are_told_apart() -> None:
+    among = np.array([[3e4, 0.004], [3e4, 0.002], [3e4, 0.001], [3e4, 0.002]], np.float32)
+    found = nearest_codes(np.array([[3e4, 0]], np.float32), among, 4)
+    assert found.numbers.tolist() == [[2, 1, 3, 0]]
+    assert found.distances[0].tolist() == pytest.approx([0.001, 0.002, 0.002, 0.004], rel=1e-5)
+
+
 def test_nearest_takes_images_or_codes(shipped: Model, digits: NDArray[np.float32]) -> None:
     codes = shipped.encode(digits)
     found = shipped.nearest(digits[5:8], digits, k=3)

@@ -6,12 +6,14 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from conftest import RECIPE, batch_of
+from torch import nn
 
 from aae_zoo.export.bundling.bundle import export_bundle
 from aae_zoo.export.bundling.graphs import to_onnx
@@ -385,7 +387,75 @@ class TestMutualInformation:
         assert float(found[1]) < float(found[0]) - 0.2
 
 
+def losses_of(objective: str, prior: str, x: torch.Tensor, known: int = 0, **settings: Any) -> dict[str, Any]:
+    """The losses of the first step on images, without dropout: those of networks that are the same each time."""
+    torch.manual_seed(0)
+    wanted = recipe(objective, prior, known)
+    wanted = wanted.model_copy(update={"objective": wanted.objective.model_copy(update=settings)})
+    _, trained = build(wanted, (1, 14, 14))
+    trained.eval()
+    label = torch.zeros(len(x), dtype=torch.int64) if known else None
+    losses = trained.step(batch_of(x, label, known), torch.Generator().manual_seed(0))
+    return {name: float(loss) for name, loss in losses.items()}
+
+
+class TestSemi:
+    IMAGES = torch.rand(32, 1, 14, 14, generator=torch.Generator().manual_seed(0))
+
+    def test_an_image_is_a_target_if_it_is_sure_of_its_class_at_the_temperature(self) -> None:
+        consistency = {
+            t: losses_of("semi", "categorical", self.IMAGES, 4, confidence=0.999, temperature=t)["consistency"]
+            for t in (1.0, 1e-4)
+        }
+        assert consistency[1.0] == 0
+        assert consistency[1e-4] > 1
+
+    def test_the_balance_is_how_far_the_classes_are_from_being_alike(self) -> None:
+        torch.manual_seed(0)
+        model, _ = build(recipe("semi", "categorical", 4), (1, 14, 14))
+        model.eval()
+        with torch.no_grad():
+            mean = model.encode(self.IMAGES)["y"].mean(0)
+        alike, found = (torch.distributions.Categorical(probs=p) for p in (torch.ones(10) / 10, mean))
+        expected = float(torch.distributions.kl_divergence(found, alike))
+        balance = losses_of("semi", "categorical", self.IMAGES, 4)["balance"]
+        assert balance == pytest.approx(expected, abs=1e-5)
+
+
+def test_of_one_class_only_what_is_restored_is_restored_from_noise() -> None:
+    """The codes that the discriminator sees are those without, and so are the histograms that are to be restored."""
+    x = torch.rand(32, 1, 14, 14, generator=torch.Generator().manual_seed(0))
+    clean, noisy = (losses_of("oneclass", "gaussian", x, corruption=corruption) for corruption in (0.0, 5.0))
+    for name in ("discriminator", "generator"):
+        assert noisy[name] == pytest.approx(clean[name], rel=1e-5), name
+    assert noisy["reconstruction"] > clean["reconstruction"]
+    assert noisy["hog"] < 10 * clean["hog"]
+
+
+def test_to_the_discriminator_no_label_is_a_class_of_its_own() -> None:
+    _, trained = build(recipe("aae-informed", "mixture", 2), (1, 14, 14))
+    seen: list[torch.Tensor] = []
+    trained.get_submodule("discriminator").register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    label = torch.tensor([5, 6, -1, -1, 3, 1])
+    trained.step(batch_of(torch.rand(6, 1, 14, 14), label, known=2), torch.Generator().manual_seed(0))
+    assert seen[0][:8, 2:].argmax(1).tolist() == [5, 6, 10, 10, 3, 1, 5, 6]
+
+
 class TestVae:
+    def test_it_decodes_a_draw_of_the_posterior_of_each_image(self) -> None:
+        class Wide(nn.Module):
+            def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+                return {"z": torch.ones(len(image), 3), "log_var": torch.full((len(image), 3), 2 * math.log(0.2))}
+
+        _, trained = build(recipe("vae"), (1, 14, 14))
+        trained.encoder = Wide()
+        decoder = trained.get_submodule("decoder")
+        with mock.patch.object(decoder, "logits", side_effect=decoder.logits) as logits:
+            trained.step(batch_of(torch.rand(4000, 1, 14, 14)), torch.Generator().manual_seed(0))
+        z = logits.call_args.args[0]
+        assert torch.allclose(z.mean(0), torch.ones(3), atol=0.02)
+        assert torch.allclose(z.std(0), torch.full((3,), 0.2), rtol=0.05)
+
     def test_the_kl_is_that_of_torch(self) -> None:
         mean, log_var = torch.randn(5, 3), torch.randn(5, 3)
         posterior = torch.distributions.Normal(mean, (log_var / 2).exp())

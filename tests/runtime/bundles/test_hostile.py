@@ -121,6 +121,19 @@ def gigantic_padding(model: ModelProto) -> None:
     model.graph.node.append(helper.make_node("MaxPool", ["u"], ["large"], kernel_shape=[1], pads=[1 << 30, 0]))
 
 
+def gigantic_cropping(model: ModelProto) -> None:
+    model.graph.node.append(helper.make_node("MaxPool", ["u"], ["large"], kernel_shape=[1], pads=[-(1 << 30), 0]))
+
+
+def gigantic_side_of_nothing(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 1 << 40]), "shape"))
+    model.graph.node.append(helper.make_node("Expand", ["u", "shape"], ["large"]))
+
+
+def more_than_its_shape(model: ModelProto) -> None:
+    model.graph.initializer.append(TensorProto(name="x", data_type=TensorProto.FLOAT, dims=[1], raw_data=bytes(8)))
+
+
 def gigantic_value(model: ModelProto) -> None:
     model.graph.value_info.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, [1 << 20, 1 << 20]))
 
@@ -161,6 +174,10 @@ def value_twice(model: ModelProto) -> None:
     model.graph.node.append(model.graph.node[0])
 
 
+def one_node_gives_a_value_twice(model: ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Split", ["u"], ["half", "half"], axis=1))
+
+
 def too_many_nodes(model: ModelProto) -> None:
     model.graph.node.extend(helper.make_node("Identity", ["u"], [f"u{k}"]) for k in range(10_001))
 
@@ -176,6 +193,7 @@ def too_many_nodes(model: ModelProto) -> None:
         (own_function, "has functions, which a model has no use for"),
         (subgraph, "has a subgraph, which a model has no use for"),
         (gigantic_tensor, r"has .* of the .* of its shape \[1099511627776, 1099511627776\]"),
+        (more_than_its_shape, "'x' has 8 of the 4 bytes of its shape"),
         (negative_size, r"the shape \[-1\], expected numbers"),
         (gigantic_constant, "ConstantOfShape is given the size"),
         (outer_product, "has Add of constants alone"),
@@ -185,7 +203,9 @@ def too_many_nodes(model: ModelProto) -> None:
         (many_copies, "would take more than .* MB of memory when it is opened"),
         (gigantic_expansion, "Expand is given the size"),
         (gigantic_expansion_in_disguise, "Expand is given the size"),
+        (gigantic_side_of_nothing, "Expand is given the size"),
         (gigantic_padding, "'pads' is .*, expected at most 256"),
+        (gigantic_cropping, "'pads' is .*, expected at most 256"),
         (gigantic_value, "'x' declares the shape"),
         (undeclared_input, r"has 'v' as tensor\(float\) \['batch', 2\], expected u once"),
         (undeclared_output, r"has 'v' as tensor\(float\) \['batch', 2\], expected z once"),
@@ -196,6 +216,7 @@ def too_many_nodes(model: ModelProto) -> None:
         (tensor_twice, "has two tensors of one name"),
         (tensor_named_as_the_input, "has an input and a tensor of one name"),
         (value_twice, "has two values of one name"),
+        (one_node_gives_a_value_twice, "has two values of one name, one of Split"),
         (too_many_nodes, "has node more than 10,000 times"),
     ],
 )

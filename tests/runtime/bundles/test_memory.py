@@ -264,10 +264,26 @@ def test_rows_that_only_look_like_the_batch(
     assert "of constants alone" in ended
 
 
-@pytest.mark.parametrize("end", [0, -2])
-def test_a_shape_without_any_axis_is_known(end: int) -> None:
-    nodes = [node("Shape", ["u"], "shape_", end=end), *shape_made_large()]
+@pytest.mark.parametrize("part", [{"end": 0}, {"end": -2}, {"start": 1}], ids=str)
+def test_a_shape_without_the_batch_is_known(part: dict[str, int]) -> None:
+    nodes = [node("Shape", ["u"], "shape_", **part), *shape_made_large()]
     assert not let_through(prior(nodes, [ONE, tensor([20_000_000], "many_")]))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        node("MatMul", ["u", "matrices"], "r"),
+        node("Gemm", ["u", "u"], "r", transA=1),
+        node("Concat", ["u", "column"], "r", axis=1),
+    ],
+    ids=lambda made: made.op_type,
+)
+def test_a_first_axis_that_is_not_the_batch_is_known(made: NodeProto) -> None:
+    """Three matrices make three products, a turned batch has as many rows as it had columns, and three rows stay so."""
+    tensors = [tensor(np.ones((3, 2, 2), np.float32), "matrices"), tensor(np.ones((3, 1), np.float32), "column"), ONE]
+    nodes = [made, node("Shape", ["r"], "shape_", end=1), *shape_made_large()]
+    assert not let_through(prior(nodes, [*tensors, tensor([20_000_000], "many_")]))
 
 
 def weights(shape: Sequence[int], kind: type[np.generic] = np.float16) -> TensorProto:

@@ -115,6 +115,13 @@ class TestScoreAlone:
             assert [values.dtype for values in one] == [values.dtype for values in together]
         assert together.flat.any() and not together.flat.all()
 
+    def test_the_scores_of_one_image_are_ones_own_to_change(self, model: Model, images: Pixels) -> None:
+        image = images[:1].astype(np.float32) / 255
+        before = [values.copy() for values in model.score(image)]
+        for values in model.score(image):
+            values[0] = 1
+        assert all(np.array_equal(*pair, equal_nan=True) for pair in zip(model.score(image), before, strict=True))
+
     def test_one_image_is_checked_as_others_are(self, model: Model, images: Pixels) -> None:
         with pytest.raises(InvalidInput, match=r"values from 0 to 2, expected \[0, 1\]"):
             model.score(np.linspace(0, 2, 14 * 14, dtype=np.float32).reshape(1, 1, 14, 14))
@@ -236,6 +243,12 @@ class TestScale:
         found, limits = scaled(self.Brightness(), self.dots(19, 0), false_alarms=0.005)
         assert limits.false_alarms == 1 / 20
         assert float(found(self.dots(19, 0).float() / 255)["score"].max()) == pytest.approx(1)
+
+    def test_only_what_is_clearly_flatter_than_all_images_is_anomalous_for_that(self) -> None:
+        images = self.dots(19, 0)
+        flattest = images[[int(images.amax((1, 2, 3)).argmin())]].float() / 255
+        detector, _ = scaled(self.Nothing(), images)
+        assert (detector(0.6 * flattest)["score"] < 1) and (detector(0.4 * flattest)["score"] > 1)
 
     def test_how_flat_a_bright_image_is_does_not_depend_on_the_order_of_its_pixels(self) -> None:
         """The flatness is a difference of numbers that are nearly the same: sums must be nearer than it looks."""

@@ -70,6 +70,13 @@ class TestGrounds:
             assert np.array_equal(codes, model.encode(given, invert="no"))
             assert np.allclose(model.encode(given, invert="yes"), model.encode(PLAIN[None]), atol=1e-5)
 
+    def test_each_image_of_an_array_is_looked_at_by_itself(self, model: Model) -> None:
+        images = np.repeat(inputs.PLAIN[None], 300, 0)
+        images[290] = 255 - inputs.PLAIN
+        with pytest.warns(RuntimeWarning, match="image 290 is on a light ground"):
+            codes = model.encode(images, invert="auto")
+        assert np.allclose(codes, codes[0], atol=1e-5)
+
     def test_nothing_is_said_of_the_models_own_images(self, model: Model) -> None:
         model.encode(model.sample(300))
         model.encode((model.sample(300) * 255).astype(np.uint8), invert="auto")

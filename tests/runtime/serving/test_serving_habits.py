@@ -305,7 +305,6 @@ def test_the_pages_may_have_a_path_of_their_own(server: Server) -> None:
     assert server.ask("/openapi.json").json["servers"] == [{"url": "."}]
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="there is no Chromium")
 def test_the_pages_ask_no_other_host(server: Server) -> None:
     command = ["node", "browser/docs.mjs", f"{server.url}/docs"]
     said = subprocess.run(command, cwd=SUPPORT, check=True, capture_output=True, text=True).stdout

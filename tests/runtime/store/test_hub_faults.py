@@ -299,7 +299,12 @@ class TestBytes:
         ranges = [r for r, asked in zip(hub.ranges, hub.requests, strict=True) if "decoder.onnx" in asked]
         assert ranges == ["", "bytes=50000-", "bytes=100000-"]
 
-    def test_one_that_is_cut_again_and_again(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
+    def test_one_that_is_cut_again_and_again_goes_on_while_something_comes(self, hub: Hub, commit: str) -> None:
+        hub.order(DECODER, cut=SIZE // 9, times=8)
+        pull("org/small")
+        assert is_whole()
+
+    def test_one_that_never_brings_anything(self, hub: Hub, commit: str, fails: Callable[..., str]) -> None:
         always = hub.order(DECODER, cut=0)
         assert "cannot be reached (RemoteProtocolError: " in fails()
         always.times = 0
