@@ -1,5 +1,6 @@
 """Maps of where pictures are odd: in each picture's own size, and as heat over the pictures."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,8 @@ _COVER: Final = 0.85
 _COVERING: Final = 0.4
 # How many rows of a picture are put under heat at a time.
 _ROWS: Final = 64
+# What file systems take for a name, in bytes.
+_LONGEST: Final = 255
 
 
 class Maps(Sequence[Figures]):
@@ -103,7 +106,13 @@ def _file_names(names: Sequence[str]) -> Iterator[str]:
     width = max(4, len(str(len(names) - 1)))
     for name in names:
         name = name.zfill(width) if name.isdecimal() else name
-        yield name if name.lower().endswith(".png") else f"{name}.png"
+        yield name if name.lower().endswith(".png") else _as_png(name)
+
+
+def _as_png(name: str) -> str:
+    """The name with .png after its suffix, or where that is too long in its place."""
+    longer = f"{name}.png"
+    return longer if len(os.fsencode(longer)) <= _LONGEST else f"{Path(name).stem}.png"
 
 
 def _free(path: Path) -> Path:

@@ -219,6 +219,14 @@ class TestCommand:
         }
         assert len((tmp_path / "s.csv").read_text().splitlines()) == 7
 
+    def test_a_name_that_leaves_no_room_for_a_second_suffix(
+        self, pictures: Path, aae_zoo: AaeZoo, tmp_path: Path
+    ) -> None:
+        long = 251 * "a"
+        (pictures / "1.bmp").rename(pictures / f"{long}.bmp")
+        aae_zoo("score", "fashion-gauss8", pictures, "--resize", "--maps", tmp_path / "maps")
+        assert (tmp_path / "maps" / f"{long}.png").is_file()
+
     def test_the_heat_is_where_the_picture_is_odd(self, pictures: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
         aae_zoo("score", "fashion-gauss8", pictures, "--resize", "--maps", tmp_path / "maps")
         pixels = pixels_of(tmp_path / "maps" / "4.bmp.png")
