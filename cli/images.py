@@ -1,5 +1,6 @@
 """A model at work: from aae-zoo sample to drift, in the order of `_GROUPS`."""
 
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -73,10 +74,11 @@ def encode(
         raise InvalidInput("both --json and -o - write to stdout; give -o a file")
     import numpy as np
 
-    from aae_zoo.runtime.drawing.saving import save_arrays
+    from aae_zoo.runtime.drawing.saving import check_arrays, save_arrays
     from aae_zoo.runtime.formats.tables import rows
     from aae_zoo.runtime.latent.attributes import columns_of, told
 
+    check_arrays(output)
     given = read(input_)
     codes = model.codes(given)
     save_arrays(codes | {"image": np.array(given.names)}, output)
@@ -154,11 +156,14 @@ def interpolate(
 
     In a .png, each walk is one row.
     """
-    from aae_zoo.runtime.drawing.grid import save_images
+    from aae_zoo.runtime.drawing.grid import check_pixels, is_picture, save_images
     from aae_zoo.runtime.latent.attributes import parse_attributes
 
-    attributes = parse_attributes(with_ or ())
-    images = model.interpolate(read(input_), steps, spherical=spherical, attributes=attributes)
+    given, attributes = read(input_), parse_attributes(with_ or ())
+    if is_picture(output):
+        count = (len(given) - 1) * steps
+        check_pixels(count * math.prod(model.shape), count)
+    images = model.interpolate(given, steps, spherical=spherical, attributes=attributes)
     save_images(images, output, columns=steps)
     _say(f"{counted(len(images) // steps, 'walk')} of {steps} images", output)
 
@@ -223,10 +228,12 @@ def nearest(
 
     The nearest are those whose codes are closest.
     """
-    from aae_zoo.runtime.formats.tables import rows, save_table
+    from aae_zoo.runtime.formats.tables import check_table, rows, save_table
 
-    given, choice = read(input_), read(among)
     drawn = Path(output or "").suffix.lower() == ".png"
+    if output is not None and not drawn:
+        check_table(output)
+    given, choice = read(input_), read(among)
     if drawn:
         from aae_zoo.runtime.drawing.captions import check_rows
 
@@ -277,8 +284,13 @@ def score(
 
     The score tells how unlike the model's training images an image is.
     """
-    from aae_zoo.runtime.formats.tables import rows, save_table
+    from aae_zoo.runtime.files import check_free
+    from aae_zoo.runtime.formats.tables import check_table, rows, save_table
 
+    if output is not None:
+        check_table(output)
+    if maps is not None:
+        check_free(Path(maps), None)
     given = read(input_)
     scores = model.score(given) if maps is None else _map(model, given, Path(maps))
     columns: dict[str, Any] = {"image": given.names, **scores.columns()}

@@ -36,6 +36,7 @@ def save_images(images: Results, output: str, *, columns: int | None = None, gap
         InvalidInput: the output has a suffix that is none of these, or a grid would have more than MOST pixels.
         OutputError: it cannot be written, or the disk has no space for it.
     """
+    check_images(output)
     path, suffix = Path(output), Path(output).suffix.lower()
     if is_picture(output):
         check_pixels(math.prod(images.shape), images.shape[0])
@@ -45,13 +46,23 @@ def save_images(images: Results, output: str, *, columns: int | None = None, gap
             images.save(path)
         else:
             save_arrays({"image": images}, output)
-    elif output and (output.endswith("/") or not suffix or path.is_dir()):
+    else:
         check_space(path, images.shape[0] * BLOCK)
         with atomic_folder(path) as folder:
             width = max(4, len(str(images.shape[0] - 1)))
             for number, pixels in enumerate(_each(images)):
                 Image.fromarray(pixels).save(folder / f"{number:0{width}}.png")
-    else:
+
+
+def check_images(output: str) -> None:
+    """Refuse an output that `save_images` would, before minutes of work.
+
+    Raises:
+        InvalidInput: it is neither a picture's, nor arrays', nor a folder's.
+    """
+    path = Path(output)
+    is_folder = output and (output.endswith("/") or not path.suffix or path.is_dir())
+    if not (is_picture(output) or path.suffix.lower() in (".npy", ".npz") or is_folder):
         ending = path.suffix or "nothing"
         raise InvalidInput(f"the output {output} ends in {ending}, expected .png, .npy, .npz, a folder/ or -")
 

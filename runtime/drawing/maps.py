@@ -1,10 +1,12 @@
 """Maps of where pictures are odd: in each picture's own size, and as heat over the pictures."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from aae_zoo.runtime.drawing.grid import to_uint8
@@ -18,6 +20,10 @@ _WEAK: Final = np.array([255, 200, 0], np.float32)
 _STRONG: Final = np.array([215, 0, 40], np.float32)
 _COVER: Final = 0.85
 _COVERING: Final = 0.4
+# How many rows of a picture are put under heat at a time.
+_ROWS: Final = 64
+# What file systems take for a name, in bytes.
+_LONGEST: Final = 255
 
 
 class Maps(Sequence[Figures]):
@@ -47,11 +53,11 @@ class Maps(Sequence[Figures]):
     def overlay(self, number: int) -> Image.Image:
         """The picture in gray, in its own size, under its map as heat: yellow where that is weak, red where strong."""
         picture, heat = self._with_picture(number)
-        strength = np.clip(heat, 0, 1)[..., None]
-        cover = _COVER * np.minimum(1, strength / _COVERING)
-        pixels = np.asarray(picture.convert("L"), np.float32)[..., None] * (1 - cover)
-        pixels = pixels + (_WEAK + (_STRONG - _WEAK) * strength) * cover
-        return Image.fromarray(np.rint(pixels).astype(np.uint8))
+        gray, pixels = np.asarray(picture.convert("L")), np.empty((*heat.shape, 3), np.uint8)
+        for top in range(0, len(heat), _ROWS):  # a large picture's floats would take many times its memory
+            rows = slice(top, top + _ROWS)
+            pixels[rows] = _heated(gray[rows], heat[rows])
+        return Image.fromarray(pixels)
 
     def overlays(self) -> Figures:
         """All overlays of images of one size, [n, 3, H, W] in [0, 1]."""
@@ -64,6 +70,15 @@ class Maps(Sequence[Figures]):
             return Image.fromarray(to_uint8(self._images.rows(slice(place, place + 1)))[0]), values
         picture, where = self._images.original(place)
         return picture, values if where is None else where.back(values, picture.size)
+
+
+def _heated(gray: NDArray[np.uint8], heat: Figures) -> NDArray[np.uint8]:
+    """Some rows of an overlay."""
+    strength = np.clip(heat, 0, 1)[..., None]
+    cover = _COVER * np.minimum(1, strength / _COVERING)
+    pixels = gray.astype(np.float32)[..., None] * (1 - cover)
+    pixels = pixels + (_WEAK + (_STRONG - _WEAK) * strength) * cover
+    return np.rint(pixels).astype(np.uint8)
 
 
 def save_overlays(scored: Iterable[Scores], names: Sequence[str], output: Path) -> Scores:
@@ -91,7 +106,13 @@ def _file_names(names: Sequence[str]) -> Iterator[str]:
     width = max(4, len(str(len(names) - 1)))
     for name in names:
         name = name.zfill(width) if name.isdecimal() else name
-        yield name if name.lower().endswith(".png") else f"{name}.png"
+        yield name if name.lower().endswith(".png") else _as_png(name)
+
+
+def _as_png(name: str) -> str:
+    """The name with .png after its suffix, or where that is too long in its place."""
+    longer = f"{name}.png"
+    return longer if len(os.fsencode(longer)) <= _LONGEST else f"{Path(name).stem}.png"
 
 
 def _free(path: Path) -> Path:

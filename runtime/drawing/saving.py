@@ -25,12 +25,21 @@ def save_arrays(arrays: dict[str, NDArray[Any]], output: str) -> None:
         InvalidInput: the output has another suffix.
         OutputError: it cannot be written.
     """
-    suffix = Path(output).suffix.lower()
-    if suffix == ".npz":
+    check_arrays(output)
+    if Path(output).suffix.lower() == ".npz":
         write_file(output, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]
-    elif suffix == ".npy" or output == "-":
-        write_file(output, lambda stream: np.save(stream, next(iter(arrays.values()))))
     else:
+        write_file(output, lambda stream: np.save(stream, next(iter(arrays.values()))))
+
+
+def check_arrays(output: str) -> None:
+    """Refuse an output that `save_arrays` would, before minutes of work.
+
+    Raises:
+        InvalidInput: its suffix is not that of arrays.
+    """
+    suffix = Path(output).suffix.lower()
+    if suffix not in (".npy", ".npz") and output != "-":
         raise InvalidInput(f"the output {output} ends in {suffix or 'nothing'}, expected .npy, .npz or -")
 
 

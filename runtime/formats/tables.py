@@ -42,9 +42,8 @@ def save_table(columns: Columns, output: str) -> None:
         InvalidInput: the output has another suffix.
         OutputError: it cannot be written.
     """
+    check_table(output)
     path, suffix = Path(output), Path(output).suffix.lower()
-    if suffix not in (".csv", ".json", ".npz"):
-        raise InvalidInput(f"the output {output} ends in {path.suffix or 'nothing'}, expected .csv, .json or .npz")
     with atomic_file(path, links=True) as temporary:
         if suffix == ".npz":
             with temporary.open("wb") as stream:  # numpy would add .npz to a name that ends in .NPZ
@@ -54,6 +53,17 @@ def save_table(columns: Columns, output: str) -> None:
             temporary.write_text(json.dumps(rows(columns), indent=2) + "\n", "utf-8")
         else:
             _write_csv(temporary, columns)
+
+
+def check_table(output: str) -> None:
+    """Refuse an output that `save_table` would, before minutes of work.
+
+    Raises:
+        InvalidInput: its suffix is not that of a table.
+    """
+    suffix = Path(output).suffix
+    if suffix.lower() not in (".csv", ".json", ".npz"):
+        raise InvalidInput(f"the output {output} ends in {suffix or 'nothing'}, expected .csv, .json or .npz")
 
 
 def _write_csv(path: Path, columns: Columns) -> None:

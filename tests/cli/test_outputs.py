@@ -203,3 +203,34 @@ def test_anothers_link_in_a_folder_for_all_is_not_followed(
     message = refused("sample", "-n", 1, "-o", tmp_path / "x.png")
     assert "it is a link that somebody else has put there" in message
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("encode", ".npy, .npz or -"),
+        ("score", ".csv, .json or .npz"),
+        ("nearest", ".csv, .json or .npz"),
+        ("reconstruct", ".png, .npy, .npz, a folder/ or -"),
+        ("interpolate", ".png, .npy, .npz, a folder/ or -"),
+    ],
+)
+def test_an_output_of_no_known_kind_is_refused_before_any_picture_is_read(
+    command: str, expected: str, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    missing = [tmp_path / "missing"] * (2 if command == "nearest" else 1)
+    message = refused(command, "digits-gauss", *missing, "-o", "x.txt")
+    assert message == f"error: the output x.txt ends in .txt, expected {expected}\n"
+
+
+def test_a_folder_of_maps_that_is_there_is_refused_before_any_picture_is_read(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "somebodys").touch()
+    assert "exists already" in refused("score", "digits-gauss", tmp_path / "missing", "--maps", tmp_path)
+
+
+def test_a_picture_too_large_is_refused_before_it_is_worked_out(refused: Callable[..., str], tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2000, 8, 8), np.float32))
+    message = refused("interpolate", "digits-gauss", tmp_path / "x.npy", "--steps", 10_000, "-o", tmp_path / "x.png")
+    assert message.startswith("error: a picture of 19990000 images has")

@@ -147,7 +147,8 @@ def _is_test(sha256: str) -> bool:
 
 
 def _labels(paths: list[Path], classes: list[str]) -> Tensor:
-    return torch.tensor([classes.index(_class(path)) if classes else -1 for path in paths])
+    numbers = {name: number for number, name in enumerate(classes)}
+    return torch.tensor([numbers[_class(path)] if classes else -1 for path in paths])
 
 
 def _class(path: Path) -> str:

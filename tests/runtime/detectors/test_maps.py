@@ -1,6 +1,7 @@
 """Where an image is odd: maps in the size of what was given, and pictures of them."""
 
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from aae_zoo.runtime import Model, Scores, load
 from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, ImageShape, Preparation
+from aae_zoo.runtime.drawing.maps import Maps
 from aae_zoo.runtime.formats.images import Images
 from aae_zoo.runtime.formats.plan import Notices, Plan
 from aae_zoo.runtime.formats.preparation import original_of, prepare
@@ -170,6 +172,16 @@ class TestSizes:
                 assert heat.shape == (84, 112)
                 assert np.abs(np.subtract(middle_of(heat), 0.5)).max() < 0.2
 
+    def test_an_overlay_takes_little_more_than_the_picture(self, model: Model, clothes: Array) -> None:
+        large = np.kron(clothes[:1], np.ones((1, 1, 40, 40), np.float32))
+        maps = model.score(large, maps=True, resize=True).maps
+        assert isinstance(maps, Maps)
+        tracemalloc.start()
+        assert maps.overlay(0).size == (1120, 1120)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 20 * 1120 * 1120
+
     def test_an_array_of_another_size(self, model: Model, clothes: Array) -> None:
         large = np.kron(clothes, np.ones((1, 1, 3, 3), np.float32))
         for images in (large, np.rint(255 * np.repeat(large, 3, axis=1)).astype(np.uint8)):
@@ -206,6 +218,14 @@ class TestCommand:
             "_3.bmp.png": 28,
         }
         assert len((tmp_path / "s.csv").read_text().splitlines()) == 7
+
+    def test_a_name_that_leaves_no_room_for_a_second_suffix(
+        self, pictures: Path, aae_zoo: AaeZoo, tmp_path: Path
+    ) -> None:
+        long = 251 * "a"
+        (pictures / "1.bmp").rename(pictures / f"{long}.bmp")
+        aae_zoo("score", "fashion-gauss8", pictures, "--resize", "--maps", tmp_path / "maps")
+        assert (tmp_path / "maps" / f"{long}.png").is_file()
 
     def test_the_heat_is_where_the_picture_is_odd(self, pictures: Path, aae_zoo: AaeZoo, tmp_path: Path) -> None:
         aae_zoo("score", "fashion-gauss8", pictures, "--resize", "--maps", tmp_path / "maps")
