@@ -18,6 +18,8 @@ _PLAIN: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | geta
 
 # As many as Linux follows.
 _MOST_LINKS: Final = 40
+# How many characters of a file's name are in that of its temporary file.
+_MOST_SHOWN: Final = 32
 
 
 def open_plain(path: Path, *, links: bool = False) -> BufferedReader:
@@ -187,7 +189,8 @@ def _set_mode(path: Path, mode: int | None) -> None:
 
 def _beside(path: Path) -> Path:
     """A new name in the same folder, so that renaming is atomic, hidden, and with the suffix that writers look at."""
-    return path.with_name(f".{path.name}.{os.urandom(6).hex()}{path.suffix}")
+    begun = path.stem[:_MOST_SHOWN]  # all of a long name and more would be too long
+    return path.with_name(f".{begun}.{os.urandom(6).hex()}{path.suffix}")
 
 
 def check_free(path: Path, kind: str | None) -> None:

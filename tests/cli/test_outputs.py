@@ -176,6 +176,13 @@ def test_what_is_private_stays_private(
         assert (tmp_path / name).stat().st_mode & 0o777 == mode
 
 
+@pytest.mark.parametrize("name", [251 * "x" + ".png", 83 * "€" + "xx.npy"])
+def test_a_name_as_long_as_can_be_is_written(name: str, aae_zoo: AaeZoo, tmp_path: Path) -> None:
+    assert len(os.fsencode(name)) == 255
+    assert aae_zoo("sample", "-n", 1, "-o", tmp_path / name).status == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_private_folder_stays_private(aae_zoo: AaeZoo, tmp_path: Path) -> None:
     (tmp_path / "x").mkdir(mode=0o700)
     assert aae_zoo("sample", "-n", 1, "-o", f"{tmp_path}/x/").status == 0
