@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, Literal
 import typer
 
 from aae_zoo.cli import completion
-from aae_zoo.cli.printing import with_progress
+from aae_zoo.cli.printing import rows_with_progress, with_progress
 from aae_zoo.runtime.errors import AaeZooError
 from aae_zoo.runtime.escapes import note
 
@@ -169,6 +169,14 @@ def _check_images(output: str) -> None:
     check_images(output)
 
 
+def _watch(command: Command, model: "Model", given: Mapping[str, Any]) -> None:
+    """Run a command, and tell how far its work is."""
+    from aae_zoo.runtime.formats.stream import watched
+
+    with watched(rows_with_progress):
+        command(model, **given)
+
+
 def _view(output: str, *, show: bool, open_: bool) -> Callable[[], None]:
     from aae_zoo.cli.viewing import View
 
@@ -208,7 +216,7 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
             if reads:
                 given["read"] = Reader(model, **{parameter.name: given.pop(parameter.name) for parameter in of_reader})
             try:
-                command(model, **given)
+                _watch(command, model, given)
             except AaeZooError:
                 if reads:  # which may be why
                     given["read"].say_failed()

@@ -85,6 +85,16 @@ def with_progress(items: Iterable[_Item], total: int, name: Callable[[_Item], st
         _progress("")
 
 
+def rows_with_progress(parts: Iterator[slice], total: int) -> Iterator[slice]:
+    """Give the rows of each batch, and tell in the same way how many of `total` are done."""
+    try:
+        for part in parts:
+            _progress(f"{part.start:,} of {total:,}")
+            yield part
+    finally:
+        _progress("")
+
+
 def _progress(text: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\x1b[K{line(text)[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)

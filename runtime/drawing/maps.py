@@ -78,7 +78,8 @@ def _heated(gray: NDArray[np.uint8], heat: Figures) -> NDArray[np.uint8]:
     cover = _COVER * np.minimum(1, strength / _COVERING)
     pixels = gray.astype(np.float32)[..., None] * (1 - cover)
     pixels = pixels + (_WEAK + (_STRONG - _WEAK) * strength) * cover
-    return np.rint(pixels).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(pixels).astype(np.uint8)
+    return rounded
 
 
 def save_overlays(scored: Iterable[Scores], names: Sequence[str], output: Path) -> Scores:

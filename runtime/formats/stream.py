@@ -3,8 +3,10 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,20 @@ from aae_zoo.runtime.formats.arrays import Arrays
 
 # Gives the results of work that was begun, once they are there.
 Finish = Callable[[], Arrays]
+# Hands on the rows of each batch of so many rows, as they are begun.
+Watcher = Callable[[Iterator[slice], int], Iterator[slice]]
+
+_WATCHER: Final[ContextVar[Watcher | None]] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Have the batches of all work that has more than one go through `watcher`, which may tell how far it is."""
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
 
 
 class Job(NamedTuple):
@@ -68,8 +84,10 @@ class Job(NamedTuple):
 
     def parts(self) -> Iterator[slice]:
         """The rows of each batch."""
-        for start in range(0, self.rows, self.batch):
-            yield slice(start, min(start + self.batch, self.rows))
+        starts = range(0, self.rows, self.batch)
+        parts = (slice(start, min(start + self.batch, self.rows)) for start in starts)
+        watcher = _WATCHER.get()
+        return watcher(parts, self.rows) if watcher and len(starts) > 1 else parts
 
 
 class Stream:

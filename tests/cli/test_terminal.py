@@ -122,6 +122,14 @@ def test_reading_a_folder_tells_how_far_it_is(tmp_path: Path) -> None:
     assert text.split("\r\x1b[K") == ["", *lines]
 
 
+def test_work_of_many_batches_tells_how_far_it_is(tmp_path: Path) -> None:
+    lines = ["0 of 2,500", "1,024 of 2,500", "2,048 of 2,500"]
+    drawn = terminal("sample", "digits-gauss", "-n", 2500, "-o", tmp_path / "x.npy")
+    assert drawn.split("\r\x1b[K") == ["", *lines, f"2,500 images of digits-gauss in {tmp_path / 'x.npy'}\n"]
+    scored = terminal("score", "digits-gauss", tmp_path / "x.npy", "-o", tmp_path / "x.csv")
+    assert scored.split("\r\x1b[K")[:4] == ["", *lines]
+
+
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("samples") / "x.png"
