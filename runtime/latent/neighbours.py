@@ -41,14 +41,15 @@ def nearest_codes(z: NDArray[np.float32], among: NDArray[np.float32], k: int) ->
     k = whole(k, "k")
     if not 1 <= k <= len(among):
         raise InvalidInput(f"k is {k}, expected 1 to {len(among)}, the number of images to choose from")
-    rows = max(1, _NUMBERS // max(len(among), k * among.shape[1]))
-    parts = [_nearest(z[start : start + rows], among, k) for start in range(0, len(z), rows)]
+    rows, b = max(1, _NUMBERS // max(len(among), k * among.shape[1])), among.astype(np.float64)
+    squares = (b * b).sum(1)
+    parts = [_nearest(z[start : start + rows], b, squares, k) for start in range(0, len(z), rows)]
     return Neighbours(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _nearest(z: NDArray[np.float32], among: NDArray[np.float32], k: int) -> Neighbours:
-    a, b = z.astype(np.float64), among.astype(np.float64)
-    squared = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
+def _nearest(z: NDArray[np.float32], b: NDArray[np.float64], squares: NDArray[np.float64], k: int) -> Neighbours:
+    a = z.astype(np.float64)
+    squared = (a * a).sum(1)[:, None] + squares - 2 * a @ b.T
     numbers = np.sort(np.argpartition(squared, k - 1, axis=1)[:, :k], axis=1)
     # Once more for the few that are returned: the sum above loses the digits of small distances.
     distances = np.linalg.norm(a[:, None] - b[numbers], axis=2)

@@ -182,6 +182,18 @@ class TestSizes:
         tracemalloc.stop()
         assert most < 20 * 1120 * 1120
 
+    def test_in_every_batch_the_heat_lies_over_its_own_picture(self, model: Model) -> None:
+        images = model.sample(600, seed=1)
+        *_, last = model.score_batches(images, maps=True)
+        assert isinstance(last.maps, Maps)
+        assert len(last.maps) < len(images)
+        alone = model.score(images[-1:], maps=True).maps
+        assert isinstance(alone, Maps)
+        found, expected = (
+            np.asarray(each, np.float32) for each in (last.maps.overlay(len(last.maps) - 1), alone.overlay(0))
+        )
+        assert np.abs(found - expected).max() <= 1
+
     def test_an_array_of_another_size(self, model: Model, clothes: Array) -> None:
         large = np.kron(clothes, np.ones((1, 1, 3, 3), np.float32))
         for images in (large, np.rint(255 * np.repeat(large, 3, axis=1)).astype(np.uint8)):
