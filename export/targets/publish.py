@@ -211,7 +211,7 @@ def publish_files(
     Raises: as `publish_bundle` does for the Hub.
     """
     if "/" not in repository:  # which the Hub makes among the user's own, and then does not find
-        raise InvalidInput(f"{repository!r} is not a repository, expected ORG/NAME")
+        raise InvalidInput(f"{repository!r} has no owner, expected a repository ORG/NAME")
     with hub_errors(repository), _quiet():
         target = _Repository(repository, kind, how)
         theirs = target.contents

@@ -337,7 +337,7 @@ class TestTheHubRefuses:
 
     def test_a_name_without_an_owner(self, digits_bundle: Path, hub: Hub, refused: Callable[..., str]) -> None:
         """The Hub makes such a repository among the user's own, and does not find it then."""
-        assert "'digits' is not a repository, expected ORG/NAME" in refused(
+        assert "'digits' has no owner, expected a repository ORG/NAME" in refused(
             "publish", digits_bundle, "--repo", "digits"
         )
         assert not hub.requests
