@@ -1,5 +1,6 @@
 """What a training will take, said before it begins: a few of its steps are made and timed."""
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from aae_zoo.zoo.steps.replayed import WARM_UP, Replayed
 
 _STEPS: Final = 20
 _SECONDS: Final = 2.0
+# One step may be held up by other programs for many times as long as it takes.
+_LEAST: Final = 3
 # What the export takes beside what training has taken: PyTorch's exporter, and ONNX Runtime's sessions.
 _EXPORT: Final = 300_000_000
 
@@ -43,11 +46,11 @@ def estimate(recipe: Recipe, image: tuple[int, int, int], batch: Batch) -> Estim
         if device.type == "cuda":
             step, longer = _on_card(objective, step, noise), WARM_UP + 1
         times: list[float] = []
-        while len(times) < longer + _STEPS and (len(times) <= longer or sum(times[longer:]) < _SECONDS):
+        while len(times) < longer + _STEPS and (len(times) < longer + _LEAST or sum(times[longer:]) < _SECONDS):
             started = time.perf_counter()
             step()
             times.append(time.perf_counter() - started)
-    return Estimate(sum(times[longer:]) / len(times[longer:]), psutil.Process().memory_info().rss + _EXPORT)
+    return Estimate(statistics.median(times[longer:]), psutil.Process().memory_info().rss + _EXPORT)
 
 
 def _on_card(objective: BaseObjective, work: Callable[[], object], noise: torch.Generator) -> Callable[[], object]:

@@ -112,7 +112,8 @@ def look(paths: list[Path]) -> tuple[int, int]:
     It looks at some of them. What cannot be read says nothing here.
     """
     some = paths[:: -(-len(paths) // _LOOKED_AT)]
-    plan, sides = Plan(ImageShape(3, 1, 1), resize=True), []
+    # A JPEG file is measured as it is decoded for that many pixels.
+    plan, sides = Plan(ImageShape(3, _SIZES[1], _SIZES[1]), resize=True), []
     for path in some:
         try:
             decoding = measure(path, plan)

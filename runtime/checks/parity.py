@@ -12,6 +12,8 @@ from aae_zoo.runtime.formats.arrays import Arrays
 COMPARED_BATCHES: Final = (1, 2, 3, 7, 64, 65)
 # What each graph takes; all other arrays that the golden file has for it are what it must give.
 INPUTS: Final = {"encoder": ("image",), "decoder": ("z", "y"), "prior": ("u",), "detector": ("image",)}
+# ONNX Runtime's sigmoid is above 1 by one rounding for a few logits near 18, which are white.
+_ROUNDING: Final = 2.0**-23
 
 Array = NDArray[Any]
 Run = Callable[[Arrays], Mapping[str, Array]]
@@ -52,6 +54,7 @@ def problem_with(
     `slack` is how far rounding may carry an image or a probability out of its range. `widths` are how many numbers of
     y, whose sum is 1, each attribute has, by default all.
     """
+    most = 1 + max(slack, _ROUNDING)
     if sorted(found) != sorted(expected):
         return f"its outputs are {sorted(found)}, expected {sorted(expected)}"
     for name, reference in expected.items():
@@ -60,7 +63,7 @@ def problem_with(
             return f"{name} is {values.dtype} {list(values.shape)}, expected float32 {list(reference.shape)}"
         if not np.isfinite(values).all():
             return f"{name} holds numbers that are not finite"
-        if name in ("image", "y") and not (values.min() >= -slack and values.max() <= 1 + slack):
+        if name in ("image", "y") and not (values.min() >= -slack and values.max() <= most):
             return f"{name} has values from {values.min():g} to {values.max():g}, expected [0, 1]"
         if name == "map" and not values.min() >= -slack:
             return f"{name} has values from {values.min():g}, expected none below 0"

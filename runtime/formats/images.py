@@ -246,7 +246,7 @@ class _Numbers(Sequence[str]):
 def _read_folder(folder: Path, plan: Plan, *, strict: bool, pick: Pick | None) -> Images:
     from aae_zoo.runtime.formats.pictures import read_original, read_picture
 
-    listing, notices = list_pictures(folder), Notices()
+    listing, notices = list_pictures(folder), Notices(quiet=True)
     pictures = pick(listing.pictures) if pick else listing.pictures
     pixels = np.empty((len(pictures), *plan.shape.axes), np.uint8)
     names: list[str] = []
@@ -259,6 +259,7 @@ def _read_folder(folder: Path, plan: Plan, *, strict: bool, pick: Pick | None) -
             if strict:
                 raise
             failed[path.name] = str(error)
+    notices.tell()
     if names:
         again = lambda number: read_original(folder / names[number], plan)  # noqa: E731 - as of one picture
         return from_pixels(pixels[: len(names)], names, failed, listing.note, again)

@@ -71,11 +71,13 @@ class Plan:
 class Notices:
     """What is to be said of what is given: of each kind the first alone, for it stands for all of them.
 
-    It is said as a warning; where nobody would read one, `quiet`, it is only in `sentences`.
+    It is said as a warning; where nobody would read one, `quiet`, it is only in `sentences`. `filled` says that a
+    picture has about as many values as its file can hold.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.sentences: dict[str, str] = {}
+        self.filled = False
         self._quiet = quiet
 
     def say(self, kind: str, sentence: str) -> None:
@@ -85,6 +87,12 @@ class Notices:
         self.sentences[kind] = sentence
         if not self._quiet:
             warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+
+    def tell(self) -> None:
+        """Say as warnings what was quietly noticed in a folder; dim pictures among others are only dark or flat."""
+        for kind, sentence in self.sentences.items():
+            if kind != "range" or not self.filled:
+                warnings.warn(sentence, RuntimeWarning, stacklevel=2)
 
 
 def parse_range(text: str | None) -> tuple[int, int] | None:

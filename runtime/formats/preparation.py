@@ -179,7 +179,9 @@ def _in_range(picture: Image.Image, plan: Plan, name: str, notices: Notices) -> 
 
 
 def _say_if_dim(low: int, high: int, most: int, name: str, notices: Notices) -> None:
-    if not 0 < high - low < most / _FILLED:
+    if high - low >= most / _FILLED:
+        notices.filled = True
+    if notices.filled or high == low:
         return
     full = (1 << high.bit_length()) - 1
     black, white = (0, full) if full < most else (low, high)

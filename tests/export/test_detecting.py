@@ -82,6 +82,12 @@ class TestPictures:
             Image.new("RGB", (200, 300), (number, 60, 90)).save(tmp_path / f"{number}.png")
         assert look([*tmp_path.iterdir()]) == (64, 3)
 
+    @pytest.mark.parametrize(("side", "size"), [(40, 32), (100, 64), (400, 64)])
+    def test_a_jpeg_file_is_as_large_as_the_picture_in_it(self, tmp_path: Path, side: int, size: int) -> None:
+        """Though it is decoded smaller for a small image."""
+        Image.new("RGB", (side, side), (90, 60, 0)).save(tmp_path / "one.jpg")
+        assert look([tmp_path / "one.jpg"]) == (size, 3)
+
     def test_copies_count_once_and_are_never_on_two_sides(self, zeros: Path) -> None:
         found = read(zeros, SETTINGS)
         assert {path.name for path in found.copies} == {EVIL, "again.bmp"} or EVIL in {p.name for p in found.files}

@@ -418,6 +418,16 @@ class TestFolder:
         assert "are at different depths" in message
         assert Path(place).name in message or "cats" in message
 
+    def test_folders_within_folders(self, pictures: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+        """All pictures at one depth, such as those of an icon theme, but too deep."""
+        for size in ("16", "32"):
+            (tmp_path / size).mkdir()
+            self.copy(pictures / "cats", tmp_path / size / "apps")
+        message = refused("train", "folder-gauss", "--data", tmp_path, "--out", tmp_path / "run")
+        assert f"{tmp_path / '16' / 'apps'}" in message
+        assert "is in a folder within a folder; put all pictures in" in message
+        assert "depths" not in message
+
     def test_too_few_pictures(self, pictures: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
         Image.new("L", (9, 9)).save(tmp_path / "one.png")
         message = refused("train", "folder-gauss", "--data", tmp_path, "--out", tmp_path / "run")

@@ -135,10 +135,9 @@ def _wrong_depth(root: Path, paths: list[Path]) -> DatasetError:
     if len({len(names) for names in parts}) == 1 and len({names[:-2] for names in parts}) == 1:
         return DatasetError(f"the pictures in {root} are all in subfolders of {paths[0].parents[1]}; give that folder")
     deepest, first = max(paths, key=lambda path: len(path.parts)), min(paths, key=lambda path: len(path.parts))
-    return DatasetError(
-        f"{deepest} and {first} are at different depths; put all pictures in {root} itself, or all in subfolders of "
-        "it, one for each class"
-    )
+    same = len(deepest.parts) == len(first.parts)
+    found = f"{deepest} is in a folder within a folder" if same else f"{deepest} and {first} are at different depths"
+    return DatasetError(f"{found}; put all pictures in {root} itself, or all in subfolders of it, one for each class")
 
 
 def _is_test(sha256: str) -> bool:

@@ -33,7 +33,8 @@ def read_pictures(
     Raises:
         DatasetError: a file cannot be read, and `failed` is not given.
     """
-    plan, notices = Plan(ImageShape(channels, size, size), preparation, resize=True, invert="no"), Notices()
+    plan = Plan(ImageShape(channels, size, size), preparation, resize=True, invert="no")
+    notices = Notices(quiet=True)
     images = torch.empty(len(paths), channels, size, size, dtype=torch.uint8)
     for row, path in zip(images, progress(paths, "pictures"), strict=True):
         try:
@@ -43,6 +44,7 @@ def read_pictures(
                 raise DatasetError(f"{error}, remove it, or get it again") from None
             failed[path] = str(error)
             row.zero_()
+    notices.tell()
     return images
 
 

@@ -181,6 +181,24 @@ class TestSizes:
 
 
 class TestFolders:
+    def test_only_a_folder_of_dim_pictures_is_said_to_be_dim(self, tmp_path: Path) -> None:
+        """A night among days is dark; masks of 0 and 1, of which one is empty, are not meant to be black."""
+        for name, white in (("0", 1), ("1", 0), ("2", 1)):
+            Image.fromarray(np.eye(16, dtype=np.uint8) * np.uint8(white)).save(tmp_path / f"{name}.png")
+        plan = Plan(ImageShape(1, 16, 16))
+
+        def said() -> list[str]:
+            with warnings.catch_warnings(record=True, action="always") as caught:
+                check_images(tmp_path, plan)
+                read_pictures(list_pictures(tmp_path).pictures, 16, 1)
+            return [str(warning.message) for warning in caught]
+
+        runtime, training = said()
+        for sentence in (runtime, training):
+            assert "0.png has values from 0 to 1 of the 0 to 255 that it can hold" in sentence
+        Image.fromarray(np.eye(16, dtype=np.uint8) * np.uint8(255)).save(tmp_path / "3.png")
+        assert said() == []
+
     @pytest.fixture
     def mac(self, tmp_path: Path) -> Path:
         """Nine good pictures, one cut short, and what macOS leaves."""
