@@ -314,7 +314,14 @@ class Trainer:
                 torch.set_flush_denormal(False)  # the whole process would keep it
 
     def _say_beforehand(self, steps: int) -> None:
-        """About how long the steps will take: of several processes none can make any without the others."""
+        """Whether few images are left to learn from, and about how long the steps will take.
+
+        Of several processes none can make steps to be timed without the others.
+        """
+        learned, kept = len(self.images), len(self.validation)
+        if steps and self.processes.main and kept > learned:
+            few = f"{kept:,} of {learned + kept:,} training images are for validation, and {learned:,} to learn from"
+            tqdm.write(f"warning: {few}; --set data.validation=0.1 keeps a tenth for it", file=sys.stderr)
         if steps and self.processes.count == 1:
             found = estimate(self.run.recipe, self.dataset.image_shape, self._any_batch())
             took = f"{steps:,} steps of {1000 * found.step:.3g} ms, and about {found.bytes / 1e9:.1f} GB of memory"

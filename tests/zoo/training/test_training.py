@@ -332,6 +332,18 @@ def test_a_resumed_run_names_the_command_that_trains_it_whole(
     assert load_recipe("mnist-plane", ["training.epochs=1"]).command == "aae-zoo train recipe.toml"
 
 
+def test_little_that_is_left_to_learn_from_is_warned_of(
+    small_recipe: Path, small_data: Path, tmp_path: Path, aae_zoo: AaeZoo
+) -> None:
+    """As of a recipe that keeps ten thousand of MNIST, with a folder of twelve thousand pictures."""
+    line = ["train", small_recipe, "--data", small_data, "--set", "training.epochs=1"]
+    few = "warning: 1,000 of 1,200 training images are for validation, and 200 to learn from; "
+    for validation, said in ((1000, True), (600, False)):
+        done = aae_zoo(*line, "--out", tmp_path / str(validation), "--set", f"data.validation={validation}")
+        assert done.status == 0
+        assert (few in done.err) is said
+
+
 def test_too_little_data_for_a_batch(
     small_recipe: Path, small_data: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
