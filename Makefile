@@ -18,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--custom-compile-command 'make lock'
 
 .PHONY: sample lock sbom install install-engines engines docs notebooks test lint bench bench-newcomer bench-serve \
-	bench-attacks bench-defects bench-detectors bench-drift bench-explore bench-oneclass bench-own fuzz variants zoo generated screenshots clean
+	bench-attacks bench-defects bench-detectors bench-drift bench-explore bench-oneclass bench-own fuzz verify-arm64 variants zoo generated screenshots clean
 
 sample:
 	@$(call environment,$(RUNTIME))
@@ -134,6 +134,10 @@ bench-defects: install
 fuzz: install
 	$(BIN)/python tests/support/fuzz.py --write docs/proof.md
 
+# The shipped models as on an ARM64 machine, which QEMU emulates: a quarter of an hour. Needs root, debootstrap and QEMU.
+verify-arm64: install
+	$(SUDO) env PYTHON=$(BIN)/python sh tests/support/arm64.sh
+
 # Rewrites the table of pages over a slow network in docs/embedding.md.
 bench-explore: install-engines
 	$(BIN)/python tests/benchmarks/explore.py docs/embedding.md
@@ -152,4 +156,5 @@ clean:
 	if test -f $$made/.aae-zoo; then rm -rf $$made; elif test -e $$made; then echo "$$made stays: make did not make it"; fi; \
 	done
 	rm -rf build/lib build/bdist.* build/__editable__.* build/types build/site
+	test ! -d build/arm64 || $(SUDO) rm -rf build/arm64
 	test ! -d build || rmdir build || true

@@ -609,7 +609,8 @@ def begun(small_recipe: Path, tmp_path: Path) -> Path:
     """A folder as a run leaves it that was killed in its first epoch."""
     run = Run(tmp_path / "run", load_recipe(str(small_recipe)))
     run.create()
-    Log(run, step=0, size=0).close()
+    with Log(run, step=0, size=0):
+        pass
     return run.folder
 
 

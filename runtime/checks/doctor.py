@@ -10,7 +10,7 @@ from pathlib import Path
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.graph_check import read_graph
 from aae_zoo.runtime.engine.cpus import available_cpus
-from aae_zoo.runtime.engine.devices import MENDS, PROVIDERS
+from aae_zoo.runtime.engine.devices import PROVIDERS, mend_of
 from aae_zoo.runtime.engine.gpus import driver_version, nvidia_gpus
 from aae_zoo.runtime.engine.session import import_onnxruntime, open_session
 from aae_zoo.runtime.engine.wheels import installed, installed_wheels, package_of
@@ -90,7 +90,7 @@ def _devices() -> Iterator[Finding]:
     used = "cpu"
     for device, providers in PROVIDERS.items():
         if providers[0] not in available:
-            yield Finding(f"device {device}", f"not used: this ONNX Runtime is built without it ({MENDS[device]})")
+            yield Finding(f"device {device}", f"not used: this ONNX Runtime is built without it ({mend_of(device)})")
         elif device != "cpu":
             fault = _try(device)
             used = device if device == "cuda" and fault is None else used
@@ -112,7 +112,7 @@ def _try(device: str) -> str | None:
 
 def _mend(device: str, fault: str) -> str:
     if device != "cuda":
-        return MENDS[device]
+        return mend_of(device)
     missing = re.search(r"([\w.-]+\.(?:so[.\d]*|dll))\b", fault)
     if missing and (package := package_of(missing[1])):
         return (

@@ -1,5 +1,6 @@
 """Devices: their names, the ONNX Runtime providers that each one is, and whether a session got what it was made for."""
 
+import platform
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +34,17 @@ MENDS: Final[Mapping[str, str]] = {
     "dml": "on Windows, pip uninstall onnxruntime, then pip install onnxruntime-directml",
     "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino",
 }
+# Their wheels are on PyPI for x86-64 alone, on Linux and Windows.
+_X86_ONLY: Final = ("cuda", "tensorrt", "openvino")
 DEVICES: Final = ("auto", *PROVIDERS)
+
+
+def mend_of(device: str) -> str:
+    """How to get an ONNX Runtime with a device, or that PyPI has none for this machine."""
+    system, machine = platform.system(), platform.machine()
+    if device in _X86_ONLY and (system == "Darwin" or machine not in ("x86_64", "AMD64")):
+        return f"PyPI has no wheel with it for {system} on {machine}"
+    return MENDS[device]
 
 
 def wanted_providers(
@@ -59,7 +70,8 @@ def wanted_providers(
         name = "cuda" if CUDA in available else "cpu"
     if PROVIDERS[name][0] not in available:
         raise DeviceUnavailable(
-            f"device {device} was asked for, but this ONNX Runtime {ort.__version__} is built without it; {MENDS[name]}"
+            f"device {device} was asked for, but this ONNX Runtime {ort.__version__} is built without it; "
+            f"{mend_of(name)}"
         )
     options = {"device_id": number} if number else {}
     return [

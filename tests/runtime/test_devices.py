@@ -1,6 +1,7 @@
 """Devices and threads: the one that was asked for or an error, never another in silence."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -178,6 +179,19 @@ def test_a_device_that_is_not_built_in_names_what_installs_it(small_bundle: Path
     if PROVIDERS[device][0] in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has it")
     with pytest.raises(DeviceUnavailable, match=rf"device {device} was asked for, .* built without it; .*"):
+        load(small_bundle, device=device).sample(1)
+
+
+@pytest.mark.parametrize("machine", [("Linux", "aarch64"), ("Darwin", "arm64"), ("Darwin", "x86_64")])
+@pytest.mark.parametrize("device", ["cuda", "tensorrt", "openvino"])
+def test_no_wheel_is_named_where_pypi_has_none(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch, device: str, machine: tuple[str, str]
+) -> None:
+    """Else who follows the advice uninstalls ONNX Runtime, and then finds nothing to install."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(platform, "system", lambda: machine[0])
+    monkeypatch.setattr(platform, "machine", lambda: machine[1])
+    with pytest.raises(DeviceUnavailable, match=f"PyPI has no wheel with it for {' on '.join(machine)}$"):
         load(small_bundle, device=device).sample(1)
 
 
