@@ -87,6 +87,19 @@ def scratch_folder() -> Iterator[Path]:
         ) from error
 
 
+def is_there(path: Path) -> bool:
+    """Whether something stands at `path`; `Path.exists` says no where it cannot know, since Python 3.14.
+
+    Raises:
+        OSError: this user may not look there, or the name is too long.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def check_space(path: Path, size: int) -> None:
     """Refuse to begin a file or folder of `size` bytes where the disk has no space for it.
 
@@ -208,9 +221,11 @@ def _check_free(path: Path, kind: str | None) -> None:
         raise OutputError(f"{path} is a link, expected a folder; give the folder that it leads to, or another output")
     if _is_around_us(path):
         raise OutputError(f"{path} is or holds the folder you are in, or your home; give a new folder as output")
-    if path.exists() and not path.is_dir():
+    if not is_there(path):
+        return
+    if not path.is_dir():
         raise OutputError(f"{path} is a file, expected a folder; give another output")
-    if not path.exists() or not any(path.iterdir()):
+    if not any(path.iterdir()):
         return
     if kind is None:
         raise OutputError(f"{path} exists already; give another output, or move it away")

@@ -361,6 +361,7 @@ def _grow(source: Source, name: str, record: FileRecord, part: Path, advance: Ca
         if start < record.size:
             for chunk in source.chunks(name, start):
                 stream.write(chunk)
+                stream.flush()  # what has come is there for the next pull, even if this process is killed
                 advance(len(chunk))
                 if stream.tell() > record.size:
                     break

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.files import output_errors
+from aae_zoo.runtime.files import is_there, output_errors
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.data.stored import usual_folder
 from aae_zoo.zoo.drawings import avatars, emoji
@@ -31,8 +31,8 @@ def build(name: str, folder: Path | None = None) -> Path:
         raise InvalidInput(f"there is no data set {name} to build, expected one of {known}")
     path = (folder or usual_folder(name)) / f"{name}.npz"
     with output_errors(path):
-        is_there = path.exists()
-    if is_there:
+        built = is_there(path)
+    if built:
         load_dataset(name, path.parent)
     else:
         builder(path)

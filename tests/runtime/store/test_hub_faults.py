@@ -437,16 +437,17 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 class TestProcesses:
     def test_a_pull_that_is_killed_goes_on_the_next_time(self, hub: Hub, commit: str) -> None:
-        hub.order(DECODER, hold=100_000, times=1)
+        """With every byte that came, though they are fewer than Python keeps back when it writes to a file."""
+        hub.order(DECODER, hold=1_000, times=1)
         process = subprocess.Popen([AAE_ZOO, "pull", "org/small"])
         part = partial_folder(SHA256) / "decoder.onnx"
-        wait_until(lambda: part.is_file() and part.stat().st_size == 100_000)
+        wait_until(lambda: part.is_file() and part.stat().st_size == 1_000)
         kill(process)
         assert not (cache_folder() / "models").exists()
         assert [model.state for model in cached_models()] == ["interrupted"]
         pull("org/small")
         assert is_whole()
-        assert "bytes=100000-" in hub.ranges
+        assert "bytes=1000-" in hub.ranges
         assert not partial_folder(SHA256).exists()
 
     def test_a_publish_that_is_killed_before_its_commit(
