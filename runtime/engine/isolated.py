@@ -138,7 +138,7 @@ class Worker:
                 "end other programs, or raise the limit that ulimit -a shows"
             )
         how = f"ended with the status {status}"
-        if status is not None and status < 0:
+        if status < 0:
             how = f"was ended by {signal.Signals(-status).name}"
         if status == -signal.SIGALRM:
             how = f"took more than {SECONDS} s"
