@@ -114,4 +114,4 @@ def python_for(what: str) -> list[str]:
         raise MissingBackend(
             f"a frozen program cannot {what}: that needs a Python to start; use aae-zoo as pip installs it"
         )
-    return [sys.executable, "-P"]  # a bundle may have a numpy.py, and its folder be the one we are in
+    return [sys.executable, "-P"]  # a bundle may have a numpy.py, and its folder may be the one we are in

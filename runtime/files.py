@@ -147,7 +147,7 @@ def atomic_file(path: Path, *, links: bool = False) -> Iterator[Path]:
 
 
 def _end_of_links(path: Path) -> Path:
-    """Where a link leads, link by link, as systems follow them in folders that everybody may write into.
+    """The path that a link leads to; no link is followed that a system would not follow in a folder for everybody.
 
     Raises:
         OSError: a link is neither this user's nor root's nor of the owner of its folder, or there is no end.

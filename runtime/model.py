@@ -207,7 +207,7 @@ class Model:
         **chosen: Any,
     ) -> Job:
         values = with_label(attributes or {}, label)
-        number = whole(count, "the number of samples")  # of numpy's small integers the product with a size overflows
+        number = whole(count, "the number of samples")  # a product with one of numpy's small integers overflows
         return self._engine.sample_job(Draw(self.manifest, number, chosen_seed(seed), values=values, **chosen))
 
     def sample_from(self, noise: Any) -> NDArray[np.float32]:

@@ -398,7 +398,7 @@ class _Repository:
 
 
 def _differing(files: Mapping[str, Path], theirs: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of those files that a repository, with these hashes, has not or otherwise."""
+    """The names of the files that a repository lacks or, by its hashes, has with other contents."""
     return tuple(name for name, path in files.items() if theirs.get(name) not in _hashes(path))
 
 

@@ -14,7 +14,7 @@ from aae_zoo.runtime.errors import InvalidInput
 
 Invert = Literal["auto", "yes", "no"]
 
-# Of whole numbers that 64 bits hold, as arrays have at most: Python refuses to read those of thousands of digits.
+# Of whole numbers of 64 bits at most, as arrays hold: Python refuses to read those of thousands of digits.
 _RANGE: Final = re.compile(r"(\d{1,19})\.\.(\d{1,19})")
 # A ground is a border of which three quarters are on one side of mid-gray, and from which something stands out by so
 # much. Of MNIST's and Fashion-MNIST's 140,000 images none has a light ground by this, and 99.9 % have a dark one.

@@ -17,7 +17,7 @@ from aae_zoo.runtime.formats.arrays import Arrays
 
 # Gives the results of work that was begun, once they are there.
 Finish = Callable[[], Arrays]
-# Hands on the rows of each batch of so many rows, as they are begun.
+# Passes on the slices of all batches, and is told how many rows these are together.
 Watcher = Callable[[Iterator[slice], int], Iterator[slice]]
 
 _WATCHER: Final[ContextVar[Watcher | None]] = ContextVar("watcher", default=None)

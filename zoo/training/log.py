@@ -14,7 +14,7 @@ from aae_zoo.zoo.training.trackers import open_tracker
 
 
 class Log:
-    """A run's log, continued at a step; a context, which ends the tracker's run as it itself ends.
+    """A run's log, continued at a step. As a context, it ends the tracker's run as failed where an error ends it.
 
     Of log.jsonl `size` bytes are kept, and for TensorBoard what is before `step`: the rest belongs to an epoch
     that will be trained again. `tracker` is one of `TRACKERS`.

@@ -229,7 +229,7 @@ def load_model(run: Run, image: tuple[int, int, int]) -> tuple[Autoencoder, Base
 
 
 def _is_locked(descriptor: int) -> bool:
-    """Whether another process has the lock of an open folder, which else is ours, where its file system has locks."""
+    """Whether another process has the lock of an open folder; else it is ours now, if its file system has locks."""
     import fcntl
 
     try:
