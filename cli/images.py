@@ -296,12 +296,20 @@ def score(
     columns: dict[str, Any] = {"image": given.names, **scores.columns()}
     if output is not None:
         save_table(columns, output)
-    found = int(scores.anomalous.sum())
     if json:
-        facts = {"name": model.manifest.name, "limits": _limits(model), "anomalous": found}
+        facts = {"name": model.manifest.name, "limits": _limits(model), "anomalous": int(scores.anomalous.sum())}
         print_json({**facts, "images": rows(columns)})
         return
     _print_highest(rows(columns))
+    _say_verdict(model, scores)
+    if output is not None:
+        _say(counted(len(scores.score), "score"), output)
+    if maps is not None:
+        _say(counted(len(scores.score), "map"), maps)
+
+
+def _say_verdict(model: "Model", scores: "Scores") -> None:
+    """How many images are anomalous, by which limit, and how many are flat."""
     limits = model.manifest.detector or model.score_limits
     say(
         f"{scores.verdict}: above {model.threshold:.4g}, "
@@ -310,10 +318,6 @@ def score(
     if flat := int(scores.flat.sum()):
         which = agreeing(flat, "is flat: it has", "are flat: they have")
         say(f"{flat} of them {which} less contrast than any of the validation images")
-    if output is not None:
-        _say(counted(len(scores.score), "score"), output)
-    if maps is not None:
-        _say(counted(len(scores.score), "map"), maps)
 
 
 def _map(model: "Model", given: "Images", folder: Path) -> "Scores":

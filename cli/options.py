@@ -163,12 +163,6 @@ def _check_output(output: str | None, given: Mapping[str, object], *, force: boo
             check_file(Path(output), [path for path in given.values() if isinstance(path, Path)], force=force)
 
 
-def _check_images(output: str) -> None:
-    from aae_zoo.runtime.drawing.grid import check_images
-
-    check_images(output)
-
-
 def _watch(command: Command, model: "Model", given: Mapping[str, Any]) -> None:
     """Run a command, and tell how far its work is."""
     from aae_zoo.runtime.formats.stream import watched
@@ -178,8 +172,11 @@ def _watch(command: Command, model: "Model", given: Mapping[str, Any]) -> None:
 
 
 def _view(output: str, *, show: bool, open_: bool) -> Callable[[], None]:
+    """What shows the images when they are written to an output, which is refused here if it is not one of images."""
     from aae_zoo.cli.viewing import View
+    from aae_zoo.runtime.drawing.grid import check_images
 
+    check_images(output)
     return View(output, show=show, open_=open_)
 
 
@@ -209,8 +206,6 @@ def with_model(*, default: str | None = None) -> Callable[[Command], Callable[..
         def run(**given: Any) -> None:
             if writes:
                 _check_output(given["output"], given, force=given.pop("force"))
-            if draws:
-                _check_images(given["output"])
             view = _view(given["output"], show=given.pop("show"), open_=given.pop("open_")) if draws else None
             model = _load(**{parameter.name: given.pop(parameter.name) for parameter in (name, *options)})
             if reads:

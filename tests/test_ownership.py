@@ -609,8 +609,7 @@ def begun(small_recipe: Path, tmp_path: Path) -> Path:
     """A folder as a run leaves it that was killed in its first epoch."""
     run = Run(tmp_path / "run", load_recipe(str(small_recipe)))
     run.create()
-    with Log(run, step=0, size=0):
-        pass
+    Log(run, step=0, size=0).close()
     return run.folder
 
 

@@ -112,11 +112,10 @@ class Signer:
             raise InvalidBundle(f"{where} is not what was signed: {differences}; do not trust it")
         import contextlib  # only checking needs them
         import sys
-        import tempfile
 
         verifier = self._upstream.verifying.Config().use_elliptic_key_verifier(public_key=self.key)
-        with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(sys.stderr):  # where it warns
-            file = Path(scratch) / SIGNATURE  # closed when it is read: Windows opens no temporary file twice
+        with scratch_folder() as scratch, contextlib.redirect_stdout(sys.stderr):  # where it warns
+            file = scratch / SIGNATURE  # closed when it is read: Windows opens no temporary file twice
             file.write_bytes(signature or b"")
             try:
                 verifier.set_hashing_config(_hashing(self._upstream)).verify(folder, file)
