@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # as type checkers know it: to import typing takes longer
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from aae_zoo import runtime as runtime
     from aae_zoo.runtime import *  # noqa: F403 - its __all__ says which names
 
     __version__: str

@@ -38,7 +38,7 @@ export const facts: Facts;
 export type Image = Float32Array;
 
 /** A place in the code: `z`, `y` (probabilities of the classes) where the model has it, and what else a graph tells. */
-export type Code = { readonly z: Float32Array; readonly y?: Float32Array; readonly [name: string]: Float32Array | undefined };
+export type Code = { readonly z: Float32Array; readonly y?: Float32Array | undefined; readonly [name: string]: Float32Array | undefined };
 
 /** How odd an image is, odd above 1, and where: `height * width` numbers, greatest where it is odd. */
 export interface Score {
@@ -48,16 +48,16 @@ export interface Score {
 
 export interface Draw {
   /** An integer: the same one draws the same. Left out, every call draws afresh. */
-  seed?: number;
+  seed?: number | undefined;
   /** The number of the class to draw, an index of `facts.labels`. */
-  label?: number;
+  label?: number | undefined;
   /** What else to draw, such as `{ glasses: "yes" }`: values by name or number. What is left out is drawn by chance. */
-  attributes?: Asked;
+  attributes?: Asked | undefined;
 }
 
 export interface Redraw {
   /** What to redraw, such as `{ glasses: "yes" }`: values by name or number. The rest of the codes is kept. */
-  attributes?: Asked;
+  attributes?: Asked | undefined;
 }
 
 /** What computes: "node" in Node.js; "webgpu" or "wasm" in a browser. */
@@ -65,7 +65,7 @@ export type Device = "node" | "webgpu" | "wasm";
 
 export interface Options {
   /** In a browser: which one to use. Left out, WebGPU where the browser has it, else WebAssembly. */
-  device?: "webgpu" | "wasm";
+  device?: "webgpu" | "wasm" | undefined;
 }
 
 /** Open the model. Rejects where its files cannot be read, or the device that is asked for is not there. */

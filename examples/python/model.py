@@ -140,7 +140,7 @@ class Model:
 def _run(graph: ort.InferenceSession, inputs: Mapping[str, np.ndarray]) -> Codes:
     names = [output.name for output in graph.get_outputs()]
     given = {name: np.asarray(values, np.float32) for name, values in inputs.items()}
-    return dict(zip(names, graph.run(names, given), strict=True))
+    return {name: np.asarray(values) for name, values in zip(names, graph.run(names, given), strict=True)}
 
 
 def uniform(seed: int, size: int) -> np.ndarray:

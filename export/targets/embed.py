@@ -132,7 +132,8 @@ def _facts(manifest: Manifest, decoder: CheckedGraph) -> str:
 def _asked(manifest: Manifest) -> str:
     """The type of what TypeScript can ask for: values by their names, or by any number."""
     fields = [
-        f"{json.dumps(each.name)}?: {' | '.join(map(json.dumps, each.labels))} | number;" for each in manifest.asked
+        f"{json.dumps(each.name)}?: {' | '.join(map(json.dumps, each.labels))} | number | undefined;"
+        for each in manifest.asked
     ]
     lines = [f"  {field}" for field in fields or ["[name: string]: never;"]]
     return "\n".join(["/** What can be asked of pictures. */", "export interface Asked {", *lines, "}", ""])

@@ -22,7 +22,7 @@ LABEL: Final = "label"
 
 Array = NDArray[np.float32]
 # The value of an attribute for all pictures, or for each: names or numbers.
-Values = int | str | Sequence[int | str] | NDArray[np.integer[Any]]
+Values = int | np.integer[Any] | str | Sequence[int | np.integer[Any] | str] | NDArray[np.integer[Any]]
 
 
 class Choice(NamedTuple):

@@ -86,7 +86,7 @@ class InputTensor(_Message):
     name: str
     datatype: Literal["FP32"]
     shape: Annotated[list[Annotated[int, Field(ge=1, le=1 << 20)]], Field(min_length=1, max_length=4)]
-    parameters: Parameters = {}
+    parameters: Parameters = Field(default_factory=dict)
     data: Annotated[list[Any], Field(description="Numbers, or lists of them, in the order of rows")]
 
 
@@ -94,14 +94,14 @@ class WantedOutput(_Message):
     """An output that the answer is to have."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters = Field(default_factory=dict)
 
 
 class InferRequest(_Message):
     """Tensors for a model; without `outputs`, all of its outputs are wanted. Parameters are ignored."""
 
     id: str | None = None
-    parameters: Parameters = {}
+    parameters: Parameters = Field(default_factory=dict)
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=2)]
     outputs: Annotated[list[WantedOutput], Field(max_length=3)] | None = None
 

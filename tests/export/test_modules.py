@@ -117,6 +117,12 @@ const refused: string[] = [];
 for (const wrong of [() => model.sample(1, { label: 10 }), () => model.encode([new Float32Array(5)])])
   await wrong().catch((error: RangeError) => refused.push(`${error.name}: ${error.message}`));
 
+// What is undefined is left out.
+await model.sample(1, { seed: undefined, label: undefined, attributes: undefined });
+await model.reconstruct(images, { attributes: { label: undefined } });
+await model.decode(codes.map(({ z, y }) => ({ z, y })));
+await load({ device: undefined });
+
 // @ts-expect-error: images are float32 arrays
 await model.encode([[0, 1]]).catch(() => undefined);
 // @ts-expect-error: a label is a number
@@ -141,7 +147,8 @@ console.log(JSON.stringify({
   picture: Buffer.from(picture).toString("base64"),
 }));
 """
-OPTIONS = ["--strict", "--noUncheckedIndexedAccess", "--module", "nodenext", "--target", "es2022", "--types", "node"]
+STRICT = ["--strict", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes"]
+OPTIONS = [*STRICT, "--module", "nodenext", "--target", "es2022", "--types", "node"]
 
 
 @pytest.fixture

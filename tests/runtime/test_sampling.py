@@ -165,7 +165,7 @@ def test_labels_that_are_none(mixture: Model, label: Any) -> None:
 
 
 @pytest.mark.parametrize("label", [7, "7", np.int64(7)])
-def test_labels_by_their_numbers(mixture: Model, label: Any) -> None:
+def test_labels_by_their_numbers(mixture: Model, label: int | str | np.int64) -> None:
     assert np.array_equal(mixture.sample(2, label=label), mixture.sample(2, label="7"))
 
 

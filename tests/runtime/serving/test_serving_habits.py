@@ -286,6 +286,14 @@ def test_versions_are_paths_alone(server: Server) -> None:
     }
 
 
+def test_what_a_message_may_leave_out_has_no_default(server: Server) -> None:
+    """openapi-typescript has its clients give what has one, in every request."""
+    schemas = server.ask("/openapi.json").json["components"]["schemas"]
+    for name in ("InferRequest", "InputTensor", "WantedOutput"):
+        assert "parameters" not in schemas[name]["required"]
+        assert "default" not in schemas[name]["properties"]["parameters"]
+
+
 def test_the_first_page_leads_to_the_description(server: Server) -> None:
     with urllib.request.urlopen(server.url, timeout=60) as response:  # noqa: S310
         assert response.url == f"{server.url}/docs"
