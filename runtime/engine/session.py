@@ -127,13 +127,16 @@ def import_onnxruntime() -> ModuleType:
     """The module onnxruntime.
 
     Raises:
-        MissingBackend: neither the CPU nor the GPU wheel is installed.
+        MissingBackend: neither the CPU nor the GPU wheel is installed, or Windows cannot load it.
     """
     try:
         import onnxruntime
     except ImportError as error:
         install = reinstalling("pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'")
-        raise MissingBackend(f"ONNX Runtime cannot be imported ({error}); install one of the two: {install}") from None
+        mend = f"install one of the two: {install}"
+        if str(error).startswith("DLL load failed"):  # the wheel is there; a new Windows lacks what it is linked with
+            mend = "it needs Microsoft's Visual C++ runtime: winget install Microsoft.VCRedist.2015+.x64"
+        raise MissingBackend(f"ONNX Runtime cannot be imported ({error}); {mend}") from None
     module: ModuleType = onnxruntime
     return module
 
