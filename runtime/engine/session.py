@@ -23,8 +23,10 @@ _ERROR: Final = 3
 FATAL: Final = 4
 # What a call of CUDA's libraries that failed says of itself, in the words of ONNX Runtime, and which call it was.
 _FAILURE: Final = re.compile(r"(\w+ failure -?\d+: .*?) ; GPU=.*? ; expr=(.*?);")
-# A file of ONNX Runtime's, a line, the function with what it takes, and the types of a template.
-_PLACE: Final = re.compile(r"/onnxruntime_src/\S*:\d+ .*?\) (?:const )?(?:\[with [^]]*\] )?")
+# A file of ONNX Runtime's, a line, the function with what it takes, and the types of a template; on Windows its name.
+_PLACE: Final = re.compile(
+    r"/onnxruntime_src/\S*:\d+ .*?\) (?:const )?(?:\[with [^]]*\] )?|\b[A-Z]:\\\S*:\d+ onnxruntime::\S+ "
+)
 # More than any machine has CPUs; starting many more takes minutes.
 _MOST_THREADS: Final = 4096
 
