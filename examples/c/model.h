@@ -25,7 +25,8 @@ typedef struct {
   struct aae_graphs* graphs;
 } aae_model;
 
-// Open the graphs in a folder. A model that was not opened needs no aae_close.
+// Open the graphs in a folder. A model that was not opened needs no aae_close. On Windows the folder's name is in
+// the process's code page, as fopen takes it.
 const char* aae_open(aae_model* model, const char* folder);
 void aae_close(aae_model* model);
 

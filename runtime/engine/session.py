@@ -23,8 +23,10 @@ _ERROR: Final = 3
 FATAL: Final = 4
 # What a call of CUDA's libraries that failed says of itself, in the words of ONNX Runtime, and which call it was.
 _FAILURE: Final = re.compile(r"(\w+ failure -?\d+: .*?) ; GPU=.*? ; expr=(.*?);")
-# A file of ONNX Runtime's, a line, the function with what it takes, and the types of a template.
-_PLACE: Final = re.compile(r"/onnxruntime_src/\S*:\d+ .*?\) (?:const )?(?:\[with [^]]*\] )?")
+# A file of ONNX Runtime's, a line, the function with what it takes, and the types of a template; on Windows its name.
+_PLACE: Final = re.compile(
+    r"/onnxruntime_src/\S*:\d+ .*?\) (?:const )?(?:\[with [^]]*\] )?|\b[A-Z]:\\\S*:\d+ onnxruntime::\S+ "
+)
 # More than any machine has CPUs; starting many more takes minutes.
 _MOST_THREADS: Final = 4096
 
@@ -127,13 +129,16 @@ def import_onnxruntime() -> ModuleType:
     """The module onnxruntime.
 
     Raises:
-        MissingBackend: neither the CPU nor the GPU wheel is installed.
+        MissingBackend: neither the CPU nor the GPU wheel is installed, or Windows cannot load it.
     """
     try:
         import onnxruntime
     except ImportError as error:
         install = reinstalling("pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'")
-        raise MissingBackend(f"ONNX Runtime cannot be imported ({error}); install one of the two: {install}") from None
+        mend = f"install one of the two: {install}"
+        if str(error).startswith("DLL load failed"):  # the wheel is there; a new Windows lacks what it is linked with
+            mend = "it needs Microsoft's Visual C++ runtime: winget install Microsoft.VCRedist.2015+.x64"
+        raise MissingBackend(f"ONNX Runtime cannot be imported ({error}); {mend}") from None
     module: ModuleType = onnxruntime
     return module
 

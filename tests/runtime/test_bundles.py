@@ -327,6 +327,17 @@ def test_without_onnx_runtime_one_error_names_both_commands(
         load(small_bundle).sample(1)
 
 
+def test_where_windows_cannot_load_onnx_runtime_the_error_says_what_is_missing(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = "DLL load failed while importing onnxruntime_pybind11_state: The specified module could not be found."
+    (tmp_path / "onnxruntime.py").write_text(f"raise ImportError({said!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    with pytest.raises(MissingBackend, match=r"could not be found\.\); it needs .*: winget install [\w.+]+$"):
+        load(small_bundle).sample(1)
+
+
 def test_nothing_that_is_loaded_imports_torch_onnx_or_the_hub(small_bundle: Path) -> None:
     program = f"""
 import sys

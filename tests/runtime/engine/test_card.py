@@ -627,6 +627,10 @@ class TestRecordsAndOtherWork:
         (FOUND, FOUND),
         (f"{IN_SOURCE}something else", "something else"),
         ("/onnxruntime_src/onnxruntime/core/graph/model.cc:9 void f(int) const No such opset", "No such opset"),
+        (
+            "N:\\_work\\1\\s\\onnxruntime\\core\\graph\\model.cc:9 onnxruntime::Model::Model No such opset",
+            "No such opset",
+        ),
     ],
 )
 def test_what_onnx_runtime_says_is_shown_without_its_source(said: str, reason: str) -> None:

@@ -5,7 +5,13 @@
 #include <stdint.h>
 
 #define ORT_API_VERSION 16
+#ifdef _WIN32
+#define ORTCHAR_T wchar_t
+#define ORT_TSTR(text) L##text
+#else
+#define ORTCHAR_T char
 #define ORT_TSTR(text) text
+#endif
 
 typedef struct OrtStatus OrtStatus;
 typedef struct OrtEnv OrtEnv;
@@ -28,7 +34,7 @@ typedef struct OrtApi {
   const char* (*GetErrorMessage)(const OrtStatus*);
   OrtStatus* (*CreateEnv)(OrtLoggingLevel, const char*, OrtEnv**);
   void* before_7[3];
-  OrtStatus* (*CreateSession)(const OrtEnv*, const char*, const OrtSessionOptions*, OrtSession**);
+  OrtStatus* (*CreateSession)(const OrtEnv*, const ORTCHAR_T*, const OrtSessionOptions*, OrtSession**);
   OrtStatus* (*CreateSessionFromArray)(const OrtEnv*, const void*, size_t, const OrtSessionOptions*, OrtSession**);
   OrtStatus* (*Run)(OrtSession*, const OrtRunOptions*, const char* const*, const OrtValue* const*, size_t,
                     const char* const*, size_t, OrtValue**);

@@ -93,7 +93,7 @@ struct ModelMetadata {
 };
 
 struct Session {
-  Session(const Env& env, const char* path, const SessionOptions& options) {
+  Session(const Env& env, const ORTCHAR_T* path, const SessionOptions& options) {
     ThrowOnError(GetApi().CreateSession(env.p, path, options.p, &p));
   }
   ModelMetadata GetModelMetadata() const {
