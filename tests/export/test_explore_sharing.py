@@ -143,6 +143,14 @@ def test_a_page_without_one_of_its_modules_says_so(seen: Seen) -> None:
     assert later.startswith("This page cannot show the model: Failed to fetch")
 
 
+def test_a_page_that_may_run_no_scripts_or_is_in_an_old_browser_says_so(seen: Seen) -> None:
+    forbidden, old = seen["withoutMeans"]["said"]
+    assert forbidden == "This page decodes in your browser, which has to run its scripts and WebAssembly."
+    assert old.startswith(
+        "This page cannot show the model: this browser lacks DecompressionStream, or has it switched off;"
+    )
+
+
 def test_every_script_is_fetched_once(site: Path) -> None:
     """A script that is no module would be fetched again, were it preloaded as one."""
     page = (site / "plane" / "index.html").read_text("utf-8")
