@@ -48,7 +48,7 @@ _QUANTILES: Final = (0.01, 0.25, 0.5, 0.75, 0.99)
 # The float32 codes [DRAWS, latent] that the anomaly score measures distances from, little-endian, row by row.
 _PRIOR_FILE: Final = "draws.bin"
 # The one script that is no module, since browsers load none from a disk.
-_FROM_DISK: Final = "from-disk.js"
+_NO_MODULE: Final = "no-start.js"
 _JPEG: Final[dict[str, Any]] = {"quality": 80, "optimize": True}
 
 
@@ -201,7 +201,7 @@ def _write_plane(folder: Path, model: Model, facts: dict[str, Any]) -> dict[str,
 def _page(manifest: Manifest, root: str, facts: dict[str, Any], address: str | None) -> str:
     """The page's HTML."""
     board = _template("plane.html" if manifest.latent == 2 else "code.html").substitute()
-    modules = (script.name for script in _site_files(".js") if script.name != _FROM_DISK)
+    modules = (script.name for script in _site_files(".js") if script.name != _NO_MODULE)
     preloads = (f'<link rel="modulepreload" href="{root}assets/{module}">' for module in modules)
     return _template("model.html").substitute(
         {key: html_text(value) for key, value in _words(manifest).items()},

@@ -143,6 +143,22 @@ def test_a_page_without_one_of_its_modules_says_so(seen: Seen) -> None:
     assert later.startswith("This page cannot show the model: Failed to fetch")
 
 
+def test_a_page_that_may_run_no_scripts_or_is_in_an_old_browser_says_so(seen: Seen) -> None:
+    forbidden, old = seen["withoutMeans"]["said"]
+    assert forbidden == "This page decodes in your browser, which has to run its scripts and WebAssembly."
+    assert old.startswith(
+        "This page cannot show the model: this browser lacks DecompressionStream, or has it switched off;"
+    )
+
+
+def test_every_script_is_fetched_once(site: Path) -> None:
+    """A script that is no module would be fetched again, were it preloaded as one."""
+    page = (site / "plane" / "index.html").read_text("utf-8")
+    modules = re.findall(r'<link rel="modulepreload" href="assets/([^"]*)">', page)
+    scripts = re.findall(r'<script src="assets/([^"]*)">', page)
+    assert sorted(modules + scripts) == sorted(path.name for path in (site / "plane" / "assets").glob("*.js"))
+
+
 def test_what_the_network_kept_back_is_said_where_it_is_asked_for_and_fetched_again(seen: Seen, site: Path) -> None:
     found = seen["offline"]
     assert found["said"] == [

@@ -32,7 +32,12 @@ try {
   const { length } = faults;
   await page.reload();
   await page.waitForFunction(() => document.querySelector("pre").textContent.startsWith("error"));
-  const said = await page.locator("pre").textContent();
+  const said = [await page.locator("pre").textContent()];
+  await page.unrouteAll();
+  await page.addInitScript(() => delete globalThis.CompressionStream);
+  await page.reload();
+  await page.waitForFunction(() => document.querySelector("pre").textContent === "error: CompressionStream is not defined");
+  said.push(await page.locator("pre").textContent());
   faults.length = length;
   console.log(JSON.stringify({ faults, said, numbers, controls, seeds, device, pictures, saved }));
 } finally {

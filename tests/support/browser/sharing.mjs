@@ -186,6 +186,22 @@ async function withoutModule(browser) {
   return seen;
 }
 
+/** What a page says whose server forbids its scripts, and in a browser that lacks what it needs. */
+async function withoutMeans(browser) {
+  const headers = { "content-type": "text/html", "content-security-policy": "script-src 'none'" };
+  const forbid = (page) =>
+    page.route("**/plane/", async (route) => route.fulfill({ response: await route.fetch(), headers }));
+  const age = (page) => page.addInitScript(() => delete globalThis.DecompressionStream);
+  const seen = { faults: [], said: [] };
+  for (const prepare of [forbid, age]) {
+    const { page } = await open(browser, `${url}plane/`, STILL, prepare);
+    await page.waitForFunction(() => document.getElementById("progress").hidden);
+    seen.said.push(await page.locator("#status").textContent());
+    await page.context().close();
+  }
+  return seen;
+}
+
 /** What a page says that asks for pictures and the encoder while the network is gone, and when it is there again. */
 async function offline(browser) {
   const { page } = await open(browser, `${url}bits/`, STILL, (each) => each.route("**/encoder.onnx", (route) => route.abort()));
@@ -210,7 +226,7 @@ async function offline(browser) {
 const browser = await launch();
 const seen = {};
 try {
-  for (const act of [withoutDecoder, withoutModule, offline, drifting, bits, highContrast, links]) seen[act.name] = await act(browser);
+  for (const act of [withoutDecoder, withoutModule, withoutMeans, offline, drifting, bits, highContrast, links]) seen[act.name] = await act(browser);
   console.log(JSON.stringify(seen));
 } finally {
   await browser.close();
