@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.names import MANIFEST, SIGNATURE
@@ -31,10 +31,14 @@ from aae_zoo.runtime.store.hub import (
     check_timeouts,
     endpoint,
     hub_errors,
+    limit_silence,
     patiently,
     shown_endpoint,
     status_of,
 )
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 
 @dataclass(frozen=True)
@@ -242,10 +246,16 @@ class _Repository:
         self.name, self.kind, self.how = name, kind, how
         self.url = f"{shown_endpoint()}/{'' if kind == 'model' else f'{kind}s/'}{name}"
         # A dry run only reads, and needs no token.
-        self.api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
+        self._api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
         self.head = self._head()
         self.contents = self._contents(self.head)
         self.published = self._published(BUNDLE if kind == "model" else SITE)
+
+    @property
+    def api(self) -> "HfApi":
+        """The Hub's client, which does not wait for ever; after some failures it begins another session."""
+        limit_silence()
+        return self._api
 
     def _head(self) -> str | None:
         """The newest commit, asked for with a time limit."""

@@ -38,6 +38,9 @@ _Answer = TypeVar("_Answer")
 # Seconds before each further try after a failure that may pass; a server that asks for more than LONGEST is believed.
 WAITS: Final = [0.5, 1.0, 2.0, 4.0]
 LONGEST: Final = 30.0
+# Seconds for which a server may say nothing while it is published to: it is busy with what it was sent, some of which
+# may still be on its way from the buffers of this machine, over a slow line.
+SILENCE: Final = 120.0
 _PASSING: Final = (429, 500, 502, 503, 504)
 _LOGIN: Final = "log in with hf auth login, or set HF_TOKEN"
 # What leads to the Hub beside HF_ENDPOINT: named where the way is wrong, if it is set.
@@ -292,6 +295,20 @@ def patiently(ask: Callable[[], _Answer]) -> _Answer:
             return ask()
         except Exception as error:
             patience.wait(error)
+
+
+def limit_silence() -> None:
+    """Have the client's session wait no longer than SILENCE where it would for ever: where it sets no limit itself."""
+    from huggingface_hub.utils import get_session
+
+    hooks = get_session().event_hooks["request"]
+    if _limit_silence not in hooks:
+        hooks.append(_limit_silence)
+
+
+def _limit_silence(request: Any) -> None:
+    limits = request.extensions["timeout"]
+    request.extensions["timeout"] = {name: SILENCE if limit is None else limit for name, limit in limits.items()}
 
 
 class HubSource:

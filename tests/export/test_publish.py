@@ -365,6 +365,37 @@ class TestTheHubRefuses:
         hub.order("GET /api/models", hold=0)
         assert "cannot be reached (ReadTimeout" in fails()
 
+    @pytest.mark.parametrize(
+        "pattern",
+        [
+            "POST /api/repos/create",
+            "POST .*/preupload/",
+            "POST .*/batch",
+            "PUT /upload/",
+            "POST /verify/",
+            "POST /api/validate-yaml",
+            "POST .*/commit/",
+        ],
+    )
+    def test_a_server_that_takes_what_it_is_sent_and_never_answers(
+        self, pattern: str, hub: Hub, fails: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        monkeypatch.setattr(runtime_hub, "SILENCE", 0.2)
+        hub.order(pattern, status=200, hold=0)
+        assert "cannot be reached (ReadTimeout" in fails()
+
+    @pytest.mark.parametrize("pattern", ["GET .*/tree/", "GET .*/refs"])
+    def test_a_server_that_never_says_what_it_has(
+        self, pattern: str, digits_bundle: Path, hub: Hub, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        monkeypatch.setattr(runtime_hub, "SILENCE", 0.2)
+        hub.store.create("models", "org/digits", private=False)
+        hub.order(pattern, status=200, hold=0)
+        said = refused("publish", digits_bundle, "--repo", "org/digits", "--tag", "v1", "--dry-run")
+        assert "cannot be reached (ReadTimeout" in said
+
     def test_an_upload_that_fails(self, hub: Hub, fails: Callable[[], str]) -> None:
         hub.order("PUT /upload", status=403)
         assert "org/digits: the Hub forbids it (403: ordered)" in fails()
