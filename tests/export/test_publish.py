@@ -501,8 +501,14 @@ class TestABadDay:
     ) -> None:
         aae_zoo("publish", MODELS / "mnist-style", "--repo", "org/digits")
         hub.order(self.COMMIT, cut=0, times=1)
-        assert "cannot be reached (RemoteProtocolError: " in refused(*self.PUBLISH[:3], digits_bundle, "--create-pr")
+        propose = (*self.PUBLISH[:3], digits_bundle, "--create-pr")
+        assert "cannot be reached (RemoteProtocolError: " in refused(*propose)
         assert list(hub.store.read("models", "org/digits")["branches"]) == ["main", "refs/pr/1"]
+        assert f"{hub.url}/org/digits/discussions/1\n" in aae_zoo(*propose).out
+        rewrite(digits_bundle, lambda d: d.update(title="Another"))  # of the same version
+        assert f"{hub.url}/org/digits/discussions/2\n" in aae_zoo(*propose).out
+        assert f"{hub.url}/org/digits/discussions/2\n" in aae_zoo(*propose).out
+        assert list(hub.store.read("models", "org/digits")["branches"]) == ["main", "refs/pr/1", "refs/pr/2"]
 
 
 class TestAll:
