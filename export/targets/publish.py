@@ -28,7 +28,7 @@ from aae_zoo.runtime.ownership import BUNDLE, MARK, PAGE, SITE, mark, named, par
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
 from aae_zoo.runtime.store.hub import (
     Patience,
-    check_timeouts,
+    check_settings,
     endpoint,
     hub_errors,
     limit_silence,
@@ -188,7 +188,7 @@ def _replay(bundle: Bundle) -> None:
 
 
 def _check_card(bundle: Bundle) -> None:
-    check_timeouts()
+    check_settings()
     from huggingface_hub import ModelCard
 
     try:
