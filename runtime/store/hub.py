@@ -220,6 +220,8 @@ def _mend(error: Exception) -> str:
         return f"see whether the clock of this machine is right, which says {time.strftime('%Y-%m-%d')}"
     if "CERTIFICATE" in str(error):
         return "where your network or mirror has a certificate of its own, set SSL_CERT_FILE to a file (PEM) with it"
+    if "xet-write-token" in str(error):  # how the client uploads to the Hub, unless it is told not to
+        return f"set HF_HUB_DISABLE_XET=1 for a mirror without Xet, or {_way()}, and try again"
     return f"{_way()}, and try again"
 
 
