@@ -207,7 +207,7 @@ def _way() -> str:
 
 def _unreachable(what: str, error: Exception) -> HubError:
     reason = f"{type(error).__name__}: {_line(error)}"
-    if isinstance(error, _UNREADABLE) and (file := os.environ.get("SSL_CERT_FILE")):  # read before anything is asked
+    if type(error) in _UNREADABLE and (file := os.environ.get("SSL_CERT_FILE")):  # read before anything is asked
         return HubError(
             f"{what}: SSL_CERT_FILE is {file!r}, expected a file (PEM) with certificates ({reason}); mend it"
         )
