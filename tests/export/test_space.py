@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import AaeZoo
+from conftest import AaeZoo, full_disk
 from hub.server import Hub
 from huggingface_hub import constants
 from programs import NODE_MODULES
@@ -68,6 +68,9 @@ def test_what_somebody_else_has_in_a_space_stays_and_pages_that_one_edited_are_p
 def test_without_room_for_temporary_files(
     hub: Hub, refused: Callable[..., str], site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with full_disk(10):
+        said = refused("publish", site, "--space", "--repo", "org/pages")
+    assert ": File too large; set TMPDIR to a folder that is writable and has free space" in said
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     said = refused("publish", site, "--space", "--repo", "org/pages")
     assert f"cannot write temporary files into {tmp_path / 'gone'}: No such file or directory; set TMPDIR to" in said
