@@ -18,6 +18,8 @@ _PLAIN: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | geta
 
 # As many as Linux follows.
 _MOST_LINKS: Final = 40
+# What a write fails with where there is no more room: it names no file.
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # How many characters of a file's name are in that of its temporary file.
 _MOST_SHOWN: Final = 32
 
@@ -71,20 +73,32 @@ def scratch_folder() -> Iterator[Path]:
     """Give a folder for what is not kept, among the temporary files; it is removed.
 
     Raises:
-        OutputError: none can be made, or the disk is full: another, as a rule, than that of the output.
+        OutputError: none can be made, a file in it cannot, or the disk is full: another, as a rule, than that of the
+            output.
     """
     import tempfile  # as in `_remove`
 
+    folder = None
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            yield Path(scratch)
+            folder = Path(scratch)
+            yield folder
     except AaeZooError:
         raise
     except OSError as error:
+        if folder and not _is_inside(error, folder):
+            raise
         raise OutputError(
             f"cannot write temporary files into {tempfile.tempdir or 'any folder'}: {error.strerror or error}; "
             "set TMPDIR to a folder that is writable and has free space"
         ) from error
+
+
+def _is_inside(error: OSError, folder: Path) -> bool:
+    """Whether an error is of a file in a folder, or, where it names none, that there is no more room."""
+    if error.filename is None:
+        return error.errno in _NO_ROOM
+    return Path(str(error.filename)).is_relative_to(folder)
 
 
 def is_there(path: Path) -> bool:

@@ -6,7 +6,7 @@ from aae_zoo.export.card.config import LIBRARY, objective
 from aae_zoo.export.card.figures import METRIC_NAMES
 from aae_zoo.runtime.bundles.manifest import Manifest
 from aae_zoo.runtime.bundles.names import OWN_MODULES
-from aae_zoo.runtime.store.hub import check_timeouts
+from aae_zoo.runtime.store.hub import check_settings
 
 TASK: Final = "unconditional-image-generation"
 _RESULTS: Final = ("mse", "mmd2", "frechet", "parzen", "error", "anomaly_auroc")
@@ -31,7 +31,7 @@ def front_matter(manifest: Manifest) -> str:
 
     Written by the Hub client's own classes, which refuse what the Hub would not take.
     """
-    check_timeouts()
+    check_settings()
     from huggingface_hub import EvalResult, ModelCardData
 
     from aae_zoo.zoo.data.loading import declarations  # loads PyTorch, which pages do without

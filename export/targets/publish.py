@@ -10,12 +10,11 @@ import json
 import logging
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aae_zoo.runtime.bundles.bundle import Bundle, open_bundle
 from aae_zoo.runtime.bundles.names import MANIFEST, SIGNATURE
@@ -24,18 +23,22 @@ from aae_zoo.runtime.checks.report import check_report
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.escapes import note, words_of
-from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.files import atomic_file, scratch_folder
 from aae_zoo.runtime.ownership import BUNDLE, MARK, PAGE, SITE, mark, named, parse_proof, proof
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
 from aae_zoo.runtime.store.hub import (
     Patience,
-    check_timeouts,
+    check_settings,
     endpoint,
     hub_errors,
+    limit_silence,
     patiently,
     shown_endpoint,
     status_of,
 )
+
+if TYPE_CHECKING:
+    from huggingface_hub import Discussion, HfApi
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ def publish_space(folder: Path, repository: str, how: How) -> Published:
         raise _no_pages(folder)
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     files.pop(MARK, None)
-    with tempfile.TemporaryDirectory() as scratch:
-        published = Path(scratch) / MARK
+    with scratch_folder() as scratch:
+        published = scratch / MARK
         published.write_text(mark(SITE, {name: _hashes(path)[0] for name, path in files.items()}), "utf-8")
         files[MARK] = published
         return publish_files(repository, files, "Pages that decode in the browser", how, kind="space")
@@ -185,7 +188,7 @@ def _replay(bundle: Bundle) -> None:
 
 
 def _check_card(bundle: Bundle) -> None:
-    check_timeouts()
+    check_settings()
     from huggingface_hub import ModelCard
 
     try:
@@ -225,7 +228,8 @@ def publish_files(
             return Published(repository, None, target.url, added, removed)
         commit, url = target.head, target.url
         if changes or commit is None:
-            commit, url = target.commit({name: files[name] for name in added}, removed, message)
+            sent = {name: files[name] for name in added}
+            commit, url = target.proposed(sent, removed, message) or target.commit(sent, removed, message)
         target.tag(commit)
     return Published(repository, commit, url, added, removed)
 
@@ -243,19 +247,27 @@ class _Repository:
         self.name, self.kind, self.how = name, kind, how
         self.url = f"{shown_endpoint()}/{'' if kind == 'model' else f'{kind}s/'}{name}"
         # A dry run only reads, and needs no token.
-        self.api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
+        self._api = HfApi(endpoint=endpoint(), token=None if how.dry_run else True)
         self.head = self._head()
         self.contents = self._contents(self.head)
         self.published = self._published(BUNDLE if kind == "model" else SITE)
 
-    def _head(self) -> str | None:
-        """The newest commit, asked for with a time limit."""
+    @property
+    def api(self) -> "HfApi":
+        """The Hub's client, which does not wait for ever; after some failures it begins another session."""
+        limit_silence()
+        return self._api
+
+    def _head(self, revision: str | None = None) -> str | None:
+        """The newest commit, of the main branch or another, asked for with a time limit."""
         from huggingface_hub import constants
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
         timeout = constants.HF_HUB_ETAG_TIMEOUT
         try:
-            info = patiently(lambda: self.api.repo_info(self.name, repo_type=self.kind, timeout=timeout))
+            info = patiently(
+                lambda: self.api.repo_info(self.name, repo_type=self.kind, revision=revision, timeout=timeout)
+            )
         except GatedRepoError:
             raise
         except RepositoryNotFoundError:
@@ -330,6 +342,24 @@ class _Repository:
                     "other files; give a new tag"
                 )
 
+    def proposed(self, added: Mapping[str, Path], removed: Sequence[str], message: str) -> tuple[str, str] | None:
+        """The commit and page of an open pull request that is the same, of a run whose answer may have been lost."""
+        for pull in self._pull_requests() if self.how.create_pr else ():
+            head = self._head(pull.git_reference) if pull.title == message else None
+            if head and self._has(head, added, removed):
+                return head, f"{self.url}/discussions/{pull.num}"
+        return None
+
+    def _pull_requests(self) -> "list[Discussion]":
+        """Those that are open."""
+        return patiently(
+            lambda: list(
+                self.api.get_repo_discussions(
+                    self.name, repo_type=self.kind, discussion_type="pull_request", discussion_status="open"
+                )
+            )
+        )
+
     def commit(self, added: Mapping[str, Path], removed: tuple[str, ...], message: str) -> tuple[str, str]:
         """One commit with everything, in a repository that is made if it is missing: the commit's name and page."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -356,7 +386,7 @@ class _Repository:
     def _wait(self, patience: Patience, error: Exception) -> None:
         """Wait before another try of a commit, unless the newest commit may be it, or it could be made twice."""
         status = status_of(error)
-        if self.how.create_pr and status != 429:  # nobody could tell a second pull request from the first
+        if self.how.create_pr and status != 429:  # the first may be made yet, and the next run then finds it
             raise error
         if status != 412:
             patience.wait(error)
@@ -383,10 +413,11 @@ class _Repository:
     def _arrived(self, added: Mapping[str, Path], removed: Sequence[str]) -> str | None:
         """The newest commit, if it has what was sent: where an answer was lost, the commit may have been made."""
         head = self._head()
-        if head == self.head:
-            return None
-        theirs = self._contents(head)
-        return None if _differing(added, theirs) or any(name in theirs for name in removed) else head
+        return head if head != self.head and self._has(head, added, removed) else None
+
+    def _has(self, commit: str | None, added: Mapping[str, Path], removed: Sequence[str]) -> bool:
+        theirs = self._contents(commit)
+        return not _differing(added, theirs) and not any(name in theirs for name in removed)
 
     def tag(self, commit: str) -> None:
         """Give the commit its tag, if one is asked for."""

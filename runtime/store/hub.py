@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
@@ -38,17 +39,23 @@ _Answer = TypeVar("_Answer")
 # Seconds before each further try after a failure that may pass; a server that asks for more than LONGEST is believed.
 WAITS: Final = [0.5, 1.0, 2.0, 4.0]
 LONGEST: Final = 30.0
+# Seconds for which a server may say nothing while it is published to: it is busy with what it was sent, some of which
+# may still be on its way from the buffers of this machine, over a slow line.
+SILENCE: Final = 120.0
+# What reading certificates fails with: as it is, where all that is of the network is an error of the HTTP library.
+_UNREADABLE: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, SSLError)
 _PASSING: Final = (429, 500, 502, 503, 504)
 _LOGIN: Final = "log in with hf auth login, or set HF_TOKEN"
 # What leads to the Hub beside HF_ENDPOINT: named where the way is wrong, if it is set.
 _WAY: Final = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
-def check_timeouts() -> None:
-    """Refuse time limits that the Hub's client cannot read, for which its import fails; call this before that.
+def check_settings() -> None:
+    """Refuse what the Hub's client cannot read, for which its import fails; call this before that.
 
     Raises:
-        InvalidInput: HF_HUB_ETAG_TIMEOUT or HF_HUB_DOWNLOAD_TIMEOUT is not a whole number.
+        InvalidInput: HF_HUB_ETAG_TIMEOUT or HF_HUB_DOWNLOAD_TIMEOUT is not a whole number, or HF_ENDPOINT not an
+            address.
     """
     for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
         value = os.environ.get(name, "10")
@@ -56,22 +63,23 @@ def check_timeouts() -> None:
             raise InvalidInput(
                 f"{name} is {value!r}, expected a whole number of seconds such as 10; mend it, or unset it"
             )
+    address = os.environ.get("HF_ENDPOINT")
+    if address and not _is_address(address, ("http", "https")):
+        shown = _without_password(address)
+        raise InvalidInput(f"HF_ENDPOINT is {shown!r}, expected an address such as https://huggingface.co")
 
 
 def endpoint() -> str:
     """The address of the Hub: $HF_ENDPOINT, a mirror or the Hub's own.
 
     Raises:
-        InvalidInput: HF_ENDPOINT is not an address, or as for `check_timeouts`.
+        InvalidInput: as for `check_settings`.
     """
-    check_timeouts()
+    check_settings()
     from huggingface_hub import constants
 
-    address = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-    if not _is_address(address, ("http", "https")):
-        shown = _without_password(address)
-        raise InvalidInput(f"HF_ENDPOINT is {shown!r}, expected an address such as https://huggingface.co")
-    return address
+    # The client takes one that is set and empty as it is.
+    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT or constants.HUGGINGFACE_CO_URL_HOME).rstrip("/")
 
 
 def shown_endpoint() -> str:
@@ -122,9 +130,9 @@ def hub_errors(what: str) -> Iterator[None]:
         InvalidBundle: the repository lacks a file.
         HubError: the Hub cannot be reached, refuses, or fails; no or a wrong token; HF_HUB_OFFLINE is set.
         MissingBackend: the proxy needs a package that is not installed.
-        InvalidInput: as for `check_timeouts`, or the address of a proxy is not one.
+        InvalidInput: as for `check_settings`, or the address of a proxy is not one.
     """
-    check_timeouts()
+    check_settings()
     _check_proxies()
     from huggingface_hub import errors
 
@@ -198,11 +206,23 @@ def _way() -> str:
 
 
 def _unreachable(what: str, error: Exception) -> HubError:
-    mend = f"{_way()}, and try again"
-    if "CERTIFICATE" in str(error) or isinstance(error, FileNotFoundError):  # the one that SSL_CERT_FILE names
-        mend = "where your network or mirror has a certificate of its own, set SSL_CERT_FILE to a file (PEM) with it"
     reason = f"{type(error).__name__}: {_line(error)}"
-    return HubError(f"{what}: the Hub at {shown_endpoint()} cannot be reached ({reason}); {mend}")
+    if type(error) in _UNREADABLE and (file := os.environ.get("SSL_CERT_FILE")):  # read before anything is asked
+        return HubError(
+            f"{what}: SSL_CERT_FILE is {file!r}, expected a file (PEM) with certificates ({reason}); mend it"
+        )
+    return HubError(f"{what}: the Hub at {shown_endpoint()} cannot be reached ({reason}); {_mend(error)}")
+
+
+def _mend(error: Exception) -> str:
+    """What to do where nobody answers, or who cannot be trusted."""
+    if re.search("not yet valid|has expired", str(error)):
+        return f"see whether the clock of this machine is right, which says {time.strftime('%Y-%m-%d')}"
+    if "CERTIFICATE" in str(error):
+        return "where your network or mirror has a certificate of its own, set SSL_CERT_FILE to a file (PEM) with it"
+    if "xet-write-token" in str(error):  # how the client uploads to the Hub, unless it is told not to
+        return f"set HF_HUB_DISABLE_XET=1 for a mirror without Xet, or {_way()}, and try again"
+    return f"{_way()}, and try again"
 
 
 def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
@@ -228,7 +248,8 @@ def _refusal(what: str, error: "HfHubHTTPError") -> AaeZooError:
         return HubError(f"{what}: the Hub has disabled this repository; ask its owner, or take another")
     if status == 400:
         return HubError(f"{what}: the Hub refuses what it was sent (400: {_line(error)}); mend that and try again")
-    if status in (401, 403):
+    is_page = "html" in error.response.headers.get("Content-Type", "")  # of a proxy: the Hub's own errors are none
+    if status == 401 or (status == 403 and not is_page):
         return HubError(f"{what}: the Hub forbids it ({status}: {_line(error)}); {_LOGIN} of somebody who may")
     wait = retry_after(error)
     mend = "try again later" if wait is None else f"try again in {wait:.0f} s"
@@ -292,6 +313,20 @@ def patiently(ask: Callable[[], _Answer]) -> _Answer:
             return ask()
         except Exception as error:
             patience.wait(error)
+
+
+def limit_silence() -> None:
+    """Have the client's session wait no longer than SILENCE where it would for ever: where it sets no limit itself."""
+    from huggingface_hub.utils import get_session
+
+    hooks = get_session().event_hooks["request"]
+    if _limit_silence not in hooks:
+        hooks.append(_limit_silence)
+
+
+def _limit_silence(request: Any) -> None:
+    limits = request.extensions["timeout"]
+    request.extensions["timeout"] = {name: SILENCE if limit is None else limit for name, limit in limits.items()}
 
 
 class HubSource:

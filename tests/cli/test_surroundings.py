@@ -254,10 +254,11 @@ def test_a_time_limit_that_the_hubs_client_cannot_read(
     assert refused("publish", SHIPPED / "digits-gauss", "--repo", "org/x", "--dry-run") == sentence
 
 
-def test_a_time_limit_is_checked_before_the_client_is_imported() -> None:
-    result = run("pull", "org/x", HF_HUB_ETAG_TIMEOUT="abc")
+@pytest.mark.parametrize(("name", "value"), [("HF_HUB_ETAG_TIMEOUT", "abc"), ("HF_ENDPOINT", "http://[::1")])
+def test_what_the_client_reads_is_checked_before_it_is_imported(name: str, value: str) -> None:
+    result = run("pull", "org/x", **{name: value})
     assert result.returncode == 1
-    assert result.stderr.startswith(b"error: HF_HUB_ETAG_TIMEOUT is 'abc'")
+    assert result.stderr.startswith(f"error: {name} is {value!r}".encode())
 
 
 @pytest.mark.parametrize("command", [("list",), ("train", "digits-gauss")])

@@ -3,8 +3,11 @@
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -365,6 +368,37 @@ class TestTheHubRefuses:
         hub.order("GET /api/models", hold=0)
         assert "cannot be reached (ReadTimeout" in fails()
 
+    @pytest.mark.parametrize(
+        "pattern",
+        [
+            "POST /api/repos/create",
+            "POST .*/preupload/",
+            "POST .*/batch",
+            "PUT /upload/",
+            "POST /verify/",
+            "POST /api/validate-yaml",
+            "POST .*/commit/",
+        ],
+    )
+    def test_a_server_that_takes_what_it_is_sent_and_never_answers(
+        self, pattern: str, hub: Hub, fails: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        monkeypatch.setattr(runtime_hub, "SILENCE", 0.2)
+        hub.order(pattern, status=200, hold=0)
+        assert "cannot be reached (ReadTimeout" in fails()
+
+    @pytest.mark.parametrize("pattern", ["GET .*/tree/", "GET .*/refs"])
+    def test_a_server_that_never_says_what_it_has(
+        self, pattern: str, digits_bundle: Path, hub: Hub, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        monkeypatch.setattr(runtime_hub, "SILENCE", 0.2)
+        hub.store.create("models", "org/digits", private=False)
+        hub.order(pattern, status=200, hold=0)
+        said = refused("publish", digits_bundle, "--repo", "org/digits", "--tag", "v1", "--dry-run")
+        assert "cannot be reached (ReadTimeout" in said
+
     def test_an_upload_that_fails(self, hub: Hub, fails: Callable[[], str]) -> None:
         hub.order("PUT /upload", status=403)
         assert "org/digits: the Hub forbids it (403: ordered)" in fails()
@@ -382,6 +416,15 @@ class TestTheHubRefuses:
         result = aae_zoo("publish", digits_bundle, "--repo", "org/digits")
         assert (result.status, result.err) == (0, "waiting 1 s before another try\n")
         assert caplog.text == ""
+
+    def test_a_mirror_without_xet(self, digits_bundle: Path, hub: Hub) -> None:
+        """As the test hub is; the client reads the variable when it is imported."""
+        program = Path(sys.executable).with_name("aae-zoo")
+        command: list[str | Path] = [program, "publish", digits_bundle, "--repo", "org/digits"]
+        environment = os.environ | {"HF_HUB_DISABLE_XET": "0"}
+        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert "xet-write-token/main); set HF_HUB_DISABLE_XET=1 for a mirror without Xet, or check" in result.stderr
+        assert result.stderr.count("\n") == 1
 
     def test_metadata_that_the_hub_knows_better(self, hub: Hub, fails: Callable[[], str]) -> None:
         body = b'{"errors":[{"message":"license must be one of those"}],"warnings":[]}'
@@ -470,8 +513,14 @@ class TestABadDay:
     ) -> None:
         aae_zoo("publish", MODELS / "mnist-style", "--repo", "org/digits")
         hub.order(self.COMMIT, cut=0, times=1)
-        assert "cannot be reached (RemoteProtocolError: " in refused(*self.PUBLISH[:3], digits_bundle, "--create-pr")
+        propose = (*self.PUBLISH[:3], digits_bundle, "--create-pr")
+        assert "cannot be reached (RemoteProtocolError: " in refused(*propose)
         assert list(hub.store.read("models", "org/digits")["branches"]) == ["main", "refs/pr/1"]
+        assert f"{hub.url}/org/digits/discussions/1\n" in aae_zoo(*propose).out
+        rewrite(digits_bundle, lambda d: d.update(title="Another"))  # of the same version
+        assert f"{hub.url}/org/digits/discussions/2\n" in aae_zoo(*propose).out
+        assert f"{hub.url}/org/digits/discussions/2\n" in aae_zoo(*propose).out
+        assert list(hub.store.read("models", "org/digits")["branches"]) == ["main", "refs/pr/1", "refs/pr/2"]
 
 
 class TestAll:

@@ -2,13 +2,15 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import AaeZoo
+from conftest import AaeZoo, full_disk
 from hub.server import Hub
+from huggingface_hub import constants
 from programs import NODE_MODULES
 
 from aae_zoo.export.pages.explore import explore
@@ -61,6 +63,26 @@ def test_what_somebody_else_has_in_a_space_stays_and_pages_that_one_edited_are_p
     (pages / "index.html").write_text("ours")
     assert "org/pages has index.html, not as published by aae-zoo" in refused(*publish)
     assert hub.store.revision("spaces", "org/pages", "main") == commit
+
+
+def test_without_room_for_temporary_files(
+    hub: Hub, refused: Callable[..., str], site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with full_disk(10):
+        said = refused("publish", site, "--space", "--repo", "org/pages")
+    assert ": File too large; set TMPDIR to a folder that is writable and has free space" in said
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    said = refused("publish", site, "--space", "--repo", "org/pages")
+    assert f"cannot write temporary files into {tmp_path / 'gone'}: No such file or directory; set TMPDIR to" in said
+
+
+def test_another_file_that_cannot_be_read_is_no_matter_of_the_temporary_ones(
+    hub: Hub, refused: Callable[..., str], site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path))
+    said = refused("publish", site, "--space", "--repo", "org/pages")
+    assert said == f"error: the system refused: [Errno 21] Is a directory: '{tmp_path}'\n"
 
 
 def test_a_bundle_is_no_folder_of_pages(hub: Hub, refused: Callable[..., str], small_bundle: Path) -> None:

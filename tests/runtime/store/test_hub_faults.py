@@ -1,5 +1,8 @@
 """Everything that goes wrong between a machine and the Hub: one sentence each, and never half a model."""
 
+import contextlib
+import datetime
+import ipaddress
 import os
 import resource
 import shutil
@@ -10,13 +13,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT, AaeZoo
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hub import Fault, Hub
 from huggingface_hub import constants
 
@@ -144,29 +151,38 @@ class TestCompanyNetworks:
             "error: org/small@main: the proxy that is set speaks SOCKS, which needs socksio; pip install socksio\n"
         )
 
-    @pytest.mark.parametrize("status", [407, 404])
+    @pytest.mark.parametrize("status", [407, 404, 403])
     def test_the_way_is_named_where_the_answer_is_not_the_hubs(
         self, status: int, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        hub.order(LOOK_UP, status=status)
+        hub.order(LOOK_UP, status=status, headers={"Content-Type": "text/html; charset=utf-8"})
         assert f"({status}: ordered); check the network, HTTPS_PROXY, NO_PROXY and HF_ENDPOINT" in fails()
 
     def test_a_certificate_that_nobody_knows(
         self, tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
-        subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            thread = threading.Thread(target=greet, args=(server, context))
-            thread.start()
-            monkeypatch.setenv("HF_ENDPOINT", f"https://127.0.0.1:{server.getsockname()[1]}")
+        with showing(tmp_path, days=1) as address:
+            monkeypatch.setenv("HF_ENDPOINT", address)
             assert "has a certificate of its own, set SSL_CERT_FILE to a file (PEM) with it" in fails()
-            thread.join()
+
+    def test_a_certificate_that_is_not_of_today(self, tmp_path: Path) -> None:
+        """Of any, for a machine whose clock stands at its first day."""
+        with showing(tmp_path, days=-1) as address:
+            environment = os.environ | {"HF_ENDPOINT": address, "SSL_CERT_FILE": str(tmp_path / "both.pem")}
+            result = subprocess.run([AAE_ZOO, "pull", "org/small"], capture_output=True, text=True, env=environment)
+        assert "certificate has expired" in result.stderr
+        assert "see whether the clock of this machine is right, which says 20" in result.stderr
+
+    def test_certificates_that_cannot_be_read(self, hub: Hub, tmp_path: Path) -> None:
+        (tmp_path / "no.pem").write_text("none")
+        for path in (tmp_path, tmp_path / "gone", tmp_path / "no.pem"):
+            environment = os.environ | {"SSL_CERT_FILE": str(path)}
+            result = subprocess.run([AAE_ZOO, "pull", "org/small"], capture_output=True, text=True, env=environment)
+            expected = f"error: org/small@main: SSL_CERT_FILE is '{path}', expected a file (PEM) with certificates ("
+            assert result.stderr.startswith(expected)
+            assert result.stderr.count("\n") == 1
 
     def test_the_password_of_a_mirror_is_not_shown(
         self, hub: Hub, commit: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
@@ -179,6 +195,29 @@ class TestCompanyNetworks:
             assert "secret" not in message
         monkeypatch.setenv("HF_ENDPOINT", "http://me:secret@hub:x")
         assert "HF_ENDPOINT is 'http://hub:x', expected" in fails()
+
+
+@contextlib.contextmanager
+def showing(folder: Path, days: int) -> Iterator[str]:
+    """The address of a server with a certificate of its own, as old as those days; a client is to refuse it once."""
+    both, now = folder / "both.pem", datetime.datetime.now(datetime.UTC)
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(9))
+        .not_valid_after(now + datetime.timedelta(days))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    both.write_bytes(pem + certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=greet, args=(server, context))
+        thread.start()
+        yield f"https://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
 
 
 def greet(server: socket.socket, context: ssl.SSLContext) -> None:

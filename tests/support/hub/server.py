@@ -331,6 +331,23 @@ class _Handler(BaseHTTPRequestHandler):
         branches = [branch for branch in branches if not branch["name"].startswith("refs/")]
         return self._json({"branches": branches, "tags": tags, "converts": [], "pullRequests": []})
 
+    def discussions(self, kind: str, repo: str) -> tuple[Any, ...]:
+        """The pull requests, all of them open, on pages of one."""
+        names = [name for name in self._seen(kind, repo)["branches"] if name.startswith("refs/pr/")]
+        start = int(self.query["p"])
+        pulls = [
+            {
+                "num": int(name.removeprefix("refs/pr/")),
+                "title": self.hub.store.history(kind, repo, self._commit_of(kind, repo, name))[0]["title"],
+                "status": "open",
+                "isPullRequest": True,
+                "createdAt": "2026-01-01T00:00:00.000Z",
+                "repo": {"name": repo, "type": kind[:-1]},
+            }
+            for name in names[start : start + 1]
+        ]
+        return self._json({"discussions": pulls, "count": len(names), "start": start})
+
     def commits(self, kind: str, repo: str, rev: str) -> tuple[Any, ...]:
         history = self.hub.store.history(kind, repo, self._commit_of(kind, repo, rev))
         facts = {"authors": [], "date": "2026-01-01T00:00:00.000Z", "message": ""}
@@ -457,6 +474,7 @@ _ROUTES: Final = (
     ("GET", rf"{_API}/tree/(?P<rev>[^/]+)", "tree"),
     ("POST", rf"{_API}/paths-info/(?P<rev>[^/]+)", "paths_info"),
     ("GET", rf"{_API}/refs", "refs"),
+    ("GET", rf"{_API}/discussions", "discussions"),
     ("GET", rf"{_API}/commits/(?P<rev>[^/]+)", "commits"),
     ("POST", rf"{_API}/tag/(?P<rev>[^/]+)", "tag"),
     ("DELETE", rf"{_API}/tag/(?P<rev>[^/]+)", "untag"),

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aae_zoo.runtime import AaeZooError, InvalidBundle, ModelNotFound
+from aae_zoo.runtime import AaeZooError, HubError, InvalidBundle, ModelNotFound
 from aae_zoo.zoo import PretrainedAutoencoder, load_networks
 
 # A Gaussian code, and one with a class and learnt heads of the prior.
@@ -105,6 +106,14 @@ def test_they_are_pushed_to_a_repository_and_come_from_there(hub: Hub, monkeypat
     assert same(networks, PretrainedAutoencoder.from_pretrained("org/networks", revision="main"))
     with pytest.raises(ModelNotFound, match="org/networks@v9: the repository has no such revision"):
         PretrainedAutoencoder.from_pretrained("org/networks", revision="v9")
+
+
+def test_a_hub_that_is_down(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's error says that a file is missing."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    hub.close()
+    with pytest.raises(HubError, match="cannot be reached .*; check the network and HF_ENDPOINT"):
+        PretrainedAutoencoder.from_pretrained("org/nowhere")
 
 
 def test_a_bundles_repository_is_loaded_too(hub: Hub) -> None:
