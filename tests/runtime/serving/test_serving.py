@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,13 +25,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from service import JSON, NPY, Answer, Server, serving
+from service import JSON, NPY, Answer, Server, npy, serving
 
 from aae_zoo.runtime import Model, load
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.serving.batching import ROWS, Batcher
 from aae_zoo.runtime.serving.limits import MAX_BODY
-from aae_zoo.runtime.store.catalogue import SHIPPED
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +45,18 @@ def labelled() -> Iterator[Server]:
         yield running
 
 
-def test_a_graph_that_fails_is_one_sentence(tmp_path: Path) -> None:
+def test_a_graph_that_fails_is_one_sentence(digits_bundle: Path) -> None:
     """It does so for several rows alone, so that the service starts."""
-    bundle = Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "digits"))
-    model = onnx.load(bundle / "decoder.onnx")
+    model = onnx.load(digits_bundle / "decoder.onnx")
     for node in model.graph.node:
         node.output[:] = ["was" if name == "image" else name for name in node.output]
     model.graph.node.append(onnx.helper.make_node("Reshape", ["was", "one"], ["image"]))
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 1, 8, 8]), "one"))
-    replace_graph(bundle, "decoder.onnx", model.SerializeToString())
-    with serving(bundle) as running:
+    replace_graph(digits_bundle, "decoder.onnx", model.SerializeToString())
+    with serving(digits_bundle) as running:
         answer = running.ask("/sample?n=4")
         assert answer.status == 500
         assert "ONNX Runtime cannot run decoder.onnx of digits-gauss" in answer.error
-
-
-def npy(array: NDArray[Any]) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
