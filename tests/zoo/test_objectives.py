@@ -21,7 +21,7 @@ from aae_zoo.runtime import load
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.maths import augmentation
-from aae_zoo.zoo.objectives import aae
+from aae_zoo.zoo.objectives import BaseObjective, aae
 from aae_zoo.zoo.objectives.semi import mutual_information
 from aae_zoo.zoo.objectives.vae import gaussian_kl
 from aae_zoo.zoo.parts import kinds, load_part
@@ -397,6 +397,40 @@ def losses_of(objective: str, prior: str, x: torch.Tensor, known: int = 0, **set
     label = torch.zeros(len(x), dtype=torch.int64) if known else None
     losses = trained.step(batch_of(x, label, known), torch.Generator().manual_seed(0))
     return {name: float(loss) for name, loss in losses.items()}
+
+
+@pytest.mark.parametrize(
+    ("objective", "prior", "known", "weights"),
+    [
+        ("aae-entropy", "gaussian", 0, {"generator": "adversarial_weight", "entropy": "entropy_weight"}),
+        ("supervised", "categorical", 32, {"generator": "adversarial_weight", "label": "label_weight"}),
+        ("wae", "gaussian", 0, {"mmd": "mmd_weight"}),
+        ("oneclass", "gaussian", 0, {"hog": "hog_weight", "generator": "adversarial_weight"}),
+        (
+            *("semi", "categorical", 4),
+            {
+                "generator": "adversarial_weight",
+                "class_generator": "class_adversarial_weight",
+                "balance": "balance_weight",
+                "consistency": "consistency_weight",
+                "label": "label_weight",
+            },
+        ),
+    ],
+)
+def test_every_loss_weighs_what_the_recipe_says(
+    objective: str, prior: str, known: int, weights: dict[str, str]
+) -> None:
+    """The entropy is not a loss: the more of it the better."""
+    given = {setting: 2.0 + number for number, setting in enumerate(weights.values())}
+    with mock.patch.object(BaseObjective, "update") as update:
+        images = torch.rand(32, 1, 14, 14, generator=torch.Generator().manual_seed(0))
+        losses = losses_of(objective, prior, images, known, **given)
+    name, total = update.call_args.args
+    signs = {loss: -1 if loss == "entropy" else 1 for loss in weights}
+    weighted = [signs[loss] * given[setting] * losses[loss] for loss, setting in weights.items()]
+    assert name == "autoencoder"
+    assert float(total.detach()) == pytest.approx(losses["reconstruction"] + sum(weighted), rel=1e-5)
 
 
 class TestSemi:
