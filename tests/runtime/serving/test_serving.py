@@ -385,6 +385,19 @@ def test_requests_that_wait_run_together(sizes: list[int]) -> None:
     assert all(a + b > ROWS for a, b in pairwise(sorted(double.rows[1:])))
 
 
+def test_every_second_run_is_for_a_small_request() -> None:
+    """The others wait their turn, and what fits goes with the first, up to the very last row."""
+    double = Works()
+    with batching(double=double) as batcher:
+        futures = [batcher.submit("double", {"x": np.zeros((1, 1), np.float32)})]
+        double.begun.acquire()  # now it runs, and the others wait
+        sizes = (250, 250, 250, 10, ROWS - 10)
+        futures += [batcher.submit("double", {"x": np.zeros((size, 1), np.float32)}) for size in sizes]
+        double.go.release(1000)
+        assert [len(future.result()["y"]) for future in futures] == [1, *sizes]
+    assert double.rows == [1, 250, ROWS, 250, 250]
+
+
 def test_works_do_not_mix_and_a_fault_is_told_to_all_it_touches() -> None:
     double, other = Works(), Works()
     with batching(double=double, other=other) as batcher:
