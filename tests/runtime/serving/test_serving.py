@@ -198,6 +198,11 @@ def test_tensors_that_a_model_cannot_take(server: Server, change: dict[str, Any]
     assert (answer.status, answer.error) == (422, sentence)
 
 
+def test_the_most_rows_of_a_tensor(server: Server) -> None:
+    answer = server.infer("small", inputs=[tensor("u", np.full((ROWS, 2), 0.5))])
+    assert answer.json["outputs"][0]["shape"] == [ROWS, 1, 14, 14]
+
+
 def test_pictures_and_arrays_are_prepared_as_everywhere(labelled: Server) -> None:
     def label(body: bytes, kind: str = "image/png", query: str = "") -> Any:
         return labelled.ask(f"/encode?{query}", body, kind).json["label"]
