@@ -49,7 +49,7 @@ from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.export.bundling.source import Source, open_source
 from aae_zoo.runtime import Model, load
 from aae_zoo.runtime.bundles.graph_metadata import graph_metadata
-from aae_zoo.runtime.store.catalogue import find_model
+from aae_zoo.runtime.store.catalogue import SHIPPED, find_model
 from aae_zoo.zoo.data.dataset import Dataset
 from aae_zoo.zoo.data.idx import FILES
 from aae_zoo.zoo.data.loading import load_dataset, validation_images
@@ -144,6 +144,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HF_TOKEN", "hf_owner")
     yield server
     server.close()
+
+
+@pytest.fixture
+def commit(hub: Hub) -> str:
+    """The commit of the one bundle that the hub has, org/small."""
+    return hub.add("org/small", SHIPPED / "digits-gauss")
 
 
 @contextlib.contextmanager
@@ -324,6 +330,19 @@ def labelled_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 def bundle(small_bundle: Path, tmp_path: Path) -> Path:
     """A copy of the small bundle that a test may damage."""
     return Path(shutil.copytree(small_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def digits_bundle(tmp_path: Path) -> Path:
+    """A copy of a shipped bundle that a test may damage."""
+    return Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "digits"))
+
+
+@pytest.fixture
+def another(digits_bundle: Path) -> Path:
+    """Another version of the bundle that `commit` has."""
+    rewrite(digits_bundle, lambda d: d.update(version="2.0.0"))
+    return digits_bundle
 
 
 @pytest.fixture

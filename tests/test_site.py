@@ -1,6 +1,5 @@
 """The documentation site: it builds without a warning, its links lead somewhere, and it works from disk, offline."""
 
-import json
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from conftest import ROOT
+from programs import node
 
 from aae_zoo import export, runtime, zoo
 
@@ -86,10 +86,7 @@ def test_the_command_line_and_the_api_are_generated(site: Path) -> None:
 
 
 def test_it_is_read_and_searched_from_disk(site: Path) -> None:
-    script = ROOT / "tests" / "support" / "browser" / "site.mjs"
-    shown = subprocess.run(["node", script, (site / "index.html").as_uri()], capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    seen = json.loads(shown.stdout)
+    seen = node("site.mjs", (site / "index.html").as_uri())
     assert seen["faults"] == []
     assert "Swiss" in seen["found"] or "swiss" in seen["found"]
     assert seen["unseen"] == []

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from unittest import mock
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from aae_zoo.export.detecting import detector
 from aae_zoo.export.detecting.given import Places, read_both
 from aae_zoo.export.detecting.pictures import as_dataset, kept, look, read
 from aae_zoo.export.detecting.promise import alarms, enough_for, parse_share
+from aae_zoo.export.pages.report import Card, Report, Section, thumbnail, write_report
 from aae_zoo.runtime import InvalidInput, load
 from aae_zoo.runtime.latent.score import limit
 from aae_zoo.zoo.objectives import Batch
@@ -347,8 +349,6 @@ class TestPage:
 
     def test_names_of_files_are_text(self, zeros: Path, page: str) -> None:
         """The page shows all of so few pictures but the middle ones: one with this name is made to be shown."""
-        from aae_zoo.export.pages.report import Card, Report, Section, thumbnail, write_report
-
         evil = Card(thumbnail(zeros / EVIL), EVIL, 1.5, is_odd=True, where=thumbnail(zeros / EVIL))
         out = zeros.parent / "page"
         scores, sections = {EVIL: np.ones(3, np.float32)}, [Section(EVIL, EVIL, [evil])]
@@ -379,6 +379,23 @@ class TestPage:
         assert "unreadable: 1 picture" in text
         assert "copies: 2, unreadable: 1" in text
         assert f"aae-zoo score {place / 'zeros'} new/ --resize" in text
+
+
+def test_the_chart_shows_how_scores_spread(tmp_path: Path) -> None:
+    """To three times the limit: what is beyond is in the last bar. The tallest bar leaves room for the limit's name."""
+    scores = {"normal": np.array([0, 0.5, 0.5, 1], np.float32), "odd": np.array([2, 9], np.float32)}
+    write_report(Report("", "", [], [], scores, 1.0, [], []), tmp_path / "page", "page", replace=False)
+    page = (tmp_path / "page" / "index.html").read_text("utf-8")
+    chart = ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])  # noqa: S314 - ours
+    bars = [[(float(bar.attrib["x"]), float(bar.attrib["height"])) for bar in group] for group in chart.findall("g")]
+    width = 640 / 48
+    assert np.allclose(bars[0], [(0, 90), (8 * width, 180), (16 * width, 90)], atol=0.1)
+    assert np.allclose(bars[1], [(32 * width, 180), (47 * width, 180)], atol=0.1)
+    limit = chart.find("line")
+    assert limit is not None
+    assert limit.attrib["x1"] == limit.attrib["x2"] == "213.3"
+    assert [text.text for text in chart.findall("text")] == ["limit 1", "0", "3 and more"]
+    assert "normal: 4, 0 above the limit; odd: 2, 2 above the limit" in page
 
 
 def test_pictures_of_twelve_bits_are_shown_as_they_are_learned(tmp_path: Path, aae_zoo: AaeZoo) -> None:

@@ -427,6 +427,19 @@ class TestBundle:
         parity = json.loads((small_bundle / "parity.json").read_text())
         assert (small_bundle / "README.md").read_text("utf-8") == model_card(open_bundle(small_bundle).manifest, parity)
 
+    @pytest.mark.parametrize(
+        ("facts", "said"),
+        [
+            ({}, "4 threads ("),
+            ({"processes": 2}, "4 threads in each of 2 processes ("),
+            ({"device": "NVIDIA H200"}, "one NVIDIA H200 and 4 threads ("),
+        ],
+    )
+    def test_the_card_says_what_it_was_trained_on(self, small_bundle: Path, facts: dict[str, Any], said: str) -> None:
+        manifest, parity = open_bundle(small_bundle).manifest, json.loads((small_bundle / "parity.json").read_text())
+        provenance = {**manifest.provenance, "threads": 4, **facts}
+        assert f"Trained with aae-zoo on {said}" in model_card(manifest._replace(provenance=provenance), parity)
+
     def test_config_says_what_the_model_is(self, small_bundle: Path) -> None:
         bundle = open_bundle(small_bundle)
         found = json.loads(bundle.read("config.json"))

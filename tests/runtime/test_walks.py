@@ -109,6 +109,13 @@ def test_neighbours_that_lie_close_together_far_out_are_told_apart() -> None:
     assert found.distances[0].tolist() == pytest.approx([0.001, 0.002, 0.002, 0.004], rel=1e-5)
 
 
+def test_of_neighbours_at_one_distance_the_first_in_the_set_comes_first() -> None:
+    near, far = [1.0, 0.0], [3.0, 0.0]
+    among = np.array([far, near] * 10, np.float32)
+    found = nearest_codes(np.zeros((1, 2), np.float32), among, 20)
+    assert found.numbers.tolist() == [[*range(1, 20, 2), *range(0, 20, 2)]]
+
+
 def test_nearest_takes_images_or_codes(shipped: Model, digits: NDArray[np.float32]) -> None:
     codes = shipped.encode(digits)
     found = shipped.nearest(digits[5:8], digits, k=3)

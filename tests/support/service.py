@@ -58,6 +58,12 @@ class Server:
         return self.ask(f"/v2/models/{name}/infer", json.dumps(request).encode())
 
 
+def npy(array: NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
 @contextmanager
 def serving(bundle: str | Path, *options: str, python: str | Path = sys.executable) -> Iterator[Server]:
     """A server of a bundle, run by `python`; it must end in good order, and have had nothing to say on stderr."""

@@ -321,7 +321,7 @@ class TestFolder:
         assert dataset.label_names == ("cats", "dogs")
         labels = torch.cat([dataset.train_labels, dataset.test_labels]).tolist()
         assert (labels.count(0), labels.count(1)) == (40, 20)
-        assert len(set(dataset.train_labels[-20:].tolist())) == 2, "the validation images are of one class"
+        assert len(set(dataset.train_labels[-10:].tolist())) == 2, "the validation images are of one class"
 
     def test_without_subfolders_there_are_no_labels(self, pictures: Path) -> None:
         dataset = load_dataset("mine", pictures / "cats", size=8, channels=1)

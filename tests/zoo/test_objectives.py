@@ -21,7 +21,7 @@ from aae_zoo.runtime import load
 from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.maths import augmentation
-from aae_zoo.zoo.objectives import aae
+from aae_zoo.zoo.objectives import BaseObjective, aae
 from aae_zoo.zoo.objectives.semi import mutual_information
 from aae_zoo.zoo.objectives.vae import gaussian_kl
 from aae_zoo.zoo.parts import kinds, load_part
@@ -377,6 +377,10 @@ class TestMutualInformation:
         assert self.of(self.IMAGES % 6, self.IMAGES % 6) == pytest.approx(math.log(6), abs=1e-4)
         assert self.of(self.IMAGES % 6, self.IMAGES // 120) == pytest.approx(0, abs=1e-4)
 
+    def test_an_image_and_its_changed_one_are_to_be_in_the_same_class(self) -> None:
+        """Each other class in turn says as much, but not of pairs either of which may be the changed one."""
+        assert self.of(self.IMAGES % 6, (self.IMAGES + 1) % 6) == pytest.approx(math.log(3), abs=1e-4)
+
     def test_every_guess_has_its_own_and_merged_classes_less(self) -> None:
         """Two classes in one, and another in two which a changed image falls into as it likes."""
         merged = torch.where(self.IMAGES % 6 == 1, 0, self.IMAGES % 6)
@@ -397,6 +401,45 @@ def losses_of(objective: str, prior: str, x: torch.Tensor, known: int = 0, **set
     label = torch.zeros(len(x), dtype=torch.int64) if known else None
     losses = trained.step(batch_of(x, label, known), torch.Generator().manual_seed(0))
     return {name: float(loss) for name, loss in losses.items()}
+
+
+@pytest.mark.parametrize(
+    ("objective", "prior", "known", "weights"),
+    [
+        ("aae-entropy", "gaussian", 0, {"generator": "adversarial_weight", "entropy": "entropy_weight"}),
+        ("supervised", "categorical", 32, {"generator": "adversarial_weight", "label": "label_weight"}),
+        ("aae-images", "gaussian", 0, {"generator": "adversarial_weight", "image_generator": 4.0}),
+        (
+            *("supervised-images", "categorical", 32),
+            {"generator": "adversarial_weight", "label": "label_weight", "image_generator": 4.0},
+        ),
+        ("wae", "gaussian", 0, {"mmd": "mmd_weight"}),
+        ("oneclass", "gaussian", 0, {"hog": "hog_weight", "generator": "adversarial_weight"}),
+        (
+            *("semi", "categorical", 4),
+            {
+                "generator": "adversarial_weight",
+                "class_generator": "class_adversarial_weight",
+                "balance": "balance_weight",
+                "consistency": "consistency_weight",
+                "label": "label_weight",
+            },
+        ),
+    ],
+)
+def test_every_loss_weighs_what_the_recipe_says(
+    objective: str, prior: str, known: int, weights: dict[str, str | float]
+) -> None:
+    """The entropy is not a loss: the more of it the better."""
+    given = {weight: 2.0 + number for number, weight in enumerate(weights.values()) if isinstance(weight, str)}
+    with mock.patch.object(BaseObjective, "update") as update:
+        images = torch.rand(32, 1, 14, 14, generator=torch.Generator().manual_seed(0))
+        losses = losses_of(objective, prior, images, known, **given)
+    name, total = update.call_args.args
+    signed = {**losses, "entropy": -losses.get("entropy", 0.0)}
+    weighted = [signed[n] * (given[weight] if isinstance(weight, str) else weight) for n, weight in weights.items()]
+    assert name == "autoencoder"
+    assert float(total.detach()) == pytest.approx(losses["reconstruction"] + sum(weighted), rel=1e-5)
 
 
 class TestSemi:
@@ -420,6 +463,26 @@ class TestSemi:
         expected = float(torch.distributions.kl_divergence(found, alike))
         balance = losses_of("semi", "categorical", self.IMAGES, 4)["balance"]
         assert balance == pytest.approx(expected, abs=1e-5)
+
+    def test_both_numbers_of_clusters_are_to_say_much_of_a_pair(self) -> None:
+        """Here of pairs that are alike."""
+        torch.manual_seed(0)
+        model, _ = build(recipe("cluster", "categorical"), (1, 14, 14))
+        with torch.no_grad():
+            few = model.eval().encode(self.IMAGES)["y"][:, None]
+            many = model.encoder(self.IMAGES)["over"].softmax(1)[:, None]
+        expected = mutual_information(few, few) + mutual_information(many, many)
+        still = augmentation.Settings(rotation=0, scale=0, shift=0, shear=0)
+        found = losses_of("cluster", "categorical", self.IMAGES, augmentation=still)["consistency"]
+        assert found == pytest.approx(-float(expected), rel=1e-3)
+
+    def test_to_the_styles_discriminator_drawn_codes_have_the_classes_of_the_images(self) -> None:
+        _, trained = build(recipe("semi", "categorical", 4), (1, 14, 14))
+        seen: list[torch.Tensor] = []
+        trained.get_submodule("discriminator").register_forward_hook(lambda _, given, __: seen.append(given[0]))
+        trained.step(batch_of(self.IMAGES, torch.zeros(32).long(), known=4), torch.Generator().manual_seed(0))
+        drawn, encoded = seen[0][:, 2:].chunk(2)
+        assert torch.equal(drawn, encoded)
 
 
 def test_of_one_class_only_what_is_restored_is_restored_from_noise() -> None:

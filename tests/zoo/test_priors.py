@@ -213,6 +213,24 @@ def test_the_swiss_roll_is_uniform_along_its_arc(generator: torch.Generator) -> 
     assert float(steps.max() / steps.min()) < 1.06
 
 
+def test_a_gaussian_of_the_mixture_turns_with_its_class() -> None:
+    """More noise is further out, and further to the left of who looks outwards."""
+    prior = of_classes()["mixture"]
+    middles, outer, left = (
+        torch.tensor([[(k + 0.5) / CLASSES, along, across] for k in range(CLASSES)])
+        for along, across in ((0.5, 0.5), (0.9, 0.5), (0.5, 0.9))
+    )
+    angles = torch.arange(CLASSES) * 2 * math.pi / CLASSES
+    outwards, leftwards = (torch.stack([turned.cos(), turned.sin()], 1) for turned in (angles, angles + math.pi / 2))
+    quantile = 1.2815516  # of a normal distribution at 0.9
+    for noise, expected in (
+        (middles, 2 * outwards),
+        (outer, (2 + 0.5 * quantile) * outwards),
+        (left, 2 * outwards + 0.2 * quantile * leftwards),
+    ):
+        torch.testing.assert_close(prior(noise)["z"], expected, rtol=0, atol=1e-5)
+
+
 def test_bits_are_fair_and_independent(generator: torch.Generator) -> None:
     z = bits.Prior(bits.Settings(kind="bits", size=8)).draw(COUNT, generator)["z"]
     assert set(z.unique().tolist()) == {-1.0, 1.0}
@@ -229,6 +247,14 @@ def test_codes_are_cut_to_bits_with_a_gradient_in_training() -> None:
     assert torch.allclose(outputs.grad, 1 - outputs.detach().tanh().square())
     prior.eval()
     assert torch.equal(prior.codes({"z": outputs})["z"], torch.tensor([[-1.0, 1.0], [1.0, -1.0]]))
+
+
+def test_in_training_a_bit_is_drawn_by_how_sure_the_encoder_is_of_it() -> None:
+    prior = bits.Prior(bits.Settings(kind="bits", size=3))
+    torch.manual_seed(0)
+    ones = (prior.codes({"z": torch.tensor([-0.5, 0.0, 0.5]).expand(COUNT, 3)})["z"] > 0).float().mean(0)
+    expected = torch.tensor([0.26894, 0.5, 0.73106])  # (1 + tanh z) / 2
+    torch.testing.assert_close(ones, expected, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize(("size", "count"), [(1, 2), (2, 5), (8, 20)])

@@ -1,7 +1,6 @@
 """One door: only what `check_graph` let through is opened, copied, or named in another program's files."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +12,6 @@ from onnx import ModelProto, TensorProto, helper
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.graph_check import CheckedGraph, read_graph
 from aae_zoo.runtime.store.catalogue import SHIPPED
-
-
-@pytest.fixture
-def digits_bundle(tmp_path: Path) -> Path:
-    """A copy of a shipped bundle that a test may damage."""
-    return Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "digits"))
 
 
 def change_graph(bundle: Path, role: str, change: Callable[[ModelProto], object]) -> None:

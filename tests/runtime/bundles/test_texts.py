@@ -4,7 +4,6 @@ import html
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,12 +39,6 @@ from aae_zoo.runtime.store.catalogue import SHIPPED
 
 # It clears the screen, sets the window's title, goes back over the line, reverses text, and writes lines of its own.
 ATTACK = "\x1b[2J\x1b]0;owned\x07\r\u202edlrow\u2028\nok: all checks passed\n\x9b31m"
-
-
-@pytest.fixture
-def digits_bundle(tmp_path: Path) -> Path:
-    """A copy of a shipped bundle that a test may damage."""
-    return Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "digits"))
 
 
 def harmless(output: str) -> bool:

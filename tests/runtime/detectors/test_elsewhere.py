@@ -11,7 +11,7 @@ from conftest import AaeZoo
 from google.protobuf import text_format
 from numpy.typing import NDArray
 from PIL import Image
-from service import NPY, Server, serving
+from service import NPY, Server, npy, serving
 from tritonclient.grpc import model_config_pb2
 
 from aae_zoo.runtime import load
@@ -23,12 +23,6 @@ Pixels = NDArray[np.uint8]
 @pytest.fixture(scope="module")
 def images(small_data: Path) -> Pixels:
     return np.asarray(load_dataset("small", small_data).test_images[:3].numpy())
-
-
-def npy(array: Pixels) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from aae_zoo.runtime import DeviceUnavailable, InvalidBundle, InvalidInput, Model, load
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.engine import isolated
-from aae_zoo.runtime.store.catalogue import SHIPPED
 
 IMAGES = np.linspace(0, 1, 4 * 64, dtype=np.float32).reshape(4, 1, 8, 8)
 CODES = np.linspace(-1, 1, 8, dtype=np.float32).reshape(4, 2)
@@ -136,15 +134,14 @@ def time(model: ModelProto) -> None:
 
 
 @pytest.fixture
-def hostile(tmp_path: Path) -> Callable[[Callable[[ModelProto], None]], Path]:
+def hostile(digits_bundle: Path) -> Callable[[Callable[[ModelProto], None]], Path]:
     """Makes a bundle whose prior does something."""
 
     def make(change: Callable[[ModelProto], None]) -> Path:
-        bundle = Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "digits"))
-        model = onnx.load(bundle / "prior.onnx")
+        model = onnx.load(digits_bundle / "prior.onnx")
         change(model)
-        replace_graph(bundle, "prior.onnx", model.SerializeToString())
-        return bundle
+        replace_graph(digits_bundle, "prior.onnx", model.SerializeToString())
+        return digits_bundle
 
     return make
 
@@ -237,11 +234,10 @@ def test_the_command_works_as_without(aae_zoo: AaeZoo, tmp_path: Path) -> None:
 
 
 def test_programs_of_the_folder_we_are_in_do_not_run(
-    aae_zoo: AaeZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    aae_zoo: AaeZoo, digits_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as those that come in a bundle, beside its graphs."""
-    bundle = shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "bundle")
-    (bundle / "numpy.py").write_text("raise SystemExit('the bundle was run')")
-    monkeypatch.chdir(bundle)
+    (digits_bundle / "numpy.py").write_text("raise SystemExit('the bundle was run')")
+    monkeypatch.chdir(digits_bundle)
     result = aae_zoo("sample", "./", "-n", "1", "--isolate", "-o", tmp_path / "x.png")
     assert result.status == 0, result.err

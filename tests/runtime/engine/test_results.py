@@ -1,6 +1,5 @@
 """What a graph gives is checked each time it runs: rows, shapes, and whether numbers are finite."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,6 @@ from conftest import AaeZoo, replace_graph
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from aae_zoo.runtime import InvalidBundle, Model, load
-from aae_zoo.runtime.store.catalogue import SHIPPED
-
-
-@pytest.fixture
-def digits_bundle(tmp_path: Path) -> Path:
-    """A copy of a shipped bundle that a test may damage."""
-    return Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "digits"))
 
 
 def behind(output: str, *nodes: NodeProto, **tensors: object) -> Callable[[ModelProto], None]:

@@ -124,6 +124,14 @@ def test_resizing_an_array_is_resizing_its_picture(size: tuple[int, int], channe
     assert np.abs(floats - expected).mean() < 0.01
 
 
+@pytest.mark.parametrize(("plan", "channels"), [(ANY_GRAY, 1), (ANY_COLOUR, 3)])
+def test_of_two_layouts_that_fit_the_channels_are_first(plan: Plan, channels: int) -> None:
+    """Images [n, channels, height, channels] can be either."""
+    images = np.random.default_rng(0).integers(0, 256, (2, channels, 9, channels), np.uint8)
+    pictures = [Image.fromarray(image[0] if channels == 1 else np.moveaxis(image, 0, -1)) for image in images]
+    assert np.array_equal(check_images(images, plan), check_images(pictures, plan))
+
+
 def test_pictures_of_several_sizes_are_resized_and_refused_without() -> None:
     pictures = [Image.new("RGB", (9, 4), (255, 0, 0)), Image.new("LA", (5, 6), (77, 128))]
     assert check_images(pictures, ANY_COLOUR).shape == (2, 3, 6, 5)

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,13 +25,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from service import JSON, NPY, Answer, Server, serving
+from service import JSON, NPY, Answer, Server, npy, serving
 
 from aae_zoo.runtime import Model, load
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.serving.batching import ROWS, Batcher
 from aae_zoo.runtime.serving.limits import MAX_BODY
-from aae_zoo.runtime.store.catalogue import SHIPPED
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +45,18 @@ def labelled() -> Iterator[Server]:
         yield running
 
 
-def test_a_graph_that_fails_is_one_sentence(tmp_path: Path) -> None:
+def test_a_graph_that_fails_is_one_sentence(digits_bundle: Path) -> None:
     """It does so for several rows alone, so that the service starts."""
-    bundle = Path(shutil.copytree(SHIPPED / "digits-gauss", tmp_path / "digits"))
-    model = onnx.load(bundle / "decoder.onnx")
+    model = onnx.load(digits_bundle / "decoder.onnx")
     for node in model.graph.node:
         node.output[:] = ["was" if name == "image" else name for name in node.output]
     model.graph.node.append(onnx.helper.make_node("Reshape", ["was", "one"], ["image"]))
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 1, 8, 8]), "one"))
-    replace_graph(bundle, "decoder.onnx", model.SerializeToString())
-    with serving(bundle) as running:
+    replace_graph(digits_bundle, "decoder.onnx", model.SerializeToString())
+    with serving(digits_bundle) as running:
         answer = running.ask("/sample?n=4")
         assert answer.status == 500
         assert "ONNX Runtime cannot run decoder.onnx of digits-gauss" in answer.error
-
-
-def npy(array: NDArray[Any]) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -205,6 +196,11 @@ def test_a_client_of_the_inference_protocol(labelled: Server) -> None:
 def test_tensors_that_a_model_cannot_take(server: Server, change: dict[str, Any], sentence: str) -> None:
     answer = server.infer("small", inputs=[tensor("u", np.full((1, 2), 0.5)) | change])
     assert (answer.status, answer.error) == (422, sentence)
+
+
+def test_the_most_rows_of_a_tensor(server: Server) -> None:
+    answer = server.infer("small", inputs=[tensor("u", np.full((ROWS, 2), 0.5))])
+    assert answer.json["outputs"][0]["shape"] == [ROWS, 1, 14, 14]
 
 
 def test_pictures_and_arrays_are_prepared_as_everywhere(labelled: Server) -> None:
@@ -392,6 +388,19 @@ def test_requests_that_wait_run_together(sizes: list[int]) -> None:
     assert sum(double.rows) == 1 + sum(sizes)
     assert max(double.rows) <= ROWS
     assert all(a + b > ROWS for a, b in pairwise(sorted(double.rows[1:])))
+
+
+def test_every_second_run_is_for_a_small_request() -> None:
+    """The others wait their turn, and what fits goes with the first, up to the very last row."""
+    double = Works()
+    with batching(double=double) as batcher:
+        futures = [batcher.submit("double", {"x": np.zeros((1, 1), np.float32)})]
+        double.begun.acquire()  # now it runs, and the others wait
+        sizes = (250, 250, 250, 10, ROWS - 10)
+        futures += [batcher.submit("double", {"x": np.zeros((size, 1), np.float32)}) for size in sizes]
+        double.go.release(1000)
+        assert [len(future.result()["y"]) for future in futures] == [1, *sizes]
+    assert double.rows == [1, 250, ROWS, 250, 250]
 
 
 def test_works_do_not_mix_and_a_fault_is_told_to_all_it_touches() -> None:

@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from service import JSON, NPY, Answer, Server, serving
+from programs import node
+from service import JSON, NPY, Answer, Server, npy, serving
 
 from aae_zoo.runtime import Model, load
 from aae_zoo.runtime.errors import InvalidInput
@@ -28,7 +28,6 @@ from aae_zoo.runtime.serving.edge.packed import FORM, file_of_form, unpacked, un
 from aae_zoo.runtime.serving.limits import MAX_BODY
 
 MODEL = "digits-gauss"
-SUPPORT = Path(__file__).parents[2] / "support"
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +44,6 @@ def model() -> Model:
 @pytest.fixture(scope="module")
 def pixels(model: Model) -> NDArray[np.uint8]:
     return np.asarray(np.rint(model.sample(3, seed=1) * 255), np.uint8)
-
-
-def npy(array: NDArray[Any]) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 def picture(pixels: NDArray[np.uint8], kind: str) -> bytes:
@@ -314,9 +307,7 @@ def test_the_pages_may_have_a_path_of_their_own(server: Server) -> None:
 
 
 def test_the_pages_ask_no_other_host(server: Server) -> None:
-    command = ["node", "browser/docs.mjs", f"{server.url}/docs"]
-    said = subprocess.run(command, cwd=SUPPORT, check=True, capture_output=True, text=True).stdout
-    seen = json.loads(said)
+    seen = node("docs.mjs", f"{server.url}/docs")
     assert seen["faults"] == []
     assert {"/sample", "/encode", "/decode", "/reconstruct", "/score", "/manifest"} <= set(seen["paths"])
     assert seen["answer"] == '{"live":true}'

@@ -50,11 +50,6 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def commit(hub: Hub) -> str:
-    return hub.add("org/small", BUNDLE)
-
-
-@pytest.fixture
 def closed(hub: Hub, commit: str) -> Hub:
     """A hub that is down, after org/small was pulled from it."""
     pull("org/small")

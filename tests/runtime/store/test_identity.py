@@ -38,20 +38,6 @@ OTHER = "#sha256=" + 64 * "0"
 
 
 @pytest.fixture
-def commit(hub: Hub) -> str:
-    """The commit of the one bundle that the hub has, org/small."""
-    return hub.add("org/small", BUNDLE)
-
-
-@pytest.fixture
-def another(tmp_path: Path) -> Path:
-    """Another version of the bundle."""
-    folder = Path(shutil.copytree(BUNDLE, tmp_path / "another"))
-    rewrite(folder, lambda d: d.update(version="2.0.0"))
-    return folder
-
-
-@pytest.fixture
 def keeps_nothing() -> Callable[[], bool]:
     def call() -> bool:
         return not [path for kind in ("models", "partial", "names") for path in (cache_folder() / kind).rglob("*")]

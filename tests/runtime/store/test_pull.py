@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, AaeZoo, rewrite
+from conftest import ROOT, AaeZoo
 from hub import Hub
 from huggingface_hub import snapshot_download
 
@@ -28,20 +28,6 @@ from aae_zoo.runtime.store.pull import pull
 BUNDLE = ROOT / "runtime" / "models" / "digits-gauss"
 GRAPHS = {"encoder.onnx", "decoder.onnx", "prior.onnx"}
 FILES = {path.name for path in BUNDLE.iterdir()}
-
-
-@pytest.fixture
-def commit(hub: Hub) -> str:
-    """The commit of the one bundle that the hub has, org/small."""
-    return hub.add("org/small", BUNDLE)
-
-
-@pytest.fixture
-def another(tmp_path: Path) -> Path:
-    """Another version of the bundle."""
-    folder = Path(shutil.copytree(BUNDLE, tmp_path / "another"))
-    rewrite(folder, lambda d: d.update(version="2.0.0"))
-    return folder
 
 
 @pytest.fixture

@@ -36,9 +36,10 @@ needs_users = pytest.mark.skipif(
 @pytest.fixture
 def open_place() -> Iterator[Path]:
     """A folder that every user can reach, unlike those of pytest."""
-    folder = Path(tempfile.mkdtemp(prefix="shared-"))
+    folder, umask = Path(tempfile.mkdtemp(prefix="shared-")), os.umask(0o022)
     folder.chmod(0o755)
     yield folder
+    os.umask(umask)
     shutil.rmtree(folder)
 
 
