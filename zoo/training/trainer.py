@@ -120,6 +120,7 @@ class Trainer:
         threads: int | None = None,
         begin: str | None = None,
     ) -> None:
+        recipe = recipe.for_classes(len(dataset.label_names))
         self.run = Run(out, recipe)
         self.settings = recipe.training
         self.dataset = with_attributes(dataset, recipe.data)
