@@ -60,6 +60,16 @@ def test_images_without_labels_tell_none(mnist: Dataset, recipe: MakeRecipe) -> 
             known_labels(unlabelled, recipe(f"data.labels={labels}"))
 
 
+def test_each_class_has_an_image_to_learn_from(mnist: Dataset, recipe: MakeRecipe) -> None:
+    labels = mnist.train_labels.clone()
+    labels[:-1][labels[:-1] == 7] = 1  # the last image is kept for validation
+    labels[-1] = 7
+    few = replace(mnist, train_labels=labels)
+    with pytest.raises(TrainingError, match="mnist has no training image of the class '7'"):
+        known_labels(few, recipe("data.labels=-1"))
+    assert len(known_labels(few, recipe("data.labels=0"))) == 0
+
+
 @pytest.mark.parametrize(
     ("packaged", "override", "message"),
     [
