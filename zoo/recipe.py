@@ -191,6 +191,14 @@ class Recipe(Settings):
         document = self.model_dump(exclude_none=True) | said | {k: v for k, v in given.items() if v is not None}
         return parse_recipe(document, "the recipe")
 
+    def for_classes(self, count: int) -> "Recipe":
+        """The recipe with so many classes, where its prior has some and does not say how many."""
+        document = self.model_dump()
+        if not count or document["prior"].get("classes", count) is not None:
+            return self
+        document["prior"]["classes"] = count
+        return parse_recipe(document, "the recipe")
+
     def to_toml(self) -> str:
         """All settings, defaults and overrides among them, as a TOML file that `load_recipe` reads."""
         usual = {name for name in ("shipped", "seeds") if getattr(self, name) == Recipe.model_fields[name].default}

@@ -26,6 +26,7 @@ from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.data.pictures import read_pictures
 from aae_zoo.zoo.data.stored import Contents, store
 from aae_zoo.zoo.parts import kinds, load_part
+from aae_zoo.zoo.recipe import load_recipe
 
 SMALL_NETWORKS = [
     *("--set", "encoder.channels=[8, 8]", "--set", "encoder.hidden=16"),
@@ -449,6 +450,23 @@ class TestFolder:
         assert aae_zoo("reconstruct", bundle, pictures / "cats", "-o", tmp_path / "again/", "--resize").status == 0
         assert len(list((tmp_path / "again").iterdir())) == 40
         assert load(bundle).manifest.dataset == "pets"
+
+    def test_from_subfolders_to_a_class_that_is_asked_for(
+        self, pictures: Path, aae_zoo: AaeZoo, refused: Callable[..., str], tmp_path: Path
+    ) -> None:
+        """The model has a class for each subfolder, and nobody has to count them."""
+        run, bundle = tmp_path / "run", tmp_path / "bundle"
+        small = [*SMALL_NETWORKS, "--set", "data.size=16", "--set", "training.steps=5"]
+        small += ["--set", "objective.images.discriminator.channels=[8]"]
+        assert aae_zoo("train", "folder-classes", "--data", pictures, "--out", run, *small).status == 0
+        assert load_recipe(str(run / "recipe.toml")).prior.model_dump()["classes"] == 2
+        assert aae_zoo("export", run, "-o", bundle, "--anyway").status == 0
+        assert load(bundle).manifest.labels == ("cats", "dogs")
+        assert aae_zoo("sample", bundle, "-n", 4, "--label", "dogs", "-o", tmp_path / "x.png").status == 0
+        flat = ["--data", pictures / "cats", "--out", tmp_path / "flat"]
+        assert "give pictures in a subfolder for each class" in refused("train", "folder-classes", *flat)
+        message = refused("train", "folder-classes", *flat, "--set", "data.labels=0")
+        assert "prior.classes is missing, and the data have no classes to count" in message
 
     @staticmethod
     def copy(source: Path, target: Path) -> None:

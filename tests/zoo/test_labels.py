@@ -60,12 +60,25 @@ def test_images_without_labels_tell_none(mnist: Dataset, recipe: MakeRecipe) -> 
             known_labels(unlabelled, recipe(f"data.labels={labels}"))
 
 
+def test_each_class_has_an_image_to_learn_from(mnist: Dataset, recipe: MakeRecipe) -> None:
+    labels = mnist.train_labels.clone()
+    labels[:-1][labels[:-1] == 7] = 1  # the last image is kept for validation
+    labels[-1] = 7
+    few = replace(mnist, train_labels=labels)
+    with pytest.raises(TrainingError, match="mnist has no training image of the class '7'"):
+        known_labels(few, recipe("data.labels=-1"))
+    assert len(known_labels(few, recipe("data.labels=0"))) == 0
+
+
 @pytest.mark.parametrize(
     ("packaged", "override", "message"),
     [
         ("mnist-style", "data.labels=100", "labels of all 50000 training images, and knows those of 100"),
         ("mnist-semi100", "data.labels=-1", "labels of some training images, and knows those of all 50000"),
+        ("mnist-semi100", "data.labels=0", "objective.label_weight is 50, and training knows 0 labels; set"),
+        ("mnist-semi100", "objective.label_weight=0.0", "objective.label_weight is 0, and training knows 100 labels"),
         ("mnist-style", "prior.classes=8", "prior.classes is 8, but mnist has 10 classes"),
+        ("mnist-style", "prior.classes=12", "prior.classes is 12, but mnist has 10 classes; set prior.classes to 10"),
         ("mnist-mixture", "prior.classes=8", "prior.classes is 8, but mnist has 10 classes"),
     ],
 )

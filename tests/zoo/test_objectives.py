@@ -64,7 +64,7 @@ OBJECTIVES |= {
     },
 }
 OBJECTIVES["cluster"] = {k: v for k, v in OBJECTIVES["semi"].items() if k not in ("confidence", "temperature")}
-OBJECTIVES["cluster"]["overclusters"] = 20
+OBJECTIVES["cluster"] |= {"label_weight": 0.0, "overclusters": 20}
 PRIORS: dict[str, dict[str, Any]] = {
     "gaussian": {"kind": "gaussian", "size": 3},
     "normalised": {"kind": "gaussian", "size": 3, "std": 3.0, "normalised": True},
@@ -233,6 +233,20 @@ def test_from_recipe_to_samples(objective: str, prior: str, labels: int, small_d
 def test_an_objective_refuses_a_prior_that_it_is_not_for(objective: str, prior: str, message: str) -> None:
     with pytest.raises(InvalidRecipe, match=message):
         build(recipe(objective, prior), (1, 14, 14))
+
+
+@pytest.mark.parametrize(
+    ("objective", "setting", "message"),
+    [
+        ("cluster", {"temperature": 0.5}, "objective.temperature is 0.5, which is of targets; give"),
+        ("semi", {"overclusters": 20}, "objective.overclusters is 20, which is of mutual information; leave it out"),
+    ],
+)
+def test_settings_that_others_disable_are_refused(objective: str, setting: dict[str, Any], message: str) -> None:
+    wanted = recipe(objective, "categorical").model_dump(exclude_none=True)
+    wanted["objective"] |= setting
+    with pytest.raises(InvalidRecipe, match=message):
+        build(parse_recipe(wanted, "the recipe"), (1, 14, 14))
 
 
 @pytest.mark.parametrize(("objective", "prior"), [("ae", "bits"), ("wae", "normalised")])

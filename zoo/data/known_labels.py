@@ -24,9 +24,13 @@ def known_labels(dataset: Dataset, recipe: Recipe) -> Tensor:
             f"data.labels is {wanted}, but the images of {dataset.name} have no labels; give pictures in a subfolder "
             "for each class, or set data.labels to 0"
         )
-    if wanted <= 0:
-        return torch.arange(len(labels) if wanted else 0)
-    fewest = int(labels.bincount(minlength=classes).min())
+    if not wanted:
+        return torch.arange(0)
+    counts = labels.bincount(minlength=classes)
+    if wanted < 0:
+        _check_each(counts, dataset)
+        return torch.arange(len(labels))
+    fewest = int(counts.min())
     if wanted % classes or wanted > classes * fewest:
         raise TrainingError(
             f"data.labels is {wanted}, expected a multiple of the {classes} classes of {dataset.name} and at most "
@@ -36,3 +40,12 @@ def known_labels(dataset: Dataset, recipe: Recipe) -> Tensor:
     shuffled = torch.randperm(len(labels), generator=generator)
     chosen = [shuffled[labels[shuffled] == k][: wanted // classes] for k in range(classes)]
     return torch.cat(chosen).sort().values
+
+
+def _check_each(counts: Tensor, dataset: Dataset) -> None:
+    """Each class has to have an image to learn from: what is drawn of one that has none would be of no class."""
+    if missing := [name for name, count in zip(dataset.label_names, counts.tolist(), strict=True) if not count]:
+        raise TrainingError(
+            f"{dataset.name} has no training image of the class {missing[0]!r} beside those for validation; give "
+            "more of it, or leave it out"
+        )

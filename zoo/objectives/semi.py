@@ -74,6 +74,7 @@ class Objective(BaseObjective):
             raise InvalidRecipe("objective.kind = 'semi' needs prior.kind = 'categorical' or 'heads', for its classes")
         if autoencoder.prior.subheads > 1 and settings.confidence is not None:
             raise InvalidRecipe("prior.subheads are judged by mutual information; leave out objective.confidence")
+        self._check_used(settings)
         self.settings = settings
         self.encoder, self.decoder, self.prior = autoencoder.encoder, autoencoder.decoder, autoencoder.prior
         self.logits = autoencoder.logits
@@ -89,12 +90,31 @@ class Objective(BaseObjective):
         )
 
     @staticmethod
+    def _check_used(settings: Settings) -> None:
+        """Refuse settings of the one kind of consistency where it is of the other, which would not look at them."""
+        if settings.confidence is None and settings.temperature != 1:
+            raise InvalidRecipe(
+                f"objective.temperature is {settings.temperature:g}, which is of targets; give "
+                "objective.confidence too, or leave it out"
+            )
+        if settings.confidence is not None and settings.overclusters:
+            raise InvalidRecipe(
+                f"objective.overclusters is {settings.overclusters}, which is of mutual information; leave it out, or "
+                "objective.confidence"
+            )
+
+    @staticmethod
     def heads(settings: Settings, prior: BasePrior) -> dict[str, int]:  # noqa: ARG004
         """The logits of more clusters than there are classes, where they are asked for."""
         return {"over": settings.overclusters} if settings.overclusters else {}
 
     def check_labels(self, known: int, images: int) -> None:
-        """Of some images or of none."""
+        """Of some images, with a weight, or of none without."""
+        if bool(known) != bool(self.settings.label_weight):
+            raise InvalidRecipe(
+                f"objective.label_weight is {self.settings.label_weight:g}, and training knows {known} labels; set "
+                "data.labels and objective.label_weight both to 0, for clusters, or both above"
+            )
         if known == images:
             raise InvalidRecipe(
                 f"objective.kind = 'semi' learns from the labels of some training images, and knows those of all "

@@ -11,6 +11,7 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
+from aae_zoo.runtime.errors import InvalidRecipe
 from aae_zoo.zoo.maths.quantile import normal_quantile
 from aae_zoo.zoo.parts import PriorSettings, Size
 from aae_zoo.zoo.priors import BasePrior, one_hot
@@ -23,7 +24,7 @@ _BETTER: Final = 0.02
 
 
 class Settings(PriorSettings):
-    """How many classes, and the standard deviation of each coordinate of the style z.
+    """How many classes, by default as many as the data set has, and the standard deviation of each coordinate of z.
 
     With `scale` both heads of the encoder are normalised over the batch, and the logits of the classes multiplied by
     it (the paper normalises the heads for clustering, appendix A.3): without labels, every class then has its share
@@ -34,7 +35,7 @@ class Settings(PriorSettings):
     """
 
     kind: Literal["categorical"]
-    classes: Size
+    classes: Size | None = None
     std: PositiveFloat = 1.0
     scale: PositiveFloat | None = None
     subheads: Size = 1
@@ -49,6 +50,8 @@ class Prior(BasePrior):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
+        if settings.classes is None:
+            raise InvalidRecipe("prior.classes is missing, and the data have no classes to count; set it to a number")
         self.latent, self.noise = settings.size, settings.size + 1
         self.classes, self.label_coordinate, self.std = settings.classes, settings.size, settings.std
         self.scale, self.subheads = settings.scale, settings.subheads

@@ -3,6 +3,7 @@
 Plots are Matplotlib's, without its global state.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from aae_zoo.zoo.measure.measured import Codes, Networks
 CODES: Final = 5000  # as many as a plane shows
 PRIOR_DRAWS: Final = 2000
 _BATCH: Final = 500
+_LONGEST: Final = 24  # characters of a class's name beside a plane
 _NOT_LOSSES: Final = {"step", "epoch", "rate"}
 
 
@@ -80,13 +82,15 @@ def code_scatter(
     plot = figure.add_subplot(aspect="equal")
     plot.scatter(prior[:, 0], prior[:, 1], s=2, linewidths=0, color="lightgray")
     colours = colormaps["tab10" if len(names) <= 10 else "turbo"].resampled(max(len(names), 10))
-    for k, name in enumerate(names):
+    for k in range(len(names)):
         of_class = z[labels == k]
-        plot.scatter(of_class[:, 0], of_class[:, 1], s=3, linewidths=0, color=colours(k), label=name)
+        plot.scatter(of_class[:, 0], of_class[:, 1], s=3, linewidths=0, color=colours(k), label=str(k))
     if not names:
         plot.scatter(z[:, 0], z[:, 1], s=3, linewidths=0, color=colours(0))
     elif len(names) <= 20:
-        figure.legend(loc="outside right upper", markerscale=4, fontsize="small", frameon=False)
+        legend = figure.legend(loc="outside right upper", markerscale=4, fontsize="small", frameon=False)
+        for text, name in zip(legend.get_texts(), names, strict=True):  # neither formulas nor hidden, as labels may be
+            text.set(text=name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…", parse_math=False)
     return _drawn(figure)
 
 
@@ -95,5 +99,6 @@ def _drawn(figure: Any) -> Image.Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of characters that its font does not have
+        canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(64)

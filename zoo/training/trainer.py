@@ -120,6 +120,7 @@ class Trainer:
         threads: int | None = None,
         begin: str | None = None,
     ) -> None:
+        recipe = recipe.for_classes(len(dataset.label_names))
         self.run = Run(out, recipe)
         self.settings = recipe.training
         self.dataset = with_attributes(dataset, recipe.data)
@@ -206,7 +207,7 @@ class Trainer:
         """The objective has to know as many labels as it needs, and the prior to have a class for each of them."""
         self.objective.check_labels(len(self.known), len(self.labels))
         classes, names = self.model.prior.classes, self.dataset.label_names
-        if len(self.known) and 0 < classes < len(names) and not self.model.prior.widths:
+        if len(self.known) and classes not in (0, len(names)) and not self.model.prior.widths:
             raise InvalidRecipe(
                 f"prior.classes is {classes}, but {self.dataset.name} has {len(names)} classes; "
                 f"set prior.classes to {len(names)}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from conftest import RECIPE, AaeZoo, batch_of
@@ -34,6 +35,7 @@ from aae_zoo.zoo.processes import Processes
 from aae_zoo.zoo.recipe import Recipe, load_recipe, parse_recipe
 from aae_zoo.zoo.steps.rates import learning_rate_factor
 from aae_zoo.zoo.training import trainer
+from aae_zoo.zoo.training.pictures import code_scatter
 from aae_zoo.zoo.training.trainer import Trainer, train
 
 AAE_ZOO = Path(sys.executable).with_name("aae-zoo")
@@ -64,6 +66,15 @@ def test_a_run_holds_everything_it_should(small_run: Path) -> None:
     assert facts["seed"] == 3
     assert facts["processes"] == 1
     assert set(facts["dataset_md5"]) > {"train-images-idx3-ubyte"}
+
+
+@pytest.mark.parametrize("name", ["$a_$_b", r"$\foo$", "_hidden", "\N{CJK UNIFIED IDEOGRAPH-732B}", "x" * 200])
+def test_a_class_may_be_called_anything(name: str) -> None:
+    """Beside the plane of codes too, where Matplotlib would read formulas, hide labels and run out of room."""
+    z, labels = np.zeros((4, 2), np.float32), np.arange(4) % 2
+    drawn, shorter = (code_scatter(z, labels, [each, "b"], z) for each in (name, ""))
+    assert drawn.size == shorter.size
+    assert drawn.convert("RGB").tobytes() != shorter.convert("RGB").tobytes()
 
 
 def tensorboard_of(run: Path) -> dict[str, dict[int, float]]:
