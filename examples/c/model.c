@@ -291,7 +291,7 @@ const char* aae_score(aae_model* m, size_t count, const float* images, float* sc
 }
 
 const char* aae_sample(aae_model* m, size_t count, uint32_t seed, int label, float* images) {
-  float* u = malloc(count * (size_t)(m->noise + m->latent + m->classes + 1) * sizeof *u);
+  float* u = calloc(count, (size_t)(m->noise + m->latent + m->classes + 1) * sizeof *u);  // refuses what overflows
   if (!u) return fail(m, "there is no memory", "");
   float *z = u + count * (size_t)m->noise, *y = z + count * (size_t)m->latent;
   const char* error;

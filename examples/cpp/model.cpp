@@ -87,7 +87,9 @@ Numbers Model::sample(std::size_t count, std::uint32_t seed, const Asked& asked)
 Numbers Model::noise(std::size_t count, std::uint32_t seed, std::optional<int> label) const {
   if (label && (!chooses_ || *label < 0 || *label >= classes_))
     throw std::invalid_argument("the model has no label " + std::to_string(*label));
-  Numbers u(count * row_size({0, noise_}));
+  const std::size_t row = row_size({0, noise_});
+  if (count > Numbers().max_size() / row) throw std::length_error("too many images: " + std::to_string(count));
+  Numbers u(count * row);
   for (std::size_t i = 0; i < u.size(); i++) u[i] = uniform(seed, static_cast<std::uint32_t>(i));
   if (label) choose(u, *chooses_, *label, classes_);
   return u;
