@@ -130,6 +130,13 @@ def test_the_oldest_versions_that_are_allowed_draw_and_serve(wheel: Path, tmp_pa
         assert codes.status == server.ask("/metrics").status == server.ask("/docs").status == 200
 
 
+def test_the_oldest_gpu_wheel_that_is_allowed_brings_cudas_libraries() -> None:
+    command = [sys.executable, "-m", "uv", "--quiet", "pip", "compile", str(ROOT / "pyproject.toml"), "--no-annotate"]
+    command += ["--resolution", "lowest-direct", "--extra", "gpu", "--python-platform", "x86_64-manylinux_2_28"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert {"nvidia-cublas", "nvidia-cudnn"} <= {re.split("-cu[0-9]+|==", line)[0] for line in found.splitlines()}
+
+
 # What somebody writes who has the wheel.
 USERS_FILE = """
 import multiprocessing
