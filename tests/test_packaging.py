@@ -41,7 +41,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "-w", str(folder), str(source)], check=True)
+    # setuptools would warn of folders of which it cannot tell whether they are packages or data
+    warned = {**os.environ, "PYTHONWARNINGS": "error:Package"}
+    subprocess.run([*pip, "-w", str(folder), str(source)], env=warned, check=True)
     return next(folder.glob("*.whl"))
 
 
