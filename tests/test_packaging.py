@@ -41,7 +41,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "-w", str(folder), str(source)], check=True)
+    # setuptools would warn of folders of which it cannot tell whether they are packages or data
+    warned = {**os.environ, "PYTHONWARNINGS": "error:Package"}
+    subprocess.run([*pip, "-w", str(folder), str(source)], env=warned, check=True)
     return next(folder.glob("*.whl"))
 
 
@@ -128,6 +130,13 @@ def test_the_oldest_versions_that_are_allowed_draw_and_serve(wheel: Path, tmp_pa
         assert np.allclose(server.ask("/sample?n=16&format=npy").array, newest, atol=1e-5)
         codes = server.ask("/encode", (tmp_path / "digits.npy").read_bytes(), NPY)
         assert codes.status == server.ask("/metrics").status == server.ask("/docs").status == 200
+
+
+def test_the_oldest_gpu_wheel_that_is_allowed_brings_cudas_libraries() -> None:
+    command = [sys.executable, "-m", "uv", "--quiet", "pip", "compile", str(ROOT / "pyproject.toml"), "--no-annotate"]
+    command += ["--resolution", "lowest-direct", "--extra", "gpu", "--python-platform", "x86_64-manylinux_2_28"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert {"nvidia-cublas", "nvidia-cudnn"} <= {re.split("-cu[0-9]+|==", line)[0] for line in found.splitlines()}
 
 
 # What somebody writes who has the wheel.
