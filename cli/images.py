@@ -163,9 +163,9 @@ def interpolate(
     if is_picture(output):
         count = (len(given) - 1) * steps
         check_pixels(count * math.prod(model.shape), count)
-    images = model.interpolate(given, steps, spherical=spherical, attributes=attributes)
+    images = model.stream("interpolate", given, steps, spherical=spherical, attributes=attributes)
     save_images(images, output, columns=steps)
-    _say(f"{counted(len(images) // steps, 'walk')} of {steps} images", output)
+    _say(f"{counted(images.shape[0] // steps, 'walk')} of {steps} images", output)
 
 
 @with_model()
@@ -194,7 +194,7 @@ def traverse(
         moved, values = model.traverse(images, steps, attributes=attributes), model.traversed(steps)
         save_picture(draw_rows(comparisons.traversals(images, moved, values, given.names)), output)
     else:
-        save_images(model.traverse(given, steps, attributes=attributes), output)
+        save_images(model.stream("traverse", given, steps, attributes=attributes), output)
     _say(f"{counted(walks, 'traversal')} of {steps} images", output)
 
 
