@@ -16,7 +16,7 @@ from aae_zoo.runtime.engine.devices import Device, check_device
 from aae_zoo.runtime.engine.engine import SCORE, Engine
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.engine.session import check_threads
-from aae_zoo.runtime.errors import InvalidInput, whole
+from aae_zoo.runtime.errors import InvalidInput, path_text, whole
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
 from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, one_image, read_images
 from aae_zoo.runtime.formats.plan import How, Plan
@@ -82,7 +82,7 @@ def load(
         raise InvalidInput(f"arrays is {arrays!r}, expected {' or '.join(_ARRAYS)}")
     check_device(device)
     check_threads(threads)
-    text = os.fspath(name)
+    text = path_text(name, "the name")
     bundle = shipped_or_folder(text) or _obtain(text, precision)
     for role in bundle.manifest.graphs:
         bundle.manifest.precision_of(role, precision)
@@ -242,7 +242,7 @@ class Model:
         Raises:
             InvalidInput: there is nothing that can be read.
         """
-        return read_images(Path(path), Plan.of(self.manifest, how), strict=strict, pick=pick)
+        return read_images(Path(path_text(path, "the path")), Plan.of(self.manifest, how), strict=strict, pick=pick)
 
     def encode(self, images: Any, **how: Unpack[How]) -> NDArray[np.float32]:
         """The codes z [n, latent] of images.
@@ -412,7 +412,7 @@ class Model:
             "interpolate": self._decoding(self._lines),
             "traverse": self._decoding(self._traversals),
         }
-        if work not in jobs:
+        if not isinstance(work, str) or work not in jobs:
             raise InvalidInput(f"the work to stream is {work!r}, expected one of {', '.join(jobs)}")
         return jobs[work](*given, **options).stream("z" if work == "encode" else "image")
 
