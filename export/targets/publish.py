@@ -10,7 +10,6 @@ import json
 import logging
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from aae_zoo.runtime.checks.report import check_report
 from aae_zoo.runtime.checks.verify import verify
 from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ParityError
 from aae_zoo.runtime.escapes import note, words_of
-from aae_zoo.runtime.files import atomic_file
+from aae_zoo.runtime.files import atomic_file, scratch_folder
 from aae_zoo.runtime.ownership import BUNDLE, MARK, PAGE, SITE, mark, named, parse_proof, proof
 from aae_zoo.runtime.store.catalogue import CatalogueEntry, parse_catalogue
 from aae_zoo.runtime.store.hub import (
@@ -101,8 +100,8 @@ def publish_space(folder: Path, repository: str, how: How) -> Published:
         raise _no_pages(folder)
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     files.pop(MARK, None)
-    with tempfile.TemporaryDirectory() as scratch:
-        published = Path(scratch) / MARK
+    with scratch_folder() as scratch:
+        published = scratch / MARK
         published.write_text(mark(SITE, {name: _hashes(path)[0] for name, path in files.items()}), "utf-8")
         files[MARK] = published
         return publish_files(repository, files, "Pages that decode in the browser", how, kind="space")
