@@ -2,6 +2,7 @@
 #   make sample   the runtime alone, without PyTorch: 64 digits from the shipped model into samples.png;
 #                 with LOCKED=1 from the versions and hashes in requirements/
 #   make test     everything: lint, types and tests; needs npm too
+# PYTHON=python3.12 takes another Python, for environments that are not there yet: make clean removes those that are.
 PYTHON ?= python3
 RUNTIME := .venv-runtime
 VENV := .venv

@@ -131,9 +131,12 @@ def reconstruct(
     from aae_zoo.runtime.drawing.grid import is_picture, save_images, save_picture
     from aae_zoo.runtime.latent.attributes import parse_attributes
 
-    given, attributes = read(input_), parse_attributes(with_ or ())
+    def check(count: int) -> None:
+        if is_picture(output):
+            check_rows(2 * count, model.shape, 1)
+
+    attributes, given = parse_attributes(with_ or ()), read(input_, check=check)
     if is_picture(output):
-        check_rows(2 * len(given), model.manifest.image.axes, 1)
         images = given.rows(slice(0, len(given)))
         again = model.reconstruct(images, attributes=attributes)
         save_picture(draw_rows(comparisons.reconstructions(images, again, given.names)), output)
@@ -159,13 +162,15 @@ def interpolate(
     from aae_zoo.runtime.drawing.grid import check_pixels, is_picture, save_images
     from aae_zoo.runtime.latent.attributes import parse_attributes
 
-    given, attributes = read(input_), parse_attributes(with_ or ())
-    if is_picture(output):
-        count = (len(given) - 1) * steps
-        check_pixels(count * math.prod(model.shape), count)
-    images = model.interpolate(given, steps, spherical=spherical, attributes=attributes)
+    def check(count: int) -> None:
+        drawn = (count - 1) * steps
+        if is_picture(output):
+            check_pixels(drawn * math.prod(model.shape), drawn)
+
+    attributes, given = parse_attributes(with_ or ()), read(input_, check=check)
+    images = model.stream("interpolate", given, steps, spherical=spherical, attributes=attributes)
     save_images(images, output, columns=steps)
-    _say(f"{counted(len(images) // steps, 'walk')} of {steps} images", output)
+    _say(f"{counted(images.shape[0] // steps, 'walk')} of {steps} images", output)
 
 
 @with_model()
@@ -186,16 +191,18 @@ def traverse(
     from aae_zoo.runtime.drawing.grid import is_picture, save_images, save_picture
     from aae_zoo.runtime.latent.attributes import parse_attributes
 
-    given, attributes = read(input_), parse_attributes(with_ or ())
-    walks = len(given) * model.manifest.latent
+    def check(count: int) -> None:
+        if is_picture(output):
+            check_rows(count * (1 + model.manifest.latent * steps), model.shape, 1)
+
+    attributes, given = parse_attributes(with_ or ()), read(input_, check=check)
     if is_picture(output):
-        check_rows(len(given) + walks * steps, model.manifest.image.axes, 1)
         images = given.rows(slice(0, len(given)))
         moved, values = model.traverse(images, steps, attributes=attributes), model.traversed(steps)
         save_picture(draw_rows(comparisons.traversals(images, moved, values, given.names)), output)
     else:
-        save_images(model.traverse(given, steps, attributes=attributes), output)
-    _say(f"{counted(walks, 'traversal')} of {steps} images", output)
+        save_images(model.stream("traverse", given, steps, attributes=attributes), output)
+    _say(f"{counted(len(given) * model.manifest.latent, 'traversal')} of {steps} images", output)
 
 
 @with_model()
@@ -233,11 +240,14 @@ def nearest(
     drawn = Path(output or "").suffix.lower() == ".png"
     if output is not None and not drawn:
         check_table(output)
-    given, choice = read(input_), read(among)
-    if drawn:
-        from aae_zoo.runtime.drawing.captions import check_rows
 
-        check_rows(len(given) * (1 + k), model.manifest.image.axes, 2, "a .csv file")
+    def check(count: int) -> None:
+        if drawn:
+            from aae_zoo.runtime.drawing.captions import check_rows
+
+            check_rows(count * (1 + k), model.shape, 2, "a .csv file")
+
+    given, choice = read(input_, check=check), read(among)
     found = model.nearest(given, choice, k)
     columns = found.columns(given.names, choice.names)
     if output is not None and drawn:
@@ -284,13 +294,14 @@ def score(
 
     The score tells how unlike the model's training images an image is.
     """
-    from aae_zoo.runtime.files import check_free
+    from aae_zoo.runtime.files import check_free, check_writable
     from aae_zoo.runtime.formats.tables import check_table, rows, save_table
 
     if output is not None:
         check_table(output)
     if maps is not None:
         check_free(Path(maps), None)
+        check_writable(Path(maps))
     given = read(input_)
     scores = model.score(given) if maps is None else _map(model, given, Path(maps))
     columns: dict[str, Any] = {"image": given.names, **scores.columns()}

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -141,6 +142,7 @@ def main() -> None:
         completion.join_words()
     try:
         _check_where_we_are()
+        _check_no_empty_value(sys.argv[1:])
         command_line(next(iter(sys.argv[1:]), ""))(prog_name="aae-zoo")
     except AaeZooError as error:
         _fail(str(error))
@@ -177,6 +179,13 @@ def _check_where_we_are() -> None:
         Path.cwd()
     except FileNotFoundError:
         _fail("the folder you are in was removed; go to another, as cd does")
+
+
+def _check_no_empty_value(arguments: list[str]) -> None:
+    """Refuse an option with nothing, as a variable of the shell that is not set: it would be none, or this folder."""
+    for option, value in pairwise(arguments):
+        if option.startswith("-") and not value:
+            _fail(f"what follows {option} is empty; give a value, or leave {option} out")
 
 
 def _end_in_order() -> None:

@@ -126,16 +126,23 @@ class Reader:
             model.read_images, resize=resize, invert=invert, range=parse_range(range), strict=strict
         )
 
-    def __call__(self, path: Path, pick: "Pick | None" = None) -> "Images":
-        """The images of a file or folder; how far it is, and what is left out of a folder, is said on stderr."""
+    def __call__(
+        self, path: Path, pick: "Pick | None" = None, *, check: Callable[[int], None] = lambda _: None
+    ) -> "Images":
+        """The images of a file or folder; how far it is, and what is left out of a folder, is said on stderr.
+
+        `check` is told how many they are, before a folder's are read, and refuses too many.
+        """
 
         def picked(paths: list[Path]) -> list[Path]:
             some = _Watched(pick(paths) if pick else paths)
+            check(len(some))
             if len(some) < len(paths):
                 note(f"note: in {path}, {len(some):,} of {len(paths):,} pictures are read")
             return some
 
         images = self._read(path, pick=picked)
+        check(len(images))
         self.failed |= images.failed
         if images.left_out:
             note(f"note: in {path}, {images.left_out}")
@@ -154,13 +161,14 @@ class Reader:
 
 
 def _check_output(output: str | None, given: Mapping[str, object], *, force: bool) -> None:
-    """Refuse, before anything is computed, an output that would write over what is not ours."""
-    from aae_zoo.runtime.files import output_errors
+    """Refuse, before anything is computed, an output that would write over what is not ours, or cannot be written."""
+    from aae_zoo.runtime.files import check_writable, output_errors
     from aae_zoo.runtime.ownership import check_file
 
     if output not in (None, "-"):
         with output_errors(Path(output)):
             check_file(Path(output), [path for path in given.values() if isinstance(path, Path)], force=force)
+            check_writable(Path(output))
 
 
 def _watch(command: Command, model: "Model", given: Mapping[str, Any]) -> None:

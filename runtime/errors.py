@@ -20,6 +20,7 @@ one line that controls no terminal, whatever the names and answers in it are.
 """
 
 import operator
+import os
 import sys
 from typing import Any
 
@@ -95,6 +96,30 @@ def whole(value: Any, what: str) -> int:
         return operator.index(value)
     except TypeError:
         raise InvalidInput(f"{what} is {value!r}, expected a whole number") from None
+
+
+def real(value: Any, what: str) -> float:
+    """A number that a caller gives, as Python's float.
+
+    Raises:
+        InvalidInput: it is no real number.
+    """
+    try:
+        return float(0 + value)  # a text is no number, though float takes one
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput(f"{what} is {value!r}, expected a number") from None
+
+
+def path_text(value: Any, what: str) -> str:
+    """A text or a path that a caller gives, as text.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise InvalidInput(f"{what} is {value!r}, expected a text or a path")
+    return text
 
 
 def reinstalling(command: str) -> str:

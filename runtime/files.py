@@ -114,6 +114,23 @@ def is_there(path: Path) -> bool:
     return True
 
 
+def check_writable(path: Path) -> None:
+    """Refuse, before minutes of work, a file or folder where none can be made.
+
+    Raises:
+        OutputError: the folder that it is to be in, or that this is to be made in, is read-only, or no folder.
+    """
+    with output_errors(path):
+        if path.exists() and not path.is_file():
+            return  # what is no file is refused where it is written
+        real = Path(os.path.realpath(path))
+        probe = _beside(next(place for place in real.parents if is_there(place)) / real.name)
+        try:
+            probe.touch()
+        finally:
+            probe.unlink(missing_ok=True)
+
+
 def check_space(path: Path, size: int) -> None:
     """Refuse to begin a file or folder of `size` bytes where the disk has no space for it.
 

@@ -16,7 +16,7 @@ from aae_zoo.runtime.engine.devices import Device, check_device
 from aae_zoo.runtime.engine.engine import SCORE, Engine
 from aae_zoo.runtime.engine.graph import Graph
 from aae_zoo.runtime.engine.session import check_threads
-from aae_zoo.runtime.errors import InvalidInput, whole
+from aae_zoo.runtime.errors import InvalidInput, path_text, whole
 from aae_zoo.runtime.formats.arrays import Arrays, check_classes, check_codes, check_noise, check_output
 from aae_zoo.runtime.formats.images import Images, Pick, as_images, check_range, is_plain, one_image, read_images
 from aae_zoo.runtime.formats.plan import How, Plan
@@ -82,7 +82,7 @@ def load(
         raise InvalidInput(f"arrays is {arrays!r}, expected {' or '.join(_ARRAYS)}")
     check_device(device)
     check_threads(threads)
-    text = os.fspath(name)
+    text = path_text(name, "the name")
     bundle = shipped_or_folder(text) or _obtain(text, precision)
     for role in bundle.manifest.graphs:
         bundle.manifest.precision_of(role, precision)
@@ -242,7 +242,7 @@ class Model:
         Raises:
             InvalidInput: there is nothing that can be read.
         """
-        return read_images(Path(path), Plan.of(self.manifest, how), strict=strict, pick=pick)
+        return read_images(Path(path_text(path, "the path")), Plan.of(self.manifest, how), strict=strict, pick=pick)
 
     def encode(self, images: Any, **how: Unpack[How]) -> NDArray[np.float32]:
         """The codes z [n, latent] of images.
@@ -372,11 +372,34 @@ class Model:
         **how: Unpack[How],
     ) -> Stream: ...
 
+    @overload
+    def stream(
+        self,
+        work: Literal["interpolate"],
+        images: Any,
+        steps: int = 9,
+        *,
+        spherical: bool = False,
+        attributes: Mapping[str, Values] | None = None,
+        **how: Unpack[How],
+    ) -> Stream: ...
+
+    @overload
+    def stream(
+        self,
+        work: Literal["traverse"],
+        images: Any,
+        steps: int = 9,
+        *,
+        attributes: Mapping[str, Values] | None = None,
+        **how: Unpack[How],
+    ) -> Stream: ...
+
     def stream(self, work: str, *given: object, **options: object) -> Stream:
-        """The result of `sample`, `encode`, `decode` or `reconstruct`, batch by batch while it is asked for.
+        """The result of `sample`, `encode`, `decode`, `reconstruct` or a walk, batch by batch while it is asked for.
 
         `model.stream("sample", 100_000, seed=1)` takes the arguments of `model.sample`, and so on. Iterate over it,
-        or `save` it to an .npy file: memory for one batch is enough.
+        or `save` it to an .npy file: memory for one batch is enough, and for the codes of a walk.
 
         Raises:
             InvalidInput: `work` is something else, or as for the work itself.
@@ -384,12 +407,18 @@ class Model:
         jobs: dict[str, Callable[..., Job]] = {
             "sample": self._sample_job,
             "encode": lambda images, **chosen: self._engine.encode_job(self._given(images, **chosen)),
-            "decode": lambda z, y=None: self._engine.job(self.graph("decoder"), self._checked_codes(z, y)),
+            "decode": self._decoding(self._checked_codes),
             "reconstruct": self._reconstruct_job,
+            "interpolate": self._decoding(self._lines),
+            "traverse": self._decoding(self._traversals),
         }
-        if work not in jobs:
-            raise InvalidInput(f"the work to stream is {work!r}, expected sample, encode, decode or reconstruct")
+        if not isinstance(work, str) or work not in jobs:
+            raise InvalidInput(f"the work to stream is {work!r}, expected one of {', '.join(jobs)}")
         return jobs[work](*given, **options).stream("z" if work == "encode" else "image")
+
+    def _decoding(self, codes: Callable[..., Arrays]) -> Callable[..., Job]:
+        """The work of decoding what `codes` makes of its arguments."""
+        return lambda *given, **options: self._engine.job(self.graph("decoder"), codes(*given, **options))
 
     def score(self, images: Any, *, maps: bool = False, **how: Unpack[How]) -> Scores:
         """How unlike the model's training images each image is, and whether that makes it anomalous.
@@ -549,14 +578,24 @@ class Model:
         Raises:
             InvalidInput: fewer than two images or steps, or images and attributes as for `reconstruct`.
         """
+        return self._decode(self._lines(images, steps, spherical=spherical, attributes=attributes, **how))["image"]
+
+    def _lines(
+        self,
+        images: Any,
+        steps: int = 9,
+        *,
+        spherical: bool = False,
+        attributes: Mapping[str, Values] | None = None,
+        **how: Unpack[How],
+    ) -> Arrays:
         codes = self._decoder_inputs(images, attributes, **how)
         if len(codes["z"]) < 2 or whole(steps, "the number of steps") < 2:
             raise InvalidInput(
                 f"interpolate has {counted(len(codes['z']), 'image')} and {counted(steps, 'step')}, expected 2 or "
                 "more of each"
             )
-        walk = {name: (arcs if spherical and name == "z" else lines)(c, steps) for name, c in codes.items()}
-        return self._decode(walk)["image"]
+        return {name: (arcs if spherical and name == "z" else lines)(c, steps) for name, c in codes.items()}
 
     def traverse(
         self, images: Any, steps: int = 9, *, attributes: Mapping[str, Values] | None = None, **how: Unpack[How]
@@ -569,11 +608,16 @@ class Model:
         Raises:
             InvalidInput: fewer than two steps, or images and attributes as for `reconstruct`.
         """
+        return self._decode(self._traversals(images, steps, attributes=attributes, **how))["image"]
+
+    def _traversals(
+        self, images: Any, steps: int = 9, *, attributes: Mapping[str, Values] | None = None, **how: Unpack[How]
+    ) -> Arrays:
         values = self.traversed(steps)
         codes = self._decoder_inputs(images, attributes, **how)
         walk = {name: np.repeat(c, values.size, axis=0) for name, c in codes.items()}
         walk["z"] = traversals(codes["z"], values)
-        return self._decode(walk)["image"]
+        return walk
 
     def traversed(self, steps: int = 9) -> NDArray[np.float32]:
         """The values that each coordinate of the code goes through in `traverse`: [latent, steps].
@@ -665,7 +709,7 @@ class Model:
                 f"the decoder of {self.manifest.name} takes y, which its encoder does not give; decode its z with a y"
             )
 
-    def _checked_codes(self, z: Any, y: Any) -> Arrays:
+    def _checked_codes(self, z: Any, y: Any = None) -> Arrays:
         """The decoder's inputs as a user gives them."""
         if (y is not None) != self._engine.conditional:
             takes, given = ("z, y", "z") if y is None else ("z", "z, y")

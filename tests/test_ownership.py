@@ -629,6 +629,16 @@ def test_a_run_that_was_killed_in_its_first_epoch_starts_again(
     assert all(torch.equal(found[name], values) for name, values in weights.items())
 
 
+def test_resuming_what_has_no_checkpoint_yet_is_to_begin_anew(
+    begun: Path, train: list[str | Path], aae_zoo: AaeZoo, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    """The same command, whatever has ended the training: but for one that nothing was ever trained by."""
+    assert aae_zoo(*train, begun, "--resume").status == 0
+    (begun / "resume.pt").unlink()
+    assert "resume.pt is missing or damaged" in refused(*train, begun, "--resume")
+    assert "resume.pt is missing or damaged" in refused(*train, tmp_path / "new", "--resume")
+
+
 def test_a_run_that_was_killed_starts_again_on_windows(
     small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,15 +95,22 @@ def find(root: Path, besides: Path | None = None) -> tuple[list[Path], str]:
     if not root.is_dir():
         raise DatasetError(f"there is no folder of pictures {root}; give the folder of your pictures")
     listing = list_pictures(root, root.rglob("*"))
-    paths = [path for path in listing.pictures if besides is None or not _is_in(path, besides)]
+    paths = _outside(besides, listing.pictures) if besides else listing.pictures
     if not paths:
         expected = f"expected files with the suffixes {', '.join(PICTURE_SUFFIXES)}"
         raise DatasetError("; ".join(filter(None, [f"{root} holds no pictures, {expected}", listing.note])))
     return paths, listing.note
 
 
-def _is_in(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+def _outside(folder: Path, paths: list[Path]) -> list[Path]:
+    """The paths that do not lead into a folder; each of their own folders is resolved once, which takes its time."""
+    real = folder.resolve()
+    inside = {around: around.resolve().is_relative_to(real) for around in {path.parent for path in paths}}
+    return [
+        path
+        for path in paths
+        if not (path.resolve().is_relative_to(real) if path.is_symlink() else inside[path.parent])
+    ]
 
 
 def look(paths: list[Path]) -> tuple[int, int]:

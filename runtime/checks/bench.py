@@ -19,7 +19,7 @@ import numpy as np
 from aae_zoo.runtime.checks.card_bench import CardTiming, card_bench, card_timings, inputs_of, seconds
 from aae_zoo.runtime.engine.devices import CUDA, Device
 from aae_zoo.runtime.engine.graph import Graph
-from aae_zoo.runtime.errors import python_for
+from aae_zoo.runtime.errors import path_text, python_for
 from aae_zoo.runtime.formats.arrays import Arrays
 from aae_zoo.runtime.model import Model, load
 from aae_zoo.runtime.store.catalogue import find_model
@@ -80,7 +80,7 @@ def bench(name: str | os.PathLike[str], *, device: Device = "auto", threads: int
     """
     model = load(name, device=device, threads=threads)
     model.sample(2)  # an error of the model or the device comes before anything is measured
-    start = _start(os.fspath(name), device, threads)
+    start = _start(path_text(name, "the name"), device, threads)
     if model.graph("decoder").session.get_providers()[0] == CUDA:
         return Bench(len(_PARTS) + card_timings(), chain(start, card_bench(find_model(name), device=device)))
     count = len(_PARTS) + 2 * len(TIMED_BATCHES) + 2

@@ -7,7 +7,7 @@ from typing import Literal
 
 from aae_zoo.runtime.checks.clauses import CLAUSES, Clause
 from aae_zoo.runtime.checks.subject import Subject
-from aae_zoo.runtime.errors import InvalidBundle, ParityError
+from aae_zoo.runtime.errors import InvalidBundle, ParityError, path_text
 from aae_zoo.runtime.store.catalogue import list_models
 
 
@@ -28,7 +28,7 @@ def check(name: str | os.PathLike[str]) -> list[Verdict]:
         InvalidInput, ModelNotFound, HubError, OutputError, InvalidBundle: as for `pull`, where it is not a folder.
         MissingBackend: ONNX Runtime is not installed.
     """
-    subject = Subject(_folder(os.fspath(name)))
+    subject = Subject(_folder(path_text(name, "the name")))
     verdicts: dict[str, Verdict] = {}
     for clause in CLAUSES:
         missing = tuple(each for each in clause.needs if verdicts[each].state != "holds")

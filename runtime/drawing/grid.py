@@ -11,7 +11,7 @@ from PIL import Image
 
 from aae_zoo.runtime.drawing.saving import BLOCK, png_text, save_arrays, write_file
 from aae_zoo.runtime.errors import InvalidInput
-from aae_zoo.runtime.files import atomic_folder, check_space
+from aae_zoo.runtime.files import atomic_folder, check_free, check_space
 from aae_zoo.runtime.formats.arrays import MOST
 from aae_zoo.runtime.formats.stream import Stream
 from aae_zoo.runtime.words import agreeing
@@ -59,12 +59,16 @@ def check_images(output: str) -> None:
 
     Raises:
         InvalidInput: it is neither a picture's, nor arrays', nor a folder's.
+        OutputError: it is a folder's, where something stands.
     """
     path = Path(output)
     is_folder = output and (output.endswith("/") or not path.suffix or path.is_dir())
-    if not (is_picture(output) or path.suffix.lower() in (".npy", ".npz") or is_folder):
+    if is_picture(output) or path.suffix.lower() in (".npy", ".npz"):
+        return
+    if not is_folder:
         ending = path.suffix or "nothing"
         raise InvalidInput(f"the output {output} ends in {ending}, expected .png, .npy, .npz, a folder/ or -")
+    check_free(path, None)
 
 
 def check_pixels(pixels: int, images: int, instead: str = "an .npy file") -> None:

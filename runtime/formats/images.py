@@ -285,11 +285,14 @@ def _is_picture(item: object) -> bool:
 
 def _from_items(items: Sequence[Any], plan: Plan) -> Images:
     """Images of a list of Pillow images, paths of picture files, and arrays of one image each."""
-    notices = Notices()
+    notices = Notices(quiet=True)
 
     def rows(part: slice) -> NDArray[np.float32]:
         numbers = range(*part.indices(len(items)))
-        return np.stack([_from_item(items[number], plan, f"picture {number}", notices) for number in numbers])
+        images = np.stack([_from_item(items[number], plan, f"picture {number}", notices) for number in numbers])
+        if len(items) - 1 in numbers:  # all have been seen, batch by batch
+            notices.tell()
+        return images
 
     names = [str(i) if isinstance(i, str | os.PathLike) else str(n) for n, i in enumerate(items)]
     return Images(names, rows, original=lambda number: _original_of_item(items[number], plan))

@@ -89,8 +89,9 @@ class Notices:
             warnings.warn(sentence, RuntimeWarning, stacklevel=2)
 
     def tell(self) -> None:
-        """Say as warnings what was quietly noticed in a folder; dim pictures among others are only dark or flat."""
-        for kind, sentence in self.sentences.items():
+        """Say once, as warnings, what was quietly noticed of many; dim pictures among others are only dark or flat."""
+        quiet, self._quiet = self._quiet, False
+        for kind, sentence in self.sentences.items() if quiet else ():
             if kind != "range" or not self.filled:
                 warnings.warn(sentence, RuntimeWarning, stacklevel=2)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aae_zoo.runtime.bundles.manifest import Manifest
-from aae_zoo.runtime.errors import InvalidInput
+from aae_zoo.runtime.errors import InvalidInput, real
 from aae_zoo.runtime.latent.attributes import Asked, Values
 from aae_zoo.runtime.latent.noise import check_draw, uniform_noise
 from aae_zoo.runtime.latent.sobol import sobol_noise
@@ -48,9 +48,9 @@ class Draw:
 
     def __post_init__(self) -> None:
         check_draw(self.count, self.seed)
-        if not 0 < self.truncation <= 1:
+        if not 0 < real(self.truncation, "truncation") <= 1:
             raise InvalidInput(f"truncation is {self.truncation}, expected more than 0 and at most 1")
-        if not 0 <= self.temperature <= _HIGHEST_TEMPERATURE:
+        if not 0 <= real(self.temperature, "temperature") <= _HIGHEST_TEMPERATURE:
             raise InvalidInput(f"temperature is {self.temperature}, expected 0 to {_HIGHEST_TEMPERATURE:g}")
         if (self.truncation, self.temperature) != (1, 1) and not self._spread.size:
             raise InvalidInput(

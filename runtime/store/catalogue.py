@@ -16,7 +16,7 @@ from aae_zoo.runtime.bundles.bundle import Bundle, has_manifest, open_bundle
 from aae_zoo.runtime.bundles.names import MANIFEST, is_plain_name
 from aae_zoo.runtime.bundles.rules import SHA256
 from aae_zoo.runtime.documents import parse_document
-from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound, reinstalling
+from aae_zoo.runtime.errors import InvalidBundle, InvalidInput, ModelNotFound, path_text, reinstalling
 from aae_zoo.runtime.store.cache import cache_folder, is_cached, known, model_folder
 
 SHIPPED: Final = Path(__file__).parents[1] / "models"
@@ -71,6 +71,7 @@ def list_models(pattern: str = "*") -> list[CatalogueEntry]:
     """The models of the installed catalogue whose names match a shell's pattern, such as "mnist-*", by name.
 
     Raises:
+        InvalidInput: the pattern is no text.
         InvalidBundle: the installed catalogue is damaged.
     """
     path = SHIPPED / "catalogue.json"
@@ -81,7 +82,8 @@ def list_models(pattern: str = "*") -> list[CatalogueEntry]:
             f"the catalogue {path} is missing or damaged ({error}); "
             + reinstalling("pip install --force-reinstall aae-zoo")
         ) from None
-    return [entry for entry in entries if fnmatchcase(entry.name, pattern)]
+    shell = path_text(pattern, "the pattern")
+    return [entry for entry in entries if fnmatchcase(entry.name, shell)]
 
 
 def parse_catalogue(text: bytes) -> list[CatalogueEntry]:
@@ -119,7 +121,7 @@ def find_model(name: str | os.PathLike[str]) -> Bundle:
         ModelNotFound: there is no such model, or it is not on this machine.
         InvalidBundle: it is there, but its manifest is missing, malformed or not the pinned one.
     """
-    text = os.fspath(name)
+    text = path_text(name, "the name")
     if here := shipped_or_folder(text):
         return here
     place = remote(text)

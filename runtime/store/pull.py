@@ -25,7 +25,7 @@ from aae_zoo.runtime.bundles.signature import (
     signed_files,
     within_limit,
 )
-from aae_zoo.runtime.errors import HubError, InvalidBundle, InvalidInput, ModelNotFound
+from aae_zoo.runtime.errors import HubError, InvalidBundle, InvalidInput, ModelNotFound, path_text
 from aae_zoo.runtime.files import append_plain, open_plain
 from aae_zoo.runtime.store.cache import (
     Known,
@@ -107,7 +107,7 @@ def pull(
         InvalidBundle: what was found is not whole, does not have the pinned manifest, or is not what `signer` signed.
         OutputError: the cache cannot be written.
     """
-    text = os.fspath(name)
+    text = path_text(name, "the name")
 
     def choose(manifest: Manifest) -> list[str]:
         return chosen_files(manifest, precision, only)

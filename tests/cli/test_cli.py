@@ -274,7 +274,23 @@ def test_more_threads_than_any_machine_has_cpus(refused: Callable[..., str], no_
 def test_an_empty_name_is_not_every_model(refused: Callable[..., str], aae_zoo: AaeZoo) -> None:
     """As of a variable of the shell that is not set."""
     refused("pull", "")
-    assert "a repository ORG/NAME" in refused("publish", SHIPPED / "digits-gauss", "--repo", "", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["publish", SHIPPED / "digits-gauss", "--repo", "", "--dry-run"], "--repo"),
+        (["publish", SHIPPED / "digits-gauss", "--repo", "org/name", "--dry-run", "--tag", ""], "--tag"),
+        (["pull", "digits-gauss", "--namespace", ""], "--namespace"),
+        (["pull", "digits-gauss", "--from", ""], "--from"),
+        (["sample", "-o", "", "--seed", 1], "-o"),
+        (["train", "digits-gauss", "--licence", "", "--name", "mine"], "--licence"),
+    ],
+)
+def test_an_empty_value_is_neither_none_nor_this_folder(
+    command: list[object], option: str, refused: Callable[..., str]
+) -> None:
+    assert refused(*command) == f"error: what follows {option} is empty; give a value, or leave {option} out\n"
 
 
 class TestOutputsThatCannotBeWritten:

@@ -53,6 +53,30 @@ def test_a_name_that_is_too_long(command: tuple[str, ...], refused: Callable[...
     )
 
 
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (["reconstruct", "-o", "file/x.png"], "file/x.png: Not a directory; give an output in"),
+        (["reconstruct", "-o", "file/new/"], "file/new: Not a directory; give an output in"),
+        (["reconstruct", "-o", "full/"], "full exists already"),
+        (["encode", "-o", "file/x.npz"], "file/x.npz: Not a directory; give an output in"),
+        (["score", "-o", "/proc/x.csv"], "/proc/x.csv: No such file or directory; give an output in"),
+        (["score", "--maps", "file/x"], "file/x: Not a directory; give an output in"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_read(
+    output: list[str], said: str, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no picture can be read of would be refused for that."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x.png").touch()
+    (tmp_path / "file").touch()
+    command, *rest = output
+    assert said in refused(command, "digits-gauss", "full", *rest)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
+
+
 def somebodys_png(path: Path) -> None:
     Image.new("L", (9, 9), 7).save(path)
 

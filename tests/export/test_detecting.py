@@ -122,10 +122,13 @@ class TestPictures:
     def test_a_folder_of_odd_ones_within_is_not_normal(self, zeros: Path, fours: Path, tmp_path: Path) -> None:
         everything = Path(shutil.copytree(zeros, tmp_path / "all"))
         shutil.copytree(fours, everything / "odd")
-        normal, odd, _ = read_both(Places(everything, everything / "odd", tmp_path / "out"), SETTINGS)
-        assert odd
-        assert len(odd.files) == 39
-        assert not [path for path in normal.files if "odd" in path.parts]
+        (everything / "link.png").symlink_to(everything / "odd" / "000.png")
+        (tmp_path / "odd").symlink_to(everything / "odd")
+        for place in (everything / "odd", tmp_path / "odd"):
+            normal, odd, _ = read_both(Places(everything, place, tmp_path / "out"), SETTINGS)
+            assert odd
+            assert len(odd.files) == 39
+            assert not [path for path in normal.files if "odd" in path.parts or path.name == "link.png"]
 
     def test_what_has_another_ground_is_not_inverted_to_be_normal(self, zeros: Path) -> None:
         assert as_dataset(read(zeros, SETTINGS), SETTINGS, 30).preparation.polarity == "any"

@@ -171,3 +171,16 @@ class TestCommands:
         name, *rest = [tmp_path / "many.npy" if word == "MANY" else word for word in command]
         message = refused(name, "digits-gauss", *rest, "-o", no_leftovers / "x.png")
         assert f"pixels, expected at most 1073741824; write {instead}\n" in message
+
+    @pytest.mark.parametrize("command", [["traverse", "MANY"], ["interpolate", "MANY"], ["nearest", "MANY", "MANY"]])
+    def test_it_is_refused_before_a_folder_is_read(
+        self, command: list[Any], refused: Callable[..., str], no_leftovers: Path, tmp_path: Path
+    ) -> None:
+        """What no picture can be read of would be refused for that."""
+        (tmp_path / "many").mkdir()
+        for number in range(10):
+            (tmp_path / "many" / f"{number}.png").touch()
+        name, *rest = [tmp_path / "many" if word == "MANY" else word for word in command]
+        steps = ["-k", 99_999] if name == "nearest" else ["--steps", 10_000]
+        message = refused(name, "avatars-gauss", *rest, *steps, "-o", no_leftovers / "x.png")
+        assert "pixels, expected at most 1073741824" in message

@@ -1,9 +1,13 @@
 """A loaded model: what sample, encode, decode, reconstruct, interpolate and manifold promise."""
 
+import contextlib
+import inspect
 import subprocess
 import sys
 import threading
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aae_zoo.runtime import InvalidInput, Model, load
+from aae_zoo import runtime
+from aae_zoo.runtime import AaeZooError, InvalidInput, Model, load
 
 BATCH = 1024  # what a model of matrix products works on at a time
 
@@ -148,3 +153,34 @@ def test_loading_by_path_and_by_name_is_the_same(shipped: Model) -> None:
     from aae_zoo.runtime.store.catalogue import SHIPPED
 
     assert load(SHIPPED / "mnist-plane").manifest == shipped.manifest
+
+
+# What is no good for anything, but where None, a number, or one of several is.
+WRONG: tuple[Any, ...] = (None, "x", b"x", 2.5, 1j, float("nan"), object(), [1], [None], {}, {"x": object()})
+# What is good, by the names of parameters.
+RIGHT: dict[str, Any] = {
+    "images": (zeros := np.zeros((2, 1, 28, 28), np.float32)),
+    "among": zeros,
+    "new": zeros,
+    "noise": np.full((1, 2), 0.5),
+    "z": np.zeros((1, 2)),
+    "count": 2,
+    "name": "mnist-plane",
+    "path": "pictures",
+    "role": "prior",
+    "work": "sample",
+}
+METHODS = [name for name, _ in inspect.getmembers(Model, inspect.isfunction) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", ["find_model", "grid", "list_models", "load", *METHODS])
+def test_what_is_of_a_wrong_type_is_refused_in_a_sentence(shipped: Model, name: str) -> None:
+    """Or taken for what it is like; but for yes and no, which everything is."""
+    function = getattr(shipped, name, None) or getattr(runtime, name)
+    parameters = inspect.signature(function).parameters.values()
+    right = {each.name: RIGHT[each.name] for each in parameters if each.default is each.empty and each.name in RIGHT}
+    asked = {each.name for each in parameters if each.annotation is not bool}
+    asked |= {"range", "invert"} if "how" in asked else set()
+    for parameter, wrong in product(asked - {"given", "how", "options"}, WRONG):
+        with contextlib.suppress(AaeZooError):
+            function(**{**right, parameter: wrong})

@@ -121,6 +121,8 @@ def test_a_discrete_prior_has_neither(shipped: Model) -> None:
     [
         ({"temperature": -0.1}, "temperature is -0.1, expected 0 to 10"),
         ({"temperature": float("nan")}, "temperature is nan"),
+        ({"temperature": "0.5"}, "temperature is '0.5', expected a number"),
+        ({"truncation": None}, "truncation is None, expected a number"),
         ({"truncation": 0}, "truncation is 0, expected more than 0 and at most 1"),
         ({"truncation": 1.1}, "truncation is 1.1"),
         ({"seed": -1}, "the seed is -1"),

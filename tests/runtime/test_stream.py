@@ -48,6 +48,19 @@ def test_a_stream_is_the_result_in_parts(small: Model, count: int, seed: int, te
         assert len(list(stream)) == len(parts)  # again from the beginning
 
 
+def test_walks_are_streams_too(small: Model) -> None:
+    images = small.sample(300)
+    walks = [
+        (small.stream("interpolate", images, 5, spherical=True), small.interpolate(images, 5, spherical=True)),
+        (small.stream("traverse", images, steps=3), small.traverse(images, steps=3)),
+    ]
+    for stream, expected in walks:
+        parts = list(stream)
+        assert stream.shape == expected.shape
+        assert max(map(len, parts)) <= small.batch < len(expected)
+        assert np.allclose(np.concatenate(parts), expected, atol=1e-6)
+
+
 def test_a_stream_becomes_a_file(small: Model, tmp_path: Path) -> None:
     small.stream("sample", 2500, seed=2).save(tmp_path / "images.npy")
     assert np.array_equal(np.load(tmp_path / "images.npy"), small.sample(2500, seed=2))
@@ -72,7 +85,7 @@ def test_a_stream_that_fails_leaves_no_file(small: Model, no_leftovers: Path) ->
 
 
 def test_works_that_cannot_be_streamed(small: Model) -> None:
-    with pytest.raises(InvalidInput, match="the work to stream is 'score', expected sample, encode, decode or"):
+    with pytest.raises(InvalidInput, match="the work to stream is 'score', expected one of sample, encode,"):
         small.stream("score", 4)  # type: ignore[call-overload]
 
 
@@ -110,6 +123,21 @@ def test_more_than_there_is_space_for_is_refused_before_work_begins(
     monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(2 * 10**12, 10**12, 10**9))
     path = output if output == "-" else f"{no_leftovers}/{output}"
     assert said in refused("sample", "-n", 2_000_000_000, "-o", path)
+
+
+@pytest.mark.parametrize("walk", ["interpolate", "traverse"])
+def test_a_walk_is_never_held_whole(
+    walk: str,
+    refused: Callable[..., str],
+    no_leftovers: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = tmp_path_factory.mktemp("images") / "images.npy"
+    np.save(images, np.zeros((2, 28, 28), np.uint8))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(2 * 10**6, 10**6, 10**6))
+    said = refused(walk, "mnist-plane", images, "--steps", 1000, "-o", f"{no_leftovers}/x.npy")
+    assert "and its disk has 1000000 free; ask for less" in said
 
 
 def test_a_disk_that_says_nothing_of_itself_is_written_to(aae_zoo: AaeZoo, tmp_path: Path) -> None:

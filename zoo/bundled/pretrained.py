@@ -13,7 +13,7 @@ from torch import Tensor
 from aae_zoo.runtime.bundles.bundle import has_manifest
 from aae_zoo.runtime.bundles.names import CONFIG, MAX_FILE_BYTES, WEIGHTS
 from aae_zoo.runtime.documents import parse_document
-from aae_zoo.runtime.errors import InvalidBundle, InvalidRecipe
+from aae_zoo.runtime.errors import InvalidBundle, InvalidRecipe, path_text
 from aae_zoo.runtime.files import open_plain
 from aae_zoo.runtime.store.hub import endpoint, hub_errors
 from aae_zoo.zoo.autoencoder import HasEncoder
@@ -72,7 +72,7 @@ class PretrainedAutoencoder(
             InvalidBundle: a file is missing or hostile, or the weights are not finite or not those of the recipe.
             Others: as for `load_networks`.
         """
-        name = os.fspath(pretrained_model_name_or_path)
+        name = path_text(pretrained_model_name_or_path, "the name")
         where = name if revision is None else f"{name}@{revision}"
         if _is_bundle(name) or (config := _config(_read(name, revision, CONFIG, _MOST_CONFIG), where)) is None:
             return cls._of_bundle(where)

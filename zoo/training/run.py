@@ -116,9 +116,16 @@ class Run:
         with output_errors(self.folder):
             if self.folder.exists() and not self.state.exists():
                 check_ours(self.folder, "run", besides=_FILES)
-            if self.state.exists() or (self.folder / "run.json").exists() or not self._is_begun():
+            if self._is_run() or not self._is_begun():
                 raise OutputError(f"{self.folder} holds a run already; add --resume to go on, or give another --out")
         self.describe()
+
+    def is_without_checkpoint(self) -> bool:
+        """Whether a run in the folder was begun and ended before its first checkpoint, so that nothing can go on."""
+        return (self.folder / MARK).exists() and not self._is_run() and self._is_begun()
+
+    def _is_run(self) -> bool:
+        return self.state.exists() or (self.folder / "run.json").exists()
 
     def describe(self) -> None:
         """Write the recipe, and the mark that this is a run's folder."""

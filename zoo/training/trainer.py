@@ -253,7 +253,7 @@ class Trainer:
         state: dict[str, Any] = {}
         with self.processes.agree():
             if self.processes.main:
-                state = self._old_run() if resume else self._new_run()
+                state = self._old_run() if resume and not self.run.is_without_checkpoint() else self._new_run()
         state = self.processes.from_main(state)
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         self.began_with = state.get("began_with")

@@ -22,7 +22,7 @@ from aae_zoo.runtime import InvalidInput, Model, load
 from aae_zoo.runtime.bundles.manifest import FITS, USUAL_PREPARATION, ImageShape, Preparation
 from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.runtime.formats.folders import list_pictures
-from aae_zoo.runtime.formats.images import check_images
+from aae_zoo.runtime.formats.images import as_images, check_images
 from aae_zoo.runtime.formats.pictures import read_picture
 from aae_zoo.runtime.formats.placement import digit_share
 from aae_zoo.runtime.formats.plan import Invert, Notices, Plan, on_light, parse_range
@@ -182,21 +182,26 @@ class TestSizes:
 
 
 class TestFolders:
-    def test_only_a_folder_of_dim_pictures_is_said_to_be_dim(self, tmp_path: Path) -> None:
+    def test_only_dim_pictures_alone_are_said_to_be_dim(self, tmp_path: Path) -> None:
         """A night among days is dark; masks of 0 and 1, of which one is empty, are not meant to be black."""
         for name, white in (("0", 1), ("1", 0), ("2", 1)):
             Image.fromarray(np.eye(16, dtype=np.uint8) * np.uint8(white)).save(tmp_path / f"{name}.png")
         plan = Plan(ImageShape(1, 16, 16))
 
         def said() -> list[str]:
+            paths = list_pictures(tmp_path).pictures
             with warnings.catch_warnings(record=True, action="always") as caught:
                 check_images(tmp_path, plan)
-                read_pictures(list_pictures(tmp_path).pictures, 16, 1)
+                read_pictures(paths, 16, 1)
+                listed = as_images([*map(Image.open, paths)], plan)
+                for number in 2 * [*range(len(listed))]:  # batch by batch, and again
+                    listed.rows(slice(number, number + 1))
             return [str(warning.message) for warning in caught]
 
-        runtime, training = said()
-        for sentence in (runtime, training):
-            assert "0.png has values from 0 to 1 of the 0 to 255 that it can hold" in sentence
+        sentences = said()
+        assert len(sentences) == 3
+        for name, sentence in zip(("0.png", "0.png", "picture 0"), sentences, strict=True):
+            assert f"{name} has values from 0 to 1 of the 0 to 255 that it can hold" in sentence
         Image.fromarray(np.eye(16, dtype=np.uint8) * np.uint8(255)).save(tmp_path / "3.png")
         assert said() == []
 

@@ -410,7 +410,7 @@ def test_a_request_without_a_host(server: Server) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--host", "", "the host is '', expected a name or an address alone"),
+        ("--host", "", "what follows --host is empty"),
         ("--allow-host", "https://digits.example", "the host is 'https://digits.example', expected a name"),
         ("--cors", "https://page.example/", "the origin is 'https://page.example/', expected a site such as https://"),
         ("--cors", "localhost:3000", "the origin is 'localhost:3000', expected a site such as https://example.org"),
