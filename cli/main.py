@@ -183,9 +183,10 @@ def _check_where_we_are() -> None:
 
 def _check_no_empty_value(arguments: list[str]) -> None:
     """Refuse an option with nothing, as a variable of the shell that is not set: it would be none, or this folder."""
-    for option, value in pairwise(arguments):
-        if option.startswith("-") and not value:
-            _fail(f"what follows {option} is empty; give a value, or leave {option} out")
+    apart = [option for option, value in pairwise(arguments) if option.startswith("-") and not value]
+    joined = [text[:-1] for text in arguments if text.startswith("--") and text.find("=") == len(text) - 1]
+    for option in apart + joined:
+        _fail(f"what follows {option} is empty; give a value, or leave {option} out")
 
 
 def _end_in_order() -> None:

@@ -284,6 +284,7 @@ def test_an_empty_name_is_not_every_model(refused: Callable[..., str], aae_zoo: 
         (["pull", "digits-gauss", "--namespace", ""], "--namespace"),
         (["pull", "digits-gauss", "--from", ""], "--from"),
         (["sample", "-o", "", "--seed", 1], "-o"),
+        (["sample", "--output="], "--output"),
         (["train", "digits-gauss", "--licence", "", "--name", "mine"], "--licence"),
     ],
 )
