@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aae_zoo.runtime.engine.cpus import available_cpus
-from aae_zoo.runtime.errors import CheckpointError, Interrupted, InvalidRecipe, TrainingError
+from aae_zoo.runtime.errors import CheckpointError, Interrupted, TrainingError
 from aae_zoo.runtime.store.pull import pull
 from aae_zoo.runtime.words import agreeing, counted
 from aae_zoo.zoo.build import build
@@ -35,6 +35,7 @@ from aae_zoo.zoo.steps.examples import Examples, placed
 from aae_zoo.zoo.steps.losses import Losses
 from aae_zoo.zoo.steps.rates import Rates
 from aae_zoo.zoo.training.checkpoint import Checkpoint
+from aae_zoo.zoo.training.conditions import check_attributes, check_classes, check_enough, check_shares
 from aae_zoo.zoo.training.log import Log, NoLog
 from aae_zoo.zoo.training.memory import keep_memory
 from aae_zoo.zoo.training.pictures import loss_curves, model_pictures
@@ -135,7 +136,7 @@ class Trainer:
         self._said = False
 
         self._take_data(recipe)
-        self._check_shares()
+        check_shares(self.settings, self.processes.count, some_known=self.some_known)
 
         # This process's part of the machine.
         keep_memory()
@@ -153,7 +154,7 @@ class Trainer:
         """The last training images are for validation, and of the others some labels may be known."""
         dataset = self.dataset
         kept = recipe.data.validation_count(len(dataset.train_images))
-        self._check_enough(kept)
+        check_enough(dataset, self.settings, kept)
         self.known = known_labels(dataset, recipe)
         self.labels = torch.full((len(dataset.train_images) - kept,), -1)
         self.labels[self.known] = dataset.train_labels[self.known]
@@ -164,73 +165,19 @@ class Trainer:
         self.examples = Examples(self.images, self.labels.to(self.images.device), told)
         self.steps_per_epoch = self.settings.steps_per_epoch(len(self.images))
 
-    def _check_enough(self, kept: int) -> None:
-        """Of an epoch's training images, less the `kept` ones for validation, there has to be one batch.
-
-        One test image alone is not a sample, which has a variance and can be compared with the prior.
-        """
-        total = len(self.dataset.train_images)
-        if total <= kept or not self.settings.steps_per_epoch(total - kept):
-            raise TrainingError(
-                f"{self.dataset.name} has {total} training images, of which {kept} are for validation: "
-                f"too few for a batch of {self.settings.batch}; set data.validation or training.batch lower"
-            )
-        if len(self.dataset.test_images) < 2:
-            raise TrainingError(
-                f"{self.dataset.name} has {counted(len(self.dataset.test_images), 'test image')}, expected 2 or more "
-                "to measure the model on; give more"
-            )
-
     def _make_networks(self, recipe: Recipe) -> None:
         """Networks and random state are all from the recipe's seed."""
         torch.manual_seed(self.settings.seed)
         self.order = torch.Generator().manual_seed(self.settings.seed)
         self.model, self.objective = build(recipe, self.dataset.image_shape)
-        self._check_attributes()
-        self._check_classes()
+        told = self.dataset.attributes if self.examples.attributes is not None else ()
+        check_attributes(self.model.prior, told)
+        self.objective.check_labels(len(self.known), len(self.labels))
+        if len(self.known):
+            check_classes(self.model.prior, self.dataset)
         self.objective.to(self.processes.device)
         self.rates = Rates(self.objective, self.settings.epochs * self.steps_per_epoch, self.settings.warmup)
         self.noise = self._own_noise()
-
-    def _check_attributes(self) -> None:
-        """The prior has to choose among as many values as each attribute has."""
-        told = self.dataset.attributes if self.examples.attributes is not None else ()
-        counts = [len(attribute.labels) for attribute in told]
-        if counts != [*self.model.prior.widths]:
-            mend = f"set prior.kind = 'attributes' and prior.classes = {counts}" if told else "name them there"
-            raise InvalidRecipe(
-                f"the prior has attributes with {[*self.model.prior.widths]} values, but those that data.attributes "
-                f"names have {counts}; {mend}"
-            )
-
-    def _check_classes(self) -> None:
-        """The objective has to know as many labels as it needs, and the prior to have a class for each of them."""
-        self.objective.check_labels(len(self.known), len(self.labels))
-        classes, names = self.model.prior.classes, self.dataset.label_names
-        if len(self.known) and classes not in (0, len(names)) and not self.model.prior.widths:
-            raise InvalidRecipe(
-                f"prior.classes is {classes}, but {self.dataset.name} has {len(names)} classes; "
-                f"set prior.classes to {len(names)}"
-            )
-
-    def _check_shares(self) -> None:
-        """Gradients are averaged over the processes, so that each has to have as many images as every other.
-
-        One image alone has no variance to be normalised by, and is not a sample to compare with the prior.
-        """
-        labelled = self.settings.labelled_batch if self.some_known else 0
-        sizes = {"batch": self.settings.batch, "labelled_batch": labelled}
-        for name, size in sizes.items():
-            if size % self.processes.count:
-                raise TrainingError(
-                    f"training.{name} is {size}, expected a multiple of the {self.processes.count} processes; "
-                    f"give another --num_processes, or --set training.{name}"
-                )
-            if size == self.processes.count:
-                raise TrainingError(
-                    f"training.{name} is {size}, expected {2 * size} or more, so that each process has two images; "
-                    f"give --set training.{name}={2 * size}"
-                )
 
     def _own_noise(self) -> torch.Generator:
         """The noise of this process: where it is alone on a CPU, from the generator that shuffles."""
