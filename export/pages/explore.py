@@ -32,7 +32,7 @@ from aae_zoo.runtime.engine.kept import read_kept_codes
 from aae_zoo.runtime.errors import ModelNotFound
 from aae_zoo.runtime.escapes import html_text, markdown
 from aae_zoo.runtime.files import atomic_folder
-from aae_zoo.runtime.formats.placement import digit_share
+from aae_zoo.runtime.formats.preparation import digit_share
 from aae_zoo.runtime.latent.attributes import parts_of
 from aae_zoo.runtime.latent.noise import uniform_noise
 from aae_zoo.runtime.latent.score import DRAWS, distance_from_prior

@@ -456,7 +456,7 @@ def _planes(image: NDArray[Any]) -> "list[Image.Image]":
 
 def _resized(image: NDArray[Any], plan: Plan, notices: Notices, name: str) -> NDArray[np.float32]:
     """An image [C, height, width] of bytes or floats, made to fit as pictures are."""
-    from aae_zoo.runtime.formats.placement import fit
+    from aae_zoo.runtime.formats.preparation import fit
 
     fitted, inverted = fit(_planes(image), plan, name, notices)
     values = np.stack([np.asarray(plane) for plane in fitted])

@@ -1,4 +1,4 @@
-// From a picture to an image of the model, as preparation.py and placement.py in runtime/formats do it, name by name.
+// From a picture to an image of the model, as runtime/formats/preparation.py does it, step by step and name by name.
 
 const MOST = 1024;
 const FILLED = 8;

@@ -24,9 +24,8 @@ from aae_zoo.runtime.errors import DatasetError
 from aae_zoo.runtime.formats.folders import list_pictures
 from aae_zoo.runtime.formats.images import as_images, check_images
 from aae_zoo.runtime.formats.pictures import read_picture
-from aae_zoo.runtime.formats.placement import digit_share
 from aae_zoo.runtime.formats.plan import Invert, Notices, Plan, on_light, parse_range
-from aae_zoo.runtime.formats.preparation import prepare
+from aae_zoo.runtime.formats.preparation import digit_share, prepare
 from aae_zoo.zoo.data.loading import load_dataset
 from aae_zoo.zoo.data.pictures import polarity, read_pictures
 
