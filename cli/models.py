@@ -98,7 +98,8 @@ def _preparation_text(preparation: "Preparation") -> str:
 def _origin(provenance: Mapping[str, Any]) -> dict[str, str]:
     if provenance.get("source") == OWN_MODULES:
         return {"made of": OWN_MODULES, "from": str(provenance.get("origin") or "not stated")}
-    return {"trained by": str(provenance.get("command")), "at commit": str(provenance.get("commit"))}
+    commit = provenance.get("commit")  # None where aae-zoo ran from no checkout
+    return {"trained by": str(provenance.get("command"))} | ({"at commit": str(commit)} if commit else {})
 
 
 def _file_text(bundle: "Bundle", name: str) -> str:

@@ -145,9 +145,11 @@ def _training(manifest: Manifest) -> str:
     processes = facts.get("processes", 1)
     threads = f"{facts['threads']} threads" + (f" in each of {processes} processes" if processes > 1 else "")
     where = (f"one {markdown(facts['device'])} and " if facts.get("device") else "") + f"{threads} ({machine})"
+    # None where aae-zoo ran from no checkout.
+    commit = f", at commit {markdown(str(facts['commit']))}" if facts["commit"] else ""
     return f"""## Training
 
-Trained with aae-zoo on {where}, seed {facts["seed"]}, at commit {markdown(str(facts["commit"]))}, by this
+Trained with aae-zoo on {where}, seed {facts["seed"]}{commit}, by this
 command:
 
 {markdown_block(facts["command"])}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from compilers import build
+from compilers import build, unpack
 from conftest import ROOT, replace_graph
 from numpy.typing import NDArray
 from PIL import Image
@@ -354,6 +354,21 @@ def test_embeds_readme_tells_names_shapes_and_classes(tmp_path: Path) -> None:
     assert "coordinate 8 of `u` chooses one, (number + uniform) / 10" in readme
     assert "cc draw.c" in readme
     assert "draw.cpp" not in readme
+
+
+@pytest.mark.skipif(not shutil.which("cmake"), reason="there is no cmake")
+def test_a_project_of_cmake_has_the_folder_in_it(tmp_path: Path) -> None:
+    """As the folder's README says, with ONNX Runtime's archive unpacked."""
+    embed("digits-gauss", "cpp", tmp_path / "digits")
+    lists = re.search(r"```cmake\n(.*?)```", (tmp_path / "digits" / "README.md").read_text(), re.DOTALL)
+    assert lists
+    (tmp_path / "CMakeLists.txt").write_text(lists[1])
+    code = 'int main() { return aae::Model("digits").sample(3, 1).size() == 3 * 64 ? 0 : 1; }'
+    (tmp_path / "app.cpp").write_text(f'#include "model.hpp"\n{code}\n')
+    unpack(tmp_path / "ort")
+    for arguments in (["-B", "build", f"-DORT={tmp_path / 'ort'}"], ["--build", "build"]):
+        subprocess.run(["cmake", *arguments], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([tmp_path / "build" / "app"], cwd=tmp_path, check=True)
 
 
 def test_everything_of_the_examples_is_described(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from conftest import AaeZoo
+from conftest import rewrite as rewrite_manifest
 from huggingface_hub import ModelCard
 from onnx import numpy_helper
 from PIL import Image
@@ -439,6 +440,16 @@ class TestBundle:
         manifest, parity = open_bundle(small_bundle).manifest, json.loads((small_bundle / "parity.json").read_text())
         provenance = {**manifest.provenance, "threads": 4, **facts}
         assert f"Trained with aae-zoo on {said}" in model_card(manifest._replace(provenance=provenance), parity)
+
+    @pytest.mark.parametrize(("commit", "said"), [("0123abc", ", at commit 0123abc, by"), (None, ", by")])
+    def test_a_commit_is_named_where_there_was_one(
+        self, bundle: Path, aae_zoo: AaeZoo, commit: str | None, said: str
+    ) -> None:
+        rewrite_manifest(bundle, lambda d: d["provenance"].update(commit=commit))
+        manifest, parity = open_bundle(bundle).manifest, json.loads((bundle / "parity.json").read_text())
+        assert f"seed {manifest.provenance['seed']}{said} this\n" in model_card(manifest, parity)
+        lines = aae_zoo("info", bundle).out.splitlines()
+        assert [line.split()[-1] for line in lines if line.startswith("at commit")] == ([commit] if commit else [])
 
     def test_config_says_what_the_model_is(self, small_bundle: Path) -> None:
         bundle = open_bundle(small_bundle)

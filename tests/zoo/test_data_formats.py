@@ -464,7 +464,8 @@ class TestFolder:
         assert load(bundle).manifest.labels == ("cats", "dogs")
         assert aae_zoo("sample", bundle, "-n", 4, "--label", "dogs", "-o", tmp_path / "x.png").status == 0
         flat = ["--data", pictures / "cats", "--out", tmp_path / "flat"]
-        assert "give pictures in a subfolder for each class" in refused("train", "folder-classes", *flat)
+        message = refused("train", "folder-classes", *flat)
+        assert "give pictures in a subfolder for each class, or train a recipe that needs no labels" in message
         message = refused("train", "folder-classes", *flat, "--set", "data.labels=0")
         assert "prior.classes is missing, and the data have no classes to count" in message
 

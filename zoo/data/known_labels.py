@@ -22,7 +22,7 @@ def known_labels(dataset: Dataset, recipe: Recipe) -> Tensor:
     if wanted and not classes:
         raise TrainingError(
             f"data.labels is {wanted}, but the images of {dataset.name} have no labels; give pictures in a subfolder "
-            "for each class, or set data.labels to 0"
+            "for each class, or train a recipe that needs no labels, such as folder-gauss"
         )
     if not wanted:
         return torch.arange(0)

@@ -9,7 +9,10 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -177,6 +180,23 @@ class TestRepositories:
     def test_an_endpoint_may_end_in_a_slash(self, hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/")
         assert pull("org/small").bundle.manifest.name == "digits-gauss"
+
+    @pytest.mark.parametrize("revision", ["main", "1" * 40])
+    def test_a_static_server_is_a_mirror(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aae_zoo: AaeZoo, revision: str
+    ) -> None:
+        """With the files that docs/hub.md names, under a path of the server's own."""
+        commit, root = "1" * 40, tmp_path / "www" / "zoo"
+        shutil.copytree(BUNDLE, root / "ORG" / "NAME" / "resolve" / commit)
+        (folder := root / "api" / "models" / "ORG" / "NAME" / "revision").mkdir(parents=True)
+        (folder / revision).write_text(json.dumps({"id": "ORG/NAME", "sha": commit}))
+        handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "www")
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            Thread(target=server.serve_forever, daemon=True).start()
+            monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/zoo")
+            said = aae_zoo("pull", f"ORG/NAME@{revision}").out
+            server.shutdown()
+        assert f"is pulled from ORG/NAME@{commit}, every file as it should be" in said
 
     def test_progress_by_bytes_is_for_terminals(self, hub: Hub, commit: str, aae_zoo: AaeZoo) -> None:
         assert aae_zoo("pull", "org/small").err == ""
