@@ -20,6 +20,7 @@ from aae_zoo.runtime.words import agreeing, counted
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.bundled.networks import load_networks
 from aae_zoo.zoo.bundled.start import begin_with
+from aae_zoo.zoo.conditions import check_attributes, check_classes, check_enough, check_shares
 from aae_zoo.zoo.data.dataset import Dataset, to_float
 from aae_zoo.zoo.data.known_labels import known_labels
 from aae_zoo.zoo.data.loading import load_data, with_attributes
@@ -35,7 +36,6 @@ from aae_zoo.zoo.steps.examples import Examples, placed
 from aae_zoo.zoo.steps.losses import Losses
 from aae_zoo.zoo.steps.rates import Rates
 from aae_zoo.zoo.training.checkpoint import Checkpoint
-from aae_zoo.zoo.training.conditions import check_attributes, check_classes, check_enough, check_shares
 from aae_zoo.zoo.training.log import Log, NoLog
 from aae_zoo.zoo.training.memory import keep_memory
 from aae_zoo.zoo.training.pictures import loss_curves, model_pictures
