@@ -167,7 +167,7 @@ class TestNamesAndEncodings:
         result = run("score", "mnist-plane", pictures, **environment)
         assert (result.returncode, result.stderr) == (0, b"")
         assert b"\\udcff.png" in result.stdout
-        header, *rows = result.stdout.decode().splitlines()[:3]
+        header, *rows = result.stdout.decode().replace("七", "77").splitlines()[:3]  # it takes two columns
         assert {len(row) - len(row.partition(".png")[2].lstrip()) for row in rows} == {header.index("score")}
         result = run("score", "mnist-plane", pictures, "--json", **environment)
         names = [row["image"].encode("utf-8", "surrogateescape") for row in json.loads(result.stdout)["images"]]

@@ -95,6 +95,15 @@ class TestTables:
     def test_a_terminal_with_no_room_for_words_breaks_the_lines_itself(self) -> None:
         assert terminal("list", columns=40) == terminal("list", columns=1000)
 
+    def test_columns_are_straight_whatever_the_characters(self, tmp_path: Path) -> None:
+        """Chinese ones and emoji take two columns each; accents none, nor do the parts of a Korean one."""
+        wide = {"a.png": 5, "七八九.png": 10, "😀.png": 6, "e\u0301.png": 5, "\u1112\u1161\u11ab.png": 6}
+        for name in wide:
+            Image.new("L", (8, 8)).save(tmp_path / name)
+        header, *rows = terminal("score", "digits-gauss", tmp_path).split("\r\x1b[K")[-1].splitlines()
+        starts = [wide[name] + len(gap) for name, gap in re.findall(r"^(\S+)( +)", "\n".join(rows[:5]), re.MULTILINE)]
+        assert starts == [header.index("score")] * len(wide)
+
 
 def test_bench_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for constant, value in {"_SECONDS": 0.0, "_TIMED_PAIRS": 1, "_STARTS": 1, "TIMED_BATCHES": (1, 64)}.items():
@@ -120,6 +129,14 @@ def test_reading_a_folder_tells_how_far_it_is(tmp_path: Path) -> None:
     text = terminal("encode", "digits-gauss", tmp_path / "pictures", "-o", tmp_path / "z.npy")
     lines = ["0 of 2", "1 of 2: 0000.png", "2 of 2: 0001.png", f"codes [2, 2] in {tmp_path / 'z.npy'}\n"]
     assert text.split("\r\x1b[K") == ["", *lines]
+
+
+def test_how_far_it_is_fits_the_line_whatever_the_characters(tmp_path: Path) -> None:
+    """Of a longer line, which the terminal breaks, only the end would be cleared again."""
+    (tmp_path / "pictures").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "pictures" / f"{'七' * 60}.png")
+    text = terminal("encode", "digits-gauss", tmp_path / "pictures", "-o", tmp_path / "z.npy", columns=40)
+    assert text.split("\r\x1b[K")[2] == "1 of 1: " + "七" * 15  # of two columns each
 
 
 def test_work_of_many_batches_tells_how_far_it_is(tmp_path: Path) -> None:
