@@ -83,7 +83,8 @@ class _Groups(TyperGroup):
         width = max(map(len, self.commands))
         for group, names in _GROUPS.items():
             formatter.write_heading(group)
-            rows = [(name.ljust(width), self.commands[name].get_short_help_str(formatter.width)) for name in names]
+            # Whole sentences, which write_dl breaks where a terminal is narrow.
+            rows = [(name.ljust(width), self.commands[name].get_short_help_str(limit=1_000)) for name in names]
             with formatter.indentation():
                 formatter.write_dl(rows)
 

@@ -436,6 +436,13 @@ def test_the_help_is_one_screen_of_commands_in_groups(aae_zoo: AaeZoo, monkeypat
     assert all(re.fullmatch(r"  \S+ +[A-Z].*[^.]\.", line) for line in commands if not line.endswith(":")), text
 
 
+def test_the_help_of_a_narrow_terminal_says_as_much(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = aae_zoo("-h").out.split()
+    monkeypatch.setenv("COLUMNS", "50")
+    assert aae_zoo("-h").out.split() == words
+
+
 def test_every_device_and_precision_is_named_in_the_help(aae_zoo: AaeZoo) -> None:
     text = aae_zoo("sample", "--help").out
     for name in (*DEVICES, *PRECISIONS):
