@@ -147,6 +147,19 @@ def test_work_of_many_batches_tells_how_far_it_is(tmp_path: Path) -> None:
     assert scored.split("\r\x1b[K")[:4] == ["", *lines]
 
 
+def test_a_bar_is_as_wide_as_the_window_that_was_made_narrower() -> None:
+    program = """
+import fcntl, struct, termios, time
+from pathlib import Path
+from aae_zoo.zoo.data.pictures import progress
+for _ in progress([Path()] * 2, "pictures"):
+    fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("4H", 40, 50, 0, 0))
+    time.sleep(0.2)
+"""
+    first, *_, last = in_terminal([sys.executable, "-c", program], columns=80).strip().split("\r")
+    assert (len(first), len(last)) == (79, 49)
+
+
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("samples") / "x.png"
