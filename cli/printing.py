@@ -1,6 +1,7 @@
 """Tables and JSON on stdout, notes on stderr."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -115,7 +116,7 @@ def rows_with_progress(parts: Iterator[slice], total: int) -> Iterator[slice]:
 
 
 def _progress(text: str) -> None:
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":  # which clears no line, as that of an editor
         most = shutil.get_terminal_size().columns - 1  # a longer line would be two, of which only one is cleared again
         text = _as_printed(text, sys.stderr)[:most]
         while _width(text) > most:

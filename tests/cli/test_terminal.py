@@ -129,6 +129,8 @@ def test_reading_a_folder_tells_how_far_it_is(tmp_path: Path) -> None:
     text = terminal("encode", "digits-gauss", tmp_path / "pictures", "-o", tmp_path / "z.npy")
     lines = ["0 of 2", "1 of 2: 0000.png", "2 of 2: 0001.png", f"codes [2, 2] in {tmp_path / 'z.npy'}\n"]
     assert text.split("\r\x1b[K") == ["", *lines]
+    again = ("encode", "digits-gauss", tmp_path / "pictures", "-o", tmp_path / "again.npy")
+    assert terminal(*again, TERM="dumb") == f"codes [2, 2] in {tmp_path / 'again.npy'}\n"  # it clears no line
 
 
 def test_how_far_it_is_fits_the_line_whatever_the_characters(tmp_path: Path) -> None:
