@@ -31,7 +31,9 @@ def sample(
     temperature: Annotated[
         float, typer.Option(help="Scales how far codes are from the middle of the prior.", min=0, max=10)
     ] = 1.0,
-    truncation: Annotated[float, typer.Option(help="Draws from this central share of the prior.", max=1)] = 1.0,
+    truncation: Annotated[
+        float, typer.Option(help="Draws from this central share of the prior, above 0.", max=1)
+    ] = 1.0,
     quasi: Annotated[bool, typer.Option("--quasi", help="Quasi-random noise: more even than chance.")] = False,
     output: ImagesOut = "samples.png",
 ) -> None:

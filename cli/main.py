@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from aae_zoo.cli import completion
 from aae_zoo.cli.printing import say
-from aae_zoo.runtime.errors import AaeZooError, reinstalling
+from aae_zoo.runtime.errors import AaeZooError, Interrupted, reinstalling
 from aae_zoo.runtime.escapes import line, note
 
 # The commands in the groups that `--help` shows, each with its module of this folder. Only that of the command which is
@@ -83,7 +83,8 @@ class _Groups(TyperGroup):
         width = max(map(len, self.commands))
         for group, names in _GROUPS.items():
             formatter.write_heading(group)
-            rows = [(name.ljust(width), self.commands[name].get_short_help_str(formatter.width)) for name in names]
+            # Whole sentences, which write_dl breaks where a terminal is narrow.
+            rows = [(name.ljust(width), self.commands[name].get_short_help_str(limit=1_000)) for name in names]
             with formatter.indentation():
                 formatter.write_dl(rows)
 
@@ -131,7 +132,10 @@ def _function(module: str, command: str) -> Callable[..., None]:
 
 
 def main() -> None:
-    """Run the command line; a foreseen error is one sentence on stderr and exit status 1, a warning one sentence."""
+    """Run the command line; a foreseen error is one sentence on stderr and exit status 1, a warning one sentence.
+
+    After Ctrl-C the status is 130, as after all signals 128 and their number.
+    """
     _open_what_is_closed()
     _end_in_order()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have characters that its encoding lacks
@@ -144,6 +148,10 @@ def main() -> None:
         _check_where_we_are()
         _check_no_empty_value(sys.argv[1:])
         command_line(next(iter(sys.argv[1:]), ""))(prog_name="aae-zoo")
+    except Interrupted as error:
+        _fail(str(error), 128 + signal.SIGINT)
+    except KeyboardInterrupt:  # while commands are imported; from then on typer does the same
+        sys.exit(128 + signal.SIGINT)
     except AaeZooError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
@@ -204,9 +212,9 @@ def _distribution(package: str) -> str:
     return packages_distributions().get(package, [package])[0]
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 1) -> NoReturn:
     note(f"error: {message}")
-    sys.exit(1)
+    sys.exit(status)
 
 
 if __name__ == "__main__":  # accelerate launch -m aae_zoo.cli.main train ...

@@ -1,10 +1,11 @@
 """Tables and JSON on stdout, notes on stderr."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final, TextIO, TypeVar
 
 from aae_zoo.runtime.escapes import line
 
@@ -33,8 +34,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_rows(rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns on stdout; in a terminal, the widest is wrapped between words where they do not fit."""
-    cells = [list(map(_as_printed, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells = [[_as_printed(cell, sys.stdout) for cell in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     widest = widths.index(max(widths))
     if sys.stdout.isatty():
         room = shutil.get_terminal_size().columns - sum(widths) - 2 * (len(widths) - 1) + widths[widest]
@@ -42,22 +43,41 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
     for row in cells:
         for number, part in enumerate(_wrapped(row[widest], widths[widest])):
             texts = [part if column == widest else "" if number else cell for column, cell in enumerate(row)]
-            print("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip())
+            filled = [text + " " * (width - _width(text)) for text, width in zip(texts, widths, strict=True)]
+            print("  ".join(filled).rstrip())
 
 
-def _as_printed(text: str) -> str:
-    """Text on one line, with escapes for what stdout's encoding lacks, which are wider than what they stand for."""
-    encoding = sys.stdout.encoding or "utf-8"
+def _as_printed(text: str, stream: TextIO) -> str:
+    """Text on one line, with escapes for what a stream's encoding lacks, which are wider than what they stand for."""
+    encoding = stream.encoding or "utf-8"
     return line(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal text takes: a Chinese character or an emoji takes two, an accent none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # what is ASCII does not need it
+
+    return sum(
+        0 if unicodedata.category(one) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(one) in "WF" else 1
+        for one in unicodedata.normalize("NFC", text)  # letters of Korean too, which macOS parts in names of files
+    )
 
 
 def _wrapped(text: str, width: int) -> list[str]:
     """Text in lines of whole words."""
-    if len(text) <= width:
+    if _width(text) <= width:
         return [text]
-    import textwrap  # slow to import, and pipes do not need it
-
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [text]
+    first, *words = text.split(" ")
+    lines = [first]
+    for word in words:
+        longer = f"{lines[-1]} {word}"
+        if _width(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def print_records(records: Sequence[Mapping[str, object]]) -> None:
@@ -96,5 +116,9 @@ def rows_with_progress(parts: Iterator[slice], total: int) -> Iterator[slice]:
 
 
 def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{line(text)[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":  # which clears no line, as that of an editor
+        most = shutil.get_terminal_size().columns - 1  # a longer line would be two, of which only one is cleared again
+        text = _as_printed(text, sys.stderr)[:most]
+        while _width(text) > most:
+            text = text[:-1]
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

@@ -54,12 +54,15 @@ def _plain(path: Path, flags: int, mode: int = 0) -> int:
 def output_errors(path: Path) -> Iterator[None]:
     """Turn any OSError while `path` is written into one OutputError that names it.
 
+    Only a pipe's reader that has gone, as head does, stays what it is.
+
     Raises:
+        BrokenPipeError: it has.
         OutputError: the disk is full, the folder is read-only, a parent is a file, and the like.
     """
     try:
         yield
-    except OutputError:
+    except (OutputError, BrokenPipeError):
         raise
     except OSError as error:
         reason = error.strerror or str(error)

@@ -48,12 +48,15 @@ def write_file(output: str, write: Callable[[IO[bytes]], object]) -> None:
 
     Raises:
         OutputError: the file cannot be written.
+        BrokenPipeError: whoever read stdout has gone.
     """
     if output == "-":
         buffer = io.BytesIO()  # a pipe cannot seek
         write(buffer)
         with output_errors(Path("stdout")):
-            sys.stdout.buffer.write(buffer.getbuffer())
+            rest = buffer.getbuffer()
+            while rest:  # without a buffer (PYTHONUNBUFFERED) stdout may take a part, as where a disk gets full
+                rest = rest[sys.stdout.buffer.write(rest) :]
             sys.stdout.buffer.flush()
         return
     with atomic_file(Path(output), links=True) as temporary, temporary.open("wb") as stream:

@@ -134,6 +134,8 @@ def import_onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):  # a signal came as its library was loaded
+            raise error.__cause__ from None
         install = reinstalling("pip install 'aae-zoo[cpu]', or for NVIDIA GPUs pip install 'aae-zoo[gpu]'")
         mend = f"install one of the two: {install}"
         if str(error).startswith("DLL load failed"):  # the wheel is there; a new Windows lacks what it is linked with

@@ -420,7 +420,7 @@ class HubSource:
         """A bar of the bytes on a terminal's stderr: gives what to call with the bytes of each chunk."""
         from huggingface_hub.utils import tqdm
 
-        options: dict[str, Any] = {"unit": "B", "unit_scale": True, "disable": None}
+        options: dict[str, Any] = {"unit": "B", "unit_scale": True, "disable": None, "dynamic_ncols": True}
         with tqdm(desc=name, total=total, initial=done, **options) as bar:
             yield bar.update
 

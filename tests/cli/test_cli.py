@@ -330,12 +330,25 @@ class TestOutputsThatCannotBeWritten:
         assert (no_leftovers / "x.png").read_bytes() == b"what was there"
         (no_leftovers / "x.png").unlink()
 
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    def test_a_disk_that_gets_full_under_stdout(self, unbuffered: str, tmp_path: Path) -> None:
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # noqa: E731
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": unbuffered}
+        with (tmp_path / "x.png").open("w") as stdout:
+            result = subprocess.run(
+                [AAE_ZOO, "sample", "-o", "-"], stdout=stdout, stderr=-1, text=True, preexec_fn=limit, env=environment
+            )
+        assert result.returncode == 1
+        assert result.stderr.startswith("error: cannot write stdout: File too large; ")
 
-def test_a_reader_that_goes_away(two_digits: Path) -> None:
-    """`aae-zoo sample -o - | head -c 1` ends without a traceback."""
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away(unbuffered: str) -> None:
+    """`aae-zoo sample -o - | head -c 1` ends without a word."""
     command = f"set -o pipefail; {AAE_ZOO} sample -n 4000 -o - | head -c 1 > /dev/null"
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert "Traceback" not in result.stderr
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    assert (result.returncode, result.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("module", ["torch", "onnx", "pydantic"])
@@ -422,6 +435,13 @@ def test_the_help_is_one_screen_of_commands_in_groups(aae_zoo: AaeZoo, monkeypat
     assert max(map(len, lines)) <= 80
     commands = lines[lines.index("Look:") :]
     assert all(re.fullmatch(r"  \S+ +[A-Z].*[^.]\.", line) for line in commands if not line.endswith(":")), text
+
+
+def test_the_help_of_a_narrow_terminal_says_as_much(aae_zoo: AaeZoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = aae_zoo("-h").out.split()
+    monkeypatch.setenv("COLUMNS", "50")
+    assert aae_zoo("-h").out.split() == words
 
 
 def test_every_device_and_precision_is_named_in_the_help(aae_zoo: AaeZoo) -> None:

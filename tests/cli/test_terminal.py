@@ -95,6 +95,15 @@ class TestTables:
     def test_a_terminal_with_no_room_for_words_breaks_the_lines_itself(self) -> None:
         assert terminal("list", columns=40) == terminal("list", columns=1000)
 
+    def test_columns_are_straight_whatever_the_characters(self, tmp_path: Path) -> None:
+        """Chinese ones and emoji take two columns each; accents none, nor do the parts of a Korean one."""
+        wide = {"a.png": 5, "七八九.png": 10, "😀.png": 6, "e\u0301.png": 5, "\u1112\u1161\u11ab.png": 6}
+        for name in wide:
+            Image.new("L", (8, 8)).save(tmp_path / name)
+        header, *rows = terminal("score", "digits-gauss", tmp_path).split("\r\x1b[K")[-1].splitlines()
+        starts = [wide[name] + len(gap) for name, gap in re.findall(r"^(\S+)( +)", "\n".join(rows[:5]), re.MULTILINE)]
+        assert starts == [header.index("score")] * len(wide)
+
 
 def test_bench_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for constant, value in {"_SECONDS": 0.0, "_TIMED_PAIRS": 1, "_STARTS": 1, "TIMED_BATCHES": (1, 64)}.items():
@@ -120,6 +129,16 @@ def test_reading_a_folder_tells_how_far_it_is(tmp_path: Path) -> None:
     text = terminal("encode", "digits-gauss", tmp_path / "pictures", "-o", tmp_path / "z.npy")
     lines = ["0 of 2", "1 of 2: 0000.png", "2 of 2: 0001.png", f"codes [2, 2] in {tmp_path / 'z.npy'}\n"]
     assert text.split("\r\x1b[K") == ["", *lines]
+    again = ("encode", "digits-gauss", tmp_path / "pictures", "-o", tmp_path / "again.npy")
+    assert terminal(*again, TERM="dumb") == f"codes [2, 2] in {tmp_path / 'again.npy'}\n"  # it clears no line
+
+
+def test_how_far_it_is_fits_the_line_whatever_the_characters(tmp_path: Path) -> None:
+    """Of a longer line, which the terminal breaks, only the end would be cleared again."""
+    (tmp_path / "pictures").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "pictures" / f"{'七' * 60}.png")
+    text = terminal("encode", "digits-gauss", tmp_path / "pictures", "-o", tmp_path / "z.npy", columns=40)
+    assert text.split("\r\x1b[K")[2] == "1 of 1: " + "七" * 15  # of two columns each
 
 
 def test_work_of_many_batches_tells_how_far_it_is(tmp_path: Path) -> None:
@@ -128,6 +147,19 @@ def test_work_of_many_batches_tells_how_far_it_is(tmp_path: Path) -> None:
     assert drawn.split("\r\x1b[K") == ["", *lines, f"2,500 images of digits-gauss in {tmp_path / 'x.npy'}\n"]
     scored = terminal("score", "digits-gauss", tmp_path / "x.npy", "-o", tmp_path / "x.csv")
     assert scored.split("\r\x1b[K")[:4] == ["", *lines]
+
+
+def test_a_bar_is_as_wide_as_the_window_that_was_made_narrower() -> None:
+    program = """
+import fcntl, struct, termios, time
+from pathlib import Path
+from aae_zoo.zoo.data.pictures import progress
+for _ in progress([Path()] * 2, "pictures"):
+    fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("4H", 40, 50, 0, 0))
+    time.sleep(0.2)
+"""
+    first, *_, last = in_terminal([sys.executable, "-c", program], columns=80).strip().split("\r")
+    assert (len(first), len(last)) == (79, 49)
 
 
 @pytest.fixture(scope="module")

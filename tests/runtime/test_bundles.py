@@ -338,6 +338,19 @@ def test_where_windows_cannot_load_onnx_runtime_the_error_says_what_is_missing(
         load(small_bundle).sample(1)
 
 
+@pytest.mark.parametrize("signalled", ["KeyboardInterrupt()", "SystemExit(143)"])
+def test_a_signal_as_onnx_runtime_is_loaded_is_no_missing_backend(
+    signalled: str, small_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its library, which is made with pybind11, turns what a handler raises into an ImportError."""
+    (tmp_path / "onnxruntime.py").write_text(f"raise ImportError('initialization failed') from {signalled}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as raised:
+        load(small_bundle).sample(1)
+    assert repr(raised.value) == signalled
+
+
 def test_nothing_that_is_loaded_imports_torch_onnx_or_the_hub(small_bundle: Path) -> None:
     program = f"""
 import sys

@@ -60,4 +60,4 @@ def polarity(images: Tensor) -> str:
 
 def progress(paths: list[Path], what: str) -> "tqdm[Path]":
     """The paths one by one, with a progress bar on stderr where a person looks at it."""
-    return tqdm(paths, desc=what, unit="file", disable=not sys.stderr.isatty())
+    return tqdm(paths, desc=what, unit="file", disable=not sys.stderr.isatty(), dynamic_ncols=True)

@@ -133,7 +133,10 @@ def _draw(spans: Sequence[Span], folder: Path) -> None:
         return
     total, left = (sum(end - first for first, end in some) for some in (spans, missing))
     hidden = not sys.stderr.isatty()
-    with _node(missing) as stream, tqdm(total=total, initial=total - left, unit="face", disable=hidden) as bar:
+    with (
+        _node(missing) as stream,
+        tqdm(total=total, initial=total - left, unit="face", disable=hidden, dynamic_ncols=True) as bar,
+    ):
         for first, end in missing:
             images, attributes = _read(stream, end - first)
             with atomic_file(_part(folder, (first, end))) as temporary:

@@ -95,7 +95,7 @@ def _pictures(archive: Path, folder: str, names: set[str]) -> dict[str, NDArray[
     found = {}
     with (
         tarfile.open(archive) as package,
-        tqdm(total=len(names), unit="picture", disable=not sys.stderr.isatty()) as bar,
+        tqdm(total=len(names), unit="picture", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar,
     ):
         for member in package:
             name = member.name.removeprefix(folder)

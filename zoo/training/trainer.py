@@ -248,7 +248,8 @@ class Trainer:
         """
         total = self.settings.epochs * self.steps_per_epoch
         hidden = not sys.stderr.isatty() or not self.processes.main
-        bar = tqdm(total=total, initial=self.step, unit="step", desc=self.run.recipe.name, disable=hidden)
+        named = self.run.recipe.name
+        bar = tqdm(total=total, initial=self.step, unit="step", desc=named, disable=hidden, dynamic_ncols=True)
         with self.log, bar:
             torch.set_flush_denormal(True)  # dead units' vanishing gradients would slow every product on some CPUs
             try:
