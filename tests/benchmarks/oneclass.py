@@ -219,11 +219,13 @@ Written by `make bench-oneclass`: how well a model of one class tells all others
 normal one; the model sees its training images alone, never an odd one, and is tested on all 10,000 test images. The
 figures are the area under the receiver operating characteristic in percent: how often an image of another class scores
 higher than one of the class. The detector's are means over {seeds} seed{"s" if seeds > 1 else ""}, with the standard
-deviation over them; training took {mean(seconds):.0f} s of CPU time a class (at most {max(seconds):.0f} s).
+deviation over them; training took {mean(seconds):.0f} s of CPU time a class (at most {max(seconds):.0f} s). PCA scores
+by the squared error of what {COMPONENTS} principal components of the class restore, nearest pixels by the distance to
+the nearest training image of the class.
 
 {tables}
 
-How many test images of the class itself are false alarms, where held-out training images promise
+How many test images of the class itself are false alarms, where the last 1,000 training images, held out, promise
 {100 * FALSE_ALARMS:g} % ([split conformal prediction](anomalies.md#detectors)): of each class over all seeds, and with
 each seed of the 10,000 test images of all classes. By chance alone the share of a class, of about 1,000 images, is off
 by 0.4 points (standard deviation).
