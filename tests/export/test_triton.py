@@ -50,7 +50,7 @@ def test_the_repository_is_what_triton_reads(name: str, aae_zoo: AaeZoo, tmp_pat
         described = models[f"{name}-{role}"]
         graph = onnx.load(tmp_path / "models" / f"{name}-{role}" / "1" / "model.onnx").graph
         assert described.backend == "onnxruntime"
-        assert described.HasField("dynamic_batching")
+        assert described.dynamic_batching.max_queue_delay_microseconds == 500
         assert tensors(described.input) == dict(sizes(graph.input))
         assert tensors(described.output) == dict(sizes(graph.output))
 

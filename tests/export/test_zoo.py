@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from aae_zoo.export.bundling import bundle as bundling
-from aae_zoo.export.release import zoo
+from aae_zoo.export.release import timing, zoo
+from aae_zoo.export.release.timing import training_times
 from aae_zoo.export.release.zoo import make, shipped
 from aae_zoo.runtime import list_models
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.errors import Interrupted
 from aae_zoo.zoo.recipe import Recipe, load_recipe
+from aae_zoo.zoo.training import trainer
 
 
 @pytest.fixture
@@ -134,6 +136,26 @@ def test_the_command_takes_recipes_by_name_and_says_by_its_status_whether_all_we
     assert "small: failed: the run's recipe is damaged" in capsys.readouterr().out
     assert status("nothing") == 1
     assert capsys.readouterr().err.startswith("error: there is no recipe nothing")
+
+
+def test_the_time_of_two_epochs_gives_that_of_all(
+    small_recipe: Path, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = json.loads((small_run / "run.json").read_text()) | {"training_seconds": 3.0, "threads": 2}
+
+    def took(recipe: Recipe, folder: Path) -> None:
+        assert recipe.training.epochs == 2
+        folder.mkdir()
+        (folder / "run.json").write_text(json.dumps(facts))
+
+    monkeypatch.setattr(trainer, "train", took)
+    monkeypatch.setattr("sys.argv", ["timing", str(small_recipe)])
+    monkeypatch.chdir(tmp_path)
+    models = Path("runtime") / "models"
+    models.mkdir(parents=True)
+    (models / "timings.json").write_text('{"mnist-plane": {"seconds": 9.0, "threads": 1}}')
+    assert timing.main() == 0
+    assert training_times(models) == {"mnist-plane": (9, 1), "small": (6, 2)}  # of 4 epochs
 
 
 def names(recipes: Sequence[Recipe]) -> set[str]:

@@ -217,14 +217,13 @@ def test_an_npz_of_codes_has_the_names_of_the_pictures(
         assert np.allclose(saved["z"], load("digits-gauss").encode(pixels[[1, 0, 2]]), atol=1e-5)
 
 
-@pytest.mark.parametrize("output", ["", "."])
 def test_an_output_that_names_no_file(
-    output: str, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.zeros((2, 8, 8), np.uint8))
-    refused("sample", "digits-gauss", "-o", output)
+    refused("sample", "digits-gauss", "-o", ".")
     for command in ("encode", "score"):
-        assert "ends in nothing, expected" in refused(command, "digits-gauss", "x.npy", "-o", output)
-    assert "ends in nothing, expected" in refused("nearest", "digits-gauss", "x.npy", "x.npy", "-o", output)
+        assert "ends in nothing, expected" in refused(command, "digits-gauss", "x.npy", "-o", ".")
+    assert "ends in nothing, expected" in refused("nearest", "digits-gauss", "x.npy", "x.npy", "-o", ".")
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]

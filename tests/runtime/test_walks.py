@@ -36,6 +36,9 @@ def test_both_kinds_of_walk_go_from_each_code_to_the_next(codes: Codes, steps: i
 def test_arcs_keep_their_distance_from_the_middle() -> None:
     ends = np.array([[3, 0], [0, 3]], np.float32)
     assert np.allclose(np.linalg.norm(arcs(ends, 7), axis=1), 3)
+    assert np.allclose(np.linalg.norm(arcs(ends / np.float32(10), 7), axis=1), 0.3)
+    near = np.array([[3, 0], [3 * np.cos(0.05), 3 * np.sin(0.05)]], np.float32)
+    assert np.allclose(np.linalg.norm(arcs(near, 7), axis=1), 3, atol=1e-6)
     assert np.allclose(arcs(ends, 3)[1], [3 / np.sqrt(2)] * 2)
     assert np.linalg.norm(lines(ends, 3)[1]) < 2.2
 

@@ -380,6 +380,17 @@ class TestFolder:
         assert first.startswith(f"error: {tmp_path / 'cats' / 'bad.jpg'} cannot be read as a picture (")
         assert second == f"note: left out, as unreadable: 1 of the 61 pictures in {tmp_path}"
 
+    def test_of_many_that_are_damaged_twenty_are_named(
+        self, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.copy(pictures / "cats", tmp_path)
+        for number in range(21):
+            (tmp_path / f"bad{number}.png").write_bytes(b"no picture")
+        load_dataset("mine", tmp_path, size=8, channels=1)
+        *named, note = capsys.readouterr().err.splitlines()
+        assert len({line for line in named if line.startswith(f"error: {tmp_path / 'bad'}")}) == len(named) == 20
+        assert note == f"note: left out, as unreadable: 21 of the 61 pictures in {tmp_path}"
+
     def test_classes_are_called_as_people_type_them(self, pictures: Path, tmp_path: Path) -> None:
         """As letters of one character, where macOS names a folder with a letter and its accent apart."""
         self.copy(pictures / "cats", tmp_path / "Ka\N{COMBINING DIAERESIS}tzchen")

@@ -106,6 +106,19 @@ def test_what_a_model_of_strange_codes_thinks_of_itself(figures: Figures) -> Non
     assert opinion(figures(move=0.1))[2].startswith("to do better: draws are of codes that few pictures have")
 
 
+def test_codes_are_as_far_as_they_are_farther_than_the_priors_own_draws(figures: Figures) -> None:
+    far = {**figures(), "mmd2": 0.5}
+    assert opinion({**far, "mmd2_prior": 0.46})[2].startswith("to do better: look at the samples")
+    assert problems({**far, "mmd2_prior": 0.26}) == []
+    assert problems({**far, "mmd2_prior": 0.24}) != []
+
+
+def test_how_much_samples_vary_is_said_in_standard_deviations(figures: Figures) -> None:
+    drawn = opinion({**figures(), "sample_spread": 0.7, "sample_sharpness": 1.3})[1]
+    assert drawn.startswith("samples: noisy, as varied as the pictures: edges are 1.3 times as strong as in test ")
+    assert "they vary 0.84 times as much" in drawn
+
+
 @pytest.mark.parametrize("name", ["mnist-plane", "mnist-gauss"])
 def test_the_bound_is_half_a_standard_deviation_in_every_coordinate(name: str) -> None:
     prior = build(load_recipe(name), (1, 28, 28))[0].prior

@@ -36,9 +36,10 @@ class TestFrechetDistance:
 class TestParzen:
     def test_of_one_bandwidth_is_the_density(self) -> None:
         samples, test = torch.zeros(1, 1, 1, 2), torch.tensor([[0.0, 0.0], [0.3, 0.4]]).reshape(2, 1, 1, 2)
-        mean, _ = parzen_log_likelihood([samples], test, test, [0.5])
+        mean, error = parzen_log_likelihood([samples], test, test, [0.5])
         at_zero = -math.log(2 * math.pi * 0.25)
         assert mean == pytest.approx((at_zero + at_zero - 0.25 / (2 * 0.25)) / 2, rel=1e-5)
+        assert error == pytest.approx(0.5 / 2, rel=1e-5)  # of two values that are 0.5 apart
 
     def test_the_bandwidth_is_chosen_on_validation(self) -> None:
         generator = torch.Generator().manual_seed(0)

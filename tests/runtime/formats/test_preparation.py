@@ -94,6 +94,10 @@ class TestGrounds:
             assert np.array_equal(check_images(inputs.PLAIN[None], plan)[0, 0], 1 - PLAIN)
         assert np.array_equal(check_images(255 - inputs.PLAIN[None], plan)[0, 0], 1 - PLAIN)
 
+    def test_ink_on_a_light_ground_is_a_fifth_darker(self) -> None:
+        assert on_light(0.9 - 0.25 * PLAIN[None]).all()
+        assert not on_light(0.9 - 0.15 * PLAIN[None]).any()
+
     def test_noise_and_blank_pictures_have_none(self) -> None:
         noise = np.random.default_rng(0).random((50, 28, 28))
         assert not on_light(noise).any()
@@ -125,6 +129,18 @@ class TestGrounds:
             with pytest.raises(InvalidInput, match="expected the values of black and white such as 0"):
                 parse_range(text)
 
+    @pytest.mark.parametrize(("low", "high", "asked"), [(0, 4, "0..7"), (200, 220, "200..220")])
+    def test_of_a_dim_picture_it_is_said_which_range_to_ask_for(self, low: int, high: int, asked: str) -> None:
+        plan, notices = Plan(ImageShape(1, 16, 16)), Notices(quiet=True)
+        picture = Image.fromarray(np.linspace(low, high, 256).astype(np.uint8).reshape(16, 16))
+        prepare(picture, plan, "it", notices)
+        assert f"(--range {asked}, " in notices.sentences["range"]
+
+    def test_of_a_picture_of_one_gray_nothing_is_said(self) -> None:
+        notices = Notices(quiet=True)
+        prepare(Image.new("L", (16, 16), 7), Plan(ImageShape(1, 16, 16)), "it", notices)
+        assert notices.sentences == {}
+
 
 class TestSizes:
     def read(self, picture: Image.Image, fit: str, side: int = 16) -> NDArray[np.uint8]:
@@ -144,6 +160,13 @@ class TestSizes:
         assert (padded[:, 12:] == 255).all()
         assert np.array_equal(padded[:, 4:12], np.asarray(tall.resize((8, 16), Image.Resampling.LANCZOS)))
 
+    @pytest.mark.parametrize(("ground", "around"), [("black", 0), ("white", 255)])
+    def test_around_a_picture_that_is_inverted_is_the_models_ground(self, ground: Any, around: int) -> None:
+        plan = Plan(ImageShape(1, 16, 16), DIGIT._replace(fit="pad", ground=ground), resize=True, invert="yes")
+        image = prepare(Image.new("L", (24, 48), 100), plan, "it", Notices())[0]
+        assert (image[:, 4:12] == 155).all()
+        assert (image[:, [*range(4), *range(12, 16)]] == around).all()
+
     @pytest.mark.parametrize("corner", [(0, 0), (90, 10), (40, 150)])
     @pytest.mark.parametrize("light", [False, True])
     def test_a_digit_fills_its_part_and_its_mass_is_in_the_middle(self, corner: tuple[int, int], light: bool) -> None:
@@ -158,6 +181,18 @@ class TestSizes:
         assert 19 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 21
         centre = [(image * axis).sum() / image.sum() for axis in np.mgrid[:28, :28]]
         assert np.abs(np.array(centre) - 13.5).max() <= 0.5
+
+    def test_in_a_small_image_a_digit_has_no_margin(self) -> None:
+        square = Image.new("L", (100, 100))
+        square.paste(255, (10, 20, 50, 60))
+        plan = Plan(ImageShape(1, 8, 8), DIGIT, resize=True)
+        assert (prepare(square, plan, "it", Notices()) > 200).all()
+
+    def test_what_is_hardly_seen_is_no_digit(self) -> None:
+        faint = Image.fromarray(inputs.seven(112) // 12)
+        plans = [Plan(ImageShape(1, 16, 16), DIGIT._replace(fit=fit), resize=True) for fit in ("digit", "crop")]
+        digit, crop = (prepare(faint, plan, "it", Notices(quiet=True)) for plan in plans)
+        assert np.array_equal(digit, crop)
 
     def test_what_has_the_models_size_stays(self) -> None:
         plan = Plan(ImageShape(1, 28, 28), DIGIT, resize=True)

@@ -77,12 +77,14 @@ class TestPermutationTest:
     def test_its_p_values_are_uniform_where_nothing_changed(self) -> None:
         """By the statistic of Kolmogorov and Smirnov, whose limit for 300 is 0.094 at one in a hundred."""
         random = np.random.default_rng(0)
-        found = [
-            permutation_test(random.exponential(size=(30, 3)), random.exponential(size=(50, 3)), seed, 99)[0]
+        results = [
+            permutation_test(random.exponential(size=(30, 3)), random.exponential(size=(50, 3)), seed, 99)
             for seed in range(300)
         ]
+        found, mmd2, chance = np.array(results).T
+        assert 0.92 < (mmd2 < chance).mean() < 0.98
         expected = np.arange(1, 101) / 100  # the values that p can have
-        share = (np.array(found)[:, None] <= expected + 1e-9).mean(axis=0)
+        share = (found[:, None] <= expected + 1e-9).mean(axis=0)
         assert np.abs(share - expected).max() < 0.094
 
     @pytest.mark.parametrize("change", [lambda x: x + 0.8, lambda x: x * 1.8])
@@ -147,6 +149,15 @@ class TestModel:
         assert facts["reconstruction"].new == pytest.approx(scores.reconstruction.mean(), rel=1e-5)
         assert facts["anomalous"].new == scores.anomalous.mean()
 
+    def test_images_are_compared_by_codes_and_the_logarithms_of_errors_in_standard_deviations(
+        self, model: Model, new: Pixels, old: Pixels
+    ) -> None:
+        both = np.concatenate([new, old])
+        points = np.column_stack([model.encode(both), np.log(model.score(both).reconstruction)])
+        points /= points.std(axis=0)
+        _, expected, _ = permutation_test(points[:150], points[150:], 0)
+        assert model.drift(new, old).mmd2 == pytest.approx(expected, abs=1e-6)
+
     def test_the_order_of_images_does_not_matter(self, model: Model, new: Pixels, old: Pixels) -> None:
         order = np.random.default_rng(0).permutation(150)
         assert model.drift(new[order], old[::-1]) == model.drift(new, old)
@@ -157,12 +168,13 @@ class TestModel:
         found = [digits_gauss.drift(given, images[:300], seed=seed) for given, seed in ((images, 0), (images[::-1], 0))]
         assert found[0] == found[1]
         assert (found[0].new, found[0].new_given, found[0].reference) == (1000, 1200, 300)
-        assert found[0] != digits_gauss.drift(images, images[:300], seed=1)
+        assert found[0].mmd2 != digits_gauss.drift(images, images[:300], seed=1).mmd2
 
     def test_images_in_both_are_counted_and_warned_of(self, model: Model, new: Pixels, old: Pixels) -> None:
         found = model.drift(np.concatenate([new[:100], old[:30]]), old)
         assert found.shared == 30
         assert found.warnings == ["30 of the 130 new pictures are in the reference too, which hides drift"]
+        assert model.drift(np.concatenate([new[:100], old[:30]]), np.concatenate([old, old[:1]])).shared == 30
 
     def test_images_that_are_all_the_same(self, model: Model, new: Pixels, old: Pixels) -> None:
         same = np.repeat(new[:1], 40, axis=0)
@@ -200,6 +212,7 @@ class TestModel:
         assert not found.drifted
         assert {fact.reference for fact in found.facts} == {None}
         assert not any(fact.moved for fact in found.facts)
+        assert {(row[1], row[3]) for row in found.table[1]} == {("-", "")}
         assert model.drift(new[:40], model.encode(new)).shared == 40
         assert model.drift(model.encode(new), model.encode(old)).facts == ()
 
@@ -211,6 +224,9 @@ class TestModel:
         assert all(fact.reference is not None for fact in found.facts)
         assert all(fact.reference is None for fact in shipped.drift(new, shipped.kept_codes).facts)  # codes alone
         assert shipped.drift(1 - new / 255, invert="no").drifted
+
+    def test_equal_codes_of_a_discrete_prior_are_of_no_image_in_both(self, new: Pixels) -> None:
+        assert load("mnist-bits").drift(new).shared == 0
 
     def test_a_bundle_that_keeps_none_says_what_to_do(self, model: Model, new: Pixels) -> None:
         with pytest.raises(InvalidInput, match="keeps no codes .*: aae-zoo drift mnist-gauss8 NEW --reference OLD"):
@@ -269,7 +285,9 @@ class TestCommand:
         header, *facts, compared, verdict = result.out.splitlines()
         assert (result.status, result.err) == (0, "")
         assert header.split() == ["mean", "reference", "new"]
-        assert [row.split()[0] for row in facts] == ["brightness", "contrast", "reconstruction", "anomalous"]
+        assert [row.split() for row in facts] == [
+            [fact.name, f"{fact.reference:.4g}", f"{fact.new:.4g}"] for fact in found.facts
+        ]
         assert compared.startswith("150 of 150 new pictures beside 150 of 150, seed 0: MMD² ")
         assert verdict == found.verdict
 
