@@ -356,7 +356,6 @@ def test_embeds_readme_tells_names_shapes_and_classes(tmp_path: Path) -> None:
     assert "draw.cpp" not in readme
 
 
-@pytest.mark.skipif(not shutil.which("cmake"), reason="there is no cmake")
 def test_a_project_of_cmake_has_the_folder_in_it(tmp_path: Path) -> None:
     """As the folder's README says, with ONNX Runtime's archive unpacked."""
     embed("digits-gauss", "cpp", tmp_path / "digits")
@@ -367,7 +366,7 @@ def test_a_project_of_cmake_has_the_folder_in_it(tmp_path: Path) -> None:
     (tmp_path / "app.cpp").write_text(f'#include "model.hpp"\n{code}\n')
     unpack(tmp_path / "ort")
     for arguments in (["-B", "build", f"-DORT={tmp_path / 'ort'}"], ["--build", "build"]):
-        subprocess.run(["cmake", *arguments], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "cmake", *arguments], cwd=tmp_path, check=True, capture_output=True)
     subprocess.run([tmp_path / "build" / "app"], cwd=tmp_path, check=True)
 
 
