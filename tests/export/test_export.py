@@ -4,6 +4,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from aae_zoo.export.bundling.pictures import write_pictures
 from aae_zoo.export.bundling.prove import gate
 from aae_zoo.export.card.card import model_card
 from aae_zoo.export.card.config import config
+from aae_zoo.export.proof import gate as comparing
 from aae_zoo.export.proof.gate import GATE, check_graphs, failures, float64_gate
 from aae_zoo.export.proof.golden import golden_file, golden_inputs, references
 from aae_zoo.export.proof.layers import first_difference
 from aae_zoo.export.proof.metrics import Graphs, compare_metrics
+from aae_zoo.export.proof.own import open_own
 from aae_zoo.export.proof.search import worst_input
 from aae_zoo.runtime.bundles.bundle import open_bundle
 from aae_zoo.runtime.bundles.names import ROLES
@@ -251,6 +254,25 @@ class TestGate:
         assert not any(r["passed"] for r in rows)
         where = first_difference(TwoHeads(), inputs["encoder"], path.read_bytes())
         assert "every layer has its equal in the graph: it is the names of its outputs" in where
+
+    def test_both_extremes_of_optimisation_run_every_batch_and_the_reference_the_largest(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inputs = {"encoder": {"image": torch.rand(65, 1, 2, 2, generator=torch.Generator().manual_seed(0))}}
+        (tmp_path / "encoder.onnx").write_bytes(to_onnx(TwoHeads(), inputs["encoder"], ["z", "log_var"], {}))
+        levels = []
+
+        def opened(graph: bytes, level: ort.GraphOptimizationLevel) -> ort.InferenceSession:
+            levels.append(level)
+            return open_own(graph, level)
+
+        monkeypatch.setattr(comparing, "open_own", opened)
+        report = check_graphs(tmp_path, references({"encoder": TwoHeads()}, inputs))
+        rows = [(r["engine"], r["batch"]) for r in report["rows"] if r["graph"] == "encoder"]
+        engines = [f"ONNX Runtime, {how}" for how in ("not optimised", "optimised")]
+        assert rows == [*product(engines, COMPARED_BATCHES), ("onnx.reference", 65)]
+        extremes = [ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_ALL]
+        assert levels == [level for level in extremes for _ in COMPARED_BATCHES]
 
     def test_of_two_outputs_the_report_has_the_worse(self, tmp_path: Path) -> None:
         inputs = {"encoder": {"image": torch.rand(65, 1, 2, 2, generator=torch.Generator().manual_seed(0))}}
