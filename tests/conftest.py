@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-# The Hub's client reads these when it is imported: no test asks the real Hub or sees the user's login, and the test
-# hub has no Xet.
+# The Hub's client reads these when it is imported: no test asks the real Hub or sees the user's login.
 os.environ |= {
     "HF_ENDPOINT": "http://127.0.0.1:9",
     "HF_HOME": tempfile.mkdtemp(prefix="hf-"),
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_XET": "1",
 }
 
 # Of tests that run side by side each has a CPU of its own: more threads than CPUs would wait for each other, spinning.

@@ -35,6 +35,7 @@ from aae_zoo.runtime.store.hub import (
     patiently,
     shown_endpoint,
     status_of,
+    without_xet,
 )
 
 if TYPE_CHECKING:
@@ -367,10 +368,11 @@ class _Repository:
         if self.head is None and not self.how.create_pr:
             self._create()
         additions = [CommitOperationAdd(name, path) for name, path in added.items()]
-        for addition in additions:  # one by one: the client's threads for several do not end at Ctrl-C
-            self.api.preupload_lfs_files(
-                self.name, [addition], repo_type=self.kind, create_pr=self.how.create_pr, free_memory=False
-            )
+        with without_xet():
+            for addition in additions:  # one by one: the client's threads for several do not end at Ctrl-C
+                self.api.preupload_lfs_files(
+                    self.name, [addition], repo_type=self.kind, create_pr=self.how.create_pr, free_memory=False
+                )
         operations = [*additions, *map(CommitOperationDelete, removed)]
         patience = Patience(transport=True, tells=True)
         while True:

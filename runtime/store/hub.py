@@ -220,8 +220,6 @@ def _mend(error: Exception) -> str:
         return f"see whether the clock of this machine is right, which says {time.strftime('%Y-%m-%d')}"
     if "CERTIFICATE" in str(error):
         return "where your network or mirror has a certificate of its own, set SSL_CERT_FILE to a file (PEM) with it"
-    if "xet-write-token" in str(error):  # how the client uploads to the Hub, unless it is told not to
-        return f"set HF_HUB_DISABLE_XET=1 for a mirror without Xet, or {_way()}, and try again"
     return f"{_way()}, and try again"
 
 
@@ -327,6 +325,18 @@ def limit_silence() -> None:
 def _limit_silence(request: Any) -> None:
     limits = request.extensions["timeout"]
     request.extensions["timeout"] = {name: SILENCE if limit is None else limit for name, limit in limits.items()}
+
+
+@contextmanager
+def without_xet() -> Iterator[None]:
+    """Have the client upload by HTTP: some Hubs lack Xet, whose waiting neither a time limit nor Ctrl-C ends."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_DISABLE_XET = constants.HF_HUB_DISABLE_XET, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
 
 
 class HubSource:

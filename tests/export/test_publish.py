@@ -3,11 +3,8 @@
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -416,15 +413,6 @@ class TestTheHubRefuses:
         result = aae_zoo("publish", digits_bundle, "--repo", "org/digits")
         assert (result.status, result.err) == (0, "waiting 1 s before another try\n")
         assert caplog.text == ""
-
-    def test_a_mirror_without_xet(self, digits_bundle: Path, hub: Hub) -> None:
-        """As the test hub is; the client reads the variable when it is imported."""
-        program = Path(sys.executable).with_name("aae-zoo")
-        command: list[str | Path] = [program, "publish", digits_bundle, "--repo", "org/digits"]
-        environment = os.environ | {"HF_HUB_DISABLE_XET": "0"}
-        result = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert "xet-write-token/main); set HF_HUB_DISABLE_XET=1 for a mirror without Xet, or check" in result.stderr
-        assert result.stderr.count("\n") == 1
 
     def test_metadata_that_the_hub_knows_better(self, hub: Hub, fails: Callable[[], str]) -> None:
         body = b'{"errors":[{"message":"license must be one of those"}],"warnings":[]}'
