@@ -56,6 +56,8 @@ static const char* open_graph(aae_model* m, const char* folder, const char* role
   const char* error = whole ? said(m, m->graphs->ort->CreateSessionFromArray(m->graphs->env, bytes, (size_t)size,
                                                                              m->graphs->options, session))
                             : fail(m, "cannot be read: ", path);
+  const size_t length = strlen(m->error);
+  if (whole && error) snprintf(m->error + length, sizeof m->error - length, " (%s)", path);
   free(bytes);
   return error;
 }

@@ -310,6 +310,53 @@ def test_a_decoder_of_smaller_images_is_named(compiled: Callable[[str], Path], l
     assert result.stderr == "error: the graphs are not of one model: unexpected size of image\n"
 
 
+@pytest.mark.parametrize("language", ["c", "cpp"])
+def test_a_truncated_graph_is_named(compiled: Callable[[str], Path], language: str, tmp_path: Path) -> None:
+    embed("digits-gauss", language, tmp_path / "model")
+    os.truncate(tmp_path / "model" / "decoder.onnx", 1000)
+    command = [str(compiled(language)), str(SEED)]
+    result = subprocess.run(command, cwd=tmp_path / "model", capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: .*decoder\.onnx.*\n", result.stderr)
+
+
+HUGE = {
+    "c": """
+        #include "model.h"
+        #include <stdio.h>
+        int main(void) {
+          aae_model m;
+          float image[64];
+          if (aae_open(&m, ".")) return 1;
+          puts(aae_sample(&m, (size_t)1 << 62, 1, -1, image));
+          aae_close(&m);
+        }
+    """,
+    "cpp": """
+        #include "model.hpp"
+        #include <cstdio>
+        int main() try {
+          aae::Model(".").sample(std::size_t{1} << 62, 1);
+        } catch (const std::length_error& error) {
+          std::puts(error.what());
+        }
+    """,
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("c", "there is no memory"), ("cpp", "too many images: 4611686018427387904")]
+)
+def test_a_count_whose_memory_overflows_is_refused(language: str, said: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    embed("digits-gauss", language, folder)
+    (folder / f"draw.{language}").write_text(HUGE[language])
+    program = build(sorted(folder.glob("*.c*")))
+    environment = os.environ | {"ASAN_OPTIONS": "allocator_may_return_null=1"}
+    result = subprocess.run([program], cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout == f"{said}\n"
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("label_coordinate", "90000"), ("latent", "-8"), ("classes", "11"), ("image_shape", None)]
 )
