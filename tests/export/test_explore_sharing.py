@@ -386,7 +386,6 @@ def test_without_its_address_a_page_names_its_picture_alone(site: Path) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "",
         "example.org/zoo",
         "ftp://example.org/zoo",
         "javascript:alert(1)",
