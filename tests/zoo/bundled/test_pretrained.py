@@ -101,6 +101,7 @@ def test_they_are_pushed_to_a_repository_and_come_from_there(hub: Hub, monkeypat
     networks = PretrainedAutoencoder.from_pretrained("digits-gauss")
     with monkeypatch.context() as patch:
         patch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)  # read from the environment at its import
+        patch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # too; the test hub has none
         networks.push_to_hub("org/networks")
     assert same(networks, PretrainedAutoencoder.from_pretrained("org/networks"))
     assert same(networks, PretrainedAutoencoder.from_pretrained("org/networks", revision="main"))
