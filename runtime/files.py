@@ -19,7 +19,7 @@ _PLAIN: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | geta
 # As many as Linux follows.
 _MOST_LINKS: Final = 40
 # What a write fails with where there is no more room: it names no file.
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # How many characters of a file's name are in that of its temporary file.
 _MOST_SHOWN: Final = 32
 
@@ -98,9 +98,9 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _is_inside(error: OSError, folder: Path) -> bool:
-    """Whether an error is of a file in a folder, or, where it names none, that there is no more room."""
+    """Whether an error names a file in a folder; an error that names no file has to be of a full disk."""
     if error.filename is None:
-        return error.errno in _NO_ROOM
+        return error.errno in NO_ROOM
     return Path(str(error.filename)).is_relative_to(folder)
 
 

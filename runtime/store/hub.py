@@ -5,7 +5,6 @@ look-up and errors are used as they are, with our own patience (the client waits
 forever for one that says nothing), and streams are ours: they resume after a kill, and what they bring is checked.
 """
 
-import errno
 import os
 import re
 import time
@@ -28,6 +27,7 @@ from aae_zoo.runtime.errors import (
     reinstalling,
 )
 from aae_zoo.runtime.escapes import note, words_of
+from aae_zoo.runtime.files import NO_ROOM
 from aae_zoo.runtime.store.source import COMMIT
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def hub_errors(what: str) -> Iterator[None]:
 
 def _is_local(error: BaseException) -> bool:
     """Whether an error is of a file of this machine, or of other code than the client and its HTTP library."""
-    if getattr(error, "filename", None) is not None or getattr(error, "errno", None) == errno.ENOSPC:
+    if getattr(error, "filename", None) is not None or getattr(error, "errno", None) in NO_ROOM:
         return True
     client = {"huggingface_hub", _http_error().__module__.partition(".")[0]}
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
