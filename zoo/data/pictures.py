@@ -1,6 +1,5 @@
 """Picture files to pixels of one shape, prepared as the runtime prepares them for the model that is trained on them."""
 
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from aae_zoo.runtime.bundles.manifest import USUAL_PREPARATION, ImageShape, Prep
 from aae_zoo.runtime.errors import DatasetError, InvalidInput
 from aae_zoo.runtime.formats.pictures import read_picture
 from aae_zoo.runtime.formats.plan import Notices, Plan, on_light
+from aae_zoo.zoo.bars import bar
 
 # The share of images with a ground that is taken for that of all of them, and how many are looked at at a time.
 _NEARLY_ALL: Final = 0.95
@@ -60,4 +60,4 @@ def polarity(images: Tensor) -> str:
 
 def progress(paths: list[Path], what: str) -> "tqdm[Path]":
     """The paths one by one, with a progress bar on stderr where a person looks at it."""
-    return tqdm(paths, desc=what, unit="file", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    return bar(paths, desc=what, unit="file")

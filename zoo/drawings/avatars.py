@@ -3,7 +3,6 @@
 import hashlib
 import json
 import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +13,12 @@ from typing import IO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from aae_zoo.runtime.errors import DatasetError, MissingBackend
 from aae_zoo.runtime.escapes import words_of
 from aae_zoo.runtime.files import atomic_file, check_space, scratch_folder
 from aae_zoo.runtime.store.npm import Package, fetch_packages
+from aae_zoo.zoo.bars import bar
 from aae_zoo.zoo.data.stored import Contents, store
 from aae_zoo.zoo.datasets.avatars import ATTRIBUTES, BACKGROUND, HAIR, MD5S, SKIN
 
@@ -132,16 +131,12 @@ def _draw(spans: Sequence[Span], folder: Path) -> None:
     if not missing:
         return
     total, left = (sum(end - first for first, end in some) for some in (spans, missing))
-    hidden = not sys.stderr.isatty()
-    with (
-        _node(missing) as stream,
-        tqdm(total=total, initial=total - left, unit="face", disable=hidden, dynamic_ncols=True) as bar,
-    ):
+    with _node(missing) as stream, bar(total=total, initial=total - left, unit="face") as shown:
         for first, end in missing:
             images, attributes = _read(stream, end - first)
             with atomic_file(_part(folder, (first, end))) as temporary:
                 np.savez_compressed(temporary, images=images, attributes=attributes)
-            bar.update(end - first)
+            shown.update(end - first)
 
 
 def _is_whole(path: Path) -> bool:

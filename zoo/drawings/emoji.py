@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from aae_zoo.runtime.files import check_space, scratch_folder
 from aae_zoo.runtime.store.npm import Package, fetch_packages
+from aae_zoo.zoo.bars import bar
 from aae_zoo.zoo.data.stored import Contents, store
 from aae_zoo.zoo.datasets.emoji import GROUPS, MD5S, SKINS
 
@@ -93,10 +92,7 @@ def _variants(emoji: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def _pictures(archive: Path, folder: str, names: set[str]) -> dict[str, NDArray[np.uint8]]:
     """The named pictures of a package on white, [64, 64, 3] each."""
     found = {}
-    with (
-        tarfile.open(archive) as package,
-        tqdm(total=len(names), unit="picture", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar,
-    ):
+    with tarfile.open(archive) as package, bar(total=len(names), unit="picture") as shown:
         for member in package:
             name = member.name.removeprefix(folder)
             if member.name != name and name in names:
@@ -104,7 +100,7 @@ def _pictures(archive: Path, folder: str, names: set[str]) -> dict[str, NDArray[
                 assert stream is not None  # noqa: S101 - as above
                 with Image.open(stream) as picture:
                     found[name] = _on_white(np.asarray(picture.convert("RGBA")))
-                bar.update()
+                shown.update()
     return found
 
 

@@ -17,6 +17,7 @@ from aae_zoo.runtime.engine.cpus import available_cpus
 from aae_zoo.runtime.errors import CheckpointError, Interrupted, TrainingError
 from aae_zoo.runtime.store.pull import pull
 from aae_zoo.runtime.words import agreeing, counted
+from aae_zoo.zoo.bars import bar
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.bundled.networks import load_networks
 from aae_zoo.zoo.bundled.start import begin_with
@@ -247,15 +248,14 @@ class Trainer:
             TrainingError: a loss is not a finite number, the process was interrupted, or another one has ended.
         """
         total = self.settings.epochs * self.steps_per_epoch
-        hidden = not sys.stderr.isatty() or not self.processes.main
-        named = self.run.recipe.name
-        bar = tqdm(total=total, initial=self.step, unit="step", desc=named, disable=hidden, dynamic_ncols=True)
-        with self.log, bar:
+        hidden = None if self.processes.main else True
+        shown = bar(total=total, initial=self.step, unit="step", desc=self.run.recipe.name, disable=hidden)
+        with self.log, shown:
             torch.set_flush_denormal(True)  # dead units' vanishing gradients would slow every product on some CPUs
             try:
                 self._say_beforehand(total - self.step)
                 while self.epoch < self.settings.epochs:
-                    self.train_epoch(bar)
+                    self.train_epoch(shown)
             except KeyboardInterrupt:
                 at = min(self.epoch + 1, self.settings.epochs)  # once the last is whole, there is none after it
                 leave(Interrupted(f"interrupted in epoch {at}; {self._how_to_go_on()}"))
@@ -276,7 +276,7 @@ class Trainer:
             took = f"{steps:,} steps of {1000 * found.step:.3g} ms, and about {found.bytes / 1e9:.1f} GB of memory"
             tqdm.write(f"training takes about {duration(steps * found.step)}: {took}", file=sys.stderr)
 
-    def train_epoch(self, bar: "tqdm[Any]") -> None:
+    def train_epoch(self, shown: "tqdm[Any]") -> None:
         """One epoch's steps; then the main process measures, reports, draws and keeps."""
         started = time.perf_counter()
         self.objective.train()
@@ -288,7 +288,7 @@ class Trainer:
                 totals = {name: totals.get(name, 0.0) + loss for name, loss in sums.items()}
                 read = number
             self.step += 1
-            bar.update()
+            shown.update()
         self.epoch += 1
         random = self.processes.gather(self.checkpoint.random())
         with self.processes.agree():
