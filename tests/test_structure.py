@@ -36,7 +36,7 @@ FLOORS = {
     "cli": "main | checks hub images models programs training | options | completion printing viewing",
     "export": "release | making | own detecting | bundling targets | pages | card proof",
     "zoo": "training | bundled conditions estimate | measure build drawings steps | objectives | adversary detector |"
-    " autoencoder | networks priors datasets | data maths | recipe | bars parts processes",
+    " autoencoder segmenter | networks priors datasets | data maths | recipe | bars parts processes",
     "runtime": "serving checks frozen | model | showing | store engine | drawing | formats | latent | bundles | files"
     " | ownership | documents errors notebook | escapes words",
 }

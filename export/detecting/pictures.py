@@ -31,9 +31,11 @@ _MOST: Final = 10_000
 # How many pictures are looked at for their size and colours, and how far a gray one's channels may lie apart.
 _LOOKED_AT: Final = 100
 _GRAY: Final = 8
-# Pictures whose shorter side is mostly below this lose nothing at the smaller of the two sizes.
+# Pictures whose shorter side is mostly below this lose nothing at the smaller of the two sizes. Where all are squares
+# of one of the last sizes, they stay as they are: to make them larger or smaller blurs small defects.
 _SMALL: Final = 48
 _SIZES: Final = (32, 64)
+_AS_IT_IS: Final = range(24, _SIZES[1] + 1)
 
 
 class Need(NamedTuple):
@@ -120,19 +122,26 @@ def look(paths: list[Path]) -> tuple[int, int]:
     """
     some = paths[:: -(-len(paths) // _LOOKED_AT)]
     # A JPEG file is measured as it is decoded for that many pixels.
-    plan, sides = Plan(ImageShape(3, _SIZES[1], _SIZES[1]), resize=True), []
+    plan, sizes = Plan(ImageShape(3, _SIZES[1], _SIZES[1]), resize=True), []
     for path in some:
         try:
             decoding = measure(path, plan)
-            sides.append(min(decoding.width, decoding.height))
+            sizes.append((decoding.width, decoding.height))
         except InvalidInput:
             continue
     failed: dict[Path, str] = {}
     with warnings.catch_warnings(action="ignore"):  # data.range, of what is to be said, is known to `read` alone
         pixels = read_pictures(some, _SIZES[0], 3, failed=failed).int()
     is_gray = bool((pixels.amax(1) - pixels.amin(1) <= _GRAY).all())
-    is_small = statistics.median(sides or [0]) < _SMALL
-    return _SIZES[not is_small], 1 if is_gray else 3
+    return _side(sizes), 1 if is_gray else 3
+
+
+def _side(sizes: list[tuple[int, int]]) -> int:
+    """What pictures of these widths and heights are cut to."""
+    sides = [min(size) for size in sizes] or [0]
+    if sizes and {side for size in sizes for side in size} == {sides[0]} and sides[0] in _AS_IT_IS:
+        return sides[0]
+    return _SIZES[statistics.median(sides) >= _SMALL]
 
 
 def read(root: Path, settings: DataSettings, besides: Path | None = None) -> Pictures:

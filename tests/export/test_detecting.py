@@ -84,7 +84,26 @@ class TestPictures:
             Image.new("RGB", (200, 300), (number, 60, 90)).save(tmp_path / f"{number}.png")
         assert look([*tmp_path.iterdir()]) == (64, 3)
 
-    @pytest.mark.parametrize(("side", "size"), [(40, 32), (100, 64), (400, 64)])
+    @pytest.mark.parametrize(
+        ("sizes", "size"),
+        [
+            ([(28, 28)] * 3, 28),
+            ([(64, 64)], 64),
+            ([(20, 20)], 32),
+            ([(28, 28), (28, 40)], 32),
+            ([(28, 28), (30, 30)], 32),
+            ([(60, 50)], 64),
+            ([(65, 65)], 64),
+        ],
+    )
+    def test_squares_of_one_small_size_stay_as_they_are(
+        self, tmp_path: Path, sizes: list[tuple[int, int]], size: int
+    ) -> None:
+        for number, each in enumerate(sizes):
+            Image.new("L", each, 90).save(tmp_path / f"{number}.png")
+        assert look([*tmp_path.iterdir()]) == (size, 1)
+
+    @pytest.mark.parametrize(("side", "size"), [(20, 32), (40, 40), (100, 64), (400, 64)])
     def test_a_jpeg_file_is_as_large_as_the_picture_in_it(self, tmp_path: Path, side: int, size: int) -> None:
         """Though it is decoded smaller for a small image."""
         Image.new("RGB", (side, side), (90, 60, 0)).save(tmp_path / "one.jpg")

@@ -12,7 +12,6 @@ from conftest import ROOT
 from aae_zoo.export.bundling.detector import scaled
 from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.zoo.build import build
-from aae_zoo.zoo.detector import fit_detector
 from aae_zoo.zoo.recipe import load_recipe
 
 
@@ -33,13 +32,15 @@ def test_every_shipped_graph_gives_its_golden_outputs(name: str, folders: dict[s
 
 @pytest.fixture(scope="module")
 def keen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cases of detectors by principal components, of which none is shipped: gray ones and large ones in colour."""
+    """The cases of detectors with a segmenter, of which none is shipped: gray ones and large ones in colour."""
     folder, written = tmp_path_factory.mktemp("keen"), []
     for size, channels in ((28, 1), (64, 3)):
         sizes = [f"data.size={size}", f"data.channels={channels}", "encoder.hidden=32", "decoder.hidden=32"]
-        model, _ = build(load_recipe("detector", sizes), (channels, size, size))
+        model, objective = build(load_recipe("detector", sizes), (channels, size, size))
         images = torch.rand(90, channels, size, size, generator=torch.Generator().manual_seed(size))
-        detector, _ = scaled(fit_detector(model, images[:60], images[60:], 256), (255 * images[60:]).byte())
+        made = objective.detector(model, images[:60], images[60:])
+        assert made is not None
+        detector, _ = scaled(made, (255 * images[60:]).byte())
         with torch.no_grad():
             expected = detector(images[60:63])
         path, name = folder / f"detector{size}.onnx", f"detector-{size}"
@@ -51,7 +52,7 @@ def keen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", registry.ENGINES)
-def test_a_detector_by_principal_components_gives_what_pytorch_does(name: str, keen: Path, tmp_path: Path) -> None:
+def test_a_detector_with_a_segmenter_gives_what_pytorch_does(name: str, keen: Path, tmp_path: Path) -> None:
     report = registry.run_engine(name, keen, tmp_path)
     assert report.failed == {}
     assert {case: e for case, e in report.differences.items() if not e <= registry.GATE} == {}

@@ -63,6 +63,7 @@ OBJECTIVES |= {
         "augmentation": {"rotation": 15.0, "scale": 0.1, "shift": 0.05, "shear": 0.1},
     },
 }
+OBJECTIVES["oneclass-defects"] = {**OBJECTIVES["oneclass"], "segmenter": {"channels": [4, 8], "learning_rate": 0.01}}
 OBJECTIVES["cluster"] = {k: v for k, v in OBJECTIVES["semi"].items() if k not in ("confidence", "temperature")}
 OBJECTIVES["cluster"] |= {"label_weight": 0.0, "overclusters": 20}
 PRIORS: dict[str, dict[str, Any]] = {
@@ -99,7 +100,7 @@ LINES = [
     *(("aae-gaussian", "gaussian", 0), ("aae-universal", "gaussian", 0), ("aae-informed", "mixture", 500)),
     *(("aae-informed", "swissroll", 500), ("supervised", "categorical", -1), ("semi", "categorical", 100)),
     *(("cluster", "clusters", 0), ("semi", "heads", 100), ("oneclass", "gaussian", 0)),
-    *(("aae-images", "gaussian", 0), ("supervised-images", "categorical", -1)),
+    *(("oneclass-defects", "gaussian", 0), ("aae-images", "gaussian", 0), ("supervised-images", "categorical", -1)),
     ("supervised", "attributes", 0),
 ]
 # Those whose graphs differ from those of all others.
@@ -114,7 +115,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "hog": {"kind": "hog", "hidden": 32},
 }
 # The objective that is for networks of one kind.
-NETWORK_OF = {"oneclass": "hog"}
+NETWORK_OF = {"oneclass": "hog", "oneclass-defects": "hog"}
 
 
 def recipe(

@@ -1,6 +1,5 @@
 """A one-class detector: trained on a few steps of one class, what its score and its map say."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from conftest import batch_of
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
+from torch import Tensor, nn
 
 from aae_zoo.export.bundling.graphs import to_onnx
 from aae_zoo.runtime.errors import InvalidRecipe
@@ -18,9 +17,11 @@ from aae_zoo.runtime.latent.score import limit
 from aae_zoo.zoo.autoencoder import Autoencoder
 from aae_zoo.zoo.build import build
 from aae_zoo.zoo.detector import Detector, fit_detector
-from aae_zoo.zoo.maths.components import Components
+from aae_zoo.zoo.maths.defects import pasted
 from aae_zoo.zoo.maths.hog import OrientedGradients
+from aae_zoo.zoo.objectives.oneclass import Objective
 from aae_zoo.zoo.recipe import load_recipe
+from aae_zoo.zoo.segmenter import Segmenter, SegmenterSettings
 
 SIDE = 16
 STEPS = 150
@@ -29,13 +30,14 @@ STEPS = 150
 class Trained(NamedTuple):
     """A model of handwritten zeros, its detector, and other zeros and the other digits, [n, 1, SIDE, SIDE] in [0, 1].
 
-    `keen` is its detector by principal components. The networks were trained on the zeros that are `learned`, and not
+    `keen` is its detector with a segmenter. The networks were trained on the zeros that are `learned`, and not
     on those that are `held_out`.
     """
 
     model: Autoencoder
-    detector: Detector
-    keen: Detector
+    detector: nn.Module
+    keen: nn.Module
+    segmenter: Segmenter | None
     learned: Tensor
     held_out: Tensor
     zeros: Tensor
@@ -48,20 +50,22 @@ def trained() -> Trained:
     images = torch.from_numpy(digits.images / 16).float()[:, None]
     images = torch.nn.functional.interpolate(images, SIDE, mode="bilinear")
     zeros, others = images[digits.target == 0], images[digits.target != 0]
-    recipe = load_recipe("mnist-oneclass", ["training.batch=32", "encoder.hidden=64", "decoder.hidden=64"])
+    segmenter = "objective.segmenter={channels = [8, 16], learning_rate = 0.01}"
+    recipe = load_recipe("mnist-oneclass", ["training.batch=32", "encoder.hidden=64", "decoder.hidden=64", segmenter])
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     model, objective = build(recipe, (1, SIDE, SIDE))
+    assert isinstance(objective, Objective)
     objective.train()
     for _ in range(STEPS):
         objective.step(batch_of(zeros[torch.randint(100, (32,), generator=generator)]), generator)
     # The digits are in the order of those who wrote them: each wrote some of the held-out and some of the fresh ones.
-    detector, keen = (fit_detector(model, zeros[:100], zeros[100::2], components) for components in (0, 32))
-    return Trained(model, detector, keen, zeros[:100], zeros[100:], zeros[101::2], others)
+    detector, keen = (fit_detector(model, zeros[:100], zeros[100::2], each) for each in (None, objective.segmenter))
+    return Trained(model, detector, keen, objective.segmenter, zeros[:100], zeros[100:], zeros[101::2], others)
 
 
 @torch.no_grad()
-def scores(detector: Detector, images: Tensor) -> Tensor:
+def scores(detector: nn.Module, images: Tensor) -> Tensor:
     score: Tensor = detector(images)[0]
     return score
 
@@ -93,15 +97,15 @@ def scratched(images: Tensor) -> Tensor:
     return spoilt
 
 
-def test_by_principal_components_a_small_defect_counts_in_the_score(trained: Trained) -> None:
-    def found(detector: Detector) -> float:
+def test_with_a_segmenter_a_small_defect_counts_in_the_score(trained: Trained) -> None:
+    def found(detector: nn.Module) -> float:
         usual, odd = scores(detector, trained.zeros), scores(detector, scratched(trained.zeros))
         return float(roc_auc_score(np.repeat([0, 1], [len(usual), len(odd)]), torch.cat([usual, odd])))
 
     assert found(trained.keen) > max(0.9, found(trained.detector) + 0.2)
 
 
-def test_by_principal_components_the_map_is_sharper(trained: Trained) -> None:
+def test_with_a_segmenter_the_map_is_sharper(trained: Trained) -> None:
     spoilt = scratched(trained.zeros)
     with torch.no_grad():
         areas = [
@@ -111,13 +115,14 @@ def test_by_principal_components_the_map_is_sharper(trained: Trained) -> None:
     assert areas[0] > max(0.9, areas[1])
 
 
-@pytest.mark.parametrize("components", [0, 32])
-def test_new_images_are_above_the_limit_no_more_often_than_promised(components: int, trained: Trained) -> None:
+@pytest.mark.parametrize("kind", ["detector", "keen"])
+def test_new_images_are_above_the_limit_no_more_often_than_promised(kind: str, trained: Trained) -> None:
     """On average over how the images fall to validation and to use, whatever few images say what is usual."""
+    segmenter = trained.segmenter if kind == "keen" else None
     count, generator, shares = 12, torch.Generator().manual_seed(0), []
     for _ in range(200):
         images = trained.held_out[torch.randperm(len(trained.held_out), generator=generator)]
-        detector = fit_detector(trained.model, trained.learned, images[:count], components)
+        detector = fit_detector(trained.model, trained.learned, images[:count], segmenter)
         known, new = scores(detector, images).split([count, len(images) - count])
         shares.append(float((new > limit(known.numpy(), 1 / (count + 1))).float().mean()))
     assert np.mean(shares) < 1.25 / (count + 1)
@@ -141,11 +146,11 @@ def test_its_graph_is_equal_to_it(kind: str, trained: Trained) -> None:
         assert np.abs(output - values.numpy()).max() < 1e-5 * float(values.abs().max())
 
 
-@pytest.mark.parametrize("components", [0, 32])
-def test_of_dark_pictures_all_that_has_an_edge_is_odd(components: int, trained: Trained) -> None:
+@pytest.mark.parametrize("kind", ["detector", "keen"])
+def test_of_dark_pictures_all_that_has_an_edge_is_odd(kind: str, trained: Trained) -> None:
     """Their histograms are all the same: no distance from the mean is usual."""
     dark = 1e-3 * torch.rand(16, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    detector = fit_detector(trained.model, dark, dark, components)
+    detector = fit_detector(trained.model, dark, dark, trained.segmenter if kind == "keen" else None)
     with torch.no_grad():
         usual, odd = (detector(images)[0] for images in (dark, trained.zeros))
     assert bool(usual.isfinite().all())
@@ -158,38 +163,45 @@ def test_a_model_of_other_networks_has_no_detector() -> None:
         Detector(model, (1, 28, 28))
 
 
-class TestComponents:
-    @pytest.mark.parametrize("image", [(1, 28, 28), (3, 64, 64), (1, 66, 99)])
-    def test_nothing_is_left_of_what_they_span(self, image: tuple[int, int, int]) -> None:
-        """Mixtures of five patterns, and one of them with a spot."""
-        generator = torch.Generator().manual_seed(0)
-        patterns = torch.rand(5, math.prod(image), generator=generator)
-        mixtures = (torch.rand(60, 5, generator=generator).softmax(1) @ patterns).unflatten(1, image)
-        components = Components.of(mixtures[:50], 8)
-        spoilt = mixtures[50:].clone()
-        spoilt[:, :, 4:8, 6:12] = 0
-        rest, found = components(mixtures[50:]), components(spoilt)
-        assert rest.shape == found.shape == (10, 1, *image[1:])
-        assert float(rest.max()) < 1e-4
-        assert float(found[:, :, 4:8, 6:12].mean()) > 100 * float(rest.mean())
+class TestPastedDefects:
+    IMAGES = torch.rand(200, 3, 24, 40, generator=torch.Generator().manual_seed(0))
 
-    def test_they_are_the_same_each_time_and_change_no_other_random_numbers(self) -> None:
-        images = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-        torch.manual_seed(1)
-        first = Components.of(images, 10)
-        drawn = torch.rand(3)
-        torch.manual_seed(1)
-        assert torch.equal(drawn, torch.rand(3))
-        assert torch.equal(first.basis, Components.of(images, 10).basis)
+    def test_they_change_the_pixels_that_they_say(self) -> None:
+        changed, mask = pasted(self.IMAGES, torch.Generator().manual_seed(1))
+        assert mask.shape == (200, 1, 24, 40)
+        assert float(changed.min()) >= 0
+        assert float(changed.max()) <= 1
+        difference = (changed - self.IMAGES).abs().amax(1, keepdim=True)
+        assert float(difference[mask].mean()) > 0.2
+        assert float(difference[~mask].mean()) < 0.02
 
-    @pytest.mark.parametrize(("images", "most", "count"), [(30, 256, 10), (300, 8, 8), (600, 256, 16), (2, 256, 1)])
-    def test_there_are_at_most_so_many(self, images: int, most: int, count: int) -> None:
-        pictures = torch.rand(images, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-        assert len(Components.of(pictures, most).basis) == count
+    def test_they_are_in_most_images_and_small(self) -> None:
+        _, mask = pasted(self.IMAGES, torch.Generator().manual_seed(1))
+        areas = mask.float().mean((1, 2, 3))
+        assert 0.5 < float((areas > 0).float().mean()) < 0.75
+        assert 0.01 < float(areas[areas > 0].median()) < 0.1
 
-    def test_of_pictures_that_are_all_the_same_nothing_is_left(self) -> None:
-        same = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)).expand(9, -1, -1, -1)
-        assert float(Components.of(same, 4)(same).abs().max()) < 1e-9
+    def test_what_8_bits_cannot_hold_is_everywhere_not_in_defects_alone(self) -> None:
+        """Else it is what they are told by, and every picture that was resized is full of them."""
+        changed, mask = pasted((self.IMAGES * 255).round() / 255, torch.Generator().manual_seed(1))
+        levels = changed * 255
+        apart = (levels - levels.round()).abs().mean(1, keepdim=True)
+        assert float(apart[~mask].mean()) == pytest.approx(0.25, abs=0.05)
+        assert float(apart[mask].mean()) == pytest.approx(0.25, abs=0.05)
+
+    def test_a_seed_gives_the_same_ones(self) -> None:
+        first, again, other = (pasted(self.IMAGES, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+
+class TestSegmenter:
+    @pytest.mark.parametrize("image", [(1, 28, 28), (3, 64, 64), (1, 130, 33), (2, 9, 7)])
+    def test_it_sees_images_of_any_size(self, image: tuple[int, int, int]) -> None:
+        segmenter = Segmenter(SegmenterSettings(channels=[4, 6, 8], learning_rate=0.01), image)
+        whole, pixels = segmenter(torch.rand(2, *image))
+        assert whole.shape == (2,)
+        assert pixels.shape == (2, 1, *image[1:])
 
 
 class TestOrientedGradients:

@@ -37,7 +37,7 @@ def _sizes(settings: Settings, image: Sequence[int]) -> list[tuple[int, int]]:
     return sizes
 
 
-def _kernel(size: tuple[int, int]) -> tuple[int, int]:
+def kernel(size: tuple[int, int]) -> tuple[int, int]:
     """The kernel that halves a size with stride 2 and padding 1, and doubles it back: 4, or 3 where it is odd."""
     return 4 - size[0] % 2, 4 - size[1] % 2
 
@@ -64,7 +64,7 @@ class Encoder(BaseEncoder):
         *sizes, coarsest = _sizes(settings, image)
         layers: list[nn.Module] = []
         for (inputs, outputs), size in zip(pairwise([image[0], *settings.channels]), sizes, strict=True):
-            layers += [nn.Conv2d(inputs, outputs, _kernel(size), stride=2, padding=1), *_norm(settings, outputs)]
+            layers += [nn.Conv2d(inputs, outputs, kernel(size), stride=2, padding=1), *_norm(settings, outputs)]
             layers.append(nn.ReLU())
         dense = nn.Linear(settings.channels[-1] * math.prod(coarsest), settings.hidden)
         self.layers = nn.Sequential(
@@ -88,7 +88,7 @@ class Decoder(BaseDecoder):
         layers += [nn.Linear(settings.hidden, math.prod(coarsest)), nn.ReLU(), nn.Unflatten(1, coarsest)]
         channels = pairwise([*reversed(settings.channels), image[0]])
         for (inputs, outputs), size in zip(channels, reversed(sizes), strict=True):
-            layers.append(nn.ConvTranspose2d(inputs, outputs, _kernel(size), stride=2, padding=1))
+            layers.append(nn.ConvTranspose2d(inputs, outputs, kernel(size), stride=2, padding=1))
             layers += [*_norm(settings, outputs), nn.ReLU()]
         last_convolution = max(place for place, layer in enumerate(layers) if isinstance(layer, nn.ConvTranspose2d))
         self.layers = nn.Sequential(*layers[: last_convolution + 1])
@@ -111,7 +111,7 @@ class Discriminator(nn.Module):
         *sizes, coarsest = _sizes(settings, image)
         layers: list[nn.Module] = []
         for (inputs, outputs), size in zip(pairwise([image[0], *settings.channels]), sizes, strict=True):
-            layers += [nn.Conv2d(inputs, outputs, _kernel(size), stride=2, padding=1), nn.LeakyReLU(_LEAK)]
+            layers += [nn.Conv2d(inputs, outputs, kernel(size), stride=2, padding=1), nn.LeakyReLU(_LEAK)]
         dense = nn.Linear(settings.channels[-1] * math.prod(coarsest), settings.hidden)
         self.layers = nn.Sequential(*layers, nn.Flatten(), dense, nn.LeakyReLU(_LEAK), nn.Linear(settings.hidden, 1))
 

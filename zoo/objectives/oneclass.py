@@ -9,7 +9,7 @@ Creswell and A. A. Bharath, arXiv 1703.01220); the codes that the discriminator 
 from typing import Annotated, Final, Literal
 
 import torch
-from pydantic import Field, PositiveFloat
+from pydantic import BeforeValidator, Field, PositiveFloat
 from torch import Generator, Tensor, nn
 
 from aae_zoo.runtime.errors import InvalidRecipe
@@ -19,6 +19,7 @@ from aae_zoo.zoo.maths.adversary import discriminator_loss, generator_loss
 from aae_zoo.zoo.networks import hog, mlp
 from aae_zoo.zoo.objectives import BaseObjective, Batch, Reconstruction, reconstruction_loss, two_players
 from aae_zoo.zoo.parts import PartSettings
+from aae_zoo.zoo.segmenter import Segmenter, SegmenterSettings
 
 # The paper of the method, on arXiv.
 ARXIV: Final = "1511.05644"
@@ -27,9 +28,8 @@ ARXIV: Final = "1511.05644"
 class Settings(PartSettings):
     """The image's reconstruction loss, the weights of the other losses, the noise on the histograms, the discriminator.
 
-    `corruption` is the noise's standard deviation; that of the histograms' own values is about 0.15. `components` is by
-    how many principal components, at most, the detector looks for small defects; 0 for none, where only whole pictures
-    are odd.
+    `corruption` is the noise's standard deviation; that of the histograms' own values is about 0.15. With a
+    `segmenter` the detector looks for small defects too; without one, or with false, only whole pictures are odd.
     """
 
     kind: Literal["oneclass"]
@@ -37,7 +37,7 @@ class Settings(PartSettings):
     hog_weight: PositiveFloat
     corruption: Annotated[float, Field(ge=0)] = 0.0
     adversarial_weight: PositiveFloat
-    components: Annotated[int, Field(ge=0, le=1024)] = 0
+    segmenter: Annotated[SegmenterSettings | None, BeforeValidator(lambda given: given or None)] = None
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
 
@@ -58,6 +58,10 @@ class Objective(BaseObjective):
         self.optimisers = two_players(
             [encoder, decoder], learning_rate, [self.discriminator], settings.discriminator_learning_rate
         )
+        self.segmenter: Segmenter | None = None
+        if settings.segmenter:
+            self.segmenter = Segmenter(settings.segmenter, autoencoder.image)
+            self.optimisers["segmenter"] = self.segmenter.optimiser
 
     def step(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """One batch: the discriminator learns first, then the autoencoder on the sum of its three losses."""
@@ -79,8 +83,14 @@ class Objective(BaseObjective):
         }
         weighted = self.settings.hog_weight * losses["hog"] + self.settings.adversarial_weight * losses["generator"]
         self.update("autoencoder", losses["reconstruction"] + weighted)
-        return {name: loss.detach() for name, loss in {**losses, "discriminator": loss_D}.items()}
+        losses["discriminator"] = loss_D
+
+        # Segmenter:  min_S  -E log p(defect | x, S)  of images with defects pasted in, and of each of their pixels
+        if self.segmenter:
+            losses["segmenter"] = self.segmenter.loss(x, generator)
+            self.update("segmenter", losses["segmenter"])
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def detector(self, model: Autoencoder, training: Tensor, validation: Tensor) -> nn.Module:
         """The one-class detector of the model."""
-        return fit_detector(model, training, validation, self.settings.components)
+        return fit_detector(model, training, validation, self.segmenter)
