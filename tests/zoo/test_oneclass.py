@@ -196,6 +196,12 @@ class TestPastedDefects:
 
 
 class TestSegmenter:
+    def test_a_recipe_can_be_told_to_have_none(self) -> None:
+        for overrides, there in (((), True), (("objective.segmenter=false",), False)):
+            _, objective = build(load_recipe("detector", overrides), (1, 28, 28))
+            assert isinstance(objective, Objective)
+            assert (objective.segmenter is not None) == there
+
     @pytest.mark.parametrize("image", [(1, 28, 28), (3, 64, 64), (1, 130, 33), (2, 9, 7)])
     def test_it_sees_images_of_any_size(self, image: tuple[int, int, int]) -> None:
         segmenter = Segmenter(SegmenterSettings(channels=[4, 6, 8], learning_rate=0.01), image)

@@ -25,6 +25,11 @@ from aae_zoo.zoo.segmenter import Segmenter, SegmenterSettings
 ARXIV: Final = "1511.05644"
 
 
+def _unless_false(given: object) -> object:
+    """None for false: a recipe's setting can be overridden with nothing by no other word of TOML."""
+    return None if given is False else given
+
+
 class Settings(PartSettings):
     """The image's reconstruction loss, the weights of the other losses, the noise on the histograms, the discriminator.
 
@@ -37,7 +42,7 @@ class Settings(PartSettings):
     hog_weight: PositiveFloat
     corruption: Annotated[float, Field(ge=0)] = 0.0
     adversarial_weight: PositiveFloat
-    segmenter: Annotated[SegmenterSettings | None, BeforeValidator(lambda given: given or None)] = None
+    segmenter: Annotated[SegmenterSettings | None, BeforeValidator(_unless_false)] = None
     discriminator_learning_rate: PositiveFloat
     discriminator: mlp.Settings
 
