@@ -24,6 +24,8 @@ _RECIPE: Final = "detector"
 # How many steps an epoch has at least, after which there is a checkpoint, and about how many a training has at most.
 _STEPS_OF_EPOCH: Final = 100
 _STEPS: Final = 4000
+# Pictures that are all squares of one of these sizes stay as they are: to make them larger or smaller blurs defects.
+_KEPT: Final = range(24, 65)
 
 
 def make_detector(
@@ -55,7 +57,7 @@ def make_detector(
     places = Places(Path(pictures), None if odd is None else Path(odd), Path(out))
     killed = not replace and is_exported(places)
     places.check(replace=replace, bundle=not killed)
-    size, channels = look(find(places.pictures, places.odd)[0])
+    size, channels = look(find(places.pictures, places.odd)[0], _KEPT)
     asked = [f"data.size={size}", f"data.channels={channels}", *settings]
     normal, strange, warnings = read_both(places, load_recipe(_RECIPE, asked).data)
     warn(warnings)

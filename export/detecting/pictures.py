@@ -7,7 +7,7 @@ are the same picture: one of them is taken, so that none is on both sides.
 import hashlib
 import statistics
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,11 +31,9 @@ _MOST: Final = 10_000
 # How many pictures are looked at for their size and colours, and how far a gray one's channels may lie apart.
 _LOOKED_AT: Final = 100
 _GRAY: Final = 8
-# Pictures whose shorter side is mostly below this lose nothing at the smaller of the two sizes. Where all are squares
-# of one of the last sizes, they stay as they are: to make them larger or smaller blurs small defects.
+# Pictures whose shorter side is mostly below this lose nothing at the smaller of the two sizes.
 _SMALL: Final = 48
 _SIZES: Final = (32, 64)
-_AS_IT_IS: Final = range(24, _SIZES[1] + 1)
 
 
 class Need(NamedTuple):
@@ -115,10 +113,11 @@ def _outside(folder: Path, paths: list[Path]) -> list[Path]:
     ]
 
 
-def look(paths: list[Path]) -> tuple[int, int]:
+def look(paths: list[Path], keep: Container[int] = ()) -> tuple[int, int]:
     """What suits pictures: the size and channels to be cut to, 1 if all are gray.
 
-    It looks at some of them. What cannot be read says nothing here.
+    It looks at some of them. What cannot be read says nothing here. Squares of one size stay as they are, if that is
+    one of those to `keep`.
     """
     some = paths[:: -(-len(paths) // _LOOKED_AT)]
     # A JPEG file is measured as it is decoded for that many pixels.
@@ -133,13 +132,13 @@ def look(paths: list[Path]) -> tuple[int, int]:
     with warnings.catch_warnings(action="ignore"):  # data.range, of what is to be said, is known to `read` alone
         pixels = read_pictures(some, _SIZES[0], 3, failed=failed).int()
     is_gray = bool((pixels.amax(1) - pixels.amin(1) <= _GRAY).all())
-    return _side(sizes), 1 if is_gray else 3
+    return _side(sizes, keep), 1 if is_gray else 3
 
 
-def _side(sizes: list[tuple[int, int]]) -> int:
+def _side(sizes: list[tuple[int, int]], keep: Container[int]) -> int:
     """What pictures of these widths and heights are cut to."""
     sides = [min(size) for size in sizes] or [0]
-    if sizes and {side for size in sizes for side in size} == {sides[0]} and sides[0] in _AS_IT_IS:
+    if {side for size in sizes for side in size} == {sides[0]} and sides[0] in keep:
         return sides[0]
     return _SIZES[statistics.median(sides) >= _SMALL]
 

@@ -101,9 +101,10 @@ class TestPictures:
     ) -> None:
         for number, each in enumerate(sizes):
             Image.new("L", each, 90).save(tmp_path / f"{number}.png")
-        assert look([*tmp_path.iterdir()]) == (size, 1)
+        assert look([*tmp_path.iterdir()], range(24, 65)) == (size, 1)
+        assert look([*tmp_path.iterdir()])[0] in (32, 64)
 
-    @pytest.mark.parametrize(("side", "size"), [(20, 32), (40, 40), (100, 64), (400, 64)])
+    @pytest.mark.parametrize(("side", "size"), [(40, 32), (100, 64), (400, 64)])
     def test_a_jpeg_file_is_as_large_as_the_picture_in_it(self, tmp_path: Path, side: int, size: int) -> None:
         """Though it is decoded smaller for a small image."""
         Image.new("RGB", (side, side), (90, 60, 0)).save(tmp_path / "one.jpg")

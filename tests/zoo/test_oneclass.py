@@ -24,7 +24,7 @@ from aae_zoo.zoo.recipe import load_recipe
 from aae_zoo.zoo.segmenter import Segmenter, SegmenterSettings
 
 SIDE = 16
-STEPS = 150
+STEPS = 300
 
 
 class Trained(NamedTuple):
