@@ -319,7 +319,7 @@ class TestSignals:
             "sample",
             "mnist-gauss",
             "-n",
-            "3000",
+            "20000",
             "-o",
             f"{folder}/x/",
         ]
