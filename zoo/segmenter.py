@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 
 from aae_zoo.zoo.maths.defects import pasted
 from aae_zoo.zoo.maths.optimiser import adam
-from aae_zoo.zoo.networks.conv import kernel
+from aae_zoo.zoo.networks.conv import half, kernel
 from aae_zoo.zoo.parts import Settings, Size
 
 # The side up to which a network looks at every pixel by itself: larger images are halved first.
@@ -33,7 +33,7 @@ class SegmenterSettings(Settings):
 
 
 class Segmenter(nn.Module):
-    """Images [n, C, H, W] in [0, 1] to logits that there is a defect: in each [n], and at each pixel [n, 1, H, W]."""
+    """Images [n, C, H, W] in [0, 1] to logits of a defect: one for each image [n], one for each pixel [n, 1, H, W]."""
 
     def __init__(self, settings: SegmenterSettings, image: Sequence[int]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Segmenter(nn.Module):
         while max(size) > _FINEST:
             halved += _layers(nn.Conv2d(inputs, first, kernel(size), stride=2, padding=1))
             doubled = [*_layers(nn.ConvTranspose2d(first, first, kernel(size), stride=2, padding=1)), *doubled]
-            inputs, size = first, _half(size)
+            inputs, size = first, half(size)
         self.start = nn.Sequential(*halved, *_block(inputs, first))
         self.down, self.up, self.joined = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for fine, coarse in pairwise(channels):
@@ -52,7 +52,7 @@ class Segmenter(nn.Module):
             self.down.append(nn.Sequential(*down, *_block(coarse, coarse)[:3]))
             self.up.insert(0, nn.ConvTranspose2d(coarse, fine, kernel(size), stride=2, padding=1))
             self.joined.insert(0, nn.Sequential(*_block(2 * fine, fine)))
-            size = _half(size)
+            size = half(size)
         self.pixels = nn.Sequential(*doubled, nn.Conv2d(first, 1, 1))
         self.whole = nn.Linear(channels[-1] + 1, 1)
         self.optimiser = adam([self], settings.learning_rate)
@@ -83,11 +83,6 @@ class Segmenter(nn.Module):
 def greatest(planes: Tensor) -> Tensor:
     """The greatest value [n, C] of planes [n, C, H, W]. A pooling, as some engines know the maximum of older opsets."""
     return F.max_pool2d(planes, planes.shape[2:]).flatten(1)
-
-
-def _half(size: tuple[int, int]) -> tuple[int, int]:
-    """What a convolution of stride 2 leaves."""
-    return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 
 def _layers(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:

@@ -30,7 +30,7 @@ STEPS = 300
 class Trained(NamedTuple):
     """A model of handwritten zeros, its detector, and other zeros and the other digits, [n, 1, SIDE, SIDE] in [0, 1].
 
-    `keen` is its detector with a segmenter. The networks were trained on the zeros that are `learned`, and not
+    `keen` is its detector with the `segmenter`. The networks were trained on the zeros that are `learned`, and not
     on those that are `held_out`.
     """
 

@@ -33,8 +33,13 @@ def _sizes(settings: Settings, image: Sequence[int]) -> list[tuple[int, int]]:
     """Height and width before each convolution, and behind the last one."""
     sizes = [(image[1], image[2])]
     for _ in settings.channels:
-        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+        sizes.append(half(sizes[-1]))
     return sizes
+
+
+def half(size: tuple[int, int]) -> tuple[int, int]:
+    """What a convolution with the kernel of `kernel` leaves of a height and a width."""
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 
 def kernel(size: tuple[int, int]) -> tuple[int, int]:

@@ -26,7 +26,7 @@ ARXIV: Final = "1511.05644"
 
 
 def _unless_false(given: object) -> object:
-    """None for false: a recipe's setting can be overridden with nothing by no other word of TOML."""
+    """None for false, as TOML has no word for nothing."""
     return None if given is False else given
 
 
